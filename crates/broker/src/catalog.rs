@@ -1,0 +1,322 @@
+//! The catalog: names, accounts and placement. It lives on shard 0.
+//!
+//! It says what queues there should be; each queue's home is told by its revisions. A queue is
+//! unsettled until its home has confirmed the latest one, the deletion included.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    attributes::{AttributeChanges, DeadLetterAfter, DeadLetterPolicy, QueueAttributes},
+    command::{CreateQueue, DeadLetterUpdate, Effect, Placed, Reply},
+    error::Error,
+    id::{AccountId, QueueId, ShardId},
+    limits,
+    name::QueueName,
+    time::Timestamp,
+    turn::Turn,
+};
+
+mod deletions;
+mod listing;
+mod state;
+
+pub(crate) use listing::Page;
+
+use deletions::Deletions;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Catalog {
+    /// The id of the next queue.
+    next: u64,
+    /// The living ones. Ids ascend, so this is the order of creation.
+    queues: BTreeMap<QueueId, Record>,
+    /// By account and folded name.
+    names: BTreeMap<(AccountId, String), QueueId>,
+    accounts: BTreeMap<AccountId, BTreeSet<QueueId>>,
+    /// How many queues each shard has.
+    loads: Vec<u64>,
+    /// The queues that have this one as their dead-letter queue.
+    sources: BTreeMap<QueueId, BTreeSet<QueueId>>,
+    unsettled: BTreeSet<QueueId>,
+    /// Deleted queues whose home has not confirmed it.
+    ending: BTreeMap<QueueId, Placed>,
+    deletions: Deletions,
+}
+
+#[derive(Debug, Clone)]
+struct Record {
+    account: AccountId,
+    name: QueueName,
+    shard: ShardId,
+    revision: u64,
+    attributes: QueueAttributes,
+    created: Timestamp,
+    modified: Timestamp,
+}
+
+impl Catalog {
+    pub(crate) fn new(shards: u16) -> Self {
+        assert!(shards > 0, "a cluster has a shard");
+        Self {
+            next: 1,
+            queues: BTreeMap::new(),
+            names: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            loads: vec![0; usize::from(shards)],
+            sources: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
+            ending: BTreeMap::new(),
+            deletions: Deletions::default(),
+        }
+    }
+
+    pub(crate) fn create(&mut self, create: &CreateQueue, turn: &mut Turn<'_>) -> Reply {
+        match self.check_create(create, turn.now) {
+            Ok(attributes) => {
+                let record = Record {
+                    account: create.account,
+                    name: create.name.clone(),
+                    shard: self.emptiest_shard(),
+                    revision: 1,
+                    attributes,
+                    created: turn.now,
+                    modified: turn.now,
+                };
+                let queue = QueueId(self.next);
+                self.next += 1;
+                let placed = record.placed(queue);
+                self.insert(queue, record);
+                self.unsettled.insert(queue);
+                turn.effect(Effect::RouteChanged(placed.clone()));
+                Reply::Placed(placed)
+            }
+            Err(error) => Reply::Refused(error),
+        }
+    }
+
+    fn check_create(&self, create: &CreateQueue, now: Timestamp) -> Result<QueueAttributes, Error> {
+        let policy_of = |queue| {
+            let after = create.dead_letter.as_ref().map(|(_, after)| *after);
+            after.map(|after| DeadLetterPolicy { queue, after })
+        };
+        let mut attributes = create.attributes.clone();
+        attributes.dead_letter = policy_of(QueueId(0));
+        attributes.check()?;
+        if self.find(create.account, &create.name).is_some() {
+            return Err(Error::QueueExists);
+        }
+        let name = create.name.folded();
+        if self
+            .deletions
+            .is_recent(create.account, &name, create.reuse_after, now)
+        {
+            return Err(Error::QueueRecentlyDeleted);
+        }
+        let held = self.accounts.get(&create.account).map_or(0, BTreeSet::len);
+        if held as u64 >= create.queues_max {
+            return Err(Error::TooManyQueues);
+        }
+        if let Some((target, _)) = &create.dead_letter {
+            let target = self.dead_letter_target(create.account, target, None)?;
+            attributes.dead_letter = policy_of(target);
+        }
+        Ok(attributes)
+    }
+
+    pub(crate) fn delete(
+        &mut self,
+        account: AccountId,
+        name: &QueueName,
+        turn: &mut Turn<'_>,
+    ) -> Reply {
+        let Some(queue) = self.find(account, name) else {
+            return Reply::Refused(Error::NoSuchQueue);
+        };
+        if self.sources.contains_key(&queue) {
+            return Reply::Refused(Error::IsDeadLetterQueue);
+        }
+        let record = self.remove(queue);
+        self.deletions.add(account, record.name.folded(), turn.now);
+        let placed = Placed {
+            revision: record.revision + 1,
+            attributes: None,
+            ..record.placed(queue)
+        };
+        self.ending.insert(queue, placed.clone());
+        self.unsettled.insert(queue);
+        turn.effect(Effect::RouteChanged(placed.clone()));
+        Reply::Placed(placed)
+    }
+
+    pub(crate) fn set_attributes(
+        &mut self,
+        account: AccountId,
+        name: &QueueName,
+        changes: &AttributeChanges,
+        dead_letter: &DeadLetterUpdate,
+        now: Timestamp,
+    ) -> Reply {
+        let Some(queue) = self.find(account, name) else {
+            return Reply::Refused(Error::NoSuchQueue);
+        };
+        match self.check_changes(queue, changes, dead_letter) {
+            Ok(attributes) => {
+                self.bind(queue, attributes.dead_letter);
+                let record = self.queues.get_mut(&queue).expect("a named queue lives");
+                record.attributes = attributes;
+                record.revision += 1;
+                record.modified = now;
+                self.unsettled.insert(queue);
+                Reply::Placed(record.placed(queue))
+            }
+            Err(error) => Reply::Refused(error),
+        }
+    }
+
+    fn check_changes(
+        &self,
+        queue: QueueId,
+        changes: &AttributeChanges,
+        dead_letter: &DeadLetterUpdate,
+    ) -> Result<QueueAttributes, Error> {
+        let record = &self.queues[&queue];
+        let mut attributes = record.attributes.with(changes);
+        let policy = |queue: QueueId, after: &DeadLetterAfter| {
+            Some(DeadLetterPolicy {
+                queue,
+                after: *after,
+            })
+        };
+        match dead_letter {
+            DeadLetterUpdate::Keep => {}
+            DeadLetterUpdate::Remove => attributes.dead_letter = None,
+            DeadLetterUpdate::Set(_, after) => attributes.dead_letter = policy(queue, after),
+        }
+        attributes.check()?;
+        if let DeadLetterUpdate::Set(target, after) = dead_letter {
+            let target = self.dead_letter_target(record.account, target, Some(queue))?;
+            attributes.dead_letter = policy(target, after);
+        }
+        Ok(attributes)
+    }
+
+    /// The queue to which a policy may lead from `source`, which may be still to come.
+    fn dead_letter_target(
+        &self,
+        account: AccountId,
+        name: &QueueName,
+        source: Option<QueueId>,
+    ) -> Result<QueueId, Error> {
+        let target = self
+            .find(account, name)
+            .ok_or(Error::NoSuchDeadLetterQueue)?;
+        let target_has_policy = self.queues[&target].attributes.dead_letter.is_some();
+        let source_is_target = source.is_some_and(|source| self.sources.contains_key(&source));
+        if source == Some(target) || target_has_policy || source_is_target {
+            return Err(Error::DeadLetterNested);
+        }
+        let others = self.sources.get(&target).map_or(0, |sources| {
+            sources.len() - usize::from(source.is_some_and(|source| sources.contains(&source)))
+        });
+        if others >= limits::DEAD_LETTER_SOURCES_MAX {
+            return Err(Error::TooManyDeadLetterSources);
+        }
+        Ok(target)
+    }
+
+    pub(crate) fn settled(&mut self, queue: QueueId, revision: u64) -> Reply {
+        let living = self.queues.get(&queue).map(|record| record.revision);
+        let latest = living.or_else(|| self.ending.get(&queue).map(|placed| placed.revision));
+        if latest.is_some_and(|latest| revision >= latest) {
+            self.unsettled.remove(&queue);
+            self.ending.remove(&queue);
+        }
+        Reply::Done
+    }
+
+    pub(crate) fn unsettled(&self) -> Vec<Placed> {
+        let placed = self
+            .unsettled
+            .iter()
+            .map(|queue| match self.queues.get(queue) {
+                Some(record) => record.placed(*queue),
+                None => self.ending[queue].clone(),
+            });
+        placed.collect()
+    }
+
+    pub(crate) fn routes(&self) -> Vec<Placed> {
+        let queues = self.queues.iter();
+        queues
+            .map(|(queue, record)| record.placed(*queue))
+            .collect()
+    }
+
+    fn find(&self, account: AccountId, name: &QueueName) -> Option<QueueId> {
+        self.names.get(&(account, name.folded())).copied()
+    }
+
+    fn emptiest_shard(&self) -> ShardId {
+        let shards = (0u16..).zip(&self.loads);
+        let emptiest = shards.min_by_key(|(shard, load)| (**load, *shard));
+        let (shard, _) = emptiest.expect("a cluster has a shard");
+        ShardId(shard)
+    }
+
+    fn insert(&mut self, queue: QueueId, record: Record) {
+        let name = (record.account, record.name.folded());
+        self.names.insert(name, queue);
+        self.accounts
+            .entry(record.account)
+            .or_default()
+            .insert(queue);
+        self.loads[usize::from(record.shard.0)] += 1;
+        if let Some(policy) = record.attributes.dead_letter {
+            self.sources.entry(policy.queue).or_default().insert(queue);
+        }
+        self.queues.insert(queue, record);
+    }
+
+    fn remove(&mut self, queue: QueueId) -> Record {
+        self.bind(queue, None);
+        let record = self.queues.remove(&queue).expect("a named queue lives");
+        self.names.remove(&(record.account, record.name.folded()));
+        self.loads[usize::from(record.shard.0)] -= 1;
+        if let Some(queues) = self.accounts.get_mut(&record.account) {
+            queues.remove(&queue);
+            if queues.is_empty() {
+                self.accounts.remove(&record.account);
+            }
+        }
+        record
+    }
+
+    /// Moves a queue from the sources of its dead-letter queue to those of another.
+    fn bind(&mut self, queue: QueueId, policy: Option<DeadLetterPolicy>) {
+        let old = self.queues[&queue].attributes.dead_letter;
+        if let Some(old) = old
+            && let Some(sources) = self.sources.get_mut(&old.queue)
+        {
+            sources.remove(&queue);
+            if sources.is_empty() {
+                self.sources.remove(&old.queue);
+            }
+        }
+        if let Some(policy) = policy {
+            self.sources.entry(policy.queue).or_default().insert(queue);
+        }
+    }
+}
+
+impl Record {
+    fn placed(&self, queue: QueueId) -> Placed {
+        Placed {
+            account: self.account,
+            name: self.name.clone(),
+            queue,
+            shard: self.shard,
+            revision: self.revision,
+            attributes: Some(self.attributes.clone()),
+        }
+    }
+}

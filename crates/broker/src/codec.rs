@@ -1,0 +1,63 @@
+//! Bytes of commands and of log entries. Drawn in `docs/formats/batch.md`.
+//!
+//! Everything is little endian, versioned, and decoded totally: any bytes give a value or an
+//! [`Error`], never a panic, and nothing is allocated that the input does not pay for. Numbers that
+//! reach a disk are written out here and never change their meaning.
+
+use bytes::Bytes;
+
+use crate::command::Command;
+
+mod batch;
+mod command;
+mod kept;
+pub(crate) mod wire;
+
+pub use batch::{Batch, BatchBuilder, body};
+pub use command::{Bodies, Receipts, View};
+pub use kept::{keep, keep_again, kept_body};
+
+/// Why bytes are not what they should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("the bytes end too early")]
+    Truncated,
+    #[error("bytes are left over at the end")]
+    TrailingBytes,
+    #[error("format {0} is not known here")]
+    UnknownFormat(u8),
+    #[error("command kind {0} is not known here")]
+    UnknownKind(u8),
+    #[error("a value is out of its range")]
+    BadValue,
+}
+
+/// A command as bytes, and what it may use of an entry's numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    pub bytes: Bytes,
+    /// Ordinals of messages.
+    pub messages: u32,
+    /// Leases it may grant.
+    pub leases: u32,
+}
+
+/// A command as bytes, in a buffer of exactly their size.
+pub fn encode(command: &Command) -> Encoded {
+    command::encode(command)
+}
+
+/// The command of these bytes; bodies are slices of them.
+pub fn decode(bytes: &Bytes) -> Result<Command, Error> {
+    Ok(command::view(bytes)?.to_command(bytes))
+}
+
+/// What the first byte of a stored payload says about the rest.
+pub(crate) mod format {
+    /// A batch of commands, as proposed.
+    pub(crate) const BATCH: u8 = 1;
+    /// Some bodies of a batch, as kept by a log.
+    pub(crate) const KEPT: u8 = 2;
+    /// The state of a shard.
+    pub(crate) const STATE: u8 = 3;
+}

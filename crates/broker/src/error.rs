@@ -1,0 +1,61 @@
+//! Refusals: what a client hears instead of a result. Each dialect has a word for each of them.
+
+/// Why an operation did not happen. Unless said otherwise, nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("the queue does not exist")]
+    NoSuchQueue,
+    #[error("a queue of this name exists already")]
+    QueueExists,
+    #[error("a queue of this name was deleted a moment ago")]
+    QueueRecentlyDeleted,
+    #[error("the account has as many queues as it may have")]
+    TooManyQueues,
+    #[error("the dead-letter queue does not exist")]
+    NoSuchDeadLetterQueue,
+    #[error("a dead-letter queue cannot have a dead-letter queue")]
+    DeadLetterNested,
+    #[error("the dead-letter queue has as many sources as it may have")]
+    TooManyDeadLetterSources,
+    #[error("the queue is the dead-letter queue of another")]
+    IsDeadLetterQueue,
+    /// The age of a dead-letter policy is not below the retention.
+    #[error("messages would expire before the dead-letter policy applies")]
+    DeadLetterAgeTooLong,
+    #[error("an attribute is out of its range")]
+    AttributeOutOfRange,
+    #[error("messages cannot be rewound for longer than they are kept")]
+    RewindLongerThanRetention,
+    #[error("a message body is empty")]
+    BodyEmpty,
+    #[error("a message body is larger than the queue allows")]
+    BodyTooLarge,
+    #[error("the batch is empty or has too many messages or bytes")]
+    BatchSize,
+    #[error("the delay is longer than the queue allows")]
+    DelayTooLong,
+    #[error("the queue holds as many messages as it may hold")]
+    BacklogFull,
+    #[error("the queue has as many delayed messages as it may have")]
+    TooManyDelayed,
+    #[error("the queue has as many leased messages as it may have")]
+    TooManyInFlight,
+    #[error("the receipt names no lease that is still running")]
+    ReceiptInvalid,
+    #[error("the queue keeps no deleted messages")]
+    NotRewindable,
+    #[error("the moment to rewind to is outside the range that is kept")]
+    RewindOutOfRange,
+    /// Too much is under way for this shard; the same request may succeed in a moment.
+    #[error("too many requests are under way")]
+    Busy,
+    /// The disk is nearly full: sends are refused, everything else works.
+    #[error("the storage is full")]
+    StorageFull,
+    /// The node stops or lost its leadership; whether the operation happened is unknown.
+    #[error("the outcome is unknown")]
+    Unknown,
+    /// The node cannot serve this shard now; nothing has happened.
+    #[error("the service is not available")]
+    Unavailable,
+}

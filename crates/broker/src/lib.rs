@@ -1,0 +1,25 @@
+//! The queue state machine: commands in, replies and effects out.
+//!
+//! Pure: no clock, disk, network, randomness or thread, so that every replica that applies the same
+//! commands has the same queues. Read [`op`] for what can be asked, then [`command`] for what a
+//! shard's log holds, then [`shard`] for how it is applied, then `queue` for a message's life.
+
+pub mod attributes;
+pub mod codec;
+pub mod command;
+pub mod error;
+pub mod id;
+pub mod limits;
+pub mod name;
+pub mod op;
+pub mod service;
+pub mod shard;
+pub mod time;
+
+mod blocks;
+mod catalog;
+mod list;
+mod moment;
+mod queue;
+mod sorted;
+mod turn;

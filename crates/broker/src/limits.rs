@@ -1,0 +1,32 @@
+//! The bounds of the core. A dialect may be stricter, never looser.
+
+use crate::time::Millis;
+
+/// Characters of a queue's name.
+pub const NAME_CHARACTERS_MAX: usize = 80;
+/// Bytes of one message body.
+pub const BODY_BYTES_MAX: u32 = 1 << 20;
+/// Messages in one send, receive or delete.
+pub const BATCH_MESSAGES_MAX: usize = 64;
+/// Bytes of the bodies of one send together.
+pub const BATCH_BYTES_MAX: usize = 4 << 20;
+/// The longest delay of a message: 400 days.
+pub const DELAY_MAX: Millis = Millis::from_seconds(400 * 86_400);
+/// The longest time a lease may run.
+pub const VISIBILITY_MAX: Millis = Millis::from_seconds(86_400);
+/// The longest retention: 400 days.
+pub const RETENTION_MAX: Millis = Millis::from_seconds(400 * 86_400);
+/// The longest wait of a receive.
+pub const WAIT_MAX: Millis = Millis::from_seconds(60);
+/// Sources that may share one dead-letter queue.
+pub const DEAD_LETTER_SOURCES_MAX: usize = 6;
+/// Bytes of commands packed into one log entry; a single larger command has an entry of its own.
+pub const ENTRY_BYTES: usize = 256 << 10;
+/// Due messages that one entry settles; the rest waits for the next entry.
+pub const SETTLED_PER_ENTRY: usize = 2_000;
+/// The longest time for which a deleted queue's name can be kept from new use.
+pub const REUSE_AFTER_MAX: Millis = Millis::from_seconds(600);
+/// Names of deleted queues that are remembered for it; beyond, the oldest are forgotten.
+pub const DELETED_NAMES_MAX: usize = 10_000;
+/// Dropped queues that a shard remembers, so that a command that comes too late revives none.
+pub const DROPPED_QUEUES_MAX: usize = 10_000;

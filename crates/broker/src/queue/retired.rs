@@ -1,0 +1,80 @@
+//! Deleted messages that are kept for rewinding, and the two commands that end or revive many
+//! messages at once.
+
+use crate::{
+    command::{Effect, Reply},
+    error::Error,
+    id::Sequence,
+    list::{MessageList, Waiting},
+    queue::{History, Queue, delayed::Delayed, late::Late, leases::Leases},
+    sorted::SortedMap,
+    time::{Millis, Timestamp},
+    turn::Turn,
+};
+
+impl Queue {
+    /// Keeps a deleted message while it can still be had back.
+    pub(super) fn retire(&mut self, message: Waiting, now: Timestamp) {
+        if now < message.sent + self.attributes.rewind {
+            self.retired.insert(message);
+        }
+    }
+
+    /// Forgets the deleted messages that can no longer be had back.
+    pub(super) fn drop_old_retired(&mut self, now: Timestamp) {
+        let rewind = self.attributes.rewind;
+        if let Some(longest) = now.0.checked_sub(rewind.0) {
+            self.retired.drop_sent_before(Timestamp(longest + 1));
+        }
+    }
+
+    /// Ends every message but those that are on their way to another queue: these have left.
+    pub(crate) fn clear(&mut self, turn: &mut Turn<'_>) -> Reply {
+        self.totals.cleared += self.ready_len() + self.leases.len() + self.delayed.len();
+        self.forget_blocks(turn, |queue| queue.unordered().collect());
+        self.ready = MessageList::default();
+        self.late = Late::default();
+        self.histories = SortedMap::<Sequence, History>::default();
+        self.delayed = Delayed::default();
+        self.leases = Leases::default();
+        self.retired = MessageList::default();
+        Reply::Done
+    }
+
+    /// Takes the messages out of the shard's blocks before the queue ends.
+    pub(crate) fn end(&mut self, turn: &mut Turn<'_>) {
+        self.forget_blocks(turn, |queue| {
+            queue.unordered().chain(queue.lanes.messages()).collect()
+        });
+        turn.effect(Effect::QueueGone { queue: self.id });
+    }
+
+    fn forget_blocks(&self, turn: &mut Turn<'_>, messages: impl FnOnce(&Self) -> Vec<Sequence>) {
+        for message in messages(self) {
+            turn.blocks.remove(message);
+        }
+    }
+
+    /// Makes the deleted messages ready again that were sent in the second of `to` or later.
+    pub(crate) fn rewind(&mut self, to: Timestamp, turn: &mut Turn<'_>) -> Reply {
+        if self.attributes.rewind == Millis(0) {
+            return Reply::Refused(Error::NotRewindable);
+        }
+        let wall = |time| turn.wall.wall(time).seconds();
+        let newest = self.oldest().unwrap_or(turn.now);
+        let oldest = wall(turn.now).saturating_sub(self.attributes.rewind.seconds());
+        if !(oldest..=wall(newest)).contains(&to.seconds()) {
+            return Reply::Refused(Error::RewindOutOfRange);
+        }
+        self.drop_old_retired(turn.now);
+        let second = Timestamp(to.seconds() * 1000);
+        let revived = self.retired.split_sent_from(turn.wall.own(second));
+        let messages = revived.len();
+        if messages > 0 {
+            self.ready.absorb(revived);
+            self.totals.rewound += messages;
+            turn.effect(Effect::QueueReady { queue: self.id });
+        }
+        Reply::Rewound { messages }
+    }
+}

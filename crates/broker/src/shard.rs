@@ -1,0 +1,354 @@
+//! A shard: the queues that live on it, and on shard 0 the catalog.
+//!
+//! The same entries in the same order give the same shard everywhere, also when one was restored
+//! from a snapshot in between. This file takes entries and questions apart; `home` holds the queues
+//! and `catalog` the names.
+
+use crate::{
+    attributes::QueueAttributes,
+    catalog::{Catalog, Page},
+    codec::{self, Batch, View},
+    command::{Answer, Command, Effect, Move, Placed, Query, Reply},
+    error::Error,
+    id::{QueueId, Sequence, ShardId},
+    limits, moment,
+    op::{QueueCounts, QueueTotals},
+    queue::NumberedBodies,
+    time::{Stamp, Timestamp},
+    turn::{Turn, WallOffset},
+};
+
+mod home;
+mod state;
+
+use home::Home;
+
+#[derive(Debug, Clone)]
+pub struct Shard {
+    id: ShardId,
+    shards: u16,
+    applied: u64,
+    now: Timestamp,
+    wall: WallOffset,
+    /// On shard 0.
+    catalog: Option<Catalog>,
+    home: Home,
+    settled_per_entry: usize,
+}
+
+/// What a receive would find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receivable {
+    NoSuchQueue,
+    /// At most this many messages, and at least one.
+    Ready(u64),
+    Empty,
+    /// There are messages, but the queue has as many leases running as it may have.
+    InFlightFull,
+}
+
+/// All queues of a shard together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    pub queues: u64,
+    pub ready: u64,
+    pub leased: u64,
+    pub delayed: u64,
+    pub retired: u64,
+    pub moving: u64,
+    /// Of queues that ended, too.
+    pub totals: QueueTotals,
+}
+
+impl Shard {
+    /// # Panics
+    /// If the id is not one of `shards`.
+    pub fn new(id: ShardId, shards: u16) -> Self {
+        assert!(id.0 < shards, "shard {id:?} is not one of {shards}");
+        Self {
+            id,
+            shards,
+            applied: 0,
+            now: Timestamp::default(),
+            wall: WallOffset::default(),
+            catalog: (id == ShardId::CATALOG).then(|| Catalog::new(shards)),
+            home: Home::default(),
+            settled_per_entry: limits::SETTLED_PER_ENTRY,
+        }
+    }
+
+    /// For tests: reaches the bound on settled messages with few messages. Not part of the state.
+    #[doc(hidden)]
+    pub fn set_settled_per_entry(&mut self, settled_per_entry: usize) {
+        self.settled_per_entry = settled_per_entry;
+    }
+
+    /// Applies one entry and answers each of its commands, in order. An empty payload is an entry
+    /// of the consensus itself. A payload that is no batch changes nothing but `applied`.
+    ///
+    /// # Panics
+    /// If the index is not beyond the last one.
+    pub fn apply(
+        &mut self,
+        index: u64,
+        payload: &[u8],
+        replies: &mut Vec<Reply>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), codec::Error> {
+        assert!(
+            index > self.applied,
+            "entry {index} comes after entry {}",
+            self.applied
+        );
+        self.applied = index;
+        if payload.is_empty() {
+            return Ok(());
+        }
+        let batch = Batch::decode(payload)?;
+        self.now = self.now.max(batch.stamp.now).min(moment::LAST);
+        self.wall = WallOffset::of(batch.stamp);
+        let blocks = std::mem::take(&mut self.home.blocks);
+        let mut turn = Turn::new(index, self.now, self.wall, blocks, effects);
+        turn.skips = self.settled_per_entry;
+        self.home.settle(self.settled_per_entry, &mut turn);
+        for command in &batch.commands {
+            replies.push(self.command(command, &mut turn));
+        }
+        self.home.blocks = turn.blocks;
+        self.home.schedule_touched();
+        Ok(())
+    }
+
+    fn command(&mut self, command: &View<'_>, turn: &mut Turn<'_>) -> Reply {
+        match *command {
+            View::SendMessages {
+                queue,
+                delay,
+                bodies,
+            } => {
+                let first = turn.number_messages(bodies.count());
+                let bodies = NumberedBodies { bodies, first };
+                self.home
+                    .with(queue, |queue| queue.send(delay, &bodies, turn))
+            }
+            View::ReceiveMessages {
+                queue,
+                max,
+                visibility,
+            } => self
+                .home
+                .with(queue, |queue| queue.receive(max, visibility, turn)),
+            View::DeleteMessages { queue, receipts } => {
+                self.home.with(queue, |queue| queue.delete(&receipts, turn))
+            }
+            View::ChangeVisibility {
+                queue,
+                receipts,
+                visibility,
+            } => self.home.with(queue, |queue| {
+                queue.change_visibility(&receipts, visibility, turn)
+            }),
+            View::AcceptMoved {
+                queue,
+                source,
+                first,
+                bodies,
+            } => {
+                let ordinal = turn.number_messages(bodies.count());
+                let bodies = NumberedBodies {
+                    bodies,
+                    first: ordinal,
+                };
+                self.home.with(queue, |queue| {
+                    queue.accept_moved(source, first, &bodies, turn)
+                })
+            }
+            View::Rare(ref command) => self.rare_command(command, turn),
+        }
+    }
+
+    fn rare_command(&mut self, command: &Command, turn: &mut Turn<'_>) -> Reply {
+        match *command {
+            Command::PutQueue {
+                queue,
+                revision,
+                ref attributes,
+            } => self.home.put(queue, revision, attributes, turn),
+            Command::DropQueue { queue } => self.home.drop(queue, turn),
+            Command::ClearQueue { queue } => self.home.with(queue, |queue| queue.clear(turn)),
+            Command::RewindQueue { queue, to } => {
+                self.home.with(queue, |queue| queue.rewind(to, turn))
+            }
+            Command::MovesSettled {
+                queue,
+                target,
+                through,
+            } => self
+                .home
+                .with(queue, |queue| queue.moves_settled(target, through, turn)),
+            Command::Settle => Reply::Done,
+            ref other => match &mut self.catalog {
+                Some(catalog) => catalog_command(catalog, other, turn),
+                None => Reply::Refused(Error::Unavailable),
+            },
+        }
+    }
+
+    pub fn query(&self, query: &Query) -> Answer {
+        if let Query::Counts { queue } = query {
+            return match self.home.queue(*queue) {
+                Some(queue) => Answer::Counts(queue.counts(self.wall)),
+                None => Answer::Refused(Error::NoSuchQueue),
+            };
+        }
+        match &self.catalog {
+            Some(catalog) => catalog_query(catalog, query, self.wall),
+            None => Answer::Refused(Error::Unavailable),
+        }
+    }
+
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// How many shards the cluster has.
+    pub fn shards(&self) -> u16 {
+        self.shards
+    }
+
+    /// The index of the last entry that was applied.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// The shard's time and what the wall clock shows at that moment, by the last entry.
+    pub fn now(&self) -> Stamp {
+        Stamp {
+            now: self.now,
+            wall: self.wall.wall(self.now),
+        }
+    }
+
+    /// When something becomes due by itself. It may be in the past: then an entry could not settle
+    /// everything, and the next one goes on.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.home.next_deadline()
+    }
+
+    pub fn attributes(&self, queue: QueueId) -> Option<&QueueAttributes> {
+        self.home.queue(queue).map(|queue| &queue.attributes)
+    }
+
+    /// What a receive at this moment of the shard's time would find. Messages that become ready by
+    /// then are not seen: [`Shard::next_deadline`] tells of them.
+    pub fn receivable(&self, queue: QueueId, now: Timestamp) -> Receivable {
+        let Some(queue) = self.home.queue(queue) else {
+            return Receivable::NoSuchQueue;
+        };
+        if !queue.has_receivable(now) {
+            return Receivable::Empty;
+        }
+        // A lease that has ended makes room as soon as it is settled.
+        let room = queue.in_flight_room() + u64::from(queue.has_ended_lease(now));
+        match queue.ready_len().min(room) {
+            0 => Receivable::InFlightFull,
+            ready => Receivable::Ready(ready),
+        }
+    }
+
+    /// The first dead letters to carry from a queue, by target; at most `max` a target.
+    pub fn moves(&self, queue: QueueId, max: usize) -> Vec<(QueueId, Vec<Move>)> {
+        let queue = self.home.queue(queue);
+        queue.map_or_else(Vec::new, |queue| queue.moves(max))
+    }
+
+    pub fn queues_with_moves(&self) -> Vec<QueueId> {
+        self.home.queues_with_moves().collect()
+    }
+
+    /// Catalog: the queues whose home has not confirmed the latest revision, or the deletion.
+    pub fn unsettled(&self) -> Vec<Placed> {
+        let catalog = self.catalog.as_ref();
+        catalog.map_or_else(Vec::new, Catalog::unsettled)
+    }
+
+    /// Catalog: all living queues.
+    pub fn routes(&self) -> Vec<Placed> {
+        let catalog = self.catalog.as_ref();
+        catalog.map_or_else(Vec::new, Catalog::routes)
+    }
+
+    /// Every message sent by these entries (both included) whose body may still be needed, in order.
+    pub fn live_between(&self, first_index: u64, last_index: u64) -> Vec<Sequence> {
+        self.home.live_between(first_index, last_index)
+    }
+
+    /// Whether [`Shard::live_between`] would find any.
+    pub fn any_live_between(&self, first_index: u64, last_index: u64) -> bool {
+        self.home.any_live_between(first_index, last_index)
+    }
+
+    /// Looks at every queue, not at messages.
+    pub fn totals(&self) -> Totals {
+        self.home.totals()
+    }
+
+    /// Every queue's counts. Looks at every leased and delayed message.
+    pub fn counts(&self) -> impl Iterator<Item = (QueueId, QueueCounts)> {
+        self.home.counts(self.wall)
+    }
+
+    /// About how many bytes the queues take in memory; the catalog is not counted.
+    pub fn memory_bytes(&self) -> usize {
+        self.home.memory_bytes()
+    }
+}
+
+fn catalog_command(catalog: &mut Catalog, command: &Command, turn: &mut Turn<'_>) -> Reply {
+    match command {
+        Command::CreateQueue(create) => catalog.create(create, turn),
+        Command::DeleteQueue { account, name } => catalog.delete(*account, name, turn),
+        Command::SetQueueAttributes {
+            account,
+            name,
+            changes,
+            dead_letter,
+        } => catalog.set_attributes(*account, name, changes, dead_letter, turn.now),
+        Command::QueueSettled { queue, revision } => catalog.settled(*queue, *revision),
+        other => unreachable!("{other:?} is not for the catalog"),
+    }
+}
+
+fn catalog_query(catalog: &Catalog, query: &Query, wall: WallOffset) -> Answer {
+    match query {
+        Query::Queue { account, name } => catalog.queue(*account, name, wall),
+        Query::Queues {
+            account,
+            search,
+            offset,
+            limit,
+        } => {
+            let page = Page {
+                search,
+                offset: *offset,
+                limit: *limit,
+            };
+            catalog.queues(*account, &page)
+        }
+        Query::DeadLetterSources {
+            account,
+            name,
+            search,
+            offset,
+            limit,
+        } => {
+            let page = Page {
+                search,
+                offset: *offset,
+                limit: *limit,
+            };
+            catalog.dead_letter_sources(*account, name, &page)
+        }
+        Query::Counts { .. } => unreachable!("counts are not for the catalog"),
+    }
+}

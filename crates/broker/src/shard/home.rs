@@ -1,0 +1,243 @@
+//! The queues that live on a shard, and the order in which they have something to do.
+//!
+//! `deadlines` holds each queue that waits for a moment, under its next one. During an entry it lags
+//! behind for the queues the entry touches; their places are renewed at its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    attributes::QueueAttributes,
+    blocks::Blocks,
+    command::Reply,
+    error::Error,
+    id::{QueueId, Sequence},
+    limits,
+    op::{QueueCounts, QueueTotals},
+    queue::Queue,
+    shard::Totals,
+    time::Timestamp,
+    turn::{Turn, WallOffset},
+};
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Home {
+    pub(super) queues: BTreeMap<QueueId, Box<Queue>>,
+    deadlines: BTreeSet<(Timestamp, QueueId)>,
+    touched: Vec<QueueId>,
+    /// Messages whose state is not kept in the order of sending.
+    pub(super) blocks: Blocks,
+    /// What happened in queues that ended.
+    pub(super) ended: QueueTotals,
+    /// The latest queues that ended here, so that none of them comes back.
+    pub(super) dropped: BTreeSet<QueueId>,
+}
+
+impl Home {
+    pub(super) fn queue(&self, queue: QueueId) -> Option<&Queue> {
+        self.queues.get(&queue).map(|queue| &**queue)
+    }
+
+    /// Does something with a queue that may change its deadline.
+    pub(super) fn with(&mut self, id: QueueId, act: impl FnOnce(&mut Queue) -> Reply) -> Reply {
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return Reply::Refused(Error::NoSuchQueue);
+        };
+        if !queue.touched {
+            queue.touched = true;
+            self.touched.push(id);
+        }
+        act(queue)
+    }
+
+    pub(super) fn put(
+        &mut self,
+        id: QueueId,
+        revision: u64,
+        attributes: &QueueAttributes,
+        turn: &Turn<'_>,
+    ) -> Reply {
+        if let Err(error) = attributes.check() {
+            return Reply::Refused(error);
+        }
+        if self.queues.contains_key(&id) {
+            return self.with(id, |queue| {
+                if queue.revision < revision {
+                    queue.revision = revision;
+                    queue.set_attributes(attributes.clone(), turn);
+                }
+                Reply::Done
+            });
+        }
+        if !self.dropped.contains(&id) {
+            let queue = Queue::new(id, revision, attributes.clone());
+            self.queues.insert(id, Box::new(queue));
+        }
+        Reply::Done
+    }
+
+    pub(super) fn drop(&mut self, id: QueueId, turn: &mut Turn<'_>) -> Reply {
+        self.dropped.insert(id);
+        if self.dropped.len() > limits::DROPPED_QUEUES_MAX {
+            self.dropped.pop_first();
+        }
+        if let Some(mut queue) = self.queues.remove(&id) {
+            if let Some(deadline) = queue.scheduled {
+                self.deadlines.remove(&(deadline, id));
+            }
+            queue.end(turn);
+            self.ended = sum_of_totals(self.ended, queue.totals);
+        }
+        Reply::Done
+    }
+
+    /// Settles what fell due, the earliest first, up to a number of messages.
+    pub(super) fn settle(&mut self, messages_max: usize, turn: &mut Turn<'_>) {
+        let mut messages = 0;
+        while let Some(&(deadline, id)) = self.deadlines.first() {
+            if deadline > turn.now || messages == messages_max {
+                break;
+            }
+            let queue = self.queues.get_mut(&id).expect("a scheduled queue lives");
+            while let Some((next, due)) = queue.next_due() {
+                if next > deadline || messages == messages_max {
+                    break;
+                }
+                queue.settle(next, due, turn);
+                messages += 1;
+            }
+            self.schedule(id);
+        }
+    }
+
+    pub(super) fn schedule_touched(&mut self) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for id in touched.drain(..) {
+            self.schedule(id);
+        }
+        self.touched = touched;
+    }
+
+    /// Renews a queue's place among the deadlines.
+    pub(super) fn schedule(&mut self, id: QueueId) {
+        // A queue that was touched may have ended since.
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return;
+        };
+        queue.touched = false;
+        let next = queue.next_deadline();
+        if next == queue.scheduled {
+            return;
+        }
+        if let Some(old) = queue.scheduled {
+            let was_there = self.deadlines.remove(&(old, id));
+            assert!(was_there, "a queue's deadline was not scheduled");
+        }
+        if let Some(next) = next {
+            self.deadlines.insert((next, id));
+        }
+        queue.scheduled = next;
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    pub(super) fn queues_with_moves(&self) -> impl Iterator<Item = QueueId> {
+        let queues = self.queues.iter();
+        queues
+            .filter(|(_, queue)| queue.has_moves())
+            .map(|(id, _)| *id)
+    }
+
+    pub(super) fn live_between(&self, first_index: u64, last_index: u64) -> Vec<Sequence> {
+        let Some((first, last)) = places(first_index, last_index) else {
+            return Vec::new();
+        };
+        let queues = self.queues.values();
+        let mut live: Vec<Sequence> = queues
+            .flat_map(|queue| queue.ordered_between(first, last))
+            .collect();
+        if self.blocks.any_near(first_index, last_index) {
+            let unordered = self
+                .queues
+                .values()
+                .flat_map(|queue| queue.unordered_and_moving());
+            live.extend(unordered.filter(|message| (first..=last).contains(message)));
+        }
+        live.sort_unstable();
+        live
+    }
+
+    pub(super) fn any_live_between(&self, first_index: u64, last_index: u64) -> bool {
+        let Some((first, last)) = places(first_index, last_index) else {
+            return false;
+        };
+        let mut queues = self.queues.values();
+        if queues.any(|queue| queue.ordered_between(first, last).next().is_some()) {
+            return true;
+        }
+        if self.blocks.any_whole(first_index, last_index) {
+            return true;
+        }
+        let unordered = self
+            .queues
+            .values()
+            .flat_map(|queue| queue.unordered_and_moving());
+        self.blocks.any_near(first_index, last_index)
+            && unordered
+                .into_iter()
+                .any(|message| (first..=last).contains(&message))
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        let start = Totals {
+            queues: self.queues.len() as u64,
+            totals: self.ended,
+            ..Totals::default()
+        };
+        self.queues.values().fold(start, |sum, queue| {
+            let counts = queue.counts_by_state();
+            Totals {
+                queues: sum.queues,
+                ready: sum.ready + counts.ready,
+                leased: sum.leased + counts.leased,
+                delayed: sum.delayed + counts.delayed,
+                retired: sum.retired + counts.retired,
+                moving: sum.moving + counts.moving,
+                totals: sum_of_totals(sum.totals, queue.totals),
+            }
+        })
+    }
+
+    pub(super) fn counts(&self, wall: WallOffset) -> impl Iterator<Item = (QueueId, QueueCounts)> {
+        let queues = self.queues.iter();
+        queues.map(move |(id, queue)| (*id, queue.counts(wall)))
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.queues.values().map(|queue| queue.memory_bytes()).sum()
+    }
+}
+
+/// The places of the first and the last message that these entries may have sent.
+fn places(first_index: u64, last_index: u64) -> Option<(Sequence, Sequence)> {
+    let last_index = last_index.min(Sequence::INDEX_LAST);
+    (first_index <= last_index).then(|| {
+        (
+            Sequence::new(first_index, 0),
+            Sequence::new(last_index, Sequence::PER_ENTRY - 1),
+        )
+    })
+}
+
+fn sum_of_totals(one: QueueTotals, other: QueueTotals) -> QueueTotals {
+    QueueTotals {
+        sent: one.sent + other.sent,
+        received: one.received + other.received,
+        deleted: one.deleted + other.deleted,
+        expired: one.expired + other.expired,
+        dead_lettered: one.dead_lettered + other.dead_lettered,
+        cleared: one.cleared + other.cleared,
+        rewound: one.rewound + other.rewound,
+    }
+}

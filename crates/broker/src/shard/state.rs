@@ -1,0 +1,128 @@
+//! A shard as a snapshot. Drawn in `docs/formats/state.md`.
+//!
+//! The bytes depend on the entries applied and on nothing else. Lists are written chunk by chunk as
+//! they are; what can be worked out from the rest is not written.
+
+use crate::{
+    catalog::Catalog,
+    codec::{
+        Error, format,
+        wire::{Reader, Sink},
+    },
+    id::ShardId,
+    limits,
+    queue::{Queue, restore_totals, save_totals},
+    shard::Shard,
+    turn::WallOffset,
+};
+
+const PIECE_BYTES: usize = 64 << 10;
+
+impl Shard {
+    /// Writes the whole state in pieces of at most 64 KiB.
+    pub fn save(&self, out: &mut dyn FnMut(&[u8])) {
+        let mut pieces = Pieces {
+            piece: Vec::with_capacity(PIECE_BYTES),
+            out,
+        };
+        self.save_to(&mut pieces);
+        pieces.flush();
+    }
+
+    fn save_to(&self, sink: &mut impl Sink) {
+        sink.u8(format::STATE);
+        sink.u16(self.id.0);
+        sink.u16(self.shards);
+        sink.u64(self.applied);
+        sink.u64(self.now.0);
+        sink.put(&self.wall.0.to_le_bytes());
+        if let Some(catalog) = &self.catalog {
+            catalog.save(sink);
+        }
+        save_totals(&self.home.ended, sink);
+        sink.u64(self.home.dropped.len() as u64);
+        for queue in &self.home.dropped {
+            sink.u64(queue.0);
+        }
+        sink.u64(self.home.queues.len() as u64);
+        for queue in self.home.queues.values() {
+            queue.save(sink);
+        }
+    }
+
+    /// The shard that wrote these bytes.
+    pub fn restore(bytes: &[u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(bytes);
+        match reader.u8()? {
+            format::STATE => {}
+            unknown => return Err(Error::UnknownFormat(unknown)),
+        }
+        let (id, shards) = (reader.shard()?, reader.u16()?);
+        if id.0 >= shards || shards > ShardId::LAST.0 + 1 {
+            return Err(Error::BadValue);
+        }
+        let mut shard = Self::new(id, shards);
+        shard.applied = reader.u64()?;
+        shard.now = reader.timestamp()?;
+        shard.wall = WallOffset(reader.u64()?.cast_signed());
+        if id == ShardId::CATALOG {
+            shard.catalog = Some(Catalog::restore(&mut reader, shards)?);
+        }
+        shard.restore_home(&mut reader)?;
+        reader.end()?;
+        Ok(shard)
+    }
+
+    fn restore_home(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        let home = &mut self.home;
+        home.ended = restore_totals(reader)?;
+        let count = reader.long_count(8)?;
+        if count > limits::DROPPED_QUEUES_MAX as u64 {
+            return Err(Error::BadValue);
+        }
+        for _ in 0..count {
+            home.dropped.insert(reader.queue()?);
+        }
+        for _ in 0..reader.long_count(64)? {
+            let queue = Queue::restore(reader)?;
+            for message in queue.unordered_and_moving() {
+                home.blocks.add(message);
+            }
+            let id = queue.id();
+            if home.queues.insert(id, Box::new(queue)).is_some() {
+                return Err(Error::BadValue);
+            }
+            home.schedule(id);
+        }
+        Ok(())
+    }
+}
+
+/// Gathers bytes into pieces.
+struct Pieces<'a> {
+    piece: Vec<u8>,
+    out: &'a mut dyn FnMut(&[u8]),
+}
+
+impl Pieces<'_> {
+    fn flush(&mut self) {
+        if !self.piece.is_empty() {
+            (self.out)(&self.piece);
+            self.piece.clear();
+        }
+    }
+}
+
+impl Sink for Pieces<'_> {
+    fn put(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = PIECE_BYTES - self.piece.len();
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.piece.extend_from_slice(now);
+            bytes = later;
+            if self.piece.len() == PIECE_BYTES {
+                self.flush();
+            }
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! Stories of queues as scripts: `tests/scenarios/*.txt`. A line goes in; what comes out stands below
+//! the dashes. `REWRITE=1 cargo test` writes what came out into the files, to be read in review.
+//!
+//! Times count from the start of a story. `at=` lets time pass until then; `wall=` says how far the
+//! wall clock is ahead from now on. Messages and receipts are numbered as they appear.
+
+use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
+
+use anser_broker::{
+    attributes::{AttributeChanges, DeadLetterAfter, QueueAttributes, RetentionFrom},
+    codec::{self, BatchBuilder},
+    command::{Answer, Command, CreateQueue, DeadLetterUpdate, Placed, Query, Reply},
+    error::Error,
+    id::{AccountId, QueueId, Sequence, ShardId},
+    name::QueueName,
+    shard::Shard,
+    time::{Millis, Stamp, Timestamp},
+};
+use bytes::Bytes;
+
+const START: u64 = 1_700_000_000_000;
+
+#[test]
+fn stories_go_as_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    #[expect(clippy::disallowed_methods, reason = "a test may be told to rewrite its files")]
+    let rewrite = std::env::var("REWRITE").is_ok();
+    for file in files {
+        let written = fs::read_to_string(&file).unwrap();
+        let happened = tell(&written);
+        if rewrite {
+            fs::write(&file, happened).unwrap();
+        } else {
+            assert!(written == happened, "{}:\n{happened}", file.display());
+        }
+    }
+}
+
+/// The story with the outcomes that it has.
+fn tell(story: &str) -> String {
+    let mut world = World::new();
+    let mut told = String::new();
+    let mut lines = story.lines().peekable();
+    while let Some(line) = lines.next() {
+        writeln!(told, "{line}").unwrap();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if lines.peek() == Some(&"----") {
+            lines.next();
+        }
+        while lines.peek().is_some_and(|line| !line.is_empty()) {
+            lines.next();
+        }
+        writeln!(told, "----\n{}", world.line(line)).unwrap();
+    }
+    told
+}
+
+/// One shard that is catalog and home, told of its own changes at once.
+struct World {
+    shard: Shard,
+    now: u64,
+    wall: i64,
+    queues: BTreeMap<String, QueueId>,
+    messages: Vec<(Sequence, Bytes)>,
+    receipts: Vec<Sequence>,
+}
+
+/// A line's words: the verb, the plain ones and the `name=value` ones.
+struct Line<'a> {
+    verb: &'a str,
+    plain: Vec<&'a str>,
+    named: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Line<'a> {
+    fn new(line: &'a str) -> Self {
+        let mut words = line.split_whitespace();
+        let verb = words.next().unwrap();
+        let (named, plain): (Vec<_>, Vec<_>) = words.partition(|word| word.contains('='));
+        let named = named.into_iter().map(|word| word.split_once('=').unwrap()).collect();
+        Self { verb, plain, named }
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.named.get(name).map(|text| text.parse().unwrap())
+    }
+
+    fn time(&self, name: &str) -> Option<Millis> {
+        self.named.get(name).map(|text| duration(text))
+    }
+
+    fn account(&self) -> AccountId {
+        AccountId(self.number("account").unwrap_or(1))
+    }
+
+    fn name(&self) -> QueueName {
+        QueueName::new(self.plain[0]).unwrap()
+    }
+
+    fn dead_letter(&self) -> DeadLetterUpdate {
+        match self.named.get("dead-letter") {
+            None => DeadLetterUpdate::Keep,
+            Some(&"none") => DeadLetterUpdate::Remove,
+            Some(text) => {
+                let parts: Vec<_> = text.split(':').collect();
+                let after = match parts[1] {
+                    "receives" => DeadLetterAfter::Receives(parts[2].parse().unwrap()),
+                    _ => DeadLetterAfter::Age(duration(parts[2])),
+                };
+                DeadLetterUpdate::Set(QueueName::new(parts[0]).unwrap(), after)
+            }
+        }
+    }
+}
+
+fn duration(text: &str) -> Millis {
+    let split = text.find(|character: char| character.is_ascii_alphabetic()).unwrap();
+    let number: u64 = text[..split].parse().unwrap();
+    let unit = match &text[split..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        unit => panic!("no unit {unit}"),
+    };
+    Millis(number * unit)
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            shard: Shard::new(ShardId(0), 1),
+            now: START,
+            wall: 0,
+            queues: BTreeMap::new(),
+            messages: Vec::new(),
+            receipts: Vec::new(),
+        }
+    }
+
+    fn line(&mut self, line: &str) -> String {
+        let line = Line::new(line);
+        if let Some(at) = line.time("at") {
+            self.now = START + at.0;
+        }
+        if let Some(wall) = line.named.get("wall") {
+            let ahead = i64::try_from(duration(wall.trim_start_matches(['+', '-'])).0).unwrap();
+            self.wall = if wall.starts_with('-') { -ahead } else { ahead };
+        }
+        match line.verb {
+            "create-queue" | "set-queue" | "delete-queue" => self.change_catalog(&line),
+            "describe" | "list" | "sources" | "counts" | "totals" => self.ask(&line),
+            "settle" => self.reply(&Command::Settle),
+            "next-deadline" => {
+                let next = self.shard.next_deadline();
+                next.map_or("none".into(), |next| length(next.0.saturating_sub(START)))
+            }
+            "carry" => self.carry(&line),
+            "restart" => {
+                let mut bytes = Vec::new();
+                self.shard.save(&mut |piece| bytes.extend_from_slice(piece));
+                self.shard = Shard::restore(&bytes).unwrap();
+                "ok".into()
+            }
+            _ => self.change_messages(&line),
+        }
+    }
+
+    fn change_catalog(&mut self, line: &Line<'_>) -> String {
+        let (account, name) = (line.account(), line.name());
+        let command = match line.verb {
+            "create-queue" => Command::CreateQueue(CreateQueue {
+                account,
+                name,
+                attributes: attributes(line),
+                dead_letter: match line.dead_letter() {
+                    DeadLetterUpdate::Set(name, after) => Some((name, after)),
+                    _ => None,
+                },
+                queues_max: line.number("queues-max").unwrap_or(100),
+                reuse_after: line.time("reuse-after").unwrap_or(Millis(0)),
+            }),
+            "set-queue" => Command::SetQueueAttributes {
+                account,
+                name,
+                changes: changes(line),
+                dead_letter: line.dead_letter(),
+            },
+            _ => Command::DeleteQueue { account, name },
+        };
+        match self.apply(&command) {
+            Reply::Placed(placed) => {
+                let text = format!("queue {} revision {}", placed.queue.0, placed.revision);
+                self.tell_home(placed);
+                text
+            }
+            other => shown(&other),
+        }
+    }
+
+    fn tell_home(&mut self, placed: Placed) {
+        assert_eq!(self.shard.unsettled(), [placed.clone()]);
+        let Placed { queue, revision, .. } = placed;
+        self.queues.insert(placed.name.folded(), queue);
+        let command = match placed.attributes {
+            Some(attributes) => Command::PutQueue { queue, revision, attributes },
+            None => Command::DropQueue { queue },
+        };
+        assert_eq!(self.apply(&command), Reply::Done);
+        assert_eq!(self.apply(&Command::QueueSettled { queue, revision }), Reply::Done);
+        assert_eq!(self.shard.unsettled(), []);
+    }
+
+    fn ask(&mut self, line: &Line<'_>) -> String {
+        let account = line.account();
+        let search = line.named.get("search").copied().unwrap_or("").to_owned();
+        let offset = line.number("offset").unwrap_or(0);
+        let limit = line.number("limit").unwrap_or(20);
+        let query = match line.verb {
+            "describe" => Query::Queue { account, name: line.name() },
+            "list" => Query::Queues { account, search, offset, limit },
+            "sources" => Query::DeadLetterSources { account, name: line.name(), search, offset, limit },
+            _ => Query::Counts { queue: self.queue(line) },
+        };
+        match self.shard.query(&query) {
+            Answer::Refused(error) => error.to_string(),
+            Answer::Queues { total, queues } => {
+                let names: Vec<_> = queues.iter().map(|queue| queue.name.as_str()).collect();
+                format!("{total} in all: {}", names.join(" "))
+            }
+            Answer::Queue(found) => {
+                let policy = found.dead_letter.map(|(name, policy)| format!("{name} {:?}", policy.after));
+                let (created, modified) = (found.created, found.modified);
+                format!(
+                    "{} created {} modified {} dead letters to {}",
+                    found.name,
+                    since_start(created),
+                    since_start(modified),
+                    policy.as_deref().unwrap_or("nowhere"),
+                )
+            }
+            Answer::Counts(counts) if line.verb == "totals" => {
+                let totals = counts.totals;
+                format!(
+                    "sent={} received={} deleted={} expired={} dead-lettered={} cleared={} rewound={}",
+                    totals.sent, totals.received, totals.deleted, totals.expired,
+                    totals.dead_lettered, totals.cleared, totals.rewound,
+                )
+            }
+            Answer::Counts(counts) => format!(
+                "ready={} leased={} delayed={} retired={} moving={} oldest={}",
+                counts.ready, counts.leased, counts.delayed, counts.retired, counts.moving,
+                counts.oldest.map_or("none".into(), since_start),
+            ),
+        }
+    }
+
+    fn change_messages(&mut self, line: &Line<'_>) -> String {
+        let queue = self.queue(line);
+        let receipts = |world: &Self| {
+            let numbers = line.plain[1..].iter();
+            numbers.map(|number| world.receipts[number.parse::<usize>().unwrap() - 1]).collect()
+        };
+        let command = match line.verb {
+            "send" => {
+                let bodies = line.plain[1..].iter();
+                let bodies = bodies.map(|body| Bytes::from(body.trim_matches('"').to_owned()));
+                Command::SendMessages { queue, delay: line.time("delay"), bodies: bodies.collect() }
+            }
+            "receive" => Command::ReceiveMessages {
+                queue,
+                max: line.number("max").map_or(1, |max| u32::try_from(max).unwrap()),
+                visibility: line.time("visibility"),
+            },
+            "delete" => Command::DeleteMessages { queue, receipts: receipts(self) },
+            "change" => Command::ChangeVisibility {
+                queue,
+                receipts: receipts(self),
+                visibility: line.time("visibility").unwrap(),
+            },
+            "clear" => Command::ClearQueue { queue },
+            "rewind" => Command::RewindQueue { queue, to: Timestamp(START + line.time("to").unwrap().0) },
+            verb => panic!("no verb {verb}"),
+        };
+        self.reply(&command)
+    }
+
+    /// Carries dead letters to their queue. `answer=lost`: they arrive, but nobody hears of it.
+    fn carry(&mut self, line: &Line<'_>) -> String {
+        let source = self.queue(line);
+        let mut text = Vec::new();
+        for (target, moves) in self.shard.moves(source, 64) {
+            let bodies = moves.iter().map(|one| self.body(one.message)).collect();
+            let first = line.number("first").unwrap_or(moves[0].number);
+            let accept = Command::AcceptMoved { queue: target, source, first, bodies };
+            let index = self.shard.applied() + 1;
+            let counted = self.messages.len();
+            let reply = self.apply(&accept);
+            text.push(format!("{} from number {first}: {}", moves.len(), shown(&reply)));
+            let Reply::Accepted { through } = reply else { continue };
+            for (ordinal, one) in (0u32..).zip(&moves) {
+                let body = self.body(one.message);
+                self.messages.push((Sequence::new(index, ordinal), body));
+            }
+            let live = self.shard.live_between(index, index);
+            let mut place = 0;
+            self.messages.retain(|(sequence, _)| {
+                place += 1;
+                place <= counted || live.contains(sequence)
+            });
+            if line.named.get("answer") != Some(&"lost") {
+                self.apply(&Command::MovesSettled { queue: source, target, through });
+            }
+        }
+        if text.is_empty() { "nothing".into() } else { text.join("\n") }
+    }
+
+    fn queue(&self, line: &Line<'_>) -> QueueId {
+        let name = line.plain[0].to_ascii_lowercase();
+        self.queues.get(&name).copied().unwrap_or(QueueId(999))
+    }
+
+    fn body(&self, message: Sequence) -> Bytes {
+        let found = self.messages.iter().find(|(sequence, _)| *sequence == message);
+        found.unwrap().1.clone()
+    }
+
+    fn apply(&mut self, command: &Command) -> Reply {
+        let stamp = Stamp {
+            now: Timestamp(self.now),
+            wall: Timestamp(self.now.saturating_add_signed(self.wall)),
+        };
+        let mut batch = BatchBuilder::new(stamp);
+        batch.push(&codec::encode(command));
+        let (mut replies, mut effects) = (Vec::new(), Vec::new());
+        let index = self.shard.applied() + 1;
+        self.shard.apply(index, &batch.finish(), &mut replies, &mut effects).unwrap();
+        replies.remove(0)
+    }
+
+    fn reply(&mut self, command: &Command) -> String {
+        let reply = self.apply(command);
+        match &reply {
+            Reply::Sent { messages } => {
+                let Command::SendMessages { bodies, .. } = command else { unreachable!() };
+                self.messages.extend(messages.iter().copied().zip(bodies.iter().cloned()));
+                let last = self.messages.len();
+                let numbers = last - messages.len() + 1..=last;
+                let texts: Vec<_> = numbers.map(|number| format!("message {number}")).collect();
+                texts.join("\n")
+            }
+            Reply::Received { deliveries } if !deliveries.is_empty() => {
+                let mut text = Vec::new();
+                for one in deliveries {
+                    self.receipts.push(one.receipt);
+                    let place = self.messages.iter().position(|(sequence, _)| *sequence == one.message);
+                    text.push(format!(
+                        "message {} {:?} receipt={} delivery={} sent={} first={} until={}",
+                        place.unwrap() + 1,
+                        self.body(one.message),
+                        self.receipts.len(),
+                        one.deliveries,
+                        since_start(one.sent),
+                        since_start(one.first_received),
+                        since_start(one.visible_again),
+                    ));
+                }
+                text.join("\n").replace("b\"", "\"")
+            }
+            other => shown(other),
+        }
+    }
+}
+
+fn shown(reply: &Reply) -> String {
+    match reply {
+        Reply::Done => "ok".into(),
+        Reply::Received { .. } => "none".into(),
+        Reply::Refused(error) => error.to_string(),
+        Reply::Accepted { through } => format!("accepted through {through}"),
+        Reply::Rewound { messages } => format!("{messages} rewound"),
+        Reply::Each(each) => {
+            let shown = |one: &Result<(), Error>| one.map_or_else(|error| error.to_string(), |()| "ok".into());
+            each.iter().map(shown).collect::<Vec<_>>().join("\n")
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn length(millis: u64) -> String {
+    match (millis / 1000, millis % 1000) {
+        (seconds, 0) if seconds > 0 && seconds % 86_400 == 0 => format!("{}d", seconds / 86_400),
+        (seconds, 0) => format!("{seconds}s"),
+        _ => format!("{millis}ms"),
+    }
+}
+
+fn since_start(time: Timestamp) -> String {
+    match time.0.checked_sub(START) {
+        Some(later) => length(later),
+        None => format!("-{}", length(START - time.0)),
+    }
+}
+
+fn attributes(line: &Line<'_>) -> QueueAttributes {
+    let defaults = QueueAttributes {
+        backlog_max: 1000,
+        wait: Millis(0),
+        visibility: Millis::from_seconds(30),
+        body_bytes_max: 16,
+        retention: Millis::from_seconds(4 * 86_400),
+        retention_from: match line.named.get("retention-from") {
+            Some(&"visible") => RetentionFrom::Visible,
+            _ => RetentionFrom::Sent,
+        },
+        rewind: Millis(0),
+        delay: Millis(0),
+        delay_max: Millis::from_seconds(400 * 86_400),
+        delayed_max: line.number("delayed-max").unwrap_or(100),
+        in_flight_max: line.number("in-flight-max").unwrap_or(100),
+        dead_letter: None,
+    };
+    defaults.with(&changes(line))
+}
+
+fn changes(line: &Line<'_>) -> AttributeChanges {
+    AttributeChanges {
+        backlog_max: line.number("backlog-max"),
+        wait: line.time("wait"),
+        visibility: line.time("visibility"),
+        body_bytes_max: line.number("body-max").map(|max| u32::try_from(max).unwrap()),
+        retention: line.time("retention"),
+        rewind: line.time("rewind"),
+        delay: line.time("delay"),
+        delay_max: line.time("delay-max"),
+    }
+}

@@ -1,0 +1,347 @@
+//! What of a simulated disk survives a crash.
+//!
+//! A page that was written several times since its last sync may survive in any of these states, or
+//! as it was synced; pages are independent. The changes of a folder survive in order: a first part of
+//! those since its last sync. Syncing a file does not make its name durable.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+
+use super::{Image, index};
+
+/// One change of a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Files are numbered in the order they were made, after those of the first image.
+    Create {
+        path: String,
+    },
+    Write {
+        inode: usize,
+        offset: u64,
+        data: Bytes,
+    },
+    /// Durable at once.
+    SetLength {
+        inode: usize,
+        length: u64,
+    },
+    Sync {
+        inode: usize,
+    },
+    SyncFailed {
+        inode: usize,
+    },
+    Rename {
+        from: String,
+        to: String,
+    },
+    Remove {
+        path: String,
+    },
+    CreateDirectory {
+        path: String,
+    },
+    SyncDirectory {
+        path: String,
+    },
+}
+
+/// The durable and the pending state of every file and folder.
+#[derive(Debug, Clone)]
+pub struct Durability {
+    inodes: Vec<Inode>,
+    /// By path; the root is empty.
+    directories: BTreeMap<String, Directory>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Inode {
+    durable: Arc<Vec<u8>>,
+    pending: Vec<(usize, Bytes)>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Directory {
+    durable: BTreeMap<String, Node>,
+    pending: Vec<NameChange>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Node {
+    File(usize),
+    Directory,
+}
+
+#[derive(Debug, Clone)]
+enum NameChange {
+    Link(String, Node),
+    Unlink(String),
+    Rename(String, String),
+}
+
+impl Durability {
+    pub fn new(image: &Image) -> Self {
+        let mut state = Self {
+            inodes: Vec::new(),
+            directories: BTreeMap::new(),
+        };
+        state
+            .directories
+            .insert(String::new(), Directory::default());
+        for path in &image.directories {
+            state.directories.insert(path.clone(), Directory::default());
+        }
+        for path in &image.directories {
+            let (parent, name) = split(path);
+            state
+                .directory(parent)
+                .durable
+                .insert(name.to_owned(), Node::Directory);
+        }
+        for (path, content) in &image.files {
+            let (parent, name) = split(path);
+            let node = Node::File(state.inodes.len());
+            state
+                .directory(parent)
+                .durable
+                .insert(name.to_owned(), node);
+            state.inodes.push(Inode {
+                durable: Arc::clone(content),
+                pending: Vec::new(),
+            });
+        }
+        state
+    }
+
+    pub fn apply(&mut self, operation: &Operation) {
+        match operation {
+            Operation::Create { path } => {
+                let node = Node::File(self.inodes.len());
+                self.inodes.push(Inode::default());
+                self.change_name(path, |name| NameChange::Link(name, node));
+            }
+            Operation::Write {
+                inode,
+                offset,
+                data,
+            } => {
+                self.inodes[*inode]
+                    .pending
+                    .push((index(*offset), data.clone()));
+            }
+            Operation::SetLength { inode, length } => {
+                Arc::make_mut(&mut self.inodes[*inode].durable).resize(index(*length), 0);
+            }
+            Operation::Sync { inode } => {
+                let inode = &mut self.inodes[*inode];
+                for (offset, data) in std::mem::take(&mut inode.pending) {
+                    put(Arc::make_mut(&mut inode.durable), offset, &data);
+                }
+            }
+            Operation::SyncFailed { inode } => self.inodes[*inode].pending.clear(),
+            Operation::Rename { from, to } => {
+                assert_eq!(split(from).0, split(to).0, "renames stay in their folder");
+                let to = split(to).1.to_owned();
+                self.change_name(from, |name| NameChange::Rename(name, to));
+            }
+            Operation::Remove { path } => self.change_name(path, NameChange::Unlink),
+            Operation::CreateDirectory { path } => {
+                self.directories.insert(path.clone(), Directory::default());
+                self.change_name(path, |name| NameChange::Link(name, Node::Directory));
+            }
+            Operation::SyncDirectory { path } => {
+                let directory = self.directory(path);
+                for change in std::mem::take(&mut directory.pending) {
+                    change.apply(&mut directory.durable);
+                }
+            }
+        }
+    }
+
+    /// How many ways each undecided thing may survive, besides not at all: first the folders, then
+    /// the pages. A crash is one number per choice, up to that many.
+    pub fn choices(&self, page_bytes: usize) -> Vec<usize> {
+        let folders = self
+            .directories
+            .values()
+            .map(|directory| directory.pending.len());
+        let pages = self
+            .inodes
+            .iter()
+            .flat_map(|inode| inode.page_versions(page_bytes));
+        let pages = pages.map(|(_, writes)| writes.len());
+        folders.filter(|&count| count > 0).chain(pages).collect()
+    }
+
+    /// The disk after a crash with the given picks for [`Durability::choices`].
+    pub fn image(&self, page_bytes: usize, picks: &[usize]) -> Image {
+        let mut picks = picks.iter().copied();
+        let mut pick = || picks.next().expect("one pick per choice");
+        let names: BTreeMap<&str, BTreeMap<String, Node>> = self
+            .directories
+            .iter()
+            .map(|(path, directory)| {
+                let mut names = directory.durable.clone();
+                let survive = if directory.pending.is_empty() {
+                    0
+                } else {
+                    pick()
+                };
+                for change in &directory.pending[..survive] {
+                    change.apply(&mut names);
+                }
+                (path.as_str(), names)
+            })
+            .collect();
+        let contents: Vec<Arc<Vec<u8>>> = self
+            .inodes
+            .iter()
+            .map(|inode| inode.survive(page_bytes, &mut pick))
+            .collect();
+        let mut image = Image::default();
+        link("", &names, &contents, &mut image);
+        image
+    }
+
+    /// The files' contents as programs see them.
+    pub(super) fn visible_contents(&self) -> Vec<Arc<Vec<u8>>> {
+        let contents = self.inodes.iter().map(|inode| {
+            let mut content = Arc::clone(&inode.durable);
+            for (offset, data) in &inode.pending {
+                put(Arc::make_mut(&mut content), *offset, data);
+            }
+            content
+        });
+        contents.collect()
+    }
+
+    /// Files and folders as programs see them.
+    pub(super) fn visible_names(&self) -> (BTreeMap<String, usize>, BTreeSet<String>) {
+        let (mut files, mut directories) = (BTreeMap::new(), BTreeSet::new());
+        for (path, directory) in &self.directories {
+            let mut names = directory.durable.clone();
+            directory
+                .pending
+                .iter()
+                .for_each(|change| change.apply(&mut names));
+            for (name, node) in names {
+                let path = if path.is_empty() {
+                    name
+                } else {
+                    format!("{path}/{name}")
+                };
+                match node {
+                    Node::File(inode) => drop(files.insert(path, inode)),
+                    Node::Directory => drop(directories.insert(path)),
+                }
+            }
+        }
+        (files, directories)
+    }
+
+    fn directory(&mut self, path: &str) -> &mut Directory {
+        self.directories
+            .get_mut(path)
+            .expect("the folder was made before")
+    }
+
+    fn change_name(&mut self, path: &str, change: impl FnOnce(String) -> NameChange) {
+        let (parent, name) = split(path);
+        let change = change(name.to_owned());
+        self.directory(parent).pending.push(change);
+    }
+}
+
+fn link(
+    directory: &str,
+    names: &BTreeMap<&str, BTreeMap<String, Node>>,
+    contents: &[Arc<Vec<u8>>],
+    image: &mut Image,
+) {
+    for (name, node) in &names[directory] {
+        let path = if directory.is_empty() {
+            name.clone()
+        } else {
+            format!("{directory}/{name}")
+        };
+        match node {
+            Node::File(inode) => {
+                image.files.insert(path, Arc::clone(&contents[*inode]));
+            }
+            Node::Directory => {
+                link(&path, names, contents, image);
+                image.directories.insert(path);
+            }
+        }
+    }
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<String, Node>) {
+        match self {
+            Self::Link(name, node) => {
+                names.insert(name.clone(), *node);
+            }
+            Self::Unlink(name) => {
+                names.remove(name);
+            }
+            Self::Rename(from, to) => {
+                let node = names
+                    .remove(from)
+                    .expect("a folder's changes survive in order");
+                names.insert(to.clone(), node);
+            }
+        }
+    }
+}
+
+impl Inode {
+    /// The pending writes of each page, in order.
+    fn page_versions(&self, page_bytes: usize) -> BTreeMap<usize, Vec<usize>> {
+        let mut pages: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let mut touched = BTreeSet::new();
+        for (number, (offset, data)) in self.pending.iter().enumerate() {
+            touched.clear();
+            touched.extend(offset / page_bytes..(offset + data.len()).div_ceil(page_bytes));
+            for &page in &touched {
+                pages.entry(page).or_default().push(number);
+            }
+        }
+        pages
+    }
+
+    fn survive(&self, page_bytes: usize, pick: &mut impl FnMut() -> usize) -> Arc<Vec<u8>> {
+        if self.pending.is_empty() {
+            return Arc::clone(&self.durable);
+        }
+        let mut content = (*self.durable).clone();
+        for (page, writes) in self.page_versions(page_bytes) {
+            let survive = pick();
+            for &number in &writes[..survive] {
+                let (offset, data) = &self.pending[number];
+                let start = (page * page_bytes).max(*offset);
+                let end = ((page + 1) * page_bytes).min(offset + data.len());
+                put(&mut content, start, &data[start - offset..end - offset]);
+            }
+        }
+        Arc::new(content)
+    }
+}
+
+fn put(content: &mut Vec<u8>, offset: usize, data: &[u8]) {
+    let end = offset + data.len();
+    if content.len() < end {
+        content.resize(end, 0);
+    }
+    content[offset..end].copy_from_slice(data);
+}
+
+/// Folder and name of a path.
+fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}

@@ -1,0 +1,104 @@
+//! What can go wrong with a disk, one variant per way a caller may act.
+//!
+//! `NoSpace` may be retried after space was freed; nothing was lost. `Failed` ends this process's use
+//! of the disk. `Corrupt`, `MissingFile` and `UnknownVersion` name the file and are never healed
+//! here: a peer or an operator has to.
+
+use std::io;
+
+/// A failure of the log.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("could not {action} {file}")]
+    Io {
+        action: &'static str,
+        file: String,
+        source: io::Error,
+    },
+
+    #[error("no space left on the disk for {file}")]
+    NoSpace { file: String },
+
+    /// After a failed write or sync the page cache cannot be trusted.
+    #[error("the log stopped after {file} could not be written: {kind}")]
+    Failed { file: String, kind: io::ErrorKind },
+
+    #[error("{file} is damaged at byte {offset}: {what}")]
+    Corrupt {
+        file: String,
+        offset: u64,
+        what: &'static str,
+    },
+
+    #[error("{file} is missing")]
+    MissingFile { file: String },
+
+    #[error("{file} has format version {version}, this program reads version {known}")]
+    UnknownVersion {
+        file: String,
+        version: u32,
+        known: u32,
+    },
+
+    #[error("shard {shard} keeps entries from {first} on")]
+    Compacted { shard: u16, first: u64 },
+
+    #[error("shard {shard} has no entry {index}")]
+    Missing { shard: u16, index: u64 },
+
+    #[error("a record has {bytes} bytes, at most {limit}")]
+    TooLarge { bytes: u64, limit: u64 },
+
+    #[error("shard {shard} was given entry {found} where {expected} is the highest allowed")]
+    Gap {
+        shard: u16,
+        expected: u64,
+        found: u64,
+    },
+
+    #[error("shard {shard} needs entry {needed} from the log, its snapshot covers {covered}")]
+    NotCovered {
+        shard: u16,
+        needed: u64,
+        covered: u64,
+    },
+
+    /// A commit that contradicts what the shard has: an older snapshot, overlapping segments.
+    #[error("shard {shard}: {what}")]
+    Refused { shard: u16, what: &'static str },
+
+    #[error("option {option} has the value {value}, allowed are {least} to {most}")]
+    Option {
+        option: &'static str,
+        value: u64,
+        least: u64,
+        most: u64,
+    },
+}
+
+impl Error {
+    /// An error of a read, or of anything that leaves the disk as it was.
+    pub(crate) fn io(action: &'static str, file: &str, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace {
+                file: file.to_owned(),
+            },
+            io::ErrorKind::NotFound => Self::MissingFile {
+                file: file.to_owned(),
+            },
+            _ => Self::Io {
+                action,
+                file: file.to_owned(),
+                source,
+            },
+        }
+    }
+
+    pub(crate) fn corrupt(file: &str, offset: u64, what: &'static str) -> Self {
+        Self::Corrupt {
+            file: file.to_owned(),
+            offset,
+            what,
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! One disk of a node: the write-ahead log of all its shards, their segments and snapshots, and
+//! recovery after a crash.
+//!
+//! Read [`Log::open`] first. It gives three handles: the [`Appender`] for the one thread that
+//! writes, the [`Reader`] for everybody, and the [`Store`] for maintenance, which copies what is
+//! still alive out of old log files into segments and lets the files be used again.
+//!
+//! The crate knows nothing of queues: an entry is an index, a term and bytes. It owns no thread and
+//! no clock, and reaches files only through the [`Disk`] trait. The bytes on disk are drawn in
+//! `docs/formats/wal.md`, `segment.md` and `manifest.md`.
+
+mod appender;
+mod batch;
+pub mod disk;
+mod entry;
+mod error;
+mod index;
+mod layout;
+mod manifest;
+mod marks;
+mod names;
+mod options;
+mod reader;
+mod record;
+mod recovery;
+mod runs;
+mod scan;
+mod segment;
+mod shared;
+mod snapshot;
+mod staging;
+mod store;
+mod wal_files;
+
+pub use appender::Appender;
+pub use disk::{Disk, DiskFile, FileSystem, OpenMode};
+pub use entry::{
+    Entry, EntryKind, HardState, Kept, Position, SegmentInfo, SnapshotInfo, Stored, Write,
+};
+pub use error::Error;
+pub use options::{Options, RECORD_BYTES_MAX};
+pub use reader::Reader;
+pub use recovery::{Certainty, Log, Opened, RecoveredShard, RecoveryReport, TornTail};
+pub use segment::writer::SegmentWriter;
+pub use snapshot::{SnapshotReader, SnapshotWriter};
+pub use store::{Change, Due, DueShard, Store};

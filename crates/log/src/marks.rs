@@ -1,0 +1,130 @@
+//! The mark file: how far the write-ahead log is known to be durable, kept beside it.
+//!
+//! A mark is written without a sync, so it costs nothing, and may be lost. If it is there, it proves
+//! that everything before it was acknowledged: a bad record before a mark is damage, never a torn
+//! write. Two slots take turns, so that a torn mark leaves the one before.
+
+use std::io;
+
+use crate::{
+    disk::{Disk, DiskFile, OpenMode},
+    entry::Position,
+    error::Error,
+    layout::{get_u32, get_u64, put_u32, put_u64},
+    names,
+};
+
+const MAGIC: u32 = u32::from_le_bytes(*b"AMRK");
+const VERSION: u32 = 1;
+const SLOT_BYTES: usize = 48;
+const SLOT_STEP: u64 = 4096;
+const FILE_BYTES: usize = 2 * 4096;
+const CHECKED_BYTES: usize = 44;
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) durable: Position,
+    /// The manifest that was durable then.
+    pub(crate) generation: u64,
+    /// Grows with each mark.
+    number: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Marks<D: Disk> {
+    file: D::File,
+    last: Mark,
+}
+
+impl<D: Disk> Marks<D> {
+    /// Makes an empty mark file; the folder is not synced.
+    pub(crate) fn create(disk: &D) -> io::Result<()> {
+        match disk.remove(names::MARKS) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = disk.open(names::MARKS, OpenMode::Create)?;
+        file.write_at(&[0; FILE_BYTES], 0)?;
+        file.sync()
+    }
+
+    pub(crate) fn open(disk: &D) -> Result<Self, Error> {
+        let error = |error| Error::io("read", names::MARKS, error);
+        let file = disk.open(names::MARKS, OpenMode::Existing).map_err(error)?;
+        file.forget_cache().map_err(error)?;
+        let mut last = Mark::default();
+        for slot in 0..2 {
+            let mut bytes = [0; SLOT_BYTES];
+            if file.read_at(&mut bytes, slot * SLOT_STEP).map_err(error)? < SLOT_BYTES {
+                continue;
+            }
+            if let Some(mark) = decode(&bytes)?
+                && mark.number > last.number
+            {
+                last = mark;
+            }
+        }
+        Ok(Self { file, last })
+    }
+
+    pub(crate) fn last(&self) -> Mark {
+        self.last
+    }
+
+    pub(crate) fn write(&mut self, durable: Position, generation: u64) -> io::Result<()> {
+        if self.last.durable == durable && self.last.generation == generation {
+            return Ok(());
+        }
+        let mark = Mark {
+            durable,
+            generation,
+            number: self.last.number + 1,
+        };
+        self.file
+            .write_at(&encode(&mark), mark.number % 2 * SLOT_STEP)?;
+        self.last = mark;
+        Ok(())
+    }
+
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+}
+
+fn encode(mark: &Mark) -> [u8; SLOT_BYTES] {
+    let mut bytes = [0; SLOT_BYTES];
+    put_u32(&mut bytes, 0, MAGIC);
+    put_u32(&mut bytes, 4, VERSION);
+    put_u64(&mut bytes, 8, mark.number);
+    put_u64(&mut bytes, 16, mark.durable.sequence);
+    put_u32(&mut bytes, 24, mark.durable.offset);
+    put_u64(&mut bytes, 32, mark.generation);
+    let checksum = crc32c::crc32c(&bytes[..CHECKED_BYTES]);
+    put_u32(&mut bytes, CHECKED_BYTES, checksum);
+    bytes
+}
+
+/// A damaged slot is no mark: marks are proofs for, never against.
+fn decode(bytes: &[u8; SLOT_BYTES]) -> Result<Option<Mark>, Error> {
+    let checksum = crc32c::crc32c(&bytes[..CHECKED_BYTES]);
+    if get_u32(bytes, 0) != MAGIC || get_u32(bytes, CHECKED_BYTES) != checksum {
+        return Ok(None);
+    }
+    let version = get_u32(bytes, 4);
+    if version != VERSION {
+        let file = names::MARKS.to_owned();
+        return Err(Error::UnknownVersion {
+            file,
+            version,
+            known: VERSION,
+        });
+    }
+    Ok(Some(Mark {
+        number: get_u64(bytes, 8),
+        durable: Position {
+            sequence: get_u64(bytes, 16),
+            offset: get_u32(bytes, 24),
+        },
+        generation: get_u64(bytes, 32),
+    }))
+}

@@ -1,0 +1,32 @@
+//! Where files are: every path below the root of a disk is made here.
+//!
+//! Numbers are written with leading zeros, so that names sort as their numbers do.
+
+pub(crate) const ROOT: &str = "";
+pub(crate) const MANIFEST: &str = "manifest";
+pub(crate) const MANIFEST_STAGED: &str = "manifest.temp";
+pub(crate) const WAL: &str = "wal";
+pub(crate) const WAL_STAGED: &str = "wal/next.temp";
+pub(crate) const MARKS: &str = "wal/durable";
+pub(crate) const SHARDS: &str = "shards";
+
+pub(crate) fn wal_file(sequence: u64) -> String {
+    format!("wal/{sequence:016}.wal")
+}
+
+/// The sequence in a file name of the folder `wal`.
+pub(crate) fn wal_sequence(name: &str) -> Option<u64> {
+    name.strip_suffix(".wal")?.parse().ok()
+}
+
+pub(crate) fn shard_directory(shard: u16) -> String {
+    format!("shards/{shard:05}")
+}
+
+pub(crate) fn segment(shard: u16, id: u64) -> String {
+    format!("shards/{shard:05}/{id:016}.segment")
+}
+
+pub(crate) fn snapshot(shard: u16, id: u64) -> String {
+    format!("shards/{shard:05}/{id:016}.snapshot")
+}

@@ -1,0 +1,291 @@
+//! Reading entries and what was kept of them, from any thread.
+//!
+//! A reader takes a place from the index and reads without a lock. The file may be recycled
+//! meanwhile; the record's header, which names shard, index and file, tells, and the reader looks
+//! again.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    disk::{Disk, DiskFile},
+    entry::{Entry, EntryKind, Kept, Position, SnapshotInfo, Stored},
+    error::Error,
+    layout::wide,
+    names,
+    options::RECORD_BYTES_MAX,
+    record::{HEADER_BYTES, Header, Kind},
+    segment::{Block, Segment},
+    shared::Shared,
+    snapshot::SnapshotReader,
+};
+
+/// How often a reader looks again after a place changed under it. Each time the file was recycled,
+/// which takes a whole round of the log.
+const ATTEMPTS: usize = 4;
+const CACHED_BLOCKS: usize = 4;
+/// The first read of an entry; more only if the body is longer.
+const FIRST_READ_BYTES: usize = 4096;
+
+/// Reads a log. Each clone has a small cache of its own.
+#[derive(Debug)]
+pub struct Reader<D: Disk> {
+    shared: Arc<Shared<D>>,
+    blocks: Mutex<VecDeque<Block>>,
+}
+
+impl<D: Disk> Clone for Reader<D> {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.shared))
+    }
+}
+
+impl<D: Disk> Reader<D> {
+    pub(crate) fn new(shared: Arc<Shared<D>>) -> Self {
+        Self {
+            shared,
+            blocks: Mutex::new(VecDeque::new()),
+        }
+    }
+
+    /// Entries of the write-ahead log from `from` on, at least one, else as many as are there before
+    /// `to_exclusive` and fit into `max_bytes` of bodies.
+    pub fn entries(
+        &self,
+        shard: u16,
+        from: u64,
+        to_exclusive: u64,
+        max_bytes: u64,
+    ) -> Result<Vec<Entry>, Error> {
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        for index in from..to_exclusive {
+            let Some(entry) = self.entry(shard, index)? else {
+                break;
+            };
+            bytes += entry.data.len() as u64;
+            if bytes > max_bytes && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry);
+        }
+        if entries.is_empty() && from < to_exclusive {
+            return Err(self.absent(shard, from));
+        }
+        Ok(entries)
+    }
+
+    /// The term of an entry in the write-ahead log or of the snapshot's last.
+    pub fn term(&self, shard: u16, index: u64) -> Result<Option<u64>, Error> {
+        let shards = self.shared.index();
+        Ok(shards
+            .shards
+            .get(&shard)
+            .and_then(|shard| shard.term(index)))
+    }
+
+    /// The entry, or what was kept of it once its log file was recycled.
+    pub fn read(&self, shard: u16, index: u64) -> Result<Stored, Error> {
+        if let Some(entry) = self.entry(shard, index)? {
+            return Ok(Stored::Entry(entry));
+        }
+        let segment = self.segment(shard, index);
+        let kept = match segment {
+            Some(segment) => segment.find(&self.block(&segment, index)?, index)?,
+            None => None,
+        };
+        kept.map(Stored::Kept)
+            .ok_or(Error::Missing { shard, index })
+    }
+
+    /// What segments keep of the entries from `from` to `to`, both included: about `max_bytes`, and
+    /// nothing only if there is nothing. To go on, ask from behind the last.
+    pub fn kept(&self, shard: u16, from: u64, to: u64, max_bytes: u64) -> Result<Vec<Kept>, Error> {
+        let mut kept = Vec::new();
+        let mut left = max_bytes;
+        let mut next = from;
+        while let Some(segment) = self.segment_from(shard, next)
+            && next <= to
+            && (left > 0 || kept.is_empty())
+        {
+            let block = self.block(&segment, next)?;
+            let count = kept.len();
+            let added = segment.collect(&block, next, left, &mut kept)?;
+            left = left.saturating_sub(added);
+            next = match kept.last() {
+                Some(last) if kept.len() > count => last.index + 1,
+                _ => segment.after_block(&block),
+            };
+        }
+        kept.retain(|kept| kept.index <= to);
+        Ok(kept)
+    }
+
+    /// The shard's snapshot; its content is verified while it is read.
+    pub fn snapshot(&self, shard: u16) -> Result<Option<(SnapshotInfo, SnapshotReader<D>)>, Error> {
+        let mut attempt = 0;
+        loop {
+            let Some(info) = self
+                .shared
+                .index()
+                .shards
+                .get(&shard)
+                .and_then(|it| it.snapshot)
+            else {
+                return Ok(None);
+            };
+            attempt += 1;
+            match SnapshotReader::open(&self.shared.disk, shard, info) {
+                // Replaced and removed between the two lines above.
+                Err(Error::MissingFile { .. }) if attempt < ATTEMPTS => {}
+                opened => return opened.map(|reader| Some((info, reader))),
+            }
+        }
+    }
+
+    /// An entry of the write-ahead log; `None` if it is not there.
+    fn entry(&self, shard: u16, index: u64) -> Result<Option<Entry>, Error> {
+        let mut damaged: Option<(Position, Error)> = None;
+        for _ in 0..ATTEMPTS {
+            let Some((position, file)) = self.locate(shard, index) else {
+                return Ok(None);
+            };
+            match damaged {
+                Some((before, error)) if before == position => return Err(error),
+                _ => {}
+            }
+            match read_entry::<D>(&file, position, shard, index)? {
+                Ok(entry) => return Ok(Some(entry)),
+                Err(what) => {
+                    let name = names::wal_file(position.sequence);
+                    let error = Error::corrupt(&name, position.offset.into(), what);
+                    damaged = Some((position, error));
+                }
+            }
+        }
+        match damaged {
+            Some((_, error)) => Err(error),
+            None => Ok(None),
+        }
+    }
+
+    fn locate(&self, shard: u16, index: u64) -> Option<(Position, Arc<D::File>)> {
+        let log = self.shared.index();
+        let position = log.shards.get(&shard)?.runs.find(index)?;
+        let file = log
+            .files
+            .get(&position.sequence)
+            .expect("an indexed file is in use");
+        Some((position, Arc::clone(&file.file)))
+    }
+
+    fn absent(&self, shard: u16, index: u64) -> Error {
+        let log = self.shared.index();
+        let Some(shard_index) = log.shards.get(&shard) else {
+            return Error::Missing { shard, index };
+        };
+        let first = shard_index
+            .runs
+            .first()
+            .unwrap_or(shard_index.snapshot_index() + 1);
+        if index < first {
+            Error::Compacted { shard, first }
+        } else {
+            Error::Missing { shard, index }
+        }
+    }
+
+    fn segment(&self, shard: u16, index: u64) -> Option<Arc<Segment<D>>> {
+        self.shared
+            .index()
+            .shards
+            .get(&shard)?
+            .segment_of(index)
+            .cloned()
+    }
+
+    fn segment_from(&self, shard: u16, index: u64) -> Option<Arc<Segment<D>>> {
+        let log = self.shared.index();
+        let segments = &log.shards.get(&shard)?.segments;
+        let after = segments.partition_point(|segment| segment.info().last_index < index);
+        segments.get(after).cloned()
+    }
+
+    /// The block around an index, from the cache if it was read lately.
+    fn block(&self, segment: &Segment<D>, index: u64) -> Result<Block, Error> {
+        let (id, start) = (segment.info().id, segment.block_start(index));
+        let cached = {
+            let blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+            blocks
+                .iter()
+                .find(|block| block.segment == id && block.start == start)
+                .cloned()
+        };
+        if let Some(block) = cached {
+            return Ok(block);
+        }
+        let block = segment.block(index)?;
+        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        if blocks.len() == CACHED_BLOCKS {
+            blocks.pop_front();
+        }
+        blocks.push_back(block.clone());
+        Ok(block)
+    }
+}
+
+/// The inner error says what was wrong with the record, which may be that it moved.
+fn read_entry<D: Disk>(
+    file: &D::File,
+    position: Position,
+    shard: u16,
+    index: u64,
+) -> Result<Result<Entry, &'static str>, Error> {
+    let io = |error| Error::io("read", &names::wal_file(position.sequence), error);
+    let mut buffer = [0; FIRST_READ_BYTES];
+    let read = file
+        .read_at(&mut buffer, position.offset.into())
+        .map_err(io)?;
+    if read < HEADER_BYTES {
+        return Ok(Err("ends too early"));
+    }
+    let Ok(header) = Header::decode(&buffer[..HEADER_BYTES], position) else {
+        return Ok(Err("record header"));
+    };
+    let length = u64::from(header.length);
+    if header.kind != Kind::Entry
+        || header.shard != shard
+        || header.index != index
+        || length > RECORD_BYTES_MAX
+    {
+        return Ok(Err("another record"));
+    }
+    let at_hand = &buffer[HEADER_BYTES..read];
+    let at_hand = &at_hand[..at_hand.len().min(wide(length))];
+    let mut data = Vec::with_capacity(wide(length));
+    data.extend_from_slice(at_hand);
+    data.resize(wide(length), 0);
+    if let rest @ [_, ..] = &mut data[at_hand.len()..] {
+        let place = u64::from(position.offset) + read as u64;
+        if file.read_at(rest, place).map_err(io)? < rest.len() {
+            return Ok(Err("ends too early"));
+        }
+    }
+    let data = Bytes::from(data);
+    if crc32c::crc32c(&data) != header.payload_checksum {
+        return Ok(Err("record payload"));
+    }
+    let Some(kind) = EntryKind::from_number(header.detail) else {
+        return Ok(Err("entry kind"));
+    };
+    Ok(Ok(Entry {
+        index,
+        term: header.term,
+        kind,
+        data,
+    }))
+}

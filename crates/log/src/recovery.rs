@@ -1,0 +1,243 @@
+//! Opening a log after a crash: what was acknowledged is there, or the reason why not is named.
+//!
+//! The chain of batches is followed from the first listed file to the first bad byte. If anything
+//! proves that the place was durable once (a later batch, a mark, the manifest), that is damage and
+//! the log stays closed. Otherwise the rest was never acknowledged, or cannot be told from it: it is
+//! wiped before new batches may stand there. Recovery may crash at any point and begin again.
+
+mod replay;
+mod sealed;
+mod tail;
+
+use std::{collections::VecDeque, io, sync::Arc};
+
+use crate::{
+    appender::{Appender, Current},
+    disk::{Disk, DiskFile, OpenMode},
+    entry::{HardState, Position, SnapshotInfo},
+    error::Error,
+    index::{Index, WalFile},
+    manifest::Manifest,
+    marks::Marks,
+    names,
+    options::Options,
+    reader::Reader,
+    shared::Shared,
+    store::Store,
+    wal_files::PreparedFile,
+};
+use replay::Replayed;
+
+/// Opens logs.
+#[derive(Debug)]
+pub struct Log;
+
+/// An open log.
+#[derive(Debug)]
+pub struct Opened<D: Disk> {
+    pub appender: Appender<D>,
+    pub reader: Reader<D>,
+    pub store: Store<D>,
+    /// By shard.
+    pub shards: Vec<RecoveredShard>,
+    pub report: RecoveryReport,
+}
+
+/// What a shard has after recovery. All of it is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecoveredShard {
+    pub shard: u16,
+    pub hard_state: HardState,
+    pub snapshot: Option<SnapshotInfo>,
+    /// The first entry behind the snapshot, which is the next to come if there is none yet.
+    pub first_index: u64,
+    /// The last entry, or the snapshot's.
+    pub last_index: u64,
+}
+
+/// What recovery found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// A batch at the end that was not whole and was removed.
+    pub torn_tail: Option<TornTail>,
+    /// This or an earlier recovery met an ambiguous tail, and [`Store::clear_suspicion`] was not
+    /// called since. Concerns all shards: their replicas may have lost acknowledged entries.
+    pub suspect: bool,
+    pub files_replayed: u64,
+    pub bytes_replayed: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornTail {
+    pub file: String,
+    pub offset: u64,
+    pub certainty: Certainty,
+}
+
+/// Whether a removed batch can have been acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certainty {
+    /// Its end never reached the disk: it was not.
+    Torn,
+    /// It was torn, or it was acknowledged and then damaged.
+    Ambiguous,
+}
+
+impl Log {
+    /// Opens the log of a disk, or makes one if the disk is empty.
+    pub fn open<D: Disk>(disk: D, options: Options) -> Result<Opened<D>, Error> {
+        options.check()?;
+        let manifest = match Manifest::read(&disk)? {
+            Some(manifest) => manifest,
+            None => create(&disk)?,
+        };
+        let mut marks = Marks::open(&disk)?;
+        let mut index = Index::new(manifest.wal_first);
+        let replayed = replay::replay(&disk, &manifest, &marks.last(), &mut index)?;
+        sealed::open_sealed(&disk, &manifest, &mut index)?;
+        let shards = recovered_shards(&index)?;
+        sealed::check_unlisted(&disk, &manifest)?;
+
+        // From here on the disk is changed.
+        make_names_durable(&disk).map_err(|error| Error::io("sync", names::ROOT, error))?;
+        let manifest = tail::settle(&disk, &options, manifest, &replayed)?;
+        sealed::remove_unlisted(&disk, &manifest)?;
+        index.durable = replayed.end;
+        marks
+            .write(replayed.end, manifest.generation)
+            .and_then(|()| marks.sync())
+            .map_err(|error| Error::io("write", names::MARKS, error))?;
+
+        let report = report(&manifest, &replayed);
+        let current = current_file(&index, &replayed);
+        let prepared = prepared_files(&disk, &manifest, &index)?;
+        let shared = Arc::new(Shared::new(disk, options, manifest, prepared, index));
+        Ok(Opened {
+            appender: Appender::new(Arc::clone(&shared), marks, current),
+            reader: Reader::new(Arc::clone(&shared)),
+            store: Store::new(shared),
+            shards,
+            report,
+        })
+    }
+}
+
+/// Lays out an empty disk. Anything that only a manifest could have led to means that it was lost.
+fn create<D: Disk>(disk: &D) -> Result<Manifest, Error> {
+    let error = |error| Error::io("create the log in", "the empty folder", error);
+    for directory in [names::WAL, names::SHARDS] {
+        disk.create_directory(directory).map_err(error)?;
+    }
+    let files = disk.list(names::WAL).map_err(error)?;
+    let shards = disk.list(names::SHARDS).map_err(error)?;
+    if !shards.is_empty() || files.iter().any(|name| names::wal_sequence(name).is_some()) {
+        return Err(Error::MissingFile {
+            file: names::MANIFEST.to_owned(),
+        });
+    }
+    Marks::create(disk).map_err(error)?;
+    make_names_durable(disk).map_err(error)?;
+    let manifest = Manifest {
+        generation: 1,
+        next_id: 1,
+        wal_first: 1,
+        durable: Position {
+            sequence: 1,
+            offset: 0,
+        },
+        ..Manifest::default()
+    };
+    manifest
+        .write(disk)
+        .map_err(|failure| error(failure.source))?;
+    Ok(manifest)
+}
+
+fn make_names_durable<D: Disk>(disk: &D) -> io::Result<()> {
+    disk.sync_directory(names::WAL)?;
+    disk.sync_directory(names::SHARDS)?;
+    disk.sync_directory(names::ROOT)
+}
+
+fn recovered_shards<D: Disk>(index: &Index<D>) -> Result<Vec<RecoveredShard>, Error> {
+    let mut recovered = Vec::new();
+    for (&number, shard) in &index.shards {
+        let covered = shard.snapshot_index();
+        if let Some(first) = shard.runs.first()
+            && first > covered + 1
+        {
+            let place = shard.runs.find(first).unwrap_or_default();
+            let file = names::wal_file(place.sequence);
+            let what = "entries before this one are neither in the log nor in a snapshot";
+            return Err(Error::corrupt(&file, place.offset.into(), what));
+        }
+        let (term, vote, commit) = shard
+            .hard_state
+            .map_or((0, 0, 0), |state| (state.term, state.vote, state.commit));
+        let snapshot_term = shard.snapshot.map_or(0, |snapshot| snapshot.term);
+        let hard_state = HardState {
+            term: term.max(snapshot_term),
+            vote: if snapshot_term > term { 0 } else { vote },
+            commit: commit.max(covered),
+        };
+        recovered.push(RecoveredShard {
+            shard: number,
+            hard_state,
+            snapshot: shard.snapshot,
+            first_index: covered + 1,
+            last_index: shard.last_index(),
+        });
+    }
+    Ok(recovered)
+}
+
+fn report(manifest: &Manifest, replayed: &Replayed) -> RecoveryReport {
+    RecoveryReport {
+        torn_tail: replayed.torn_tail(),
+        suspect: manifest.suspect,
+        files_replayed: replayed.files,
+        bytes_replayed: replayed.bytes,
+    }
+}
+
+fn current_file<D: Disk>(index: &Index<D>, replayed: &Replayed) -> Option<Current<D>> {
+    let file: &WalFile<D> = index.files.get(&replayed.end.sequence)?;
+    Some(Current {
+        file: file.clone(),
+        end: replayed.end,
+        chain: replayed.chain,
+    })
+}
+
+fn prepared_files<D: Disk>(
+    disk: &D,
+    manifest: &Manifest,
+    index: &Index<D>,
+) -> Result<VecDeque<PreparedFile<D>>, Error> {
+    let mut prepared = VecDeque::new();
+    for (sequence, bytes) in manifest.wal_files() {
+        if index.files.contains_key(&sequence) {
+            continue;
+        }
+        let file = open_wal_file(disk, sequence, bytes)?;
+        prepared.push_back(PreparedFile {
+            sequence,
+            file: Arc::new(file),
+            bytes,
+        });
+    }
+    Ok(prepared)
+}
+
+/// Opens a listed file, past the cache.
+fn open_wal_file<D: Disk>(disk: &D, sequence: u64, bytes: u64) -> Result<D::File, Error> {
+    let name = names::wal_file(sequence);
+    let error = |error| Error::io("open", &name, error);
+    let file = disk.open(&name, OpenMode::Existing).map_err(error)?;
+    file.forget_cache().map_err(error)?;
+    let length = file.len().map_err(error)?;
+    if length < bytes {
+        return Err(Error::corrupt(&name, length, "shorter than listed"));
+    }
+    Ok(file)
+}

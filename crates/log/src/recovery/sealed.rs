@@ -1,0 +1,115 @@
+//! Segments and snapshots at start: what the manifest lists must be there, what it does not list
+//! goes.
+
+use std::{io, sync::Arc};
+
+use crate::{
+    disk::{Disk, DiskFile, OpenMode},
+    entry::Position,
+    error::Error,
+    index::Index,
+    manifest::Manifest,
+    names,
+    record::{HEADER_BYTES, Header, NoHeader},
+    segment::Segment,
+    snapshot::SnapshotReader,
+};
+
+/// Opens everything listed.
+pub(super) fn open_sealed<D: Disk>(
+    disk: &D,
+    manifest: &Manifest,
+    index: &mut Index<D>,
+) -> Result<(), Error> {
+    for (&number, listed) in &manifest.shards {
+        if let Some(info) = listed.snapshot {
+            // Its content is verified by whoever reads it, which is the next thing to happen.
+            SnapshotReader::open(disk, number, info)?;
+        }
+        let shard = index.shard(number);
+        shard.snapshot = listed.snapshot;
+        for &info in &listed.segments {
+            shard
+                .segments
+                .push(Arc::new(Segment::open(disk, number, info)?));
+        }
+    }
+    Ok(())
+}
+
+/// A file behind the listed ones that was begun proves that the manifest is an old one.
+pub(super) fn check_unlisted<D: Disk>(disk: &D, manifest: &Manifest) -> Result<(), Error> {
+    let error = |error| Error::io("list", names::WAL, error);
+    for name in disk.list(names::WAL).map_err(error)? {
+        let Some(sequence) = names::wal_sequence(&name).filter(|&it| it >= manifest.wal_end())
+        else {
+            continue;
+        };
+        let path = names::wal_file(sequence);
+        let error = |error| Error::io("read", &path, error);
+        let file = disk.open(&path, OpenMode::Existing).map_err(error)?;
+        let mut header = [0; HEADER_BYTES];
+        if file.read_at(&mut header, 0).map_err(error)? < HEADER_BYTES {
+            continue;
+        }
+        let place = Position {
+            sequence,
+            offset: 0,
+        };
+        if Header::decode(&header, place) != Err(NoHeader::Damaged) {
+            let what = "does not list a file of the write-ahead log";
+            return Err(Error::corrupt(names::MANIFEST, 0, what));
+        }
+    }
+    Ok(())
+}
+
+/// Removes what a crash left behind: unfinished files and those a newer manifest replaced.
+pub(super) fn remove_unlisted<D: Disk>(disk: &D, manifest: &Manifest) -> Result<(), Error> {
+    remove_unlisted_in(disk, names::WAL, |name| {
+        let sequence = names::wal_sequence(name);
+        let listed = manifest.wal_first..manifest.wal_end();
+        sequence.is_some_and(|sequence| listed.contains(&sequence))
+            || names::MARKS == format!("{}/{name}", names::WAL)
+    })?;
+    let error = |error| Error::io("list", names::SHARDS, error);
+    for directory in disk.list(names::SHARDS).map_err(error)? {
+        let Ok(number) = directory.parse() else {
+            continue;
+        };
+        let mut listed = Vec::new();
+        if let Some(shard) = manifest.shards.get(&number) {
+            let segments = shard
+                .segments
+                .iter()
+                .map(|info| names::segment(number, info.id));
+            let snapshot = shard.snapshot.map(|info| names::snapshot(number, info.id));
+            listed.extend(segments.chain(snapshot));
+        }
+        let folder = names::shard_directory(number);
+        remove_unlisted_in(disk, &folder, |name| {
+            listed
+                .iter()
+                .any(|path| path.ends_with(&format!("/{name}")))
+        })?;
+    }
+    Ok(())
+}
+
+fn remove_unlisted_in<D: Disk>(
+    disk: &D,
+    folder: &str,
+    is_listed: impl Fn(&str) -> bool,
+) -> Result<(), Error> {
+    let error = |error| Error::io("clean", folder, error);
+    for name in disk.list(folder).map_err(error)? {
+        if is_listed(&name) {
+            continue;
+        }
+        match disk.remove(&format!("{folder}/{name}")) {
+            Err(failed) if failed.kind() != io::ErrorKind::NotFound => return Err(error(failed)),
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! Settling the end of the log, so that the next batch may stand there.
+//!
+//! Remains of batches that do not count are wiped: otherwise an equal batch written in front of them
+//! could bring them back. What does count may so far be only in the cache, after a crash of the
+//! process alone, and is synced before anybody builds on it.
+
+use std::io;
+
+use super::{open_wal_file, replay::Replayed};
+use crate::{
+    disk::{Disk, DiskFile},
+    error::Error,
+    manifest::Manifest,
+    names,
+    options::Options,
+    scan::RemainsKind,
+    wal_files::write_zeros,
+};
+
+/// Gives the manifest that is now the disk's.
+pub(super) fn settle<D: Disk>(
+    disk: &D,
+    options: &Options,
+    manifest: Manifest,
+    replayed: &Replayed,
+) -> Result<Manifest, Error> {
+    // Suspicion first: once the remains are wiped nothing else tells of them.
+    let manifest = remember_suspicion(disk, manifest, replayed)?;
+    for (from, remains) in &replayed.remains {
+        let listed = manifest
+            .wal_files()
+            .find(|&(sequence, _)| sequence == from.sequence);
+        let (_, bytes) = listed.expect("remains are of listed files");
+        let dirty = remains.any_record || remains.kind != RemainsKind::Nothing;
+        let is_last = from.sequence == replayed.end.sequence && replayed.files > 0;
+        if dirty || is_last {
+            let file = open_wal_file(disk, from.sequence, bytes)?;
+            let wiped = if dirty {
+                write_zeros(&file, from.offset.into(), bytes)
+            } else {
+                Ok(())
+            };
+            wiped
+                .and_then(|()| file.sync())
+                .map_err(|error| Error::io("settle", &names::wal_file(from.sequence), error))?;
+        }
+    }
+    give_up_files_of_another_size(disk, options, manifest, replayed)
+}
+
+fn remember_suspicion<D: Disk>(
+    disk: &D,
+    manifest: Manifest,
+    replayed: &Replayed,
+) -> Result<Manifest, Error> {
+    let mut kinds = replayed.remains.iter().map(|(_, remains)| remains.kind);
+    if manifest.suspect || !kinds.any(|kind| kind == RemainsKind::Ambiguous) {
+        return Ok(manifest);
+    }
+    write_next(
+        disk,
+        Manifest {
+            suspect: true,
+            ..manifest
+        },
+    )
+}
+
+/// Files that were never begun all have the size that is asked for now.
+fn give_up_files_of_another_size<D: Disk>(
+    disk: &D,
+    options: &Options,
+    manifest: Manifest,
+    replayed: &Replayed,
+) -> Result<Manifest, Error> {
+    let begun = usize::try_from(replayed.files).expect("listed files");
+    if manifest.wal_bytes[begun..]
+        .iter()
+        .all(|&bytes| bytes == options.wal_file_bytes)
+    {
+        return Ok(manifest);
+    }
+    let mut next = manifest;
+    next.wal_bytes.truncate(begun);
+    write_next(disk, next)
+}
+
+fn write_next<D: Disk>(disk: &D, mut next: Manifest) -> Result<Manifest, Error> {
+    next.generation += 1;
+    let error = |error: io::Error| Error::io("write", names::MANIFEST, error);
+    next.write(disk).map_err(|failure| error(failure.source))?;
+    Ok(next)
+}

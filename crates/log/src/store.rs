@@ -1,0 +1,124 @@
+//! Maintenance: what the compactor does with a log, in one thread or several.
+//!
+//! When files are due, what is alive in them is copied into segments and the shard's state into a
+//! snapshot; a commit makes both part of the log at once; then the files are recycled. A commit is
+//! one manifest. Files are removed only after the manifest that no longer names them is durable.
+
+mod commit;
+mod recycle;
+
+use std::sync::Arc;
+
+pub use commit::Change;
+pub use recycle::{Due, DueShard};
+
+use crate::{
+    disk::Disk, entry::SegmentInfo, error::Error, names, segment::writer::SegmentWriter,
+    shared::Shared, snapshot::SnapshotWriter,
+};
+
+/// The maintenance side of a log.
+#[derive(Debug)]
+pub struct Store<D: Disk> {
+    shared: Arc<Shared<D>>,
+}
+
+impl<D: Disk> Clone for Store<D> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<D: Disk> Store<D> {
+    pub(crate) fn new(shared: Arc<Shared<D>>) -> Self {
+        Self { shared }
+    }
+
+    /// Begins segments of a shard. They count only after [`Store::commit`].
+    pub fn begin_segment(&self, shard: u16) -> Result<SegmentWriter<D>, Error> {
+        self.shared.check_usable()?;
+        Ok(SegmentWriter::new(Arc::clone(&self.shared), shard))
+    }
+
+    /// Begins the snapshot of a shard's state after the entry `index`. It counts only after
+    /// [`Store::commit`].
+    pub fn begin_snapshot(
+        &self,
+        shard: u16,
+        index: u64,
+        term: u64,
+    ) -> Result<SnapshotWriter<D>, Error> {
+        SnapshotWriter::create(Arc::clone(&self.shared), shard, index, term)
+    }
+
+    /// The shard's segments by first index.
+    pub fn segments(&self, shard: u16) -> Vec<SegmentInfo> {
+        let index = self.shared.index();
+        let segments = index.shards.get(&shard).map(|shard| shard.segments.iter());
+        segments
+            .into_iter()
+            .flatten()
+            .map(|segment| *segment.info())
+            .collect()
+    }
+
+    /// Keeps spare log files ready, so that the appender need not make one.
+    pub fn prepare_files(&self) -> Result<(), Error> {
+        self.shared.prepare(self.shared.options.spare_files)
+    }
+
+    /// Ends the suspicion that an ambiguous tail left (see [`crate::RecoveryReport`]): the replicas
+    /// here have caught up with what the others know.
+    pub fn clear_suspicion(&self) -> Result<(), Error> {
+        let mut manifest = self.shared.manifest();
+        if !manifest.suspect {
+            return Ok(());
+        }
+        let next = crate::manifest::Manifest {
+            suspect: false,
+            ..manifest.clone()
+        };
+        self.shared.commit_manifest(&mut manifest, next)
+    }
+
+    /// Bytes of the log files that hold entries, used or not.
+    pub fn wal_bytes_in_use(&self) -> u64 {
+        self.shared
+            .index()
+            .files
+            .values()
+            .map(|file| file.bytes)
+            .sum()
+    }
+
+    /// Bytes of all segments.
+    pub fn segment_bytes(&self) -> u64 {
+        let index = self.shared.index();
+        let segments = index.shards.values().flat_map(|shard| &shard.segments);
+        segments.map(|segment| segment.info().bytes).sum()
+    }
+
+    /// Bytes the disk can still take.
+    pub fn free_bytes(&self) -> Result<u64, Error> {
+        self.shared
+            .disk
+            .free_bytes()
+            .map_err(|error| Error::io("ask the room of", "disk", error))
+    }
+}
+
+impl<D: Disk> Shared<D> {
+    /// Makes the shard's folder durable before anything is put into it.
+    pub(crate) fn ensure_shard_directory(&self, shard: u16) -> Result<(), Error> {
+        if self.manifest().shards.contains_key(&shard) {
+            return Ok(());
+        }
+        let directory = names::shard_directory(shard);
+        let created = self.disk.create_directory(&directory);
+        created
+            .and_then(|()| self.disk.sync_directory(names::SHARDS))
+            .map_err(|error| self.write_error(&directory, error))
+    }
+}

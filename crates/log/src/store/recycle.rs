@@ -1,0 +1,170 @@
+//! Which log files are due, and using them again.
+//!
+//! The oldest files leave the manifest first, then get new sequence numbers as prepared files. What
+//! they hold stays until it is overwritten, but belongs to a sequence that no longer exists.
+
+use std::{io, sync::Arc};
+
+use super::Store;
+use crate::{
+    disk::Disk,
+    error::Error,
+    index::{Index, WalFile},
+    manifest::Manifest,
+    names,
+    wal_files::PreparedFile,
+};
+
+/// Old log files that are to be recycled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// This file and all before it.
+    pub through_file: u64,
+    /// The shards that have entries there.
+    pub shards: Vec<DueShard>,
+}
+
+/// The entries a shard has in due files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DueShard {
+    pub shard: u16,
+    pub first_index: u64,
+    pub last_index: u64,
+}
+
+impl<D: Disk> Store<D> {
+    /// The oldest quarter of the files in use, once they exceed the budget.
+    pub fn due(&self) -> Option<Due> {
+        let index = self.shared.index();
+        let bytes: u64 = index.files.values().map(|file| file.bytes).sum();
+        if bytes <= self.shared.options.wal_budget_bytes {
+            return None;
+        }
+        due_files(&index, (index.files.len() / 4).max(1))
+    }
+
+    /// All files but the one being written.
+    pub fn due_all(&self) -> Option<Due> {
+        let index = self.shared.index();
+        due_files(&index, usize::MAX)
+    }
+
+    /// Gives due files back to the appender.
+    ///
+    /// Refused with [`Error::NotCovered`] while a shard's snapshot does not cover its entries there.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "what was recycled is due no more"
+    )]
+    pub fn recycle(&self, due: Due) -> Result<(), Error> {
+        let mut manifest = self.shared.manifest();
+        let Due { through_file, .. } = due;
+        self.check_covered(through_file)?;
+        if through_file < manifest.wal_first {
+            return Ok(());
+        }
+        let mut next = manifest.clone();
+        let count = usize::try_from(through_file + 1 - manifest.wal_first).expect("listed files");
+        next.wal_bytes.drain(..count);
+        next.wal_first = through_file + 1;
+        self.shared.commit_manifest(&mut manifest, next)?;
+        let files = self.forget(through_file);
+        self.reuse(&mut manifest, files)
+    }
+
+    fn check_covered(&self, through_file: u64) -> Result<(), Error> {
+        let index = self.shared.index();
+        if index
+            .current()
+            .is_none_or(|current| through_file >= current)
+        {
+            return Err(Error::Refused {
+                shard: 0,
+                what: "the file being written is not due",
+            });
+        }
+        for (&number, shard) in &index.shards {
+            let covered = shard.snapshot_index();
+            if let Some((_, needed)) = shard.runs.range_through(through_file)
+                && needed > covered
+            {
+                return Err(Error::NotCovered {
+                    shard: number,
+                    needed,
+                    covered,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// From here on readers look elsewhere.
+    fn forget(&self, through_file: u64) -> Vec<(u64, WalFile<D>)> {
+        let mut index = self.shared.index_mut();
+        let kept = index.files.split_off(&(through_file + 1));
+        let forgotten = std::mem::replace(&mut index.files, kept);
+        for shard in index.shards.values_mut() {
+            shard.runs.drop_through(through_file);
+        }
+        forgotten.into_iter().collect()
+    }
+
+    fn reuse(&self, manifest: &mut Manifest, files: Vec<(u64, WalFile<D>)>) -> Result<(), Error> {
+        let shared = &self.shared;
+        let mut next = manifest.clone();
+        let mut prepared = Vec::new();
+        // Files of another size and more than the log needs at its budget are given up.
+        let budget = shared.options.wal_budget_bytes / shared.options.wal_file_bytes / 4;
+        let wanted = usize::try_from(budget)
+            .unwrap_or(usize::MAX)
+            .max(shared.options.spare_files);
+        let mut room = wanted.saturating_sub(shared.prepared().len());
+        let moved = files
+            .into_iter()
+            .try_for_each(|(sequence, file)| -> io::Result<()> {
+                let old = names::wal_file(sequence);
+                if room == 0 || file.bytes != shared.options.wal_file_bytes {
+                    return shared.disk.remove(&old);
+                }
+                room -= 1;
+                let sequence = next.wal_end();
+                shared.disk.rename(&old, &names::wal_file(sequence))?;
+                next.wal_bytes.push(file.bytes);
+                let WalFile { file, bytes } = file;
+                prepared.push(PreparedFile {
+                    sequence,
+                    file: Arc::clone(&file),
+                    bytes,
+                });
+                Ok(())
+            });
+        moved
+            .and_then(|()| shared.disk.sync_directory(names::WAL))
+            .map_err(|error| shared.write_error(names::WAL, error))?;
+        shared.commit_manifest(manifest, next)?;
+        shared.prepared().extend(prepared);
+        Ok(())
+    }
+}
+
+fn due_files<D: Disk>(index: &Index<D>, count: usize) -> Option<Due> {
+    let current = index.current()?;
+    let old = index
+        .files
+        .keys()
+        .copied()
+        .filter(|&sequence| sequence < current);
+    let through_file = old.take(count).last()?;
+    let shards = index.shards.iter().filter_map(|(&shard, entries)| {
+        let (first_index, last_index) = entries.runs.range_through(through_file)?;
+        Some(DueShard {
+            shard,
+            first_index,
+            last_index,
+        })
+    });
+    Some(Due {
+        through_file,
+        shards: shards.collect(),
+    })
+}

@@ -1,0 +1,12 @@
+//! Tests of the log as others use it, on a simulated and on a real disk.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+mod basics;
+mod corruption;
+mod crash;
+mod driver;
+mod faults;
+mod model;
+mod random;
+mod sabotage;

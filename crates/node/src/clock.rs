@@ -1,0 +1,174 @@
+//! The one place that reads a clock.
+//!
+//! Queue time runs at the rate of a clock that never jumps and counts suspended time too. The wall
+//! clock is read only for what people see and, once at the start, to learn how long the node was off.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anser_broker::time::{Millis, Stamp, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
+
+/// A source of time. Clones tell the same time.
+#[derive(Clone)]
+pub struct Clock(Arc<Source>);
+
+enum Source {
+    System,
+    Manual(Mutex<Manual>),
+}
+
+struct Manual {
+    wall: Timestamp,
+    elapsed: Millis,
+    wakers: Vec<Box<dyn Fn() + Send>>,
+}
+
+impl Clock {
+    /// The machine's clocks.
+    pub fn system() -> Self {
+        Self(Arc::new(Source::System))
+    }
+
+    /// A clock that moves only by [`Clock::advance`], for tests that take hours in no time.
+    pub fn manual(wall: Timestamp) -> Self {
+        let manual = Manual {
+            wall,
+            elapsed: Millis(0),
+            wakers: Vec::new(),
+        };
+        Self(Arc::new(Source::Manual(Mutex::new(manual))))
+    }
+
+    /// Moves a manual clock and wakes whoever waits for a moment.
+    ///
+    /// # Panics
+    /// If this is the machine's clock.
+    pub fn advance(&self, by: Millis) {
+        let Source::Manual(manual) = &*self.0 else {
+            panic!("only a manual clock can be moved")
+        };
+        let mut manual = manual.lock().expect("no holder of this lock panics");
+        manual.wall = manual.wall + by;
+        manual.elapsed = Millis(manual.elapsed.0 + by.0);
+        manual.wakers.iter().for_each(|wake| wake());
+    }
+
+    /// Milliseconds since 1970 as people count them; may jump.
+    pub fn wall(&self) -> Timestamp {
+        match &*self.0 {
+            Source::System => {
+                let since = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default();
+                Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+            }
+            Source::Manual(manual) => manual.lock().expect("no holder of this lock panics").wall,
+        }
+    }
+
+    /// Milliseconds since some moment before the start; never jumps.
+    fn elapsed(&self) -> Millis {
+        match &*self.0 {
+            Source::System => {
+                let time = clock_gettime(ClockId::Boottime);
+                let millis = time.tv_sec * 1000 + time.tv_nsec / 1_000_000;
+                Millis(u64::try_from(millis).expect("time since boot is positive"))
+            }
+            Source::Manual(manual) => {
+                manual
+                    .lock()
+                    .expect("no holder of this lock panics")
+                    .elapsed
+            }
+        }
+    }
+
+    /// How long a thread may sleep until `length` has passed.
+    pub(crate) fn sleep_for(&self, length: Millis) -> Duration {
+        match &*self.0 {
+            Source::System => Duration::from_millis(length.0),
+            Source::Manual(_) => Duration::from_secs(3600), // `advance` wakes it.
+        }
+    }
+
+    /// Calls `wake` whenever a manual clock moves.
+    pub(crate) fn on_advance(&self, wake: Box<dyn Fn() + Send>) {
+        if let Source::Manual(manual) = &*self.0 {
+            manual
+                .lock()
+                .expect("no holder of this lock panics")
+                .wakers
+                .push(wake);
+        }
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Clock({})", self.wall().0)
+    }
+}
+
+/// The shards' own time on this node: continues from the last stamp in the logs.
+#[derive(Debug, Clone)]
+pub(crate) struct ShardTime {
+    clock: Clock,
+    base: Timestamp,
+    base_elapsed: Millis,
+}
+
+impl ShardTime {
+    /// Continues from `last`, adding the time the node was off as the wall clock tells it; none if
+    /// the wall clock went back. A first start begins with the wall clock.
+    pub(crate) fn continue_from(last: Stamp, clock: Clock) -> Self {
+        let wall = clock.wall();
+        let base = if last == Stamp::default() {
+            wall
+        } else {
+            last.now + (wall - last.wall)
+        };
+        Self {
+            base,
+            base_elapsed: clock.elapsed(),
+            clock,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.base + Millis(self.clock.elapsed().0 - self.base_elapsed.0)
+    }
+
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp {
+            now: self.now(),
+            wall: self.clock.wall(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_off_counts_but_a_wall_clock_that_went_back_does_not() {
+        let last = Stamp {
+            now: Timestamp(1_000),
+            wall: Timestamp(5_000),
+        };
+        let later = Clock::manual(Timestamp(7_000));
+        assert_eq!(
+            ShardTime::continue_from(last, later).now(),
+            Timestamp(3_000)
+        );
+        let earlier = Clock::manual(Timestamp(4_000));
+        let time = ShardTime::continue_from(last, earlier.clone());
+        assert_eq!(time.now(), Timestamp(1_000));
+        earlier.advance(Millis(10));
+        assert_eq!(time.now(), Timestamp(1_010));
+    }
+}

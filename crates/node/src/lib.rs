@@ -1,0 +1,30 @@
+//! The shell around the replicas: threads, clock, files and routing.
+//!
+//! A request goes from the [`Node`] (the service) over the desk to the runner that owns its shard;
+//! the runner steps the replica, hands appends to the writer and answers when the replica says so.
+//! Beside them work the body readers, the courier between shards, and the maintenance of the disk.
+//! Read `runner.rs` first.
+
+mod bodies;
+mod cache;
+mod clock;
+mod config;
+mod courier;
+mod desk;
+mod event;
+mod failure;
+mod maintenance;
+mod node;
+mod routes;
+mod runner;
+mod service;
+mod snapshots;
+mod startup;
+mod status;
+mod writer;
+
+pub use clock::Clock;
+pub use config::Config;
+pub use node::Node;
+pub use startup::StartError;
+pub use status::{SYNC_BUCKETS_MICROS, ShardStatus, Status};

@@ -1,0 +1,305 @@
+//! The thread that keeps the disk in order: recycles the write-ahead log, drops dead segments, merges
+//! mostly dead ones and watches the free space.
+//!
+//! Before a log file is used again, what is alive in it is copied to the shard's segments and a
+//! snapshot that knows everything in it is durable (`docs/decisions/0003-generations.md`). A full disk
+//! stops none of this for good: a failed attempt leaves nothing behind and is repeated.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering, mpsc},
+    time::{Duration, Instant},
+};
+
+use anser_broker::{
+    codec,
+    id::{Sequence, ShardId},
+};
+use anser_log::{
+    Change, Disk, Due, Error, Kept, Reader, SegmentInfo, SegmentWriter, Store, Stored,
+};
+use anser_replica::Image;
+use tracing::{error, info, warn};
+
+use crate::{
+    event::{Event, Look},
+    failure::Failed,
+    snapshots,
+    status::{Counters, add},
+};
+
+/// How often the thread looks whether there is something to do.
+const INTERVAL: Duration = Duration::from_millis(50);
+/// How often segments are looked at.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How long to leave a full disk alone before trying again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// A segment is worth rewriting when at most one record in this many is alive.
+const SPARSE: u64 = 4;
+/// Neighbouring sparse segments that are rewritten at once.
+const MERGED_AT_ONCE: usize = 16;
+
+pub(crate) struct Maintenance<D: Disk> {
+    pub(crate) store: Store<D>,
+    pub(crate) reader: Reader<D>,
+    /// The inbox of each shard's runner.
+    pub(crate) runners: BTreeMap<ShardId, mpsc::Sender<Event>>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) failed: Failed,
+    pub(crate) reserve_bytes: u64,
+    pub(crate) stop: mpsc::Receiver<()>,
+    /// For each segment, how many of its records were alive when they were last counted.
+    pub(crate) alive: BTreeMap<ShardId, BTreeMap<u64, u64>>,
+    pub(crate) sweeps: usize,
+}
+
+impl<D: Disk> Maintenance<D> {
+    pub(crate) fn run(mut self) {
+        let mut sweep_at = Instant::now();
+        let mut wait = Duration::ZERO;
+        while self.stop.recv_timeout(wait) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let mut result = self.round();
+            if result.is_ok() && sweep_at <= Instant::now() {
+                result = self.sweep();
+                sweep_at = Instant::now() + SWEEP_INTERVAL;
+            }
+            wait = match result {
+                Ok(()) => INTERVAL,
+                Err(Error::NoSpace { file }) => {
+                    warn!(file, "no space on the disk");
+                    add(&self.counters.maintenance_errors, 1);
+                    RETRY_INTERVAL
+                }
+                Err(reason) => {
+                    error!(%reason, "the disk cannot be kept in order; the node stops");
+                    self.failed
+                        .set(format!("maintenance of the disk failed: {reason}"));
+                    return;
+                }
+            };
+        }
+    }
+
+    fn round(&mut self) -> Result<(), Error> {
+        self.watch_free_space()?;
+        let prepared = match self.store.prepare_files() {
+            Err(Error::NoSpace { .. }) => false,
+            result => result.map(|()| true)?,
+        };
+        // Without room for another file the old ones are needed before their time.
+        let due = if prepared {
+            self.store.due()
+        } else {
+            self.store.due_all()
+        };
+        match due {
+            Some(due) => self.recycle(due),
+            None => Ok(()),
+        }
+    }
+
+    fn watch_free_space(&self) -> Result<(), Error> {
+        let full = self.store.free_bytes()? < self.reserve_bytes;
+        let was_full = self.counters.storage_full.swap(full, Ordering::Relaxed);
+        if full && !was_full {
+            warn!("the disk is nearly full; sends are refused");
+        } else if was_full && !full {
+            info!("the disk has space again");
+        }
+        Ok(())
+    }
+
+    /// Makes the oldest log files free to be used again.
+    fn recycle(&mut self, due: Due) -> Result<(), Error> {
+        let mut images = Vec::new();
+        for range in &due.shards {
+            let Some(image) = self.look(ShardId(range.shard), Look::Image) else {
+                return Ok(());
+            };
+            if image.applied.index < range.last_index {
+                return Ok(()); // Not applied yet; soon.
+            }
+            images.push(image);
+        }
+        for (range, image) in due.shards.iter().zip(images) {
+            let kept = self.keep(range.shard, range.first_index, range.last_index, &image)?;
+            let snapshot = Some(snapshots::save(&self.store, range.shard, &image)?);
+            add(&self.counters.snapshots, 1);
+            self.store.commit(
+                range.shard,
+                Change {
+                    snapshot,
+                    add: kept,
+                    remove: Vec::new(),
+                },
+            )?;
+        }
+        self.store.recycle(due)
+    }
+
+    /// Copies what is alive between two indexes to segments, but for what is there already.
+    fn keep(
+        &self,
+        shard: u16,
+        first: u64,
+        last: u64,
+        image: &Image,
+    ) -> Result<Vec<SegmentInfo>, Error> {
+        let kept_before = self
+            .store
+            .segments(shard)
+            .iter()
+            .map(|info| info.last_index)
+            .max();
+        let first = first.max(kept_before.map_or(0, |index| index + 1));
+        if first > last {
+            return Ok(Vec::new());
+        }
+        let live = image.shard.live_between(first, last);
+        self.copy(shard, &live)
+    }
+
+    fn copy(&self, shard: u16, live: &[Sequence]) -> Result<Vec<SegmentInfo>, Error> {
+        if live.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut writer = self.store.begin_segment(shard)?;
+        for messages in live.chunk_by(|one, other| one.index() == other.index()) {
+            self.copy_entry(shard, messages, &mut writer)?;
+        }
+        writer.finish()
+    }
+
+    fn copy_entry(
+        &self,
+        shard: u16,
+        messages: &[Sequence],
+        writer: &mut SegmentWriter<D>,
+    ) -> Result<(), Error> {
+        let index = messages[0].index();
+        let ordinals: Vec<u32> = messages.iter().map(|message| message.ordinal()).collect();
+        let (term, payload) = match self.reader.read(shard, index)? {
+            Stored::Entry(entry) => (entry.term, codec::keep(&entry.data, &ordinals)),
+            Stored::Kept(kept) => (kept.term, codec::keep_again(&kept.payload, &ordinals)),
+        };
+        let payload = payload.expect("every live message stands in its entry");
+        add(&self.counters.kept_bytes, payload.len() as u64);
+        writer.append(&Kept {
+            index,
+            term,
+            payload,
+        })
+    }
+
+    fn sweep(&mut self) -> Result<(), Error> {
+        self.sweeps += 1;
+        let shards: Vec<ShardId> = self.runners.keys().copied().collect();
+        for shard in shards {
+            let segments = self.store.segments(shard.0);
+            if !segments.is_empty() {
+                self.drop_dead(shard, &segments)?;
+                self.merge_sparse(shard)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_dead(&self, shard: ShardId, segments: &[SegmentInfo]) -> Result<(), Error> {
+        let ranges = segments
+            .iter()
+            .map(|info| (info.first_index, info.last_index))
+            .collect();
+        let Some(alive) = self.look(shard, |sender| Look::AnyLive(ranges, sender)) else {
+            return Ok(());
+        };
+        let dead = segments.iter().zip(alive).filter(|(_, alive)| !alive);
+        let remove: Vec<u64> = dead.map(|(info, _)| info.id).collect();
+        if remove.is_empty() {
+            return Ok(());
+        }
+        self.store.commit(
+            shard.0,
+            Change {
+                snapshot: None,
+                add: Vec::new(),
+                remove,
+            },
+        )
+    }
+
+    /// Counts what is alive in one more segment, then rewrites the first row of sparse neighbours as
+    /// one segment. One segment a sweep keeps this off the hot path.
+    fn merge_sparse(&mut self, shard: ShardId) -> Result<(), Error> {
+        let segments = self.store.segments(shard.0);
+        let counted = self.alive.entry(shard).or_default();
+        counted.retain(|id, _| segments.iter().any(|info| info.id == *id));
+        let next = segments
+            .iter()
+            .find(|info| !counted.contains_key(&info.id))
+            .or_else(|| segments.get(self.sweeps % segments.len().max(1)));
+        let Some(next) = next.copied() else {
+            return Ok(());
+        };
+        let Some(live) = self.live(shard, &next) else {
+            return Ok(());
+        };
+        let entries = live
+            .chunk_by(|one, other| one.index() == other.index())
+            .count() as u64;
+        let counted = self.alive.entry(shard).or_default();
+        counted.insert(next.id, entries);
+        let sparse = |info: &SegmentInfo| {
+            counted
+                .get(&info.id)
+                .is_some_and(|&alive| alive * SPARSE <= info.records)
+        };
+        let row: Vec<SegmentInfo> = segments
+            .into_iter()
+            .skip_while(|info| !sparse(info))
+            .take_while(sparse)
+            .take(MERGED_AT_ONCE)
+            .collect();
+        self.rewrite(shard, &row)
+    }
+
+    fn rewrite(&self, shard: ShardId, row: &[SegmentInfo]) -> Result<(), Error> {
+        let mut live = Vec::new();
+        for info in row {
+            let Some(alive) = self.live(shard, info) else {
+                return Ok(());
+            };
+            live.extend(alive);
+        }
+        if row.is_empty() {
+            return Ok(());
+        }
+        let add = self.copy(shard.0, &live)?;
+        let remove = row.iter().map(|info| info.id).collect();
+        self.store.commit(
+            shard.0,
+            Change {
+                snapshot: None,
+                add,
+                remove,
+            },
+        )
+    }
+
+    fn live(&self, shard: ShardId, info: &SegmentInfo) -> Option<Vec<Sequence>> {
+        self.look(shard, |sender| {
+            Look::Live(info.first_index, info.last_index, sender)
+        })
+    }
+
+    /// Asks a shard's runner; `None` if it is gone.
+    fn look<T>(&self, shard: ShardId, look: impl FnOnce(mpsc::Sender<T>) -> Look) -> Option<T> {
+        let (sender, receiver) = mpsc::channel();
+        self.runners[&shard]
+            .send(Event::Look {
+                shard,
+                look: look(sender),
+            })
+            .ok()?;
+        receiver.recv().ok()
+    }
+}

@@ -1,0 +1,370 @@
+//! The node: starts the threads, hands out the service, stops the threads in order.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering, mpsc},
+    thread::{self, JoinHandle},
+};
+
+use anser_broker::id::ShardId;
+use anser_log::{Appender, FileSystem, Opened, Store};
+use anser_replica::Replica;
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::LocalSet,
+};
+
+use crate::{
+    bodies::{self, BodyReader},
+    cache::EntryCache,
+    clock::{Clock, ShardTime},
+    config::Config,
+    courier::{self, Errand},
+    desk::Desk,
+    event::{Event, Look},
+    failure::Failed,
+    maintenance::Maintenance,
+    routes::Routes,
+    runner::Runner,
+    startup::{self, Opening, StartError},
+    status::{Counters, ShardStatus, Status, read},
+    writer::{self, Writer},
+};
+
+/// Threads that read bodies from the disk.
+const BODY_READERS: usize = 2;
+
+/// A running node. Clones are the same node; it stops by [`Node::shutdown`].
+#[derive(Clone)]
+pub struct Node(Arc<Inner>);
+
+struct Inner {
+    desk: Desk,
+    errands: UnboundedSender<Errand>,
+    counters: Arc<Counters>,
+    failed: Failed,
+    store: Store<FileSystem>,
+    runners: BTreeMap<ShardId, mpsc::Sender<Event>>,
+    threads: Mutex<Option<Threads>>,
+}
+
+/// In the order in which they are stopped.
+struct Threads {
+    stop_courier: tokio::sync::oneshot::Sender<()>,
+    courier: JoinHandle<()>,
+    stop_maintenance: mpsc::Sender<()>,
+    maintenance: JoinHandle<()>,
+    runners: Vec<(mpsc::Sender<Event>, JoinHandle<()>)>,
+    /// Ends when the runners have: they hold its jobs' senders.
+    writer: JoinHandle<()>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Node").finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Opens the data folder, or makes it, and serves when this returns.
+    pub fn start(config: &Config, clock: Clock) -> Result<Self, StartError> {
+        let Opening {
+            log,
+            replicas,
+            last,
+        } = startup::open(config)?;
+        let Opened {
+            appender,
+            reader,
+            store,
+            ..
+        } = log;
+        let parts = Parts {
+            routes: Arc::default(),
+            counters: Arc::default(),
+            failed: Failed::new(),
+            time: ShardTime::continue_from(last, clock.clone()),
+            clock,
+        };
+        let to_do = errands_at_start(&replicas, &parts.routes);
+        let (errands, errand_list) = unbounded_channel();
+        let body_readers = start_body_readers(&reader, config, &parts.counters)?;
+        let (jobs, writer) = start_writer(appender, &parts)?;
+        let started = start_runners(config, &parts, replicas, &jobs, &body_readers, &errands)?;
+        drop(jobs);
+        let runners = started.by_shard;
+        let desk = Desk::new(
+            parts.routes.clone(),
+            &runners,
+            body_readers,
+            config.in_flight_bytes,
+        );
+        let (stop_maintenance, stop) = mpsc::channel();
+        let maintenance = Maintenance {
+            store: store.clone(),
+            reader,
+            runners: runners.clone(),
+            counters: parts.counters.clone(),
+            failed: parts.failed.clone(),
+            reserve_bytes: config.reserve_bytes,
+            stop,
+            alive: BTreeMap::new(),
+            sweeps: 0,
+        };
+        let maintenance = spawn("maintenance", move || maintenance.run())?;
+        let (stop_courier, courier) = start_courier(desk.clone(), errand_list)?;
+        let threads = Threads {
+            stop_courier,
+            courier,
+            stop_maintenance,
+            maintenance,
+            runners: started.threads,
+            writer,
+        };
+        let node = Self(Arc::new(Inner {
+            desk,
+            errands,
+            counters: parts.counters,
+            failed: parts.failed,
+            store,
+            runners,
+            threads: Mutex::new(Some(threads)),
+        }));
+        node.wait_until_ready();
+        for errand in to_do {
+            node.run_errand(errand);
+        }
+        Ok(node)
+    }
+
+    /// Waits for a fatal error and gives its reason: the process must end, for nothing is
+    /// acknowledged any more.
+    pub async fn failed(&self) -> String {
+        self.0.failed.wait().await
+    }
+
+    /// Stops the threads; everything acknowledged is on the disk already. Requests that come later
+    /// are refused. Blocks, and does nothing the second time.
+    pub fn shutdown(&self) {
+        let threads = self
+            .0
+            .threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(threads) = threads else { return };
+        // A thread that is gone already has nothing to be told.
+        threads.stop_courier.send(()).ok();
+        drop(threads.courier.join());
+        threads.stop_maintenance.send(()).ok();
+        drop(threads.maintenance.join());
+        for (runner, thread) in threads.runners {
+            drop(runner.send(Event::Stop));
+            drop(thread.join());
+        }
+        drop(threads.writer.join());
+    }
+
+    /// What the node is doing, for metrics and health checks.
+    pub fn status(&self) -> Status {
+        let shards = self.shards();
+        let counters = self.counters();
+        let failure = self.0.failed.get();
+        Status {
+            ready: failure.is_none()
+                && shards.len() == self.0.runners.len()
+                && shards.iter().all(|shard| shard.serves),
+            failure,
+            shards,
+            wal_bytes: self.0.store.wal_bytes_in_use(),
+            segment_bytes: self.0.store.segment_bytes(),
+            free_bytes: self.0.store.free_bytes().unwrap_or(0),
+            storage_full: counters.storage_full.load(Ordering::Relaxed),
+            syncs: read(&counters.syncs),
+            sync_micros: counters.sync_buckets.iter().map(read).collect(),
+            sync_micros_sum: read(&counters.sync_micros_sum),
+            appended_entries: read(&counters.appended_entries),
+            appended_bytes: read(&counters.appended_bytes),
+            cache_hits: read(&counters.cache_hits),
+            cache_misses: read(&counters.cache_misses),
+            snapshots: read(&counters.snapshots),
+            kept_bytes: read(&counters.kept_bytes),
+            body_errors: read(&counters.body_errors),
+            maintenance_errors: read(&counters.maintenance_errors),
+        }
+    }
+
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.0.desk
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
+
+    pub(crate) fn run_errand(&self, errand: Errand) {
+        // Without a courier the node is stopping; the next start does what is left.
+        drop(self.0.errands.send(errand));
+    }
+
+    fn shards(&self) -> Vec<ShardStatus> {
+        let (sender, receiver) = mpsc::channel();
+        for (&shard, runner) in &self.0.runners {
+            // A runner that is gone leaves its shards out of the answer.
+            drop(runner.send(Event::Look {
+                shard,
+                look: Look::Status(sender.clone()),
+            }));
+        }
+        drop(sender);
+        let mut shards: Vec<ShardStatus> = receiver.into_iter().collect();
+        shards.sort_by_key(|shard| shard.shard);
+        shards
+    }
+
+    /// A sole voter leads as soon as its first entry is durable.
+    fn wait_until_ready(&self) {
+        while self.0.failed.get().is_none() && !self.shards().iter().all(|shard| shard.serves) {
+            thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+}
+
+/// What every runner shares.
+struct Parts {
+    routes: Arc<Routes>,
+    counters: Arc<Counters>,
+    failed: Failed,
+    time: ShardTime,
+    clock: Clock,
+}
+
+struct Runners {
+    by_shard: BTreeMap<ShardId, mpsc::Sender<Event>>,
+    threads: Vec<(mpsc::Sender<Event>, JoinHandle<()>)>,
+}
+
+fn start_writer(
+    appender: Appender<FileSystem>,
+    parts: &Parts,
+) -> Result<(mpsc::Sender<writer::Job>, JoinHandle<()>), StartError> {
+    let (sender, jobs) = mpsc::channel();
+    let (counters, failed) = (parts.counters.clone(), parts.failed.clone());
+    let writer = Writer {
+        appender,
+        jobs,
+        counters,
+        failed,
+    };
+    Ok((sender, spawn("writer", move || writer.run())?))
+}
+
+fn start_runners(
+    config: &Config,
+    parts: &Parts,
+    replicas: Vec<(ShardId, Replica)>,
+    writer: &mpsc::Sender<writer::Job>,
+    body_readers: &[mpsc::Sender<bodies::Job>],
+    errands: &UnboundedSender<Errand>,
+) -> Result<Runners, StartError> {
+    let count = config.runners.clamp(1, replicas.len());
+    let mut shares: Vec<BTreeMap<ShardId, Replica>> = (0..count).map(|_| BTreeMap::new()).collect();
+    for (shard, replica) in replicas {
+        shares[usize::from(shard.0) % count].insert(shard, replica);
+    }
+    let mut started = Runners {
+        by_shard: BTreeMap::new(),
+        threads: Vec::new(),
+    };
+    for (number, replicas) in shares.into_iter().enumerate() {
+        let (itself, inbox) = mpsc::channel();
+        for &shard in replicas.keys() {
+            started.by_shard.insert(shard, itself.clone());
+        }
+        let runner = Runner {
+            replicas,
+            inbox,
+            itself: itself.clone(),
+            writer: writer.clone(),
+            body_readers: body_readers.to_vec(),
+            errands: errands.clone(),
+            cache: EntryCache::new(config.cache_bytes / 2 / count),
+            routes: parts.routes.clone(),
+            counters: parts.counters.clone(),
+            failed: parts.failed.clone(),
+            time: parts.time.clone(),
+            clock: parts.clock.clone(),
+            pending: HashMap::new(),
+        };
+        let thread = spawn(&format!("runner-{number}"), move || runner.run())?;
+        started.threads.push((itself, thread));
+    }
+    Ok(started)
+}
+
+fn start_body_readers(
+    reader: &anser_log::Reader<FileSystem>,
+    config: &Config,
+    counters: &Arc<Counters>,
+) -> Result<Vec<mpsc::Sender<bodies::Job>>, StartError> {
+    (0..BODY_READERS)
+        .map(|number| {
+            let (sender, jobs) = mpsc::channel();
+            let cache_bytes = config.cache_bytes / 2 / BODY_READERS;
+            let body_reader = BodyReader::new(reader.clone(), cache_bytes, counters.clone());
+            spawn(&format!("bodies-{number}"), move || body_reader.run(&jobs))?;
+            Ok(sender)
+        })
+        .collect()
+}
+
+type CourierThread = (tokio::sync::oneshot::Sender<()>, JoinHandle<()>);
+
+fn start_courier(
+    desk: Desk,
+    errands: UnboundedReceiver<Errand>,
+) -> Result<CourierThread, StartError> {
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(StartError::Thread)?;
+    let thread = spawn("courier", move || {
+        LocalSet::new().block_on(&runtime, async move {
+            tokio::select! {
+                () = courier::run(desk, errands) => {}
+                _ = stopped => {}
+            }
+        });
+    })?;
+    Ok((stop, thread))
+}
+
+/// What earlier runs of the node left undone; also fills the routes.
+fn errands_at_start(replicas: &[(ShardId, Replica)], routes: &Routes) -> Vec<Errand> {
+    let mut errands = Vec::new();
+    for (shard, replica) in replicas {
+        let queues = replica.shard().queues_with_moves().into_iter();
+        errands.extend(queues.map(|queue| Errand::Moves {
+            shard: *shard,
+            queue,
+        }));
+        if *shard == ShardId::CATALOG {
+            replica
+                .shard()
+                .routes()
+                .iter()
+                .for_each(|placed| routes.change(placed));
+            errands.extend(replica.shard().unsettled().into_iter().map(Errand::Place));
+        }
+    }
+    errands
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(StartError::Thread)
+}

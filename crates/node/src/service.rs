@@ -1,0 +1,432 @@
+//! The node as a [`Service`]: finds a queue's shard, translates operations to commands and replies to
+//! outputs.
+
+use std::sync::atomic::Ordering;
+
+use anser_broker::{
+    codec,
+    command::{self, Answer, Command, DeadLetterUpdate, Placed, Query, QueueRecord, Reply},
+    error::Error,
+    id::{AccountId, MessageId, QueueId, Receipt, Sequence, ShardId},
+    name::QueueName,
+    op::{
+        AnyOperation, AnyOutput, ChangeVisibility, ClearQueue, CreateQueue, DeadLetterChange,
+        DeleteMessages, DeleteQueue, DescribeQueue, ListDeadLetterSources, ListQueues,
+        MessagesDeleted, MessagesReceived, MessagesSent, NamedDeadLetterPolicy, Operation,
+        QueueChanged, QueueCleared, QueueCounts, QueueCreated, QueueDeleted, QueueDescription,
+        QueueRewound, QueuesListed, ReceiveMessages, RewindQueue, SendMessages, SetQueueAttributes,
+        VisibilityChanged,
+    },
+    service::Service,
+};
+use anser_replica::{ReceiveRequest, Ticket};
+
+use crate::{
+    courier,
+    desk::{Answered, Desk},
+    event::{Event, Request, Response},
+    node::Node,
+    routes::Route,
+};
+
+impl Service for Node {
+    async fn execute<O: Operation>(
+        &self,
+        account: AccountId,
+        operation: O,
+    ) -> Result<O::Output, Error> {
+        let output = self.perform(account, operation.into()).await?;
+        Ok(O::output(output).expect("each operation is answered with its own output"))
+    }
+}
+
+impl Node {
+    async fn perform(
+        &self,
+        account: AccountId,
+        operation: AnyOperation,
+    ) -> Result<AnyOutput, Error> {
+        use AnyOperation as In;
+        use AnyOutput as Out;
+        Ok(match operation {
+            In::CreateQueue(input) => Out::CreateQueue(self.create(account, input).await?),
+            In::DeleteQueue(input) => Out::DeleteQueue(self.delete(account, input).await?),
+            In::SetQueueAttributes(input) => {
+                Out::SetQueueAttributes(self.set(account, input).await?)
+            }
+            In::DescribeQueue(input) => Out::DescribeQueue(self.describe(account, input).await?),
+            In::ListQueues(input) => Out::ListQueues(self.list(account, input).await?),
+            In::ListDeadLetterSources(input) => {
+                Out::ListDeadLetterSources(self.list_sources(account, input).await?)
+            }
+            In::ClearQueue(input) => Out::ClearQueue(self.clear(account, input).await?),
+            In::RewindQueue(input) => Out::RewindQueue(self.rewind(account, input).await?),
+            In::SendMessages(input) => Out::SendMessages(self.send(account, input).await?),
+            In::ReceiveMessages(input) => Out::ReceiveMessages(self.receive(account, input).await?),
+            In::DeleteMessages(input) => {
+                Out::DeleteMessages(self.delete_messages(account, input).await?)
+            }
+            In::ChangeVisibility(input) => {
+                Out::ChangeVisibility(self.change_visibility(account, input).await?)
+            }
+        })
+    }
+
+    async fn create(&self, account: AccountId, input: CreateQueue) -> Result<QueueCreated, Error> {
+        self.check_space()?;
+        let command = Command::CreateQueue(command::CreateQueue {
+            account,
+            name: input.name,
+            attributes: input.attributes,
+            dead_letter: input.dead_letter.map(|policy| (policy.queue, policy.after)),
+            queues_max: input.queues_max,
+            reuse_after: input.reuse_after,
+        });
+        let placed = self.place(&command).await?;
+        Ok(QueueCreated {
+            queue: placed.queue,
+        })
+    }
+
+    async fn delete(&self, account: AccountId, input: DeleteQueue) -> Result<QueueDeleted, Error> {
+        self.place(&Command::DeleteQueue {
+            account,
+            name: input.name,
+        })
+        .await?;
+        Ok(QueueDeleted)
+    }
+
+    async fn set(
+        &self,
+        account: AccountId,
+        input: SetQueueAttributes,
+    ) -> Result<QueueChanged, Error> {
+        let dead_letter = match input.dead_letter {
+            DeadLetterChange::Keep => DeadLetterUpdate::Keep,
+            DeadLetterChange::Remove => DeadLetterUpdate::Remove,
+            DeadLetterChange::Set(policy) => DeadLetterUpdate::Set(policy.queue, policy.after),
+        };
+        let SetQueueAttributes { name, changes, .. } = input;
+        let command = Command::SetQueueAttributes {
+            account,
+            name,
+            changes,
+            dead_letter,
+        };
+        let placed = self.place(&command).await?;
+        let attributes = placed
+            .attributes
+            .expect("a queue that was set has attributes");
+        Ok(QueueChanged {
+            queue: placed.queue,
+            attributes,
+        })
+    }
+
+    /// Changes the catalog and then the queue's home, so that the change holds when this returns.
+    async fn place(&self, command: &Command) -> Result<Placed, Error> {
+        let Reply::Placed(placed) = self.desk().propose(ShardId::CATALOG, command).await? else {
+            unreachable!("changes of the catalog are answered with what was placed")
+        };
+        if courier::place(self.desk(), &placed).await.is_err() {
+            self.run_errand(courier::Errand::Place(placed));
+            return Err(Error::Unknown);
+        }
+        Ok(placed)
+    }
+
+    async fn describe(
+        &self,
+        account: AccountId,
+        input: DescribeQueue,
+    ) -> Result<QueueDescription, Error> {
+        let query = Query::Queue {
+            account,
+            name: input.name,
+        };
+        let Answer::Queue(record) = self.read(ShardId::CATALOG, query).await? else {
+            unreachable!("a query for a queue is answered with a queue")
+        };
+        let Answer::Counts(counts) = self
+            .read(
+                record.shard,
+                Query::Counts {
+                    queue: record.queue,
+                },
+            )
+            .await?
+        else {
+            unreachable!("a query for counts is answered with counts")
+        };
+        Ok(description(*record, counts))
+    }
+
+    async fn list(&self, account: AccountId, input: ListQueues) -> Result<QueuesListed, Error> {
+        let ListQueues {
+            search,
+            offset,
+            limit,
+        } = input;
+        self.listing(Query::Queues {
+            account,
+            search,
+            offset,
+            limit,
+        })
+        .await
+    }
+
+    async fn list_sources(
+        &self,
+        account: AccountId,
+        input: ListDeadLetterSources,
+    ) -> Result<QueuesListed, Error> {
+        let ListDeadLetterSources {
+            name,
+            search,
+            offset,
+            limit,
+        } = input;
+        self.listing(Query::DeadLetterSources {
+            account,
+            name,
+            search,
+            offset,
+            limit,
+        })
+        .await
+    }
+
+    async fn listing(&self, query: Query) -> Result<QueuesListed, Error> {
+        let Answer::Queues { total, queues } = self.read(ShardId::CATALOG, query).await? else {
+            unreachable!("a query for queues is answered with queues")
+        };
+        Ok(QueuesListed { total, queues })
+    }
+
+    async fn clear(&self, account: AccountId, input: ClearQueue) -> Result<QueueCleared, Error> {
+        let Route { queue, shard } = self.route(account, &input.name)?;
+        self.desk()
+            .propose(shard, &Command::ClearQueue { queue })
+            .await?;
+        Ok(QueueCleared)
+    }
+
+    async fn rewind(&self, account: AccountId, input: RewindQueue) -> Result<QueueRewound, Error> {
+        let Route { queue, shard } = self.route(account, &input.name)?;
+        let command = Command::RewindQueue {
+            queue,
+            to: input.to,
+        };
+        match self.desk().propose(shard, &command).await? {
+            Reply::Rewound { messages } => Ok(QueueRewound { messages }),
+            other => unreachable!("rewinding is answered with a count, not {other:?}"),
+        }
+    }
+
+    async fn send(&self, account: AccountId, input: SendMessages) -> Result<MessagesSent, Error> {
+        self.check_space()?;
+        let Route { queue, shard } = self.route(account, &input.queue)?;
+        let SendMessages { bodies, delay, .. } = input;
+        let encoded = codec::encode(&Command::SendMessages {
+            queue,
+            delay,
+            bodies,
+        });
+        match self.desk().ask(shard, Request::Propose(encoded)).await? {
+            Response::Reply(Reply::Sent { messages }) => {
+                let id = |sequence| MessageId { shard, sequence };
+                Ok(MessagesSent {
+                    messages: messages.into_iter().map(id).collect(),
+                })
+            }
+            other => unreachable!("a send is answered with its messages, not {other:?}"),
+        }
+    }
+
+    async fn receive(
+        &self,
+        account: AccountId,
+        input: ReceiveMessages,
+    ) -> Result<MessagesReceived, Error> {
+        let Route { queue, shard } = self.route(account, &input.queue)?;
+        let ReceiveMessages {
+            max,
+            visibility,
+            wait,
+            ..
+        } = input;
+        let request = Request::Receive(ReceiveRequest {
+            queue,
+            max,
+            visibility,
+            wait,
+        });
+        let (ticket, answered, _in_flight) = self.desk().hand_in(shard, request)?;
+        let mut receiving = Receiving {
+            desk: self.desk(),
+            shard,
+            queue,
+            ticket,
+            answered: Some(answered),
+        };
+        let response = receiving.wait().await?;
+        match response {
+            Response::Messages(messages) => Ok(MessagesReceived { messages }),
+            other => unreachable!("a receive is answered with messages, not {other:?}"),
+        }
+    }
+
+    async fn delete_messages(
+        &self,
+        account: AccountId,
+        input: DeleteMessages,
+    ) -> Result<MessagesDeleted, Error> {
+        let route = self.route(account, &input.queue)?;
+        let results = self
+            .each(route, &input.receipts, |queue, receipts| {
+                Command::DeleteMessages { queue, receipts }
+            })
+            .await?;
+        Ok(MessagesDeleted { results })
+    }
+
+    async fn change_visibility(
+        &self,
+        account: AccountId,
+        input: ChangeVisibility,
+    ) -> Result<VisibilityChanged, Error> {
+        let route = self.route(account, &input.queue)?;
+        let visibility = input.visibility;
+        let results = self
+            .each(route, &input.receipts, |queue, receipts| {
+                Command::ChangeVisibility {
+                    queue,
+                    receipts,
+                    visibility,
+                }
+            })
+            .await?;
+        Ok(VisibilityChanged { results })
+    }
+
+    /// One command for the receipts of the queue's shard; those of another shard are invalid.
+    async fn each(
+        &self,
+        Route { queue, shard }: Route,
+        receipts: &[Receipt],
+        command: impl FnOnce(QueueId, Vec<Sequence>) -> Command,
+    ) -> Result<Vec<Result<(), Error>>, Error> {
+        let ours = || receipts.iter().filter(|receipt| receipt.shard == shard);
+        let sequences: Vec<Sequence> = ours().map(|receipt| receipt.sequence).collect();
+        let results = match self
+            .desk()
+            .propose(shard, &command(queue, sequences))
+            .await?
+        {
+            Reply::Each(results) => results,
+            other => unreachable!("receipts are answered one by one, not by {other:?}"),
+        };
+        let mut results = results.into_iter();
+        let result = |receipt: &Receipt| {
+            if receipt.shard == shard {
+                results.next().expect("one result a receipt")
+            } else {
+                Err(Error::ReceiptInvalid)
+            }
+        };
+        Ok(receipts.iter().map(result).collect())
+    }
+
+    async fn read(&self, shard: ShardId, query: Query) -> Result<Answer, Error> {
+        match self.desk().ask(shard, Request::Read(query)).await? {
+            Response::Answer(Answer::Refused(error)) => Err(error),
+            Response::Answer(answer) => Ok(answer),
+            other => unreachable!("a read is answered with an answer, not {other:?}"),
+        }
+    }
+
+    fn route(&self, account: AccountId, name: &QueueName) -> Result<Route, Error> {
+        self.desk()
+            .routes
+            .find(account, name)
+            .ok_or(Error::NoSuchQueue)
+    }
+
+    fn check_space(&self) -> Result<(), Error> {
+        let full = self.counters().storage_full.load(Ordering::Relaxed);
+        if full {
+            Err(Error::StorageFull)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// A receive under way. Dropped before its end it is cancelled, and what it got is given back.
+struct Receiving<'a> {
+    desk: &'a Desk,
+    shard: ShardId,
+    queue: QueueId,
+    ticket: Ticket,
+    answered: Option<Answered>,
+}
+
+impl Receiving<'_> {
+    async fn wait(&mut self) -> Result<Response, Error> {
+        let answered = self
+            .answered
+            .as_mut()
+            .expect("a receive is waited for once");
+        let response = answered.await.unwrap_or(Err(Error::Unknown));
+        self.answered = None;
+        response
+    }
+}
+
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        let Some(mut answered) = self.answered.take() else {
+            return;
+        };
+        answered.close();
+        let event = match answered.try_recv() {
+            Ok(Ok(Response::Messages(messages))) if !messages.is_empty() => {
+                let receipts = messages
+                    .iter()
+                    .map(|message| message.receipt.sequence)
+                    .collect();
+                Event::GiveBack {
+                    shard: self.shard,
+                    queue: self.queue,
+                    receipts,
+                }
+            }
+            Ok(_) => return,
+            Err(_) => Event::Cancel {
+                shard: self.shard,
+                ticket: self.ticket,
+            },
+        };
+        // A runner that is gone has no lease to end.
+        self.desk.send(self.shard, event).ok();
+    }
+}
+
+fn description(record: QueueRecord, counts: QueueCounts) -> QueueDescription {
+    QueueDescription {
+        queue: record.queue,
+        name: record.name,
+        attributes: record.attributes,
+        dead_letter: record
+            .dead_letter
+            .map(|(queue, policy)| NamedDeadLetterPolicy {
+                queue,
+                after: policy.after,
+            }),
+        created: record.created,
+        modified: record.modified,
+        counts,
+    }
+}

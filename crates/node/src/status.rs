@@ -1,0 +1,88 @@
+//! What can be seen of a running node from outside.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use anser_broker::shard::Totals;
+
+/// Upper bounds, in microseconds, of the buckets of [`Status::sync_micros`].
+pub const SYNC_BUCKETS_MICROS: [u64; 12] = [
+    50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000,
+];
+
+/// A node at one moment.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Every shard is served.
+    pub ready: bool,
+    /// Why the node is about to stop.
+    pub failure: Option<String>,
+    pub shards: Vec<ShardStatus>,
+    pub wal_bytes: u64,
+    pub segment_bytes: u64,
+    pub free_bytes: u64,
+    /// Sends are refused because the disk is nearly full.
+    pub storage_full: bool,
+    pub syncs: u64,
+    /// Syncs by duration: one count per bucket of [`SYNC_BUCKETS_MICROS`], then those beyond.
+    pub sync_micros: Vec<u64>,
+    pub sync_micros_sum: u64,
+    pub appended_entries: u64,
+    pub appended_bytes: u64,
+    pub cache_hits: u64,
+    pub cache_misses: u64,
+    pub snapshots: u64,
+    /// Bytes copied from the write-ahead log to segments.
+    pub kept_bytes: u64,
+    /// Reads of bodies that failed: data that cannot be served.
+    pub body_errors: u64,
+    /// Attempts of the background work that failed and will be repeated.
+    pub maintenance_errors: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct ShardStatus {
+    pub shard: u16,
+    pub serves: bool,
+    pub applied: u64,
+    /// All its queues together.
+    pub totals: Totals,
+}
+
+/// Counters that the node's threads write.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) storage_full: AtomicBool,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) sync_buckets: [AtomicU64; SYNC_BUCKETS_MICROS.len() + 1],
+    pub(crate) sync_micros_sum: AtomicU64,
+    pub(crate) appended_entries: AtomicU64,
+    pub(crate) appended_bytes: AtomicU64,
+    pub(crate) cache_hits: AtomicU64,
+    pub(crate) cache_misses: AtomicU64,
+    pub(crate) snapshots: AtomicU64,
+    pub(crate) kept_bytes: AtomicU64,
+    pub(crate) body_errors: AtomicU64,
+    pub(crate) maintenance_errors: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn synced(&self, micros: u64) {
+        let bucket = SYNC_BUCKETS_MICROS
+            .iter()
+            .position(|&bound| micros <= bound);
+        add(
+            &self.sync_buckets[bucket.unwrap_or(SYNC_BUCKETS_MICROS.len())],
+            1,
+        );
+        add(&self.sync_micros_sum, micros);
+        add(&self.syncs, 1);
+    }
+}
+
+pub(crate) fn add(counter: &AtomicU64, amount: u64) {
+    counter.fetch_add(amount, Ordering::Relaxed);
+}
+
+pub(crate) fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}

@@ -1,0 +1,142 @@
+//! The thread that makes appends durable: one write and one sync for all that wait.
+
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anser_broker::id::ShardId;
+use anser_log::{Appender, Disk, Entry, EntryKind, HardState, Write};
+use anser_replica::Append;
+use tracing::{error, warn};
+
+use crate::{
+    event::Event,
+    failure::Failed,
+    status::{Counters, add},
+};
+
+/// After this long without work, a record says what is durable, so that a later torn tail is known
+/// to be torn.
+const IDLE: Duration = Duration::from_millis(5);
+
+/// How often to look whether a full disk has space again.
+const SPACE_INTERVAL: Duration = Duration::from_millis(20);
+
+pub(crate) struct Job {
+    pub(crate) shard: ShardId,
+    pub(crate) append: Append,
+    /// Who is told when it is durable.
+    pub(crate) runner: mpsc::Sender<Event>,
+}
+
+pub(crate) struct Writer<D: Disk> {
+    pub(crate) appender: Appender<D>,
+    pub(crate) jobs: mpsc::Receiver<Job>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) failed: Failed,
+}
+
+impl<D: Disk> Writer<D> {
+    /// Works until every sender of jobs is gone; then the log is closed.
+    pub(crate) fn run(mut self) {
+        let mut idle = true;
+        loop {
+            let next = if idle {
+                self.jobs
+                    .recv()
+                    .map_err(|_| mpsc::RecvTimeoutError::Disconnected)
+            } else {
+                self.jobs.recv_timeout(IDLE)
+            };
+            let result = match next {
+                Ok(first) => {
+                    idle = false;
+                    self.append(first)
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    idle = true;
+                    self.appender.mark_durable()
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            };
+            if let Err(reason) = result {
+                error!(%reason, "the write-ahead log failed; the node stops");
+                self.failed
+                    .set(format!("the write-ahead log failed: {reason}"));
+                return;
+            }
+        }
+        if let Err(reason) = self.appender.close() {
+            error!(%reason, "closing the write-ahead log failed");
+            self.failed
+                .set(format!("closing the write-ahead log failed: {reason}"));
+        }
+    }
+
+    fn append(&mut self, first: Job) -> Result<(), anser_log::Error> {
+        let mut told = Vec::new();
+        let mut writes = Vec::new();
+        let mut next = Some(first);
+        while let Some(job) = next {
+            told.push((job.runner, job.shard, job.append.number));
+            writes.push(write(job.shard, job.append));
+            next = self.jobs.try_recv().ok();
+        }
+        self.count(&writes);
+        let started = Instant::now();
+        self.append_when_there_is_space(&writes)?;
+        self.counters
+            .synced(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+        for (runner, shard, number) in told {
+            // A runner that is gone has nobody left to tell.
+            drop(runner.send(Event::Durable { shard, number }));
+        }
+        Ok(())
+    }
+
+    /// A full disk is not a broken one: nothing was written, and maintenance frees files.
+    fn append_when_there_is_space(&mut self, writes: &[Write]) -> Result<(), anser_log::Error> {
+        let mut told = false;
+        loop {
+            match self.appender.append(writes) {
+                Err(anser_log::Error::NoSpace { file }) => {
+                    if !told {
+                        warn!(file, "the write-ahead log waits for space on the disk");
+                        told = true;
+                    }
+                    thread::sleep(SPACE_INTERVAL);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn count(&self, writes: &[Write]) {
+        let entries = || writes.iter().flat_map(|write| &write.entries);
+        add(&self.counters.appended_entries, entries().count() as u64);
+        add(
+            &self.counters.appended_bytes,
+            entries().map(|entry| entry.data.len() as u64).sum(),
+        );
+    }
+}
+
+fn write(shard: ShardId, append: Append) -> Write {
+    let entries = append.entries.into_iter().map(|entry| Entry {
+        index: entry.index,
+        term: entry.term,
+        kind: EntryKind::Normal,
+        data: entry.data,
+    });
+    Write {
+        shard: shard.0,
+        hard_state: Some(HardState {
+            term: append.term,
+            vote: append.vote,
+            commit: append.commit,
+        }),
+        entries: entries.collect(),
+    }
+}

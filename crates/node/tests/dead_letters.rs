@@ -1,0 +1,113 @@
+//! Dead letters cross shards exactly once, also when the node stops on the way.
+
+use anser_broker::{
+    attributes::DeadLetterAfter, error::Error, op::NamedDeadLetterPolicy, time::Millis,
+};
+
+use crate::house::{House, bodies, queue};
+
+fn to(name: &str, after: DeadLetterAfter) -> NamedDeadLetterPolicy {
+    NamedDeadLetterPolicy {
+        queue: queue(name),
+        after,
+    }
+}
+
+#[tokio::test]
+async fn a_message_received_too_often_is_found_once_in_the_dead_letter_queue() {
+    let house = House::new();
+    house.create("dead").await;
+    let policy = to("dead", DeadLetterAfter::Receives(2));
+    house
+        .create_with("orders", Some(policy), |_| {})
+        .await
+        .unwrap();
+    for body in ["a", "b", "c"] {
+        house.send("orders", body).await.unwrap();
+    }
+    for _ in 0..2 {
+        assert_eq!(house.receive("orders", 10).await.len(), 3);
+        house.clock.advance(Millis(30_000));
+        house.until("orders", |counts| counts.leased == 0).await;
+    }
+    house.until("dead", |counts| counts.ready == 3).await;
+    house.until("orders", |counts| counts.moving == 0).await;
+    assert_eq!(house.counts("orders").await.totals.dead_lettered, 3);
+    assert_eq!(bodies(&house.receive("dead", 10).await), ["a", "b", "c"]);
+    assert!(house.receive("orders", 10).await.is_empty());
+}
+
+#[tokio::test]
+async fn dead_letters_on_their_way_survive_restarts() {
+    let mut house = House::new();
+    house.create("dead").await;
+    let policy = to("dead", DeadLetterAfter::Age(Millis(300_000)));
+    house
+        .create_with("orders", Some(policy), |_| {})
+        .await
+        .unwrap();
+    for number in 0..100 {
+        house.send("orders", &number.to_string()).await.unwrap();
+    }
+    house.clock.advance(Millis(300_000));
+    for _ in 0..5 {
+        house.restart();
+    }
+    house
+        .until("orders", |counts| counts.moving == 0 && counts.ready == 0)
+        .await;
+    house.until("dead", |counts| counts.ready == 100).await;
+    let mut found: Vec<u32> = Vec::new();
+    while found.len() < 100 {
+        let received = house.receive("dead", 16).await;
+        found.extend(
+            bodies(&received)
+                .iter()
+                .map(|body| body.parse::<u32>().unwrap()),
+        );
+        house.delete("dead", &received).await;
+    }
+    assert_eq!(found, (0..100).collect::<Vec<_>>());
+    assert_eq!(house.counts("dead").await.totals.sent, 100);
+}
+
+#[tokio::test]
+async fn a_full_dead_letter_queue_takes_the_rest_when_it_has_room() {
+    let house = House::new();
+    house
+        .create_with("dead", None, |attributes| attributes.backlog_max = 2)
+        .await
+        .unwrap();
+    let policy = to("dead", DeadLetterAfter::Age(Millis(300_000)));
+    house
+        .create_with("orders", Some(policy), |_| {})
+        .await
+        .unwrap();
+    for body in ["a", "b", "c"] {
+        house.send("orders", body).await.unwrap();
+    }
+    house.clock.advance(Millis(300_000));
+    house.until("dead", |counts| counts.ready == 2).await;
+    assert_eq!(house.counts("orders").await.moving, 1);
+    let received = house.receive("dead", 10).await;
+    assert_eq!(bodies(&received), ["a", "b"]);
+    house.delete("dead", &received).await;
+    house.until("dead", |counts| counts.ready == 1).await;
+    assert_eq!(bodies(&house.receive("dead", 10).await), ["c"]);
+}
+
+#[tokio::test]
+async fn a_policy_must_name_a_queue_that_can_take_dead_letters() {
+    let house = House::new();
+    let policy = || to("dead", DeadLetterAfter::Receives(1));
+    let missing = house.create_with("orders", Some(policy()), |_| {}).await;
+    assert_eq!(missing, Err(Error::NoSuchDeadLetterQueue));
+    house.create("dead").await;
+    house
+        .create_with("orders", Some(policy()), |_| {})
+        .await
+        .unwrap();
+    let nested = to("orders", DeadLetterAfter::Receives(1));
+    let refused = house.create_with("more", Some(nested), |_| {}).await;
+    assert_eq!(refused, Err(Error::DeadLetterNested));
+}

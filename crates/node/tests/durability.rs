@@ -1,0 +1,116 @@
+//! What is acknowledged stays, through restarts and recycled log files; a full disk refuses sends.
+
+use anser_broker::error::Error;
+
+use crate::house::{House, bodies};
+
+#[tokio::test]
+async fn queues_messages_and_leases_survive_a_restart() {
+    let mut house = House::new();
+    house.create("orders").await;
+    house.create("payments").await;
+    for body in ["a", "b", "c"] {
+        house.send("orders", body).await.unwrap();
+    }
+    let leased = house.receive("orders", 1).await;
+    let deleted = house.receive("orders", 1).await;
+    assert_eq!(house.delete("orders", &deleted).await, [Ok(())]);
+    house.restart();
+    assert_eq!(bodies(&house.receive("orders", 10).await), ["c"]);
+    assert_eq!(
+        house.delete("orders", &deleted).await,
+        [Err(Error::ReceiptInvalid)]
+    );
+    assert_eq!(house.delete("orders", &leased).await, [Ok(())]);
+    assert_eq!(house.counts("payments").await.ready, 0);
+    assert_eq!(house.send("nowhere", "x").await, Err(Error::NoSuchQueue));
+}
+
+#[tokio::test]
+async fn a_backlog_outlives_the_log_files_it_was_written_to() {
+    let mut house = House::new();
+    house.create("old").await;
+    house.create("busy").await;
+    for number in 0..200 {
+        house.send("old", &format!("old {number}")).await.unwrap();
+    }
+    // Many times the log's budget passes through, consumed at once.
+    let body = "x".repeat(16 << 10);
+    while house.node.status().snapshots < 12 {
+        house.send("busy", &body).await.unwrap();
+        let received = house.receive("busy", 1).await;
+        assert_eq!(house.delete("busy", &received).await, [Ok(())]);
+    }
+    let status = house.node.status();
+    assert!(
+        status.wal_bytes <= house.config.wal_budget_bytes + (1 << 20),
+        "{status:?}"
+    );
+    assert!(
+        status.kept_bytes < 64 << 10,
+        "only the backlog is copied: {status:?}"
+    );
+    house.restart();
+    for number in 0..200 {
+        let received = house.receive("old", 1).await;
+        assert_eq!(bodies(&received), [format!("old {number}")]);
+        assert_eq!(house.delete("old", &received).await, [Ok(())]);
+    }
+    assert_eq!(house.counts("old").await.ready, 0);
+}
+
+#[tokio::test]
+async fn a_segment_goes_when_nothing_in_it_is_alive() {
+    let house = House::new();
+    house.create("backlog").await;
+    let body = "x".repeat(16 << 10);
+    while house.node.status().segment_bytes < 1 << 20 {
+        house.send("backlog", &body).await.unwrap();
+    }
+    loop {
+        let received = house.receive("backlog", 16).await;
+        if received.is_empty() {
+            break;
+        }
+        house.delete("backlog", &received).await;
+    }
+    for _ in 0..1_000 {
+        if house.node.status().segment_bytes == 0 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("{:?}", house.node.status());
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_sends_and_nothing_else() {
+    let mut house = House::new();
+    house.create("orders").await;
+    house.send("orders", "a").await.unwrap();
+    house.config.reserve_bytes = u64::MAX;
+    house.restart();
+    while !house.node.status().storage_full {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(house.send("orders", "b").await, Err(Error::StorageFull));
+    let received = house.receive("orders", 10).await;
+    assert_eq!(bodies(&received), ["a"]);
+    assert_eq!(house.delete("orders", &received).await, [Ok(())]);
+    house.config.reserve_bytes = 0;
+    house.restart();
+    house.send("orders", "c").await.unwrap();
+    assert_eq!(bodies(&house.receive("orders", 10).await), ["c"]);
+}
+
+#[tokio::test]
+async fn a_stopped_node_refuses() {
+    let house = House::new();
+    house.create("orders").await;
+    house.node.shutdown();
+    let error = house.send("orders", "a").await.unwrap_err();
+    assert!(
+        matches!(error, Error::Unavailable | Error::Unknown),
+        "{error}"
+    );
+}

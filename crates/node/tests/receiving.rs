@@ -1,0 +1,88 @@
+//! Long polls on a whole node.
+
+use anser_broker::{service::Service, time::Millis};
+
+use crate::house::{ACCOUNT, House, bodies, receive};
+
+#[tokio::test]
+async fn a_waiting_receive_gets_the_next_message() {
+    let house = House::new();
+    house.create("orders").await;
+    let waiting = house.node.execute(ACCOUNT, receive("orders", 1, 20_000));
+    let (received, sent) = tokio::join!(waiting, house.send("orders", "a"));
+    assert_eq!(bodies(&received.unwrap().messages), ["a"]);
+    sent.unwrap();
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_nothing_when_its_time_is_up() {
+    let house = House::new();
+    house.create("orders").await;
+    let waiting = house.node.execute(ACCOUNT, receive("orders", 1, 20_000));
+    tokio::pin!(waiting);
+    let early = tokio::time::timeout(std::time::Duration::from_millis(50), &mut waiting).await;
+    assert!(early.is_err(), "the clock stands still");
+    house.clock.advance(Millis(20_000));
+    assert!(waiting.await.unwrap().messages.is_empty());
+}
+
+#[tokio::test]
+async fn a_receive_whose_caller_is_gone_swallows_no_message() {
+    let house = House::new();
+    house.create("orders").await;
+    for _ in 0..20 {
+        let waiting = house.node.execute(ACCOUNT, receive("orders", 1, 20_000));
+        let gone = tokio::time::timeout(std::time::Duration::from_millis(1), waiting).await;
+        assert!(gone.is_err());
+        house.send("orders", "a").await.unwrap();
+        let received = house.receive("orders", 1).await;
+        assert_eq!(bodies(&received), ["a"]);
+        house.delete("orders", &received).await;
+    }
+}
+
+#[tokio::test]
+async fn messages_leased_for_a_caller_who_left_become_visible_at_once() {
+    let house = House::new();
+    house.create("orders").await;
+    house.send("orders", "a").await.unwrap();
+    // Dropped after the request was handed in and before its answer was taken.
+    let mut receiving = Box::pin(house.node.execute(ACCOUNT, receive("orders", 1, 0)));
+    let polled = futures_poll_once(receiving.as_mut()).await;
+    assert!(!polled, "a receive takes longer than one poll");
+    house
+        .until("orders", |counts| {
+            counts.leased == 1 || counts.totals.received > 0
+        })
+        .await;
+    drop(receiving);
+    house.until("orders", |counts| counts.ready == 1).await;
+    assert_eq!(house.receive("orders", 1).await[0].deliveries, 2);
+}
+
+/// Polls once; whether the future was ready.
+async fn futures_poll_once(future: std::pin::Pin<&mut impl Future>) -> bool {
+    let mut future = Some(future);
+    std::future::poll_fn(|context| {
+        let future = future.take().expect("polled once");
+        std::task::Poll::Ready(future.poll(context).is_ready())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_lease_ends_by_the_clock_and_the_message_comes_again() {
+    let house = House::new();
+    house.create("orders").await;
+    house.send("orders", "a").await.unwrap();
+    let first = house.receive("orders", 1).await;
+    house.clock.advance(Millis(29_999));
+    assert!(house.receive("orders", 1).await.is_empty());
+    house.clock.advance(Millis(1));
+    house.until("orders", |counts| counts.ready == 1).await;
+    let second = house.receive("orders", 1).await;
+    assert_eq!(second[0].message, first[0].message);
+    assert_ne!(second[0].receipt, first[0].receipt);
+    assert_eq!(second[0].deliveries, 2);
+    assert_eq!(second[0].first_received, first[0].first_received);
+}

@@ -1,0 +1,503 @@
+//! The replica: steps inputs, and at the end of each turn packs, proposes, applies and answers.
+//!
+//! All commands that wait when a turn ends go into the log as one entry. A reply leaves when its
+//! entry is applied, which is after a majority has it on disk. Only a leader that has applied an
+//! entry of its own term serves; a deposed one answers that the outcome is unknown.
+
+use anser_broker::{
+    codec,
+    command::{Command, Effect, Query, Reply},
+    error::Error,
+    id::QueueId,
+    shard::{Receivable, Shard},
+    time::{Millis, Stamp, Timestamp},
+};
+use bytes::Bytes;
+
+use crate::{
+    Input, Output, ReceiveRequest, StoredEntry, Ticket,
+    consensus::{Beginning, Consensus, Membership, Turn},
+    proposals::{Caller, Proposals},
+    reads::{PendingRead, Reads},
+    snapshot,
+    tail::Place,
+    waiters::{Waiter, Waiters},
+};
+
+/// Entries on their way to the disk at once: while one is being synced the next is packed.
+const ENTRIES_IN_FLIGHT_MAX: usize = 2;
+
+/// One shard's replica.
+pub struct Replica {
+    consensus: Consensus,
+    shard: Shard,
+    applied: Place,
+    proposals: Proposals,
+    waiters: Waiters,
+    reads: Reads,
+    now: Timestamp,
+    serving: bool,
+    failed: bool,
+}
+
+/// Where a replica begins: its shard with everything applied that is known to be committed.
+#[derive(Debug)]
+pub struct Start {
+    /// This node's number among the members.
+    pub node: u64,
+    pub term: u64,
+    pub vote: u64,
+    /// The last entry that the shard has applied.
+    pub applied: Place,
+    pub membership: Membership,
+    pub shard: Shard,
+    /// What the log holds after `applied`.
+    pub entries: Vec<StoredEntry>,
+}
+
+/// Why a replica cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    #[error("entry {index} of the log cannot be read: {reason}")]
+    UnreadableEntry { index: u64, reason: String },
+}
+
+/// The state of a replica at one moment, to be written while the replica goes on.
+#[derive(Debug, Clone)]
+pub struct Image {
+    pub applied: Place,
+    membership: Membership,
+    pub shard: Shard,
+}
+
+impl Image {
+    /// The first state of a shard that nobody has used yet.
+    pub fn initial(applied: Place, membership: Membership, shard: Shard) -> Self {
+        Self {
+            applied,
+            membership,
+            shard,
+        }
+    }
+
+    /// Writes the snapshot in pieces.
+    pub fn save(&self, out: &mut dyn FnMut(&[u8])) {
+        snapshot::write(&self.membership, &self.shard, out);
+    }
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Replica")
+            .field("applied", &self.applied)
+            .field("serving", &self.serving)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Replica {
+    pub fn new(start: Start) -> Self {
+        let consensus = Consensus::start(&Beginning {
+            node: start.node,
+            term: start.term,
+            vote: start.vote,
+            applied: start.applied,
+            membership: &start.membership,
+            entries: &start.entries,
+        });
+        Self {
+            consensus,
+            now: start.shard.now().now,
+            shard: start.shard,
+            applied: start.applied,
+            proposals: Proposals::default(),
+            waiters: Waiters::default(),
+            reads: Reads::default(),
+            serving: false,
+            failed: false,
+        }
+    }
+
+    /// Takes in something that happened. What follows from it comes out at the end of the turn, but
+    /// for refusals.
+    pub fn step(&mut self, input: Input, outputs: &mut Vec<Output>) {
+        match input {
+            Input::Durable { number } => self.consensus.durable(number),
+            Input::Tick => self.consensus.tick(),
+            Input::Cancel { ticket } => self.cancel(ticket, outputs),
+            Input::Propose { ticket: None, .. } if !self.serving => {}
+            Input::Propose {
+                ticket: Some(ticket),
+                ..
+            }
+            | Input::Receive { ticket, .. }
+            | Input::Read { ticket, .. }
+                if !self.serving =>
+            {
+                outputs.push(Output::Refuse {
+                    ticket,
+                    error: Error::Unavailable,
+                });
+            }
+            Input::Propose { ticket, command } => {
+                let caller = ticket.map_or(Caller::Nobody, Caller::Ticket);
+                self.proposals.push(caller, command);
+            }
+            Input::Receive { ticket, request } => self.receive(ticket, request, outputs),
+            Input::Read { ticket, query } => self.read(PendingRead::Query { ticket, query }),
+        }
+    }
+
+    /// Ends a turn at this moment.
+    pub fn turn(&mut self, stamp: Stamp, outputs: &mut Vec<Output>) {
+        self.now = self.now.max(stamp.now);
+        self.end_waits(outputs);
+        self.propose(stamp, outputs);
+        while !self.failed {
+            let Some(turn) = self.consensus.turn() else {
+                break;
+            };
+            self.carry_out(turn, outputs);
+            self.propose(stamp, outputs);
+        }
+    }
+
+    /// When the next turn is due even if nothing happens.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        if !self.serving || self.failed {
+            return None;
+        }
+        let due = match self.proposals.entries_in_flight() {
+            0 => self.shard.next_deadline(),
+            _ => None, // The entry under way settles, and its end is the next turn.
+        };
+        [due, self.waiters.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether elections and heartbeats need [`Input::Tick`]; a sole voter's shard may sleep.
+    pub fn needs_ticks(&self) -> bool {
+        !self.consensus.is_sole_voter()
+    }
+
+    pub fn serves(&self) -> bool {
+        self.serving
+    }
+
+    pub fn applied(&self) -> Place {
+        self.applied
+    }
+
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    pub fn image(&self) -> Image {
+        Image {
+            applied: self.applied,
+            membership: self.consensus.membership(),
+            shard: self.shard.clone(),
+        }
+    }
+
+    fn receive(&mut self, ticket: Ticket, request: ReceiveRequest, outputs: &mut Vec<Output>) {
+        let default_wait = self
+            .shard
+            .attributes(request.queue)
+            .map(|attributes| attributes.wait);
+        let wait = request.wait.or(default_wait).unwrap_or(Millis(0));
+        let waiter = Waiter {
+            ticket,
+            request,
+            until: self.now + wait,
+        };
+        match self.shard.receivable(request.queue, self.now) {
+            Receivable::NoSuchQueue => refuse(ticket, Error::NoSuchQueue, outputs),
+            Receivable::InFlightFull => refuse(ticket, Error::TooManyInFlight, outputs),
+            Receivable::Ready(ready) if ready > self.waiters.claimed(request.queue) => {
+                self.propose_receive(waiter);
+            }
+            Receivable::Ready(_) | Receivable::Empty if waiter.until > self.now => {
+                self.waiters.park(waiter);
+            }
+            Receivable::Ready(_) | Receivable::Empty => self.read(PendingRead::Empty(waiter)),
+        }
+    }
+
+    fn propose_receive(&mut self, waiter: Waiter) {
+        let ReceiveRequest {
+            queue,
+            max,
+            visibility,
+            ..
+        } = waiter.request;
+        self.waiters.claim(queue, u64::from(max));
+        let command = codec::encode(&Command::ReceiveMessages {
+            queue,
+            max,
+            visibility,
+        });
+        self.proposals.push(Caller::Receiver(waiter), command);
+    }
+
+    fn read(&mut self, read: PendingRead) {
+        let context = self.reads.ask(read);
+        self.consensus.read_index(context);
+    }
+
+    /// Every ticket has one output in the end: what is in an entry already gets its reply.
+    fn cancel(&mut self, ticket: Ticket, outputs: &mut Vec<Output>) {
+        let proposed = self.proposals.cancel(ticket);
+        if let Some((queue, messages)) = proposed.and_then(Caller::claim) {
+            self.waiters.release(queue, messages);
+        }
+        let parked = self.waiters.remove(ticket);
+        if proposed.is_some() || parked.is_some() || self.reads.cancel(ticket) {
+            outputs.push(Output::Refuse {
+                ticket,
+                error: Error::Unavailable,
+            });
+        }
+    }
+
+    fn end_waits(&mut self, outputs: &mut Vec<Output>) {
+        while let Some(waiter) = self.waiters.expired(self.now) {
+            outputs.push(nothing_received(waiter.ticket));
+        }
+    }
+
+    fn propose(&mut self, stamp: Stamp, outputs: &mut Vec<Output>) {
+        if !self.serving || !self.consensus.leads() {
+            return;
+        }
+        let idle = self.proposals.nothing_waits() && self.proposals.entries_in_flight() == 0;
+        if idle
+            && self
+                .shard
+                .next_deadline()
+                .is_some_and(|deadline| deadline <= self.now)
+        {
+            self.proposals
+                .push(Caller::Nobody, codec::encode(&Command::Settle));
+        }
+        while !self.proposals.nothing_waits()
+            && self.proposals.entries_in_flight() < ENTRIES_IN_FLIGHT_MAX
+        {
+            let stamp = Stamp {
+                now: self.now,
+                wall: stamp.wall,
+            };
+            let (batch, callers) = self.proposals.pack(stamp);
+            match self.consensus.propose(batch) {
+                Some(place) => self.proposals.proposed(place, callers),
+                None => self.give_up(callers, Error::Unavailable, outputs),
+            }
+        }
+    }
+
+    fn carry_out(&mut self, turn: Turn, outputs: &mut Vec<Output>) {
+        outputs.extend(turn.append.map(Output::Append));
+        if self.serving && !self.consensus.leads() {
+            self.step_down(outputs);
+        }
+        let applied_any = !turn.committed.is_empty();
+        for entry in turn.committed {
+            let place = Place {
+                index: entry.index,
+                term: entry.term,
+            };
+            self.apply(place, entry.data, outputs);
+            if self.failed {
+                return;
+            }
+        }
+        if applied_any {
+            self.consensus.applied();
+        }
+        for read in turn.reads {
+            self.reads.confirm(read.context, read.index);
+        }
+        while let Some(read) = self.reads.answerable(self.applied.index) {
+            self.answer(read, outputs);
+        }
+    }
+
+    fn apply(&mut self, place: Place, payload: Bytes, outputs: &mut Vec<Output>) {
+        let mut lost = Vec::new();
+        let callers = self.proposals.applied(place, &mut lost);
+        self.give_up(lost, Error::Unknown, outputs);
+        let (mut replies, mut effects) = (Vec::with_capacity(callers.len()), Vec::new());
+        if !payload.is_empty()
+            && let Err(error) = self
+                .shard
+                .apply(place.index, &payload, &mut replies, &mut effects)
+        {
+            let reason = error.to_string();
+            self.failed = true;
+            outputs.push(Output::Failed(Failure::UnreadableEntry {
+                index: place.index,
+                reason,
+            }));
+            return;
+        }
+        self.applied = place;
+        outputs.push(Output::Applied {
+            index: place.index,
+            payload,
+        });
+        let touched = self.heed(effects, outputs);
+        assert!(
+            callers.is_empty() || callers.len() == replies.len(),
+            "each command of an entry has one reply"
+        );
+        let mut served = touched;
+        for (caller, reply) in callers.into_iter().zip(replies) {
+            served.extend(self.reply(caller, reply, outputs));
+        }
+        if !self.serving && self.consensus.leads() && place.term == self.consensus.term() {
+            self.serving = true;
+            outputs.push(Output::LeadershipChanged { leads: true });
+        }
+        served.sort_unstable();
+        served.dedup();
+        for queue in served {
+            self.serve(queue);
+        }
+    }
+
+    /// Passes effects on; the queues whose waiters may be served now.
+    fn heed(&mut self, effects: Vec<Effect>, outputs: &mut Vec<Output>) -> Vec<QueueId> {
+        let mut ready = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::QueueReady { queue } => ready.push(queue),
+                Effect::QueueGone { queue } => {
+                    for waiter in self.waiters.drain(Some(queue)) {
+                        refuse(waiter.ticket, Error::NoSuchQueue, outputs);
+                    }
+                }
+                Effect::RouteChanged(_) | Effect::MovesPending { .. } => {
+                    outputs.push(Output::Effect(effect));
+                }
+            }
+        }
+        ready
+    }
+
+    /// Answers a caller; the queue that other waiters may be served from now, if this was a receive.
+    fn reply(
+        &mut self,
+        caller: Caller,
+        reply: Reply,
+        outputs: &mut Vec<Output>,
+    ) -> Option<QueueId> {
+        match caller {
+            Caller::Nobody => None,
+            Caller::Ticket(ticket) => {
+                outputs.push(Output::Reply { ticket, reply });
+                None
+            }
+            Caller::Receiver(waiter) => {
+                let ReceiveRequest { queue, max, .. } = waiter.request;
+                self.waiters.release(queue, u64::from(max));
+                let nothing =
+                    matches!(&reply, Reply::Received { deliveries } if deliveries.is_empty());
+                if nothing && waiter.until > self.now {
+                    self.waiters.park_first(waiter);
+                } else {
+                    outputs.push(Output::Reply {
+                        ticket: waiter.ticket,
+                        reply,
+                    });
+                }
+                Some(queue)
+            }
+        }
+    }
+
+    /// Lets waiters of a queue have what nobody has claimed.
+    fn serve(&mut self, queue: QueueId) {
+        if !self.serving {
+            return;
+        }
+        while let Receivable::Ready(ready) = self.shard.receivable(queue, self.now)
+            && ready > self.waiters.claimed(queue)
+            && let Some(waiter) = self.waiters.next(queue)
+        {
+            self.propose_receive(waiter);
+        }
+    }
+
+    fn answer(&mut self, read: PendingRead, outputs: &mut Vec<Output>) {
+        match read {
+            PendingRead::Query { ticket, query } => {
+                outputs.push(Output::Answer {
+                    ticket,
+                    answer: self.query(&query),
+                });
+            }
+            PendingRead::Empty(waiter) => {
+                let queue = waiter.request.queue;
+                match self.shard.receivable(queue, self.now) {
+                    Receivable::NoSuchQueue => refuse(waiter.ticket, Error::NoSuchQueue, outputs),
+                    Receivable::Ready(ready) if ready > self.waiters.claimed(queue) => {
+                        self.propose_receive(waiter);
+                    }
+                    _ => outputs.push(nothing_received(waiter.ticket)),
+                }
+            }
+        }
+    }
+
+    fn query(&self, query: &Query) -> anser_broker::command::Answer {
+        self.shard.query(query)
+    }
+
+    /// Leadership is lost: entries under way may or may not be applied by the next leader.
+    fn step_down(&mut self, outputs: &mut Vec<Output>) {
+        self.serving = false;
+        let (unknown, unproposed) = self.proposals.abandon();
+        self.give_up(unknown, Error::Unknown, outputs);
+        self.give_up(unproposed, Error::Unavailable, outputs);
+        for waiter in self.waiters.drain(None) {
+            outputs.push(nothing_received(waiter.ticket));
+        }
+        for ticket in self.reads.abandon() {
+            outputs.push(Output::Refuse {
+                ticket,
+                error: Error::Unavailable,
+            });
+        }
+        outputs.push(Output::LeadershipChanged { leads: false });
+    }
+
+    fn give_up(&mut self, callers: Vec<Caller>, error: Error, outputs: &mut Vec<Output>) {
+        for caller in callers {
+            if let Some((queue, messages)) = caller.claim() {
+                self.waiters.release(queue, messages);
+            }
+            if let Some(ticket) = caller.ticket() {
+                outputs.push(Output::Refuse { ticket, error });
+            }
+        }
+    }
+}
+
+fn refuse(ticket: Ticket, error: Error, outputs: &mut Vec<Output>) {
+    outputs.push(Output::Reply {
+        ticket,
+        reply: Reply::Refused(error),
+    });
+}
+
+fn nothing_received(ticket: Ticket) -> Output {
+    Output::Reply {
+        ticket,
+        reply: Reply::Received {
+            deliveries: Vec::new(),
+        },
+    }
+}

@@ -1,0 +1,246 @@
+//! What a sole voter promises to its clients.
+
+use anser_broker::{
+    command::{Answer, Command, Query, Reply},
+    error::Error,
+    id::ShardId,
+    shard::Shard,
+    time::{Millis, Timestamp},
+};
+use anser_replica::{Input, Output, Place, Ticket, read_snapshot};
+
+use crate::harness::{Harness, QUEUE, send};
+
+fn refused(harness: &Harness, ticket: Ticket) -> Option<Error> {
+    harness.outputs.iter().find_map(|output| match output {
+        Output::Refuse {
+            ticket: found,
+            error,
+        } if *found == ticket => Some(*error),
+        _ => None,
+    })
+}
+
+#[test]
+fn nothing_is_served_before_the_first_entry_of_the_term_is_durable() {
+    let mut harness = Harness::start(Shard::new(ShardId(0), 1), Place { index: 1, term: 1 });
+    let early = harness.send("early");
+    assert_eq!(refused(&harness, early), Some(Error::Unavailable));
+    assert!(!harness.replica.serves());
+    harness.sync();
+    assert!(harness.replica.serves());
+}
+
+#[test]
+fn a_reply_leaves_only_when_its_entry_is_durable() {
+    let mut harness = Harness::new();
+    let ticket = harness.send("a");
+    assert!(harness.reply(ticket).is_none());
+    let append = harness.appends.pop().expect("the entry goes to the disk");
+    assert_eq!(append.entries.len(), 1);
+    assert!(harness.reply(ticket).is_none());
+    harness.step(Input::Durable {
+        number: append.number,
+    });
+    harness.turn();
+    assert!(matches!(harness.reply(ticket), Some(Reply::Sent { .. })));
+}
+
+#[test]
+fn all_commands_of_a_turn_share_one_entry() {
+    let mut harness = Harness::new();
+    let tickets = ["a", "b", "c"].map(|body| harness.hand_in(&send(body)));
+    harness.turn();
+    let [append] = &harness.appends[..] else {
+        panic!("one append")
+    };
+    assert_eq!(append.entries.len(), 1);
+    harness.sync();
+    assert!(
+        tickets
+            .iter()
+            .all(|&ticket| harness.reply(ticket).is_some())
+    );
+}
+
+#[test]
+fn while_two_entries_are_on_their_way_the_others_wait_and_are_packed() {
+    let mut harness = Harness::new();
+    for body in ["a", "b", "c", "d", "e"] {
+        harness.send(body);
+    }
+    assert_eq!(harness.appends.len(), 2);
+    let first = harness.appends.remove(0);
+    harness.step(Input::Durable {
+        number: first.number,
+    });
+    harness.turn();
+    assert_eq!(harness.appends.len(), 2, "three sends became one entry");
+    harness.sync();
+    let read = harness.read(Query::Counts { queue: QUEUE });
+    let ready = harness.outputs.iter().find_map(|output| match output {
+        Output::Answer {
+            ticket,
+            answer: Answer::Counts(counts),
+        } if *ticket == read => Some(counts.ready),
+        _ => None,
+    });
+    assert_eq!(ready, Some(5));
+}
+
+#[test]
+fn an_empty_receive_writes_nothing() {
+    let mut harness = Harness::new();
+    let at_once = harness.receive(1, 0);
+    assert_eq!(harness.received(at_once), Some(0));
+    let waiting = harness.receive(1, 5_000);
+    assert_eq!(harness.received(waiting), None);
+    assert!(harness.appends.is_empty());
+    harness.now += 4_999;
+    harness.turn();
+    assert_eq!(harness.received(waiting), None);
+    assert_eq!(
+        harness.replica.next_deadline(),
+        Some(Timestamp(harness.now + 1))
+    );
+    harness.now += 1;
+    harness.turn();
+    assert_eq!(harness.received(waiting), Some(0));
+    assert!(harness.appends.is_empty());
+}
+
+#[test]
+fn one_message_wakes_the_waiter_who_came_first_and_no_other() {
+    let mut harness = Harness::new();
+    let first = harness.receive(10, 60_000);
+    let second = harness.receive(10, 60_000);
+    harness.send("a");
+    harness.sync();
+    assert_eq!(harness.received(first), Some(1));
+    assert_eq!(harness.received(second), None);
+    harness.send("b");
+    harness.sync();
+    assert_eq!(harness.received(second), Some(1));
+}
+
+#[test]
+fn waiters_share_what_one_send_brings() {
+    let mut harness = Harness::new();
+    let waiters: Vec<Ticket> = (0..3).map(|_| harness.receive(1, 60_000)).collect();
+    let bodies = ["a", "b"].map(Into::into).to_vec();
+    harness.propose(&Command::SendMessages {
+        queue: QUEUE,
+        delay: None,
+        bodies,
+    });
+    harness.sync();
+    let received: Vec<_> = waiters
+        .iter()
+        .map(|&ticket| harness.received(ticket))
+        .collect();
+    assert_eq!(received, [Some(1), Some(1), None]);
+}
+
+#[test]
+fn a_lease_that_ends_is_settled_without_anyone_asking_and_wakes_a_waiter() {
+    let mut harness = Harness::new();
+    harness.send("a");
+    harness.sync();
+    let first = harness.receive(1, 0);
+    harness.sync();
+    assert_eq!(harness.received(first), Some(1));
+    let waiting = harness.receive(1, 60_000);
+    assert_eq!(
+        harness.replica.next_deadline(),
+        Some(Timestamp(harness.now + 30_000))
+    );
+    harness.now += 30_000;
+    harness.turn();
+    harness.sync();
+    assert_eq!(harness.received(waiting), Some(1));
+}
+
+#[test]
+fn a_cancelled_waiter_takes_no_message() {
+    let mut harness = Harness::new();
+    let gone = harness.receive(1, 60_000);
+    harness.step(Input::Cancel { ticket: gone });
+    assert_eq!(refused(&harness, gone), Some(Error::Unavailable));
+    let waiting = harness.receive(1, 60_000);
+    harness.send("a");
+    harness.sync();
+    assert_eq!(harness.received(gone), None);
+    assert_eq!(harness.received(waiting), Some(1));
+}
+
+#[test]
+fn waiters_of_a_queue_that_ends_hear_so() {
+    let mut harness = Harness::new();
+    let waiting = harness.receive(1, 60_000);
+    harness.propose(&Command::DropQueue { queue: QUEUE });
+    harness.sync();
+    assert_eq!(
+        harness.reply(waiting),
+        Some(&Reply::Refused(Error::NoSuchQueue))
+    );
+    let later = harness.receive(1, 60_000);
+    assert_eq!(
+        harness.reply(later),
+        Some(&Reply::Refused(Error::NoSuchQueue))
+    );
+}
+
+#[test]
+fn a_receive_without_its_own_wait_waits_as_the_queue_says() {
+    let mut harness = Harness::new();
+    let attributes = anser_broker::attributes::QueueAttributes {
+        wait: Millis(2_000),
+        ..crate::harness::attributes()
+    };
+    harness.propose(&Command::PutQueue {
+        queue: QUEUE,
+        revision: 2,
+        attributes,
+    });
+    harness.sync();
+    let ticket = Ticket(1_000);
+    let request = anser_replica::ReceiveRequest {
+        queue: QUEUE,
+        max: 1,
+        visibility: None,
+        wait: None,
+    };
+    harness.step(Input::Receive { ticket, request });
+    harness.turn();
+    assert_eq!(harness.received(ticket), None);
+    harness.now += 2_000;
+    harness.turn();
+    assert_eq!(harness.received(ticket), Some(0));
+}
+
+#[test]
+fn a_replica_restored_from_its_snapshot_goes_on_where_it_was() {
+    let mut harness = Harness::new();
+    harness.send("a");
+    harness.send("b");
+    harness.sync();
+    harness.receive(1, 0);
+    harness.sync();
+    let image = harness.replica.image();
+    let mut bytes = Vec::new();
+    image.save(&mut |piece| bytes.extend_from_slice(piece));
+    let restored = read_snapshot(&bytes).expect("a snapshot reads what a snapshot wrote");
+    assert_eq!(restored.membership.voters, [1]);
+    let mut again = Harness::start(restored.shard, image.applied);
+    again.now = harness.now;
+    again.sync();
+    let receive = again.receive(10, 0);
+    again.sync();
+    assert_eq!(
+        again.received(receive),
+        Some(1),
+        "one is leased, one is ready"
+    );
+    assert!(read_snapshot(&bytes[..bytes.len() - 1]).is_err());
+    assert!(read_snapshot(&[9]).is_err());
+}
