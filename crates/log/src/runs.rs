@@ -78,7 +78,7 @@ impl Runs {
         }
         match self.runs.back_mut() {
             Some(run) if run.sequence == position.sequence => {
-                run.push(index, term, position.offset)
+                run.push(index, term, position.offset);
             }
             previous => {
                 assert!(previous.is_none_or(|run| run.sequence < position.sequence));

@@ -260,3 +260,94 @@ fn end_reached_disk(bytes: &[u8], start: Position, batch_bytes: u32) -> bool {
     };
     get_u32(header, 0) == MAGIC && get_u32(header, 12) == end || Header::resembles(header, position)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        batch::{Encoder, FILE_PAYLOAD, FRAME_BYTES, HARD_STATE_BYTES},
+        entry::{Entry, EntryKind},
+    };
+
+    /// A file of two batches; gives its bytes and where the first batch ends.
+    fn file(bodies: &[Vec<u8>]) -> (Vec<u8>, usize) {
+        let start = Position {
+            sequence: 5,
+            offset: 0,
+        };
+        let first = FRAME_BYTES + FILE_PAYLOAD + HARD_STATE_BYTES;
+        let begin = Begin {
+            durable: start,
+            bytes: narrow(first),
+            generation: 1,
+            previous_end: Some(0),
+        };
+        let bodies_bytes: usize = bodies.iter().map(|body| record_bytes(body.len())).sum();
+        let mut bytes = Vec::new();
+        let mut encoder = Encoder::new(&mut bytes, start, 0);
+        encoder.begin(&begin);
+        encoder.hard_state(
+            1,
+            &HardState {
+                term: 1,
+                vote: 2,
+                commit: 3,
+            },
+        );
+        encoder.end();
+        let length = narrow(FRAME_BYTES + bodies_bytes);
+        encoder.begin(&Begin {
+            bytes: length,
+            previous_end: None,
+            ..begin
+        });
+        for (index, body) in (1..).zip(bodies) {
+            let data = Bytes::copy_from_slice(body);
+            encoder.entry(
+                1,
+                &Entry {
+                    index,
+                    term: 1,
+                    kind: EntryKind::Normal,
+                    data,
+                },
+            );
+        }
+        encoder.end();
+        (bytes, first)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+        /// Whatever byte changes, batches before it count and no batch from it on does.
+        #[test]
+        fn a_changed_byte_ends_the_log_at_its_batch(
+            bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..5),
+            place in any::<prop::sample::Index>(),
+            change in 1..=255u8,
+        ) {
+            let (mut bytes, first) = file(&bodies);
+            let whole = scan(&bytes, 5, |_| {});
+            prop_assert_eq!(whole.end as usize, bytes.len());
+            let at = place.index(bytes.len());
+            bytes[at] ^= change;
+            let end = scan(&bytes, 5, |_| {}).end as usize;
+            // Padding holds nothing; the header behind it still tells where it stands.
+            let before = if at < first { 0 } else { first };
+            prop_assert!(end == before || end == bytes.len());
+            let position = Position { sequence: 5, offset: narrow(end) };
+            let remains = examine_remains(&bytes, position);
+            prop_assert!(end == bytes.len() || remains.kind != RemainsKind::Nothing);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert_eq!(scan(&bytes, 5, |_| {}).end, 0);
+            examine_remains(&bytes, Position { sequence: 5, offset: 0 });
+        }
+    }
+}

@@ -53,6 +53,22 @@ impl<D: Disk> Store<D> {
         SnapshotWriter::create(Arc::clone(&self.shared), shard, index, term)
     }
 
+    /// Removes sealed segments that will not be committed after all. What cannot be removed now goes
+    /// when the log is opened next.
+    pub fn discard(&self, shard: u16, segments: &[SegmentInfo]) {
+        let listed = self.segments(shard);
+        for info in segments {
+            assert!(
+                listed.iter().all(|other| other.id != info.id),
+                "a committed segment is not discarded"
+            );
+            self.shared
+                .disk
+                .remove(&names::segment(shard, info.id))
+                .ok();
+        }
+    }
+
     /// The shard's segments by first index.
     pub fn segments(&self, shard: u16) -> Vec<SegmentInfo> {
         let index = self.shared.index();

@@ -123,7 +123,13 @@ impl<D: Disk> Maintenance<D> {
         }
         for (range, image) in due.shards.iter().zip(images) {
             let kept = self.keep(range.shard, range.first_index, range.last_index, &image)?;
-            let snapshot = Some(snapshots::save(&self.store, range.shard, &image)?);
+            let snapshot = match snapshots::save(&self.store, range.shard, &image) {
+                Ok(snapshot) => Some(snapshot),
+                Err(error) => {
+                    self.store.discard(range.shard, &kept);
+                    return Err(error);
+                }
+            };
             add(&self.counters.snapshots, 1);
             self.store.commit(
                 range.shard,

@@ -75,6 +75,8 @@ pub(crate) fn open(config: &Config) -> Result<Opening, StartError> {
     }
     check_shards(&log.shards)?;
     let (replicas, last) = restore_all(&log)?;
+    // A sole voter has nobody to ask for what it may have lost; the log says so above.
+    log.store.clear_suspicion()?;
     Ok(Opening {
         log,
         replicas,
@@ -94,10 +96,10 @@ fn open_log(config: &Config) -> Result<Opened<FileSystem>, anser_log::Error> {
 
 fn report(log: &Opened<FileSystem>) {
     if let Some(torn) = &log.report.torn_tail {
-        warn!(
-            ?torn,
-            "the last write before the stop was incomplete; it was never acknowledged"
-        );
+        warn!(?torn, "the last write before the stop was incomplete and was removed");
+    }
+    if log.report.suspect {
+        warn!("that write cannot be told from one that was acknowledged and then damaged");
     }
     info!(shards = log.shards.len(), "log opened");
 }
