@@ -7,7 +7,7 @@ use crate::id::Sequence;
 
 const BLOCK_BITS: u32 = 6;
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Blocks(BTreeMap<u64, u32>);
 
 impl Blocks {

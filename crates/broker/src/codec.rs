@@ -11,11 +11,12 @@ use crate::command::Command;
 mod batch;
 mod command;
 mod kept;
+mod view;
 pub(crate) mod wire;
 
 pub use batch::{Batch, BatchBuilder, body};
-pub use command::{Bodies, Receipts, View};
 pub use kept::{keep, keep_again, kept_body};
+pub use view::{Bodies, Receipts, View};
 
 /// Why bytes are not what they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +50,7 @@ pub fn encode(command: &Command) -> Encoded {
 
 /// The command of these bytes; bodies are slices of them.
 pub fn decode(bytes: &Bytes) -> Result<Command, Error> {
-    Ok(command::view(bytes)?.to_command(bytes))
+    Ok(view::view(bytes)?.to_command(bytes))
 }
 
 /// What the first byte of a stored payload says about the rest.
@@ -60,4 +61,23 @@ pub(crate) mod format {
     pub(crate) const KEPT: u8 = 2;
     /// The state of a shard.
     pub(crate) const STATE: u8 = 3;
+}
+
+/// The numbers of the kinds, frozen.
+pub(crate) mod kind {
+    pub(crate) const CREATE_QUEUE: u8 = 1;
+    pub(crate) const DELETE_QUEUE: u8 = 2;
+    pub(crate) const SET_QUEUE_ATTRIBUTES: u8 = 3;
+    pub(crate) const QUEUE_SETTLED: u8 = 4;
+    pub(crate) const PUT_QUEUE: u8 = 16;
+    pub(crate) const DROP_QUEUE: u8 = 17;
+    pub(crate) const CLEAR_QUEUE: u8 = 18;
+    pub(crate) const REWIND_QUEUE: u8 = 19;
+    pub(crate) const SEND_MESSAGES: u8 = 32;
+    pub(crate) const RECEIVE_MESSAGES: u8 = 33;
+    pub(crate) const DELETE_MESSAGES: u8 = 34;
+    pub(crate) const CHANGE_VISIBILITY: u8 = 35;
+    pub(crate) const ACCEPT_MOVED: u8 = 36;
+    pub(crate) const MOVES_SETTLED: u8 = 37;
+    pub(crate) const SETTLE: u8 = 48;
 }

@@ -374,7 +374,9 @@ fn insert_sorted(messages: &mut VecDeque<Waiting>, message: Waiting) {
 /// Gives back what an array no longer needs.
 fn trim(messages: &mut VecDeque<Waiting>) {
     let capacity = messages.capacity();
-    if capacity > 64 && messages.len() < capacity / 4 {
+    if messages.is_empty() && capacity > 4 {
+        *messages = VecDeque::new();
+    } else if capacity > 64 && messages.len() < capacity / 4 {
         messages.shrink_to(capacity / 2);
     }
 }

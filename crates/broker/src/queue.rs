@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     attributes::{DeadLetterAfter, QueueAttributes, RetentionFrom},
-    codec::{Bodies, Receipts},
-    command::{Delivery, Effect, Move, Reply},
+    command::{Effect, Move, Reply},
     error::Error,
     id::{QueueId, Sequence},
     limits,
@@ -27,9 +26,12 @@ mod lanes;
 mod late;
 mod leases;
 mod live;
+mod receiving;
 mod retired;
+mod sending;
 mod state;
 
+pub(crate) use sending::NumberedBodies;
 pub(crate) use state::{restore_totals, save_totals};
 
 use delayed::{Delayed, DelayedMessage};
@@ -63,13 +65,6 @@ pub(crate) struct Queue {
 struct History {
     first_received: Moment,
     deliveries: u32,
-}
-
-/// Bodies and the number that the first of them has in the entry.
-#[derive(Debug)]
-pub(crate) struct NumberedBodies<'a> {
-    pub(crate) bodies: Bodies<'a>,
-    pub(crate) first: u32,
 }
 
 /// A message on its way from one state to another.
@@ -112,240 +107,6 @@ impl Queue {
             self.delayed = self.delayed.with_retention(old_retention, new_retention);
         }
         self.drop_old_retired(turn.now);
-    }
-
-    pub(crate) fn send(
-        &mut self,
-        delay: Option<Millis>,
-        bodies: &NumberedBodies<'_>,
-        turn: &mut Turn<'_>,
-    ) -> Reply {
-        let delay = delay.unwrap_or(self.attributes.delay);
-        if let Err(error) = self.check_send(delay, &bodies.bodies) {
-            return Reply::Refused(error);
-        }
-        let messages: Vec<Sequence> = (0..bodies.bodies.count())
-            .map(|number| Sequence::new(turn.index, bodies.first + number))
-            .collect();
-        for &sequence in &messages {
-            let message = Waiting {
-                sequence,
-                sent: turn.now,
-            };
-            if delay == Millis(0) {
-                self.ready.insert(message);
-            } else {
-                let wake = turn.now + delay;
-                turn.blocks.add(sequence);
-                let retention = self.delayed_retention();
-                self.delayed
-                    .insert(DelayedMessage { message, wake }, retention);
-            }
-        }
-        if delay == Millis(0) {
-            turn.effect(Effect::QueueReady { queue: self.id });
-        }
-        self.totals.sent += messages.len() as u64;
-        Reply::Sent { messages }
-    }
-
-    fn check_send(&self, delay: Millis, bodies: &Bodies<'_>) -> Result<(), Error> {
-        let mut bytes = 0;
-        for body in bodies.iter() {
-            if body.is_empty() {
-                return Err(Error::BodyEmpty);
-            }
-            if body.len() > self.attributes.body_bytes_max as usize {
-                return Err(Error::BodyTooLarge);
-            }
-            bytes += body.len();
-        }
-        check_batch(bodies.count())?;
-        if bytes > limits::BATCH_BYTES_MAX {
-            return Err(Error::BatchSize);
-        }
-        if delay > self.attributes.delay_max {
-            return Err(Error::DelayTooLong);
-        }
-        let count = u64::from(bodies.count());
-        if count > self.room() {
-            return Err(Error::BacklogFull);
-        }
-        let delayed_room = self
-            .attributes
-            .delayed_max
-            .saturating_sub(self.delayed.len());
-        if delay > Millis(0) && count > delayed_room {
-            return Err(Error::TooManyDelayed);
-        }
-        Ok(())
-    }
-
-    pub(crate) fn receive(
-        &mut self,
-        max: u32,
-        visibility: Option<Millis>,
-        turn: &mut Turn<'_>,
-    ) -> Reply {
-        let visibility = visibility.unwrap_or(self.attributes.visibility);
-        if let Err(error) = check_batch(max).and(check_visibility(visibility)) {
-            return Reply::Refused(error);
-        }
-        self.skip_due(turn);
-        let available = self.ready_len();
-        let room = self
-            .attributes
-            .in_flight_max
-            .saturating_sub(self.leases.len());
-        if available > 0 && room == 0 {
-            return Reply::Refused(Error::TooManyInFlight);
-        }
-        let wanted = u64::from(max.min(turn.leases_left()));
-        let count = wanted.min(available).min(room);
-        let mut deliveries = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
-        while (deliveries.len() as u64) < count && self.skip_due(turn) {
-            deliveries.push(self.lease_first(visibility, turn));
-        }
-        self.totals.received += deliveries.len() as u64;
-        Reply::Received { deliveries }
-    }
-
-    /// Leases the first ready message. There must be one.
-    fn lease_first(&mut self, visibility: Millis, turn: &mut Turn<'_>) -> Delivery {
-        let passing = self.take_first_ready(turn).expect("a ready message");
-        let history = passing.history.unwrap_or(History {
-            first_received: turn.now.into(),
-            deliveries: 0,
-        });
-        let lease = Lease {
-            message: passing.message,
-            since: passing.since,
-            first_received: history.first_received.into(),
-            deadline: turn.now + visibility,
-            deliveries: history.deliveries.saturating_add(1),
-        };
-        let receipt = turn.number_lease();
-        turn.blocks.add(lease.message.sequence);
-        self.leases.grant(receipt, lease, self.attributes.retention);
-        Delivery {
-            message: lease.message.sequence,
-            receipt,
-            sent: turn.wall.wall(lease.message.sent),
-            first_received: turn.wall.wall(lease.first_received),
-            visible_again: turn.wall.wall(lease.deadline),
-            deliveries: lease.deliveries,
-        }
-    }
-
-    pub(crate) fn delete(&mut self, receipts: &Receipts<'_>, turn: &mut Turn<'_>) -> Reply {
-        if let Err(error) = check_batch(receipts.count()) {
-            return Reply::Refused(error);
-        }
-        let each = receipts.iter().map(|receipt| {
-            let lease = self.end_running_lease(receipt, turn)?;
-            self.totals.deleted += 1;
-            self.retire(lease.message, turn.now);
-            Ok(())
-        });
-        Reply::Each(each.collect())
-    }
-
-    pub(crate) fn change_visibility(
-        &mut self,
-        receipts: &Receipts<'_>,
-        visibility: Millis,
-        turn: &mut Turn<'_>,
-    ) -> Reply {
-        let checked = check_batch(receipts.count()).and(check_visibility(visibility));
-        if let Err(error) = checked {
-            return Reply::Refused(error);
-        }
-        let each = receipts.iter().map(|receipt| {
-            let lease = self.end_running_lease(receipt, turn)?;
-            if visibility == Millis(0) {
-                self.return_lease(&lease, turn.now, turn);
-            } else {
-                let deadline = turn.now + visibility;
-                turn.blocks.add(lease.message.sequence);
-                let changed = Lease { deadline, ..lease };
-                self.leases
-                    .grant(receipt, changed, self.attributes.retention);
-            }
-            Ok(())
-        });
-        Reply::Each(each.collect())
-    }
-
-    fn end_running_lease(
-        &mut self,
-        receipt: Sequence,
-        turn: &mut Turn<'_>,
-    ) -> Result<Lease, Error> {
-        let retention = self.attributes.retention;
-        let lease = self.leases.get(receipt).ok_or(Error::ReceiptInvalid)?;
-        if turn.now >= lease.wake(retention) {
-            return Err(Error::ReceiptInvalid);
-        }
-        self.leases.end(receipt, retention);
-        turn.blocks.remove(lease.message.sequence);
-        Ok(lease)
-    }
-
-    /// What becomes of a message whose lease ended at a moment, its retention lasting on.
-    fn return_lease(&mut self, lease: &Lease, at: Timestamp, turn: &mut Turn<'_>) {
-        let gives_up = match self.dead_letter_after() {
-            Some(DeadLetterAfter::Receives(receives)) => lease.deliveries >= receives,
-            Some(DeadLetterAfter::Age(age)) => lease.message.sent + age <= at,
-            None => false,
-        };
-        if gives_up {
-            self.start_move(lease.message.sequence, turn);
-            return;
-        }
-        let history = History {
-            first_received: lease.first_received.into(),
-            deliveries: lease.deliveries,
-        };
-        let passing = Passing {
-            message: lease.message,
-            since: lease.since,
-            history: Some(history),
-        };
-        self.make_ready(passing, turn);
-    }
-
-    /// Stores dead letters of another queue, those that did not arrive before.
-    pub(crate) fn accept_moved(
-        &mut self,
-        source: QueueId,
-        first: u64,
-        bodies: &NumberedBodies<'_>,
-        turn: &mut Turn<'_>,
-    ) -> Reply {
-        let arrived = self.accepted.get(&source).copied().unwrap_or(0);
-        if first > arrived.saturating_add(1) {
-            return Reply::Refused(Error::Unavailable);
-        }
-        let known = arrived.saturating_add(1) - first;
-        let new = u64::from(bodies.bodies.count()).saturating_sub(known);
-        let new = new.min(self.room());
-        if new == 0 {
-            return Reply::Accepted { through: arrived };
-        }
-        // There are new ones, so fewer are known than there are bodies.
-        let known = u32::try_from(known).expect("less than the number of bodies");
-        for number in 0..u32::try_from(new).expect("at most the number of bodies") {
-            let sequence = Sequence::new(turn.index, bodies.first + known + number);
-            self.ready.insert(Waiting {
-                sequence,
-                sent: turn.now,
-            });
-        }
-        let through = arrived.saturating_add(new);
-        self.accepted.insert(source, through);
-        self.totals.sent += new;
-        turn.effect(Effect::QueueReady { queue: self.id });
-        Reply::Accepted { through }
     }
 
     pub(crate) fn moves_settled(
@@ -511,12 +272,4 @@ impl Queue {
 fn check_batch(count: u32) -> Result<(), Error> {
     let fits = (1..=limits::BATCH_MESSAGES_MAX).contains(&(count as usize));
     if fits { Ok(()) } else { Err(Error::BatchSize) }
-}
-
-fn check_visibility(visibility: Millis) -> Result<(), Error> {
-    if visibility <= limits::VISIBILITY_MAX {
-        Ok(())
-    } else {
-        Err(Error::AttributeOutOfRange)
-    }
 }

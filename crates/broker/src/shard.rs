@@ -83,6 +83,12 @@ impl Shard {
         self.settled_per_entry = settled_per_entry;
     }
 
+    /// For tests: looks at everything, and panics if it does not agree.
+    #[doc(hidden)]
+    pub fn check(&self) {
+        self.home.check();
+    }
+
     /// Applies one entry and answers each of its commands, in order. An empty payload is an entry
     /// of the consensus itself. A payload that is no batch changes nothing but `applied`.
     ///

@@ -51,6 +51,7 @@ impl<K: Ord + Copy, V: Copy> SortedMap<K, V> {
     pub(crate) fn insert(&mut self, key: K, value: V) {
         self.len += 1;
         let Some(number) = self.chunk_for(key) else {
+            self.chunks.reserve_exact(1);
             self.chunks.push(Chunk::of(key, value));
             return;
         };
@@ -149,7 +150,10 @@ impl<K: Ord + Copy, V: Copy> SortedMap<K, V> {
     }
 
     fn trim(&mut self) {
-        if self.chunks.capacity() > 4 * (self.chunks.len() + 1) {
+        let capacity = self.chunks.capacity();
+        if self.chunks.is_empty() && capacity > 1 {
+            self.chunks = Vec::new();
+        } else if capacity > 4 * (self.chunks.len() + 1) {
             self.chunks.shrink_to(2 * self.chunks.len());
         }
     }

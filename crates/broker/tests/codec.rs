@@ -1,6 +1,8 @@
 //! Bytes: what is written is read again, what was written once stays as it is, and nothing that can
 //! be in a file makes the reader panic.
 
+use std::fmt::Write;
+
 use anser_broker::{
     attributes::{
         AttributeChanges, DeadLetterAfter, DeadLetterPolicy, QueueAttributes, RetentionFrom,
@@ -36,14 +38,20 @@ fn some_attributes() -> impl Strategy<Value = QueueAttributes> {
             visibility: Millis(c),
             body_bytes_max,
             retention: Millis(d),
-            retention_from: if visible { RetentionFrom::Visible } else { RetentionFrom::Sent },
+            retention_from: if visible {
+                RetentionFrom::Visible
+            } else {
+                RetentionFrom::Sent
+            },
             rewind: Millis(e),
             delay: Millis(f),
             delay_max: Millis(g),
             delayed_max: h,
             in_flight_max: i,
-            dead_letter: policy
-                .map(|(queue, after)| DeadLetterPolicy { queue: QueueId(queue), after }),
+            dead_letter: policy.map(|(queue, after)| DeadLetterPolicy {
+                queue: QueueId(queue),
+                after,
+            }),
         },
     )
 }
@@ -51,20 +59,29 @@ fn some_attributes() -> impl Strategy<Value = QueueAttributes> {
 fn some_changes() -> impl Strategy<Value = AttributeChanges> {
     let millis = || prop::option::of(any::<u64>().prop_map(Millis));
     let times = [millis(), millis(), millis(), millis(), millis(), millis()];
-    (prop::option::of(any::<u64>()), prop::option::of(any::<u32>()), times).prop_map(
-        |(backlog_max, body_bytes_max, [wait, visibility, retention, rewind, delay, delay_max])| {
-            AttributeChanges {
-                backlog_max,
-                wait,
-                visibility,
-                body_bytes_max,
-                retention,
-                rewind,
-                delay,
-                delay_max,
-            }
-        },
+    (
+        prop::option::of(any::<u64>()),
+        prop::option::of(any::<u32>()),
+        times,
     )
+        .prop_map(
+            |(
+                backlog_max,
+                body_bytes_max,
+                [wait, visibility, retention, rewind, delay, delay_max],
+            )| {
+                AttributeChanges {
+                    backlog_max,
+                    wait,
+                    visibility,
+                    body_bytes_max,
+                    retention,
+                    rewind,
+                    delay,
+                    delay_max,
+                }
+            },
+        )
 }
 
 fn an_update() -> impl Strategy<Value = DeadLetterUpdate> {
@@ -82,46 +99,108 @@ fn some_bodies() -> impl Strategy<Value = Vec<Bytes>> {
 
 fn some_receipts() -> impl Strategy<Value = Vec<Sequence>> {
     let receipt = (0..=Sequence::INDEX_LAST, 0..Sequence::PER_ENTRY);
-    prop::collection::vec(receipt.prop_map(|(index, ordinal)| Sequence::new(index, ordinal)), 0..6)
+    prop::collection::vec(
+        receipt.prop_map(|(index, ordinal)| Sequence::new(index, ordinal)),
+        0..6,
+    )
 }
 
+#[expect(clippy::too_many_lines, reason = "a flat table of kinds")]
 fn a_command() -> impl Strategy<Value = Command> {
     let queue = || any::<u64>().prop_map(QueueId);
     let account = || any::<u64>().prop_map(AccountId);
     let millis = || any::<u64>().prop_map(Millis);
-    let create = (account(), a_name(), some_attributes(), prop::option::of((a_name(), an_after())));
+    let create = (
+        account(),
+        a_name(),
+        some_attributes(),
+        prop::option::of((a_name(), an_after())),
+    );
     prop_oneof![
         (create, any::<u64>(), millis()).prop_map(|(create, queues_max, reuse_after)| {
             let (account, name, attributes, dead_letter) = create;
-            Command::CreateQueue(CreateQueue { account, name, attributes, dead_letter, queues_max, reuse_after })
+            Command::CreateQueue(CreateQueue {
+                account,
+                name,
+                attributes,
+                dead_letter,
+                queues_max,
+                reuse_after,
+            })
         }),
         (account(), a_name()).prop_map(|(account, name)| Command::DeleteQueue { account, name }),
-        (account(), a_name(), some_changes(), an_update()).prop_map(|(account, name, changes, dead_letter)| {
-            Command::SetQueueAttributes { account, name, changes, dead_letter }
+        (account(), a_name(), some_changes(), an_update()).prop_map(
+            |(account, name, changes, dead_letter)| {
+                Command::SetQueueAttributes {
+                    account,
+                    name,
+                    changes,
+                    dead_letter,
+                }
+            }
+        ),
+        (queue(), any::<u64>())
+            .prop_map(|(queue, revision)| Command::QueueSettled { queue, revision }),
+        (queue(), any::<u64>(), some_attributes()).prop_map(|(queue, revision, attributes)| {
+            Command::PutQueue {
+                queue,
+                revision,
+                attributes,
+            }
         }),
-        (queue(), any::<u64>()).prop_map(|(queue, revision)| Command::QueueSettled { queue, revision }),
-        (queue(), any::<u64>(), some_attributes())
-            .prop_map(|(queue, revision, attributes)| Command::PutQueue { queue, revision, attributes }),
         queue().prop_map(|queue| Command::DropQueue { queue }),
         queue().prop_map(|queue| Command::ClearQueue { queue }),
-        (queue(), any::<u64>()).prop_map(|(queue, to)| Command::RewindQueue { queue, to: Timestamp(to) }),
-        (queue(), prop::option::of(millis()), some_bodies())
-            .prop_map(|(queue, delay, bodies)| Command::SendMessages { queue, delay, bodies }),
-        (queue(), any::<u32>(), prop::option::of(millis()))
-            .prop_map(|(queue, max, visibility)| Command::ReceiveMessages { queue, max, visibility }),
-        (queue(), some_receipts()).prop_map(|(queue, receipts)| Command::DeleteMessages { queue, receipts }),
-        (queue(), some_receipts(), millis())
-            .prop_map(|(queue, receipts, visibility)| Command::ChangeVisibility { queue, receipts, visibility }),
-        (queue(), queue(), any::<u64>(), some_bodies())
-            .prop_map(|(queue, source, first, bodies)| Command::AcceptMoved { queue, source, first, bodies }),
-        (queue(), queue(), any::<u64>())
-            .prop_map(|(queue, target, through)| Command::MovesSettled { queue, target, through }),
+        (queue(), any::<u64>()).prop_map(|(queue, to)| Command::RewindQueue {
+            queue,
+            to: Timestamp(to)
+        }),
+        (queue(), prop::option::of(millis()), some_bodies()).prop_map(|(queue, delay, bodies)| {
+            Command::SendMessages {
+                queue,
+                delay,
+                bodies,
+            }
+        }),
+        (queue(), any::<u32>(), prop::option::of(millis())).prop_map(|(queue, max, visibility)| {
+            Command::ReceiveMessages {
+                queue,
+                max,
+                visibility,
+            }
+        }),
+        (queue(), some_receipts())
+            .prop_map(|(queue, receipts)| Command::DeleteMessages { queue, receipts }),
+        (queue(), some_receipts(), millis()).prop_map(|(queue, receipts, visibility)| {
+            Command::ChangeVisibility {
+                queue,
+                receipts,
+                visibility,
+            }
+        }),
+        (queue(), queue(), any::<u64>(), some_bodies()).prop_map(
+            |(queue, source, first, bodies)| Command::AcceptMoved {
+                queue,
+                source,
+                first,
+                bodies
+            }
+        ),
+        (queue(), queue(), any::<u64>()).prop_map(|(queue, target, through)| {
+            Command::MovesSettled {
+                queue,
+                target,
+                through,
+            }
+        }),
         Just(Command::Settle),
     ]
 }
 
 fn pack(commands: &[Command]) -> Bytes {
-    let stamp = Stamp { now: Timestamp(7), wall: Timestamp(9) };
+    let stamp = Stamp {
+        now: Timestamp(7),
+        wall: Timestamp(9),
+    };
     let mut batch = BatchBuilder::new(stamp);
     for command in commands {
         batch.push(&codec::encode(command));
@@ -131,9 +210,15 @@ fn pack(commands: &[Command]) -> Bytes {
 
 fn apply_to_a_shard(payload: &[u8]) -> Result<usize, codec::Error> {
     let mut shard = Shard::new(ShardId(0), 2);
-    let queue = Command::PutQueue { queue: QueueId(0), revision: 1, attributes: simple_attributes() };
+    let queue = Command::PutQueue {
+        queue: QueueId(0),
+        revision: 1,
+        attributes: simple_attributes(),
+    };
     let (mut replies, mut effects) = (Vec::new(), Vec::new());
-    shard.apply(1, &pack(&[queue]), &mut replies, &mut effects).unwrap();
+    shard
+        .apply(1, &pack(&[queue]), &mut replies, &mut effects)
+        .unwrap();
     replies.clear();
     shard.apply(2, payload, &mut replies, &mut effects)?;
     Ok(replies.len())
@@ -241,6 +326,7 @@ fn simple_attributes() -> QueueAttributes {
 }
 
 /// One command of each kind, with all that it can have.
+#[expect(clippy::too_many_lines, reason = "a flat table of kinds")]
 fn one_of_each() -> Vec<Command> {
     let name = |text: &str| QueueName::new(text).unwrap();
     let (account, queue) = (AccountId(1), QueueId(2));
@@ -256,7 +342,10 @@ fn one_of_each() -> Vec<Command> {
             queues_max: 13,
             reuse_after: Millis(14),
         }),
-        Command::DeleteQueue { account, name: name("orders") },
+        Command::DeleteQueue {
+            account,
+            name: name("orders"),
+        },
         Command::SetQueueAttributes {
             account,
             name: name("orders"),
@@ -273,28 +362,65 @@ fn one_of_each() -> Vec<Command> {
             dead_letter: DeadLetterUpdate::Set(name("dead"), after),
         },
         Command::QueueSettled { queue, revision: 3 },
-        Command::PutQueue { queue, revision: 3, attributes: simple_attributes() },
+        Command::PutQueue {
+            queue,
+            revision: 3,
+            attributes: simple_attributes(),
+        },
         Command::DropQueue { queue },
         Command::ClearQueue { queue },
-        Command::RewindQueue { queue, to: Timestamp(3) },
-        Command::SendMessages { queue, delay: Some(Millis(3)), bodies: bodies.clone() },
-        Command::ReceiveMessages { queue, max: 3, visibility: Some(Millis(4)) },
-        Command::DeleteMessages { queue, receipts: receipts.clone() },
-        Command::ChangeVisibility { queue, receipts, visibility: Millis(5) },
-        Command::AcceptMoved { queue, source: QueueId(3), first: 4, bodies },
-        Command::MovesSettled { queue, target: QueueId(3), through: 4 },
+        Command::RewindQueue {
+            queue,
+            to: Timestamp(3),
+        },
+        Command::SendMessages {
+            queue,
+            delay: Some(Millis(3)),
+            bodies: bodies.clone(),
+        },
+        Command::ReceiveMessages {
+            queue,
+            max: 3,
+            visibility: Some(Millis(4)),
+        },
+        Command::DeleteMessages {
+            queue,
+            receipts: receipts.clone(),
+        },
+        Command::ChangeVisibility {
+            queue,
+            receipts,
+            visibility: Millis(5),
+        },
+        Command::AcceptMoved {
+            queue,
+            source: QueueId(3),
+            first: 4,
+            bodies,
+        },
+        Command::MovesSettled {
+            queue,
+            target: QueueId(3),
+            through: 4,
+        },
         Command::Settle,
     ]
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
 }
 
 /// A log may hold these bytes for ever: a line is added for a new kind, none is changed.
 #[test]
 fn bytes_of_commands_are_frozen() {
-    let lines: Vec<_> = one_of_each().iter().map(|command| hex(&codec::encode(command).bytes)).collect();
+    let lines: Vec<_> = one_of_each()
+        .iter()
+        .map(|command| hex(&codec::encode(command).bytes))
+        .collect();
     let frozen: Vec<_> = include_str!("golden/commands.hex").lines().collect();
     assert_eq!(lines, frozen, "\n{}\n", lines.join("\n"));
 }
@@ -317,11 +443,18 @@ fn a_batch_is_full_by_bytes_messages_or_leases() {
         delay: None,
         bodies: vec![Bytes::from(vec![0; limits::ENTRY_BYTES])],
     });
-    assert!(batch.fits(&huge), "the first command may be larger than an entry should be");
+    assert!(
+        batch.fits(&huge),
+        "the first command may be larger than an entry should be"
+    );
     batch.push(&codec::encode(&Command::Settle));
     assert!(!batch.fits(&huge));
 
-    let receive = codec::encode(&Command::ReceiveMessages { queue: QueueId(1), max: 64, visibility: None });
+    let receive = codec::encode(&Command::ReceiveMessages {
+        queue: QueueId(1),
+        max: 64,
+        visibility: None,
+    });
     let many = codec::encode(&Command::SendMessages {
         queue: QueueId(1),
         delay: None,
@@ -341,7 +474,11 @@ fn a_batch_is_full_by_bytes_messages_or_leases() {
 fn a_payload_that_is_no_batch_changes_only_what_was_applied() {
     let mut shard = Shard::new(ShardId(1), 2);
     let (mut replies, mut effects) = (Vec::new(), Vec::new());
-    assert!(shard.apply(5, b"nonsense", &mut replies, &mut effects).is_err());
+    assert!(
+        shard
+            .apply(5, b"nonsense", &mut replies, &mut effects)
+            .is_err()
+    );
     assert_eq!(shard.applied(), 5);
     shard.apply(6, b"", &mut replies, &mut effects).unwrap();
     assert_eq!((shard.applied(), replies.len(), effects.len()), (6, 0, 0));

@@ -34,20 +34,55 @@ struct Entry {
 
 #[derive(Debug, Clone)]
 enum Action {
-    Put { queue: u64, attributes: Box<QueueAttributes> },
+    Put {
+        queue: u64,
+        attributes: Box<QueueAttributes>,
+    },
     Drop(u64),
     Clear(u64),
-    /// How many seconds back.
-    Rewind { queue: u64, back: u64 },
-    Send { queue: u64, delay: Option<u64>, bodies: Vec<usize> },
-    Receive { queue: u64, max: u32, visibility: Option<u64> },
+    /// How many milliseconds back.
+    Rewind {
+        queue: u64,
+        back: u64,
+    },
+    Send {
+        queue: u64,
+        delay: Option<u64>,
+        bodies: Vec<usize>,
+    },
+    Receive {
+        queue: u64,
+        max: u32,
+        visibility: Option<u64>,
+    },
     /// Receipts by how many receipts ago they were given.
-    Delete { queue: u64, receipts: Vec<usize> },
-    Change { queue: u64, receipts: Vec<usize>, visibility: u64 },
+    Delete {
+        queue: u64,
+        receipts: Vec<usize>,
+    },
+    Change {
+        queue: u64,
+        receipts: Vec<usize>,
+        visibility: u64,
+    },
     /// Carries what is pending as a careful carrier does, from this many before.
-    Carry { queue: u64, overlap: u64, max: usize, settle: bool },
-    SettleMoves { queue: u64, target: u64, through: u64 },
-    Accept { queue: u64, source: u64, first: u64, bodies: usize },
+    Carry {
+        queue: u64,
+        overlap: u64,
+        max: usize,
+        settle: bool,
+    },
+    SettleMoves {
+        queue: u64,
+        target: u64,
+        through: u64,
+    },
+    Accept {
+        queue: u64,
+        source: u64,
+        first: u64,
+        bodies: usize,
+    },
     Settle,
 }
 
@@ -83,13 +118,20 @@ fn some_attributes() -> impl Strategy<Value = QueueAttributes> {
                 visibility: Millis(visibility),
                 body_bytes_max: 8,
                 retention: Millis(retention.max(1)),
-                retention_from: if visible { RetentionFrom::Visible } else { RetentionFrom::Sent },
+                retention_from: if visible {
+                    RetentionFrom::Visible
+                } else {
+                    RetentionFrom::Sent
+                },
                 rewind: Millis(rewind.min(retention.max(1))),
                 delay: Millis(delay / 4),
                 delay_max: Millis(9000),
                 delayed_max,
                 in_flight_max,
-                dead_letter: after.map(|after| DeadLetterPolicy { queue: QueueId(target), after }),
+                dead_letter: after.map(|after| DeadLetterPolicy {
+                    queue: QueueId(target),
+                    after,
+                }),
             }
         },
     )
@@ -103,7 +145,7 @@ fn an_action() -> impl Strategy<Value = Action> {
             attributes: Box::new(attributes),
         }),
         1 => prop_oneof![5 => Just(Action::Settle), 1 => a_queue().prop_map(Action::Drop), 2 => a_queue().prop_map(Action::Clear)],
-        2 => (a_queue(), 0u64..14).prop_map(|(queue, back)| Action::Rewind { queue, back }),
+        2 => (a_queue(), 0u64..14_000).prop_map(|(queue, back)| Action::Rewind { queue, back }),
         9 => (a_queue(), prop::option::of(some_millis()), prop::collection::vec(prop_oneof![20 => 1usize..9, 1 => 0usize..10], 1..4))
             .prop_map(|(queue, delay, bodies)| Action::Send { queue, delay, bodies }),
         9 => (a_queue(), prop_oneof![20 => 1u32..5, 1 => 0u32..2, 1 => 63u32..66], prop::option::of(some_millis()))
@@ -124,7 +166,12 @@ fn an_entry() -> impl Strategy<Value = Entry> {
     let jump = prop::option::weighted(0.1, -900_000i64..900_000);
     let actions = prop::collection::vec(an_action(), 1..4);
     (some_millis(), jump, actions, prop::bool::weighted(0.1)).prop_map(
-        |(later, jump, actions, restore)| Entry { later, jump, actions, restore },
+        |(later, jump, actions, restore)| Entry {
+            later,
+            jump,
+            actions,
+            restore,
+        },
     )
 }
 
@@ -160,6 +207,7 @@ impl World {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "a flat table of kinds")]
     fn commands(&mut self, action: &Action) -> Vec<Command> {
         let receipts_of = |world: &Self, back: &[usize]| {
             let known = world.receipts.iter().rev();
@@ -172,21 +220,43 @@ impl World {
                 self.revision += 1;
                 // Sometimes one that is too old.
                 let revision = self.revision.saturating_sub(self.now % 5 / 4 * 2);
-                Command::PutQueue { queue: QueueId(queue), revision, attributes: *attributes }
+                Command::PutQueue {
+                    queue: QueueId(queue),
+                    revision,
+                    attributes: *attributes,
+                }
             }
-            Action::Drop(queue) => Command::DropQueue { queue: QueueId(queue) },
-            Action::Clear(queue) => Command::ClearQueue { queue: QueueId(queue) },
+            Action::Drop(queue) => Command::DropQueue {
+                queue: QueueId(queue),
+            },
+            Action::Clear(queue) => Command::ClearQueue {
+                queue: QueueId(queue),
+            },
             Action::Rewind { queue, back } => {
                 let wall = self.now.saturating_add_signed(self.wall);
-                let to = Timestamp(wall.saturating_sub(back * 1000));
-                Command::RewindQueue { queue: QueueId(queue), to }
+                let to = Timestamp(wall.saturating_sub(back));
+                Command::RewindQueue {
+                    queue: QueueId(queue),
+                    to,
+                }
             }
-            Action::Send { queue, delay, bodies } => Command::SendMessages {
+            Action::Send {
+                queue,
+                delay,
+                bodies,
+            } => Command::SendMessages {
                 queue: QueueId(queue),
                 delay: delay.map(Millis),
-                bodies: bodies.into_iter().map(|length| Bytes::from(vec![b'x'; length])).collect(),
+                bodies: bodies
+                    .into_iter()
+                    .map(|length| Bytes::from(vec![b'x'; length]))
+                    .collect(),
             },
-            Action::Receive { queue, max, visibility } => Command::ReceiveMessages {
+            Action::Receive {
+                queue,
+                max,
+                visibility,
+            } => Command::ReceiveMessages {
                 queue: QueueId(queue),
                 max,
                 visibility: visibility.map(Millis),
@@ -195,20 +265,38 @@ impl World {
                 queue: QueueId(queue),
                 receipts: receipts_of(self, &receipts),
             },
-            Action::Change { queue, receipts, visibility } => Command::ChangeVisibility {
+            Action::Change {
+                queue,
+                receipts,
+                visibility,
+            } => Command::ChangeVisibility {
                 queue: QueueId(queue),
                 receipts: receipts_of(self, &receipts),
                 visibility: Millis(visibility),
             },
-            Action::Carry { queue, overlap, max, settle } => {
+            Action::Carry {
+                queue,
+                overlap,
+                max,
+                settle,
+            } => {
                 return self.carry(QueueId(queue), overlap, max, settle);
             }
-            Action::SettleMoves { queue, target, through } => Command::MovesSettled {
+            Action::SettleMoves {
+                queue,
+                target,
+                through,
+            } => Command::MovesSettled {
                 queue: QueueId(queue),
                 target: QueueId(target),
                 through,
             },
-            Action::Accept { queue, source, first, bodies } => Command::AcceptMoved {
+            Action::Accept {
+                queue,
+                source,
+                first,
+                bodies,
+            } => Command::AcceptMoved {
                 queue: QueueId(queue),
                 source: QueueId(source),
                 first,
@@ -233,7 +321,11 @@ impl World {
                 bodies: vec![Bytes::from_static(b"moved"); count],
             });
             if settle {
-                commands.push(Command::MovesSettled { queue: source, target, through: last });
+                commands.push(Command::MovesSettled {
+                    queue: source,
+                    target,
+                    through: last,
+                });
             }
         }
         commands
@@ -256,15 +348,21 @@ impl World {
         let payload = pack(stamp, &commands);
         self.entries.push((self.index, payload.clone()));
         let (replies, effects) = apply(&mut self.shard, self.index, &payload);
-        let expected = self.naive.apply(self.index, stamp, &commands, self.settled_per_entry);
+        let expected = self
+            .naive
+            .apply(self.index, stamp, &commands, self.settled_per_entry);
         assert_eq!(replies, expected, "replies to {commands:?}");
         check_effects(&effects, &self.naive.effects);
         if let Some(copy) = &mut self.copy {
-            assert_eq!(apply(copy, self.index, &payload), (replies.clone(), effects));
+            assert_eq!(
+                apply(copy, self.index, &payload),
+                (replies.clone(), effects)
+            );
         }
         for reply in replies {
             if let Reply::Received { deliveries } = reply {
-                self.receipts.extend(deliveries.iter().map(|delivery| delivery.receipt));
+                self.receipts
+                    .extend(deliveries.iter().map(|delivery| delivery.receipt));
             }
         }
         self.check_state();
@@ -274,7 +372,12 @@ impl World {
     }
 
     fn check_state(&self) {
-        assert_eq!(self.shard.next_deadline(), self.naive.next_deadline(), "next deadline");
+        self.shard.check();
+        assert_eq!(
+            self.shard.next_deadline(),
+            self.naive.next_deadline(),
+            "next deadline"
+        );
         for queue in (1..=QUEUES + 1).map(QueueId) {
             let counts = match self.shard.query(&Query::Counts { queue }) {
                 Answer::Counts(counts) => Some(counts),
@@ -285,21 +388,31 @@ impl World {
                 let totals = counts.totals;
                 assert_eq!(
                     totals.sent + totals.rewound,
-                    counts.ready + counts.leased + counts.delayed + counts.moving
-                        + totals.deleted + totals.expired + totals.dead_lettered + totals.cleared,
+                    counts.ready
+                        + counts.leased
+                        + counts.delayed
+                        + counts.moving
+                        + totals.deleted
+                        + totals.expired
+                        + totals.dead_lettered
+                        + totals.cleared,
                     "each message is somewhere: {counts:?}"
                 );
             }
             let moves = self.shard.moves(queue, usize::MAX).into_iter();
             let moves = moves.flat_map(|(target, moves)| {
-                moves.into_iter().map(move |one| (target, one.number, one.message))
+                moves
+                    .into_iter()
+                    .map(move |one| (target, one.number, one.message))
             });
             assert_eq!(moves.collect::<Vec<_>>(), self.naive.moves(queue), "moves");
         }
         let live = self.naive.live();
         assert_eq!(self.shard.live_between(0, u64::MAX), live);
         let (first, last) = (self.index / 3, self.index * 2 / 3);
-        let some = live.into_iter().filter(|message| (first..=last).contains(&message.index()));
+        let some = live
+            .into_iter()
+            .filter(|message| (first..=last).contains(&message.index()));
         let some: Vec<_> = some.collect();
         assert_eq!(self.shard.live_between(first, last), some);
         assert_eq!(self.shard.any_live_between(first, last), !some.is_empty());
@@ -307,6 +420,7 @@ impl World {
 
     fn restore(&mut self) {
         let bytes = save(&self.shard);
+        restore_damaged(&bytes, usize::try_from(self.index).unwrap() % 31, 31);
         let mut copy = Shard::restore(&bytes).expect("a snapshot restores");
         copy.set_settled_per_entry(self.settled_per_entry);
         assert_eq!(save(&copy), bytes, "a restored shard saves to other bytes");
@@ -337,7 +451,9 @@ fn pack(stamp: Stamp, commands: &[Command]) -> Bytes {
 
 fn apply(shard: &mut Shard, index: u64, payload: &Bytes) -> (Vec<Reply>, Vec<Effect>) {
     let (mut replies, mut effects) = (Vec::new(), Vec::new());
-    shard.apply(index, payload, &mut replies, &mut effects).expect("a batch that was packed here");
+    shard
+        .apply(index, payload, &mut replies, &mut effects)
+        .expect("a batch that was packed here");
     (replies, effects)
 }
 
@@ -350,13 +466,36 @@ fn save(shard: &Shard) -> Vec<u8> {
     bytes
 }
 
+/// Damage may be found or not; restoring it does not panic.
+pub(crate) fn restore_damaged(bytes: &[u8], first: usize, step: usize) {
+    for place in (first..bytes.len()).step_by(step) {
+        for mask in [0x01, 0x80, 0xff] {
+            let mut damaged = bytes.to_vec();
+            damaged[place] ^= mask;
+            if let Ok(shard) = Shard::restore(&damaged) {
+                save(&shard);
+            }
+        }
+        assert!(
+            Shard::restore(&bytes[..place]).is_err(),
+            "a part of a snapshot was restored"
+        );
+    }
+}
+
 /// The same effects but for how often each is said.
 fn check_effects(effects: &[Effect], expected: &[Effect]) {
     for effect in effects {
-        assert!(expected.contains(effect), "{effect:?} is not in {expected:?}");
+        assert!(
+            expected.contains(effect),
+            "{effect:?} is not in {expected:?}"
+        );
     }
     for effect in expected {
-        assert!(effects.contains(effect), "{effect:?} is missing in {effects:?}");
+        assert!(
+            effects.contains(effect),
+            "{effect:?} is missing in {effects:?}"
+        );
     }
 }
 

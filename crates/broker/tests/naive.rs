@@ -15,11 +15,19 @@ use anser_broker::{
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Delayed { wake: Timestamp },
+    Delayed {
+        wake: Timestamp,
+    },
     Ready,
-    Leased { receipt: Sequence, deadline: Timestamp },
+    Leased {
+        receipt: Sequence,
+        deadline: Timestamp,
+    },
     Retired,
-    Moving { target: QueueId, number: u64 },
+    Moving {
+        target: QueueId,
+        number: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -62,7 +70,13 @@ pub(crate) struct Naive {
 type Event = (Timestamp, QueueId, u8, Sequence);
 
 impl Naive {
-    pub(crate) fn apply(&mut self, index: u64, stamp: Stamp, commands: &[Command], settled: usize) -> Vec<Reply> {
+    pub(crate) fn apply(
+        &mut self,
+        index: u64,
+        stamp: Stamp,
+        commands: &[Command],
+        settled: usize,
+    ) -> Vec<Reply> {
         self.now = self.now.max(stamp.now);
         self.wall = i64::try_from(stamp.wall.0).unwrap() - i64::try_from(stamp.now.0).unwrap();
         (self.index, self.bodies, self.leases, self.skips) = (index, 0, 0, settled);
@@ -73,7 +87,10 @@ impl Naive {
                 _ => break,
             }
         }
-        commands.iter().map(|command| self.command(command)).collect()
+        commands
+            .iter()
+            .map(|command| self.command(command))
+            .collect()
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
@@ -83,7 +100,11 @@ impl Naive {
     pub(crate) fn counts(&self, queue: QueueId) -> Option<QueueCounts> {
         let queue = self.queues.get(&queue)?;
         let count = |test: fn(State) -> bool| {
-            queue.messages.iter().filter(|message| test(message.state)).count() as u64
+            queue
+                .messages
+                .iter()
+                .filter(|message| test(message.state))
+                .count() as u64
         };
         Some(QueueCounts {
             ready: count(|state| state == State::Ready),
@@ -104,7 +125,11 @@ impl Naive {
     }
 
     pub(crate) fn moves(&self, queue: QueueId) -> Vec<(QueueId, u64, Sequence)> {
-        let messages = self.queues.get(&queue).into_iter().flat_map(|queue| &queue.messages);
+        let messages = self
+            .queues
+            .get(&queue)
+            .into_iter()
+            .flat_map(|queue| &queue.messages);
         let mut moves: Vec<_> = messages
             .filter_map(|message| match message.state {
                 State::Moving { target, number } => Some((target, number, message.sequence)),
@@ -134,7 +159,9 @@ impl Naive {
     fn settle(&mut self, (at, id, kind, tie): Event) {
         let queue = self.queues.get_mut(&id).unwrap();
         let place = queue.messages.iter().position(|message| {
-            queue.due(message).is_some_and(|(_, its_kind, its_tie)| (its_kind, its_tie) == (kind, tie))
+            queue
+                .due(message)
+                .is_some_and(|(_, its_kind, its_tie)| (its_kind, its_tie) == (kind, tie))
         });
         let place = place.unwrap();
         let message = &queue.messages[place];
@@ -184,7 +211,10 @@ impl Naive {
         let target = queue.attributes.dead_letter.unwrap().queue;
         let number = queue.numbers.entry(target).or_insert(0);
         *number += 1;
-        queue.messages[place].state = State::Moving { target, number: *number };
+        queue.messages[place].state = State::Moving {
+            target,
+            number: *number,
+        };
         self.effects.push(Effect::MovesPending { queue: id });
     }
 
@@ -205,7 +235,11 @@ impl Naive {
 
     fn command(&mut self, command: &Command) -> Reply {
         match command {
-            Command::PutQueue { queue, revision, attributes } => self.put(*queue, *revision, attributes),
+            Command::PutQueue {
+                queue,
+                revision,
+                attributes,
+            } => self.put(*queue, *revision, attributes),
             Command::DropQueue { queue } => {
                 self.dropped.insert(*queue);
                 if self.queues.remove(queue).is_some() {
@@ -243,31 +277,54 @@ impl Naive {
 
     fn queue_command(&mut self, command: &Command) -> Result<Reply, Error> {
         match command {
-            Command::SendMessages { queue, delay, bodies } => {
+            Command::SendMessages {
+                queue,
+                delay,
+                bodies,
+            } => {
                 let first = self.bodies;
                 self.bodies += u32::try_from(bodies.len()).unwrap();
-                let lengths: Vec<_> = bodies.iter().map(|body| body.len()).collect();
+                let lengths: Vec<_> = bodies.iter().map(bytes::Bytes::len).collect();
                 self.send(*queue, *delay, &lengths, first)
             }
-            Command::ReceiveMessages { queue, max, visibility } => self.receive(*queue, *max, *visibility),
+            Command::ReceiveMessages {
+                queue,
+                max,
+                visibility,
+            } => self.receive(*queue, *max, *visibility),
             Command::DeleteMessages { queue, receipts } => {
                 self.queues.get(queue).ok_or(Error::NoSuchQueue)?;
                 check_batch(receipts.len())?;
                 let each = receipts.iter().map(|receipt| self.delete(*queue, *receipt));
                 Ok(Reply::Each(each.collect()))
             }
-            Command::ChangeVisibility { queue, receipts, visibility } => {
+            Command::ChangeVisibility {
+                queue,
+                receipts,
+                visibility,
+            } => {
                 self.queues.get(queue).ok_or(Error::NoSuchQueue)?;
                 check_batch(receipts.len())?;
-                let each = receipts.iter().map(|receipt| self.change(*queue, *receipt, *visibility));
+                let each = receipts
+                    .iter()
+                    .map(|receipt| self.change(*queue, *receipt, *visibility));
                 Ok(Reply::Each(each.collect()))
             }
-            Command::AcceptMoved { queue, source, first, bodies } => {
+            Command::AcceptMoved {
+                queue,
+                source,
+                first,
+                bodies,
+            } => {
                 let ordinal = self.bodies;
                 self.bodies += u32::try_from(bodies.len()).unwrap();
                 self.accept(*queue, *source, *first, bodies.len(), ordinal)
             }
-            Command::MovesSettled { queue, target, through } => {
+            Command::MovesSettled {
+                queue,
+                target,
+                through,
+            } => {
                 let queue = self.queues.get_mut(queue).ok_or(Error::NoSuchQueue)?;
                 let before = queue.messages.len();
                 queue.messages.retain(|message| {
@@ -280,7 +337,8 @@ impl Naive {
                 let queue = self.queues.get_mut(queue).ok_or(Error::NoSuchQueue)?;
                 let is_moving = |message: &Message| matches!(message.state, State::Moving { .. });
                 let held = queue.messages.iter();
-                let held = held.filter(|message| !is_moving(message) && message.state != State::Retired);
+                let held =
+                    held.filter(|message| !is_moving(message) && message.state != State::Retired);
                 queue.totals.cleared += held.count() as u64;
                 queue.messages.retain(is_moving);
                 Ok(Reply::Done)
@@ -290,7 +348,13 @@ impl Naive {
         }
     }
 
-    fn send(&mut self, id: QueueId, delay: Option<Millis>, lengths: &[usize], first: u32) -> Result<Reply, Error> {
+    fn send(
+        &mut self,
+        id: QueueId,
+        delay: Option<Millis>,
+        lengths: &[usize],
+        first: u32,
+    ) -> Result<Reply, Error> {
         let queue = self.queues.get_mut(&id).ok_or(Error::NoSuchQueue)?;
         let attributes = &queue.attributes;
         let delay = delay.unwrap_or(attributes.delay);
@@ -310,27 +374,39 @@ impl Naive {
             return Err(Error::BacklogFull);
         }
         let delayed = queue.messages.iter();
-        let delayed = delayed.filter(|message| matches!(message.state, State::Delayed { .. })).count();
+        let delayed = delayed
+            .filter(|message| matches!(message.state, State::Delayed { .. }))
+            .count();
         if delay.0 > 0 && (delayed + lengths.len()) as u64 > attributes.delayed_max {
             return Err(Error::TooManyDelayed);
         }
-        let state = if delay.0 > 0 { State::Delayed { wake: self.now + delay } } else { State::Ready };
+        let state = if delay.0 > 0 {
+            State::Delayed {
+                wake: self.now + delay,
+            }
+        } else {
+            State::Ready
+        };
         let messages = self.store(id, lengths.len(), first, state);
         Ok(Reply::Sent { messages })
     }
 
     fn store(&mut self, id: QueueId, count: usize, first: u32, state: State) -> Vec<Sequence> {
         let queue = self.queues.get_mut(&id).unwrap();
-        let sequences = (first..).take(count).map(|ordinal| Sequence::new(self.index, ordinal));
+        let sequences = (first..)
+            .take(count)
+            .map(|ordinal| Sequence::new(self.index, ordinal));
         let sequences: Vec<_> = sequences.collect();
-        queue.messages.extend(sequences.iter().map(|&sequence| Message {
-            sequence,
-            sent: self.now,
-            since: self.now,
-            state,
-            deliveries: 0,
-            first_received: Timestamp(0),
-        }));
+        queue
+            .messages
+            .extend(sequences.iter().map(|&sequence| Message {
+                sequence,
+                sent: self.now,
+                since: self.now,
+                state,
+                deliveries: 0,
+                first_received: Timestamp(0),
+            }));
         queue.totals.sent += count as u64;
         if state == State::Ready {
             self.effects.push(Effect::QueueReady { queue: id });
@@ -342,7 +418,10 @@ impl Naive {
     fn first_ready(&mut self, id: QueueId) -> Option<usize> {
         loop {
             let queue = &self.queues[&id];
-            let place = queue.messages.iter().position(|message| message.state == State::Ready)?;
+            let place = queue
+                .messages
+                .iter()
+                .position(|message| message.state == State::Ready)?;
             if queue.due(&queue.messages[place]).unwrap().0 > self.now {
                 return Some(place);
             }
@@ -351,13 +430,22 @@ impl Naive {
         }
     }
 
-    fn receive(&mut self, id: QueueId, max: u32, visibility: Option<Millis>) -> Result<Reply, Error> {
+    fn receive(
+        &mut self,
+        id: QueueId,
+        max: u32,
+        visibility: Option<Millis>,
+    ) -> Result<Reply, Error> {
         self.queues.get(&id).ok_or(Error::NoSuchQueue)?;
         check_batch(max as usize)?;
         self.first_ready(id);
         let queue = &self.queues[&id];
         let count = |test: fn(State) -> bool| {
-            queue.messages.iter().filter(|message| test(message.state)).count() as u64
+            queue
+                .messages
+                .iter()
+                .filter(|message| test(message.state))
+                .count() as u64
         };
         let leased = count(|state| matches!(state, State::Leased { .. }));
         let room = queue.attributes.in_flight_max.saturating_sub(leased);
@@ -366,10 +454,14 @@ impl Naive {
         }
         let visibility = visibility.unwrap_or(queue.attributes.visibility);
         // What is available is looked at once, before more turns out to be due.
-        let count = count(|state| state == State::Ready).min(room).min(u64::from(max));
+        let count = count(|state| state == State::Ready)
+            .min(room)
+            .min(u64::from(max));
         let mut deliveries = Vec::new();
         while (deliveries.len() as u64) < count {
-            let Some(place) = self.first_ready(id) else { break };
+            let Some(place) = self.first_ready(id) else {
+                break;
+            };
             let receipt = Sequence::new(self.index, self.leases);
             self.leases += 1;
             let deadline = self.now + visibility;
@@ -399,7 +491,8 @@ impl Naive {
     fn leased(&self, id: QueueId, receipt: Sequence) -> Result<usize, Error> {
         let queue = &self.queues[&id];
         let place = queue.messages.iter().position(|message| {
-            let is_it = matches!(message.state, State::Leased { receipt: its, .. } if its == receipt);
+            let is_it =
+                matches!(message.state, State::Leased { receipt: its, .. } if its == receipt);
             is_it && queue.due(message).unwrap().0 > self.now
         });
         place.ok_or(Error::ReceiptInvalid)
@@ -428,7 +521,14 @@ impl Naive {
         Ok(())
     }
 
-    fn accept(&mut self, id: QueueId, source: QueueId, first: u64, count: usize, ordinal: u32) -> Result<Reply, Error> {
+    fn accept(
+        &mut self,
+        id: QueueId,
+        source: QueueId,
+        first: u64,
+        count: usize,
+        ordinal: u32,
+    ) -> Result<Reply, Error> {
         let queue = self.queues.get_mut(&id).ok_or(Error::NoSuchQueue)?;
         let arrived = queue.accepted.get(&source).copied().unwrap_or(0);
         if first > arrived + 1 {
@@ -443,19 +543,32 @@ impl Naive {
             }
         }
         if through > 0 {
-            self.queues.get_mut(&id).unwrap().accepted.insert(source, through);
+            self.queues
+                .get_mut(&id)
+                .unwrap()
+                .accepted
+                .insert(source, through);
         }
         Ok(Reply::Accepted { through })
     }
 
     fn rewind(&mut self, id: QueueId, to: Timestamp) -> Result<Reply, Error> {
-        let queue = &self.queues[self.queues.get(&id).map(|_| &id).ok_or(Error::NoSuchQueue)?];
+        let queue = &self.queues[self
+            .queues
+            .get(&id)
+            .map(|_| &id)
+            .ok_or(Error::NoSuchQueue)?];
         let rewind = queue.attributes.rewind;
         if rewind.0 == 0 {
             return Err(Error::NotRewindable);
         }
-        let newest = self.on_the_wall(queue.oldest().unwrap_or(self.now)).seconds();
-        let oldest = self.on_the_wall(self.now).seconds().saturating_sub(rewind.seconds());
+        let newest = self
+            .on_the_wall(queue.oldest().unwrap_or(self.now))
+            .seconds();
+        let oldest = self
+            .on_the_wall(self.now)
+            .seconds()
+            .saturating_sub(rewind.seconds());
         if to.seconds() < oldest || to.seconds() > newest {
             return Err(Error::RewindOutOfRange);
         }
@@ -500,7 +613,11 @@ impl Queue {
             State::Delayed { wake } => (end.map_or(wake, |end| end.min(wake)), 1, sequence),
             State::Ready => {
                 let kind = if message.since == message.sent { 2 } else { 3 };
-                (self.age().map_or(end?, |age| message.sent + age), kind, sequence)
+                (
+                    self.age().map_or(end?, |age| message.sent + age),
+                    kind,
+                    sequence,
+                )
             }
             State::Retired => (message.sent + self.attributes.rewind, 4, sequence),
             State::Moving { .. } => return None,
@@ -508,18 +625,25 @@ impl Queue {
     }
 
     fn held(&self) -> u64 {
-        let held = |message: &&Message| !matches!(message.state, State::Retired | State::Moving { .. });
+        let held =
+            |message: &&Message| !matches!(message.state, State::Retired | State::Moving { .. });
         self.messages.iter().filter(held).count() as u64
     }
 
     fn oldest(&self) -> Option<Timestamp> {
-        let held = |message: &&Message| !matches!(message.state, State::Retired | State::Moving { .. });
-        self.messages.iter().filter(held).map(|message| message.sent).min()
+        let held =
+            |message: &&Message| !matches!(message.state, State::Retired | State::Moving { .. });
+        self.messages
+            .iter()
+            .filter(held)
+            .map(|message| message.sent)
+            .min()
     }
 
     fn forget_retired(&mut self, now: Timestamp) {
         let rewind = self.attributes.rewind;
-        self.messages.retain(|message| message.state != State::Retired || message.sent + rewind > now);
+        self.messages
+            .retain(|message| message.state != State::Retired || message.sent + rewind > now);
     }
 }
 

@@ -23,10 +23,16 @@ const START: u64 = 1_700_000_000_000;
 #[test]
 fn stories_go_as_written() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
     files.sort();
     assert!(!files.is_empty());
-    #[expect(clippy::disallowed_methods, reason = "a test may be told to rewrite its files")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test may be told to rewrite its files"
+    )]
     let rewrite = std::env::var("REWRITE").is_ok();
     for file in files {
         let written = fs::read_to_string(&file).unwrap();
@@ -82,7 +88,10 @@ impl<'a> Line<'a> {
         let mut words = line.split_whitespace();
         let verb = words.next().unwrap();
         let (named, plain): (Vec<_>, Vec<_>) = words.partition(|word| word.contains('='));
-        let named = named.into_iter().map(|word| word.split_once('=').unwrap()).collect();
+        let named = named
+            .into_iter()
+            .map(|word| word.split_once('=').unwrap())
+            .collect();
         Self { verb, plain, named }
     }
 
@@ -119,7 +128,9 @@ impl<'a> Line<'a> {
 }
 
 fn duration(text: &str) -> Millis {
-    let split = text.find(|character: char| character.is_ascii_alphabetic()).unwrap();
+    let split = text
+        .find(|character: char| character.is_ascii_alphabetic())
+        .unwrap();
     let number: u64 = text[..split].parse().unwrap();
     let unit = match &text[split..] {
         "ms" => 1,
@@ -165,6 +176,7 @@ impl World {
             "restart" => {
                 let mut bytes = Vec::new();
                 self.shard.save(&mut |piece| bytes.extend_from_slice(piece));
+                crate::model::restore_damaged(&bytes, 0, 1);
                 self.shard = Shard::restore(&bytes).unwrap();
                 "ok".into()
             }
@@ -205,15 +217,24 @@ impl World {
     }
 
     fn tell_home(&mut self, placed: Placed) {
-        assert_eq!(self.shard.unsettled(), [placed.clone()]);
-        let Placed { queue, revision, .. } = placed;
+        assert_eq!(self.shard.unsettled(), std::slice::from_ref(&placed));
+        let Placed {
+            queue, revision, ..
+        } = placed;
         self.queues.insert(placed.name.folded(), queue);
         let command = match placed.attributes {
-            Some(attributes) => Command::PutQueue { queue, revision, attributes },
+            Some(attributes) => Command::PutQueue {
+                queue,
+                revision,
+                attributes,
+            },
             None => Command::DropQueue { queue },
         };
         assert_eq!(self.apply(&command), Reply::Done);
-        assert_eq!(self.apply(&Command::QueueSettled { queue, revision }), Reply::Done);
+        assert_eq!(
+            self.apply(&Command::QueueSettled { queue, revision }),
+            Reply::Done
+        );
         assert_eq!(self.shard.unsettled(), []);
     }
 
@@ -223,19 +244,37 @@ impl World {
         let offset = line.number("offset").unwrap_or(0);
         let limit = line.number("limit").unwrap_or(20);
         let query = match line.verb {
-            "describe" => Query::Queue { account, name: line.name() },
-            "list" => Query::Queues { account, search, offset, limit },
-            "sources" => Query::DeadLetterSources { account, name: line.name(), search, offset, limit },
-            _ => Query::Counts { queue: self.queue(line) },
+            "describe" => Query::Queue {
+                account,
+                name: line.name(),
+            },
+            "list" => Query::Queues {
+                account,
+                search,
+                offset,
+                limit,
+            },
+            "sources" => Query::DeadLetterSources {
+                account,
+                name: line.name(),
+                search,
+                offset,
+                limit,
+            },
+            _ => Query::Counts {
+                queue: self.queue(line),
+            },
         };
         match self.shard.query(&query) {
             Answer::Refused(error) => error.to_string(),
             Answer::Queues { total, queues } => {
                 let names: Vec<_> = queues.iter().map(|queue| queue.name.as_str()).collect();
-                format!("{total} in all: {}", names.join(" "))
+                format!("{total} in all: [{}]", names.join(" "))
             }
             Answer::Queue(found) => {
-                let policy = found.dead_letter.map(|(name, policy)| format!("{name} {:?}", policy.after));
+                let policy = found
+                    .dead_letter
+                    .map(|(name, policy)| format!("{name} {:?}", policy.after));
                 let (created, modified) = (found.created, found.modified);
                 format!(
                     "{} created {} modified {} dead letters to {}",
@@ -249,13 +288,22 @@ impl World {
                 let totals = counts.totals;
                 format!(
                     "sent={} received={} deleted={} expired={} dead-lettered={} cleared={} rewound={}",
-                    totals.sent, totals.received, totals.deleted, totals.expired,
-                    totals.dead_lettered, totals.cleared, totals.rewound,
+                    totals.sent,
+                    totals.received,
+                    totals.deleted,
+                    totals.expired,
+                    totals.dead_lettered,
+                    totals.cleared,
+                    totals.rewound,
                 )
             }
             Answer::Counts(counts) => format!(
                 "ready={} leased={} delayed={} retired={} moving={} oldest={}",
-                counts.ready, counts.leased, counts.delayed, counts.retired, counts.moving,
+                counts.ready,
+                counts.leased,
+                counts.delayed,
+                counts.retired,
+                counts.moving,
                 counts.oldest.map_or("none".into(), since_start),
             ),
         }
@@ -265,27 +313,41 @@ impl World {
         let queue = self.queue(line);
         let receipts = |world: &Self| {
             let numbers = line.plain[1..].iter();
-            numbers.map(|number| world.receipts[number.parse::<usize>().unwrap() - 1]).collect()
+            numbers
+                .map(|number| world.receipts[number.parse::<usize>().unwrap() - 1])
+                .collect()
         };
         let command = match line.verb {
             "send" => {
                 let bodies = line.plain[1..].iter();
                 let bodies = bodies.map(|body| Bytes::from(body.trim_matches('"').to_owned()));
-                Command::SendMessages { queue, delay: line.time("delay"), bodies: bodies.collect() }
+                Command::SendMessages {
+                    queue,
+                    delay: line.time("delay"),
+                    bodies: bodies.collect(),
+                }
             }
             "receive" => Command::ReceiveMessages {
                 queue,
-                max: line.number("max").map_or(1, |max| u32::try_from(max).unwrap()),
+                max: line
+                    .number("max")
+                    .map_or(1, |max| u32::try_from(max).unwrap()),
                 visibility: line.time("visibility"),
             },
-            "delete" => Command::DeleteMessages { queue, receipts: receipts(self) },
+            "delete" => Command::DeleteMessages {
+                queue,
+                receipts: receipts(self),
+            },
             "change" => Command::ChangeVisibility {
                 queue,
                 receipts: receipts(self),
                 visibility: line.time("visibility").unwrap(),
             },
             "clear" => Command::ClearQueue { queue },
-            "rewind" => Command::RewindQueue { queue, to: Timestamp(START + line.time("to").unwrap().0) },
+            "rewind" => Command::RewindQueue {
+                queue,
+                to: Timestamp(START + line.time("to").unwrap().0),
+            },
             verb => panic!("no verb {verb}"),
         };
         self.reply(&command)
@@ -298,12 +360,23 @@ impl World {
         for (target, moves) in self.shard.moves(source, 64) {
             let bodies = moves.iter().map(|one| self.body(one.message)).collect();
             let first = line.number("first").unwrap_or(moves[0].number);
-            let accept = Command::AcceptMoved { queue: target, source, first, bodies };
+            let accept = Command::AcceptMoved {
+                queue: target,
+                source,
+                first,
+                bodies,
+            };
             let index = self.shard.applied() + 1;
             let counted = self.messages.len();
             let reply = self.apply(&accept);
-            text.push(format!("{} from number {first}: {}", moves.len(), shown(&reply)));
-            let Reply::Accepted { through } = reply else { continue };
+            text.push(format!(
+                "{} from number {first}: {}",
+                moves.len(),
+                shown(&reply)
+            ));
+            let Reply::Accepted { through } = reply else {
+                continue;
+            };
             for (ordinal, one) in (0u32..).zip(&moves) {
                 let body = self.body(one.message);
                 self.messages.push((Sequence::new(index, ordinal), body));
@@ -315,10 +388,18 @@ impl World {
                 place <= counted || live.contains(sequence)
             });
             if line.named.get("answer") != Some(&"lost") {
-                self.apply(&Command::MovesSettled { queue: source, target, through });
+                self.apply(&Command::MovesSettled {
+                    queue: source,
+                    target,
+                    through,
+                });
             }
         }
-        if text.is_empty() { "nothing".into() } else { text.join("\n") }
+        if text.is_empty() {
+            "nothing".into()
+        } else {
+            text.join("\n")
+        }
     }
 
     fn queue(&self, line: &Line<'_>) -> QueueId {
@@ -327,7 +408,10 @@ impl World {
     }
 
     fn body(&self, message: Sequence) -> Bytes {
-        let found = self.messages.iter().find(|(sequence, _)| *sequence == message);
+        let found = self
+            .messages
+            .iter()
+            .find(|(sequence, _)| *sequence == message);
         found.unwrap().1.clone()
     }
 
@@ -340,7 +424,9 @@ impl World {
         batch.push(&codec::encode(command));
         let (mut replies, mut effects) = (Vec::new(), Vec::new());
         let index = self.shard.applied() + 1;
-        self.shard.apply(index, &batch.finish(), &mut replies, &mut effects).unwrap();
+        self.shard
+            .apply(index, &batch.finish(), &mut replies, &mut effects)
+            .unwrap();
         replies.remove(0)
     }
 
@@ -348,8 +434,11 @@ impl World {
         let reply = self.apply(command);
         match &reply {
             Reply::Sent { messages } => {
-                let Command::SendMessages { bodies, .. } = command else { unreachable!() };
-                self.messages.extend(messages.iter().copied().zip(bodies.iter().cloned()));
+                let Command::SendMessages { bodies, .. } = command else {
+                    unreachable!()
+                };
+                self.messages
+                    .extend(messages.iter().copied().zip(bodies.iter().cloned()));
                 let last = self.messages.len();
                 let numbers = last - messages.len() + 1..=last;
                 let texts: Vec<_> = numbers.map(|number| format!("message {number}")).collect();
@@ -359,11 +448,14 @@ impl World {
                 let mut text = Vec::new();
                 for one in deliveries {
                     self.receipts.push(one.receipt);
-                    let place = self.messages.iter().position(|(sequence, _)| *sequence == one.message);
+                    let place = self
+                        .messages
+                        .iter()
+                        .position(|(sequence, _)| *sequence == one.message);
                     text.push(format!(
-                        "message {} {:?} receipt={} delivery={} sent={} first={} until={}",
+                        "message {} \"{}\" receipt={} delivery={} sent={} first={} until={}",
                         place.unwrap() + 1,
-                        self.body(one.message),
+                        String::from_utf8_lossy(&self.body(one.message)),
                         self.receipts.len(),
                         one.deliveries,
                         since_start(one.sent),
@@ -371,7 +463,7 @@ impl World {
                         since_start(one.visible_again),
                     ));
                 }
-                text.join("\n").replace("b\"", "\"")
+                text.join("\n")
             }
             other => shown(other),
         }
@@ -386,7 +478,9 @@ fn shown(reply: &Reply) -> String {
         Reply::Accepted { through } => format!("accepted through {through}"),
         Reply::Rewound { messages } => format!("{messages} rewound"),
         Reply::Each(each) => {
-            let shown = |one: &Result<(), Error>| one.map_or_else(|error| error.to_string(), |()| "ok".into());
+            let shown = |one: &Result<(), Error>| {
+                one.map_or_else(|error| error.to_string(), |()| "ok".into())
+            };
             each.iter().map(shown).collect::<Vec<_>>().join("\n")
         }
         other => format!("{other:?}"),
@@ -434,7 +528,9 @@ fn changes(line: &Line<'_>) -> AttributeChanges {
         backlog_max: line.number("backlog-max"),
         wait: line.time("wait"),
         visibility: line.time("visibility"),
-        body_bytes_max: line.number("body-max").map(|max| u32::try_from(max).unwrap()),
+        body_bytes_max: line
+            .number("body-max")
+            .map(|max| u32::try_from(max).unwrap()),
         retention: line.time("retention"),
         rewind: line.time("rewind"),
         delay: line.time("delay"),

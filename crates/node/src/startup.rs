@@ -30,7 +30,7 @@ pub enum StartError {
     },
     #[error("{0} shards were asked for, at least 1 and at most {SHARDS_MAX}")]
     Shards(u16),
-    #[error("the log cannot be opened: {0}")]
+    #[error("the log cannot be opened")]
     Log(#[from] anser_log::Error),
     #[error("the data folder holds {found} shards numbered up to {last}; some are missing")]
     ShardsMissing { found: usize, last: u16 },
@@ -44,6 +44,22 @@ pub enum StartError {
     },
     #[error("a thread cannot be started: {0}")]
     Thread(std::io::Error),
+}
+
+impl StartError {
+    /// Whether stored data is damaged or missing, so that trying again will not help.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::ShardsMissing { .. } | Self::Snapshot { .. } | Self::Replay { .. } => true,
+            Self::Log(error) => matches!(
+                error,
+                anser_log::Error::Corrupt { .. }
+                    | anser_log::Error::MissingFile { .. }
+                    | anser_log::Error::UnknownVersion { .. }
+            ),
+            Self::Folder { .. } | Self::Shards(_) | Self::Thread(_) => false,
+        }
+    }
 }
 
 pub(crate) struct Opening {
@@ -96,7 +112,10 @@ fn open_log(config: &Config) -> Result<Opened<FileSystem>, anser_log::Error> {
 
 fn report(log: &Opened<FileSystem>) {
     if let Some(torn) = &log.report.torn_tail {
-        warn!(?torn, "the last write before the stop was incomplete and was removed");
+        warn!(
+            ?torn,
+            "the last write before the stop was incomplete and was removed"
+        );
     }
     if log.report.suspect {
         warn!("that write cannot be told from one that was acknowledged and then damaged");

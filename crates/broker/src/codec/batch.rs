@@ -7,9 +7,8 @@ use bytes::Bytes;
 
 use crate::{
     codec::{
-        Encoded, Error,
-        command::{self, View},
-        format,
+        Encoded, Error, format,
+        view::{View, view},
         wire::{Reader, Sink},
     },
     id::Sequence,
@@ -92,7 +91,7 @@ impl BatchBuilder {
             bytes.count(command.len());
             let start = bytes.len();
             bytes.put(command);
-            let view = command::view(command).expect("a command that was encoded here");
+            let view = view(command).expect("a command that was encoded here");
             if let Some(bodies) = view.bodies() {
                 table.extend(bodies.offsets(command).map(|offset| start + offset));
             }
@@ -132,7 +131,7 @@ impl<'a> Batch<'a> {
         for _ in 0..header.commands {
             let bytes = reader.slice()?;
             let start = payload.len() - reader.remaining() - bytes.len();
-            let view = command::view(bytes)?;
+            let view = view(bytes)?;
             if let Some(bodies) = view.bodies() {
                 for offset in bodies.offsets(bytes) {
                     if table.u32()? as usize != start + offset {

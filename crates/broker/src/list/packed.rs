@@ -58,27 +58,30 @@ impl Packed {
     /// Reads every run, so that later readers need not doubt.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(bytes);
-        let count = reader.u32()? as usize;
+        let mut left = u64::from(reader.u32()?);
         let first = read_end(&mut reader)?;
         let last = read_end(&mut reader)?;
-        let mut messages = Messages::new(reader.rest(), first);
-        let mut found = None;
-        let mut previous: Option<Waiting> = None;
-        for _ in 0..count {
-            let message = messages.next().ok_or(Error::BadValue)?;
-            let ascends = previous.is_none_or(|previous| {
-                previous.sequence < message.sequence && previous.sent <= message.sent
-            });
-            if !ascends {
-                return Err(Error::BadValue);
-            }
-            found.get_or_insert(message);
-            previous = Some(message);
+        let mut runs = Messages::new(reader.rest(), first);
+        let mut next = first.sequence.number();
+        let mut sent = first.sent;
+        let mut is_valid = left > 0;
+        while is_valid && left > 0 {
+            runs.read_run().ok_or(Error::BadValue)?;
+            let start = Sequence::new(runs.index, runs.ordinal).number();
+            let is_first = next == first.sequence.number();
+            let starts_well = !is_first || (start == next && runs.sent == sent);
+            is_valid = starts_well && start >= next && runs.sent >= sent && runs.left <= left;
+            left = left.saturating_sub(runs.left);
+            next = start + runs.left;
+            runs.skip_run();
+            sent = runs.sent;
         }
-        if messages.next().is_some() || found != Some(first) || previous != Some(last) {
-            return Err(Error::BadValue);
+        let ends_well = runs.bytes.is_empty() && next == last.sequence.number() + 1;
+        if is_valid && ends_well && sent == last.sent {
+            Ok(Self(bytes.into()))
+        } else {
+            Err(Error::BadValue)
         }
-        Ok(Self(bytes.into()))
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -235,6 +238,14 @@ impl<'a> Messages<'a> {
         self.ordinal = u32::try_from(first).ok()?;
         self.sent = Timestamp(self.sent.0.wrapping_add(later));
         Some(())
+    }
+}
+
+impl Messages<'_> {
+    fn skip_run(&mut self) {
+        // A run stays within its entry.
+        self.ordinal += u32::try_from(self.left).expect("fewer than an entry holds");
+        self.left = 0;
     }
 }
 

@@ -1,5 +1,7 @@
 //! Which messages are alive between two places of the log.
 
+use std::collections::BTreeSet;
+
 use crate::{id::Sequence, queue::Queue};
 
 impl Queue {
@@ -23,5 +25,33 @@ impl Queue {
         let late = self.late.iter().map(|(message, _)| message.sequence);
         let leased = self.leases.iter().map(|(_, lease)| lease.message.sequence);
         late.chain(leased).chain(self.delayed.sequences())
+    }
+
+    /// For tests: each message is in one state, and histories are those of ready messages.
+    ///
+    /// # Panics
+    /// If not.
+    pub(crate) fn check(&self) {
+        let (first, last) = (Sequence::new(0, 0), Sequence::new(Sequence::INDEX_LAST, 0));
+        let mut states = BTreeSet::new();
+        let messages = self.ordered_between(first, last);
+        for message in messages.chain(self.unordered_and_moving()) {
+            assert!(states.insert(message), "{message:?} is in two states");
+        }
+        let held = self.ready_len() + self.leases.len() + self.delayed.len();
+        let all = held + self.retired.len() + self.lanes.len();
+        assert_eq!(states.len() as u64, all, "a count is wrong");
+        let ready = self
+            .ready
+            .between(first, last)
+            .map(|message| message.sequence);
+        let late = self.late.iter().map(|(message, _)| message.sequence);
+        let ready: BTreeSet<_> = ready.chain(late).collect();
+        for (message, _) in self.histories.iter() {
+            assert!(
+                ready.contains(&message),
+                "{message:?} has a history and is not ready"
+            );
+        }
     }
 }

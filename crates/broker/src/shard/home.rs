@@ -214,6 +214,24 @@ impl Home {
         queues.map(move |(id, queue)| (*id, queue.counts(wall)))
     }
 
+    /// For tests: what is kept beside the queues agrees with them.
+    ///
+    /// # Panics
+    /// If not.
+    pub(super) fn check(&self) {
+        let mut blocks = Blocks::default();
+        let mut deadlines = BTreeSet::new();
+        for (id, queue) in &self.queues {
+            queue.check();
+            deadlines.extend(queue.next_deadline().map(|deadline| (deadline, *id)));
+            for message in queue.unordered_and_moving() {
+                blocks.add(message);
+            }
+        }
+        assert_eq!(blocks, self.blocks, "the counts by block are wrong");
+        assert_eq!(deadlines, self.deadlines, "the order of deadlines is wrong");
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
         self.queues.values().map(|queue| queue.memory_bytes()).sum()
     }

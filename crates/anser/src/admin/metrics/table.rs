@@ -1,0 +1,275 @@
+//! Every number the server shows, with its name and meaning.
+//!
+//! `docs/operations.md` lists the same names; a test compares them.
+
+use anser_api::HttpMetrics;
+use anser_node::{ShardStatus, Status};
+use prometheus_client::metrics::MetricType;
+
+use crate::process::Usage;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+}
+
+impl Kind {
+    pub(super) fn metric_type(self) -> MetricType {
+        match self {
+            Self::Counter => MetricType::Counter,
+            Self::Gauge => MetricType::Gauge,
+        }
+    }
+}
+
+/// A number of `Of`: its name without `anser_` and, of a counter, without `_total`.
+pub(super) struct Metric<Of> {
+    pub(super) kind: Kind,
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) read: fn(&Of) -> u64,
+}
+
+const fn gauge<Of>(name: &'static str, help: &'static str, read: fn(&Of) -> u64) -> Metric<Of> {
+    Metric {
+        kind: Kind::Gauge,
+        name,
+        help,
+        read,
+    }
+}
+
+const fn counter<Of>(name: &'static str, help: &'static str, read: fn(&Of) -> u64) -> Metric<Of> {
+    Metric {
+        kind: Kind::Counter,
+        name,
+        help,
+        read,
+    }
+}
+
+pub(super) const NODE: &[Metric<Status>] = &[
+    gauge("ready", "1 while every shard is served", |node| {
+        node.ready.into()
+    }),
+    gauge("failed", "1 once the node met a fatal error", |node| {
+        node.failure.is_some().into()
+    }),
+    gauge(
+        "storage_full",
+        "1 while sends are refused because the disk is nearly full",
+        |node| node.storage_full.into(),
+    ),
+    gauge("free_bytes", "free space on the disk of the data", |node| {
+        node.free_bytes
+    }),
+    gauge("wal_bytes", "size of the write-ahead log", |node| {
+        node.wal_bytes
+    }),
+    gauge("segment_bytes", "size of the segments", |node| {
+        node.segment_bytes
+    }),
+    counter(
+        "appended_entries",
+        "entries written to the write-ahead log",
+        |node| node.appended_entries,
+    ),
+    counter(
+        "appended_bytes",
+        "bytes written to the write-ahead log",
+        |node| node.appended_bytes,
+    ),
+    counter(
+        "kept_bytes",
+        "bytes copied from the write-ahead log to segments",
+        |node| node.kept_bytes,
+    ),
+    counter("cache_hits", "entries read from memory", |node| {
+        node.cache_hits
+    }),
+    counter("cache_misses", "entries read from disk", |node| {
+        node.cache_misses
+    }),
+    counter("snapshots", "snapshots written", |node| node.snapshots),
+    counter(
+        "body_errors",
+        "reads of message bodies that failed: data that cannot be served",
+        |node| node.body_errors,
+    ),
+    counter(
+        "maintenance_errors",
+        "attempts of background work that failed",
+        |node| node.maintenance_errors,
+    ),
+];
+
+pub(super) const SHARD: &[Metric<ShardStatus>] = &[
+    gauge(
+        "shard_serves",
+        "1 while the shard is served here",
+        |shard| shard.serves.into(),
+    ),
+    gauge(
+        "shard_applied_index",
+        "the last log entry that was applied",
+        |shard| shard.applied,
+    ),
+    gauge("queues", "queues of the shard", |shard| shard.totals.queues),
+    gauge("messages_ready", "messages that can be received", |shard| {
+        shard.totals.ready
+    }),
+    gauge("messages_leased", "messages held by a consumer", |shard| {
+        shard.totals.leased
+    }),
+    gauge(
+        "messages_delayed",
+        "messages whose delay has not ended",
+        |shard| shard.totals.delayed,
+    ),
+    gauge(
+        "messages_retired",
+        "deleted messages kept for rewinding",
+        |shard| shard.totals.retired,
+    ),
+    gauge(
+        "messages_moving",
+        "messages on their way to a dead-letter queue",
+        |shard| shard.totals.moving,
+    ),
+    counter("messages_sent", "messages sent", |shard| {
+        shard.totals.totals.sent
+    }),
+    counter("messages_received", "deliveries", |shard| {
+        shard.totals.totals.received
+    }),
+    counter(
+        "messages_deleted",
+        "messages deleted by consumers",
+        |shard| shard.totals.totals.deleted,
+    ),
+    counter("messages_expired", "messages ended by retention", |shard| {
+        shard.totals.totals.expired
+    }),
+    counter(
+        "messages_dead_lettered",
+        "messages moved to a dead-letter queue",
+        |shard| shard.totals.totals.dead_lettered,
+    ),
+    counter(
+        "messages_cleared",
+        "messages ended by clearing a queue",
+        |shard| shard.totals.totals.cleared,
+    ),
+    counter(
+        "messages_rewound",
+        "messages made ready again by rewinding",
+        |shard| shard.totals.totals.rewound,
+    ),
+];
+
+pub(super) const HTTP: &[Metric<HttpMetrics>] = &[
+    gauge(
+        "http_connections_open",
+        "connections of clients",
+        HttpMetrics::connections_open,
+    ),
+    counter(
+        "http_connections_accepted",
+        "connections accepted",
+        HttpMetrics::connections_accepted,
+    ),
+    counter(
+        "http_connections_refused",
+        "connections closed because there were too many",
+        HttpMetrics::connections_refused,
+    ),
+    counter(
+        "http_connections_overdue",
+        "connections ended because the client was too slow",
+        HttpMetrics::connections_overdue,
+    ),
+    counter(
+        "http_received_bytes",
+        "bytes received from clients",
+        HttpMetrics::bytes_in,
+    ),
+    counter(
+        "http_sent_bytes",
+        "bytes sent to clients",
+        HttpMetrics::bytes_out,
+    ),
+    counter(
+        "http_auth_failures",
+        "requests refused for their key or signature",
+        HttpMetrics::auth_failures,
+    ),
+    counter(
+        "http_not_found",
+        "requests that no dialect knows",
+        HttpMetrics::not_found,
+    ),
+];
+
+pub(super) const REQUESTS: (&str, &str) = (
+    "http_requests",
+    "requests by dialect, action, code and module code of the answer",
+);
+pub(super) const REQUEST_SECONDS: (&str, &str) = (
+    "http_request_seconds",
+    "how long requests took by action, waits for messages included",
+);
+
+pub(super) const PROCESS: &[Metric<Usage>] = &[
+    gauge("process_resident_bytes", "memory of the process", |usage| {
+        usage.resident_bytes
+    }),
+    gauge("process_threads", "threads of the process", |usage| {
+        usage.threads
+    }),
+    counter(
+        "process_cpu_microseconds",
+        "CPU time of the process",
+        |usage| usage.cpu_micros,
+    ),
+];
+
+pub(super) const FSYNC: (&str, &str) = (
+    "fsync_seconds",
+    "how long fsyncs of the write-ahead log took",
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_in_the_operations_page() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let name = |kind, name| match kind {
+            Kind::Counter => format!("| `anser_{name}_total` |"),
+            Kind::Gauge => format!("| `anser_{name}` |"),
+        };
+        let node = NODE.iter().map(|metric| name(metric.kind, metric.name));
+        let shard = SHARD.iter().map(|metric| name(metric.kind, metric.name));
+        let process = PROCESS.iter().map(|metric| name(metric.kind, metric.name));
+        let http = HTTP.iter().map(|metric| name(metric.kind, metric.name));
+        let others = [
+            name(Kind::Gauge, FSYNC.0),
+            name(Kind::Counter, REQUESTS.0),
+            name(Kind::Gauge, REQUEST_SECONDS.0),
+        ];
+        let missing: Vec<String> = node
+            .chain(shard)
+            .chain(process)
+            .chain(http)
+            .chain(others)
+            .filter(|row| !page.contains(row))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "docs/operations.md lacks rows that begin with {missing:#?}"
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! The command line: one module a command, and what they share.
+
+pub mod bench;
+pub mod config;
+pub mod dev;
+pub mod key;
+pub mod queue;
+pub mod serve;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{exit::Exit, logs, server::Server};
+
+/// A durable message queue that a team can own.
+#[derive(Debug, Parser)]
+#[command(name = "anser", version, max_term_width = 100)]
+pub struct Arguments {
+    /// How logs are written on standard error.
+    #[arg(long, global = true, value_enum)]
+    log_format: Option<logs::Format>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve one node for development: no configuration, a ready-made key.
+    Dev(dev::Arguments),
+    /// Serve as configured.
+    Serve(serve::Arguments),
+    /// Check a configuration file, or print what can be configured.
+    Config(config::Arguments),
+    /// Make, list, disable and delete access keys.
+    Key(key::Arguments),
+    /// Use queues: create, list, show, set, delete, clear, rewind, send, receive.
+    Queue(queue::Arguments),
+    /// Measure throughput, latency, CPU and memory.
+    Bench(bench::Arguments),
+}
+
+impl Arguments {
+    pub fn run(self) -> Result<()> {
+        let format = self.log_format;
+        match self.command {
+            Command::Dev(arguments) => dev::run(arguments, format),
+            Command::Serve(arguments) => serve::run(&arguments, format),
+            Command::Config(arguments) => config::run(&arguments),
+            Command::Key(arguments) => {
+                logs::start(format.unwrap_or(logs::Format::Text), "warn")?;
+                key::run(&arguments)
+            }
+            Command::Queue(arguments) => runtime()?.block_on(queue::run(arguments)),
+            Command::Bench(arguments) => runtime()?.block_on(bench::run(arguments)),
+        }
+    }
+}
+
+/// A runtime for commands that are clients.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?)
+}
+
+/// Serves until asked to stop or until the node fails. `ready` runs when stopping works.
+fn serve_until_stopped(server: Server, ready: impl FnOnce(&Server)) -> Result<()> {
+    let runtime = runtime()?;
+    let failure = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        ready(&server);
+        anyhow::Ok(tokio::select! {
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+            reason = server.node().failed() => Some(reason),
+        })
+    })?;
+    let Some(reason) = failure else {
+        tracing::info!("stopping");
+        server.shutdown();
+        return Ok(());
+    };
+    tracing::error!(reason, "the storage failed; this process ends at once");
+    // What is in memory may be ahead of a disk that can no longer be trusted: no flush, no goodbye.
+    #[expect(
+        clippy::exit,
+        reason = "nothing that runs may run on after a failed fsync"
+    )]
+    std::process::exit(i32::from(Exit::Storage as u8))
+}

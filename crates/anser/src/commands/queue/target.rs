@@ -1,0 +1,105 @@
+//! Which server a client command speaks to, and with which key.
+//!
+//! Flags win over the environment, and the environment over what `anser dev` left behind.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::{
+    client::Client,
+    commands::dev::Notes,
+    exit::Exit,
+    keystore::{Key, Store},
+    paths,
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// The server, as `http://HOST:PORT` [default: `ANSER_ENDPOINT`, then that of anser dev].
+    #[arg(long, value_name = "URL", global = true)]
+    endpoint: Option<String>,
+    /// The access key [default: `ANSER_KEY`, then that of anser dev].
+    #[arg(long, value_name = "ID:SECRET", global = true)]
+    key: Option<String>,
+    /// The data directory of the anser dev whose address and key to use.
+    #[arg(long, value_name = "DIR", global = true)]
+    data: Option<PathBuf>,
+}
+
+/// An address and a key.
+#[derive(Debug, Clone)]
+pub(crate) struct Access {
+    pub(crate) endpoint: String,
+    pub(crate) key_id: String,
+    pub(crate) secret: String,
+}
+
+impl Access {
+    pub(crate) fn client(&self) -> Result<Client> {
+        Client::new(&self.endpoint, &self.key_id, &self.secret)
+            .context(Exit::Configuration.reason("the endpoint is not usable"))
+    }
+}
+
+impl Target {
+    pub(crate) fn access(&self) -> Result<Access> {
+        let notes = match &self.data {
+            Some(data) => Some(self::notes(data)?),
+            None => paths::dev_data().ok().and_then(|data| {
+                let notes = Notes::read(&data)?;
+                Some((data, notes))
+            }),
+        };
+        // A named data directory is a flag, so it wins over the environment.
+        let variable = |name| self.data.is_none().then(|| env::var(name).ok()).flatten();
+        let endpoint = self.endpoint.clone().or_else(|| variable("ANSER_ENDPOINT"));
+        let pair = self.key.clone().or_else(|| variable("ANSER_KEY"));
+
+        let endpoint = match (endpoint, &notes) {
+            (Some(endpoint), _) => endpoint,
+            (None, Some((_, notes))) => notes.endpoint.clone(),
+            (None, None) => "http://127.0.0.1:9324".into(),
+        };
+        let (key_id, secret) = match (pair, &notes) {
+            (Some(pair), _) => Key::parse_pair(&pair).context(
+                Exit::Configuration.reason("the key from --key or ANSER_KEY is not usable"),
+            )?,
+            (None, Some((data, notes))) => kept_key(data, notes)?,
+            (None, None) => {
+                return Err(Exit::Configuration.error(
+                    "no access key: give --key ID:SECRET, set ANSER_KEY, or start anser dev, \
+                     whose key is found by itself",
+                ));
+            }
+        };
+        Ok(Access {
+            endpoint,
+            key_id,
+            secret,
+        })
+    }
+}
+
+fn notes(data: &Path) -> Result<(PathBuf, Notes)> {
+    let notes = Notes::read(data).with_context(|| {
+        let data = data.display();
+        Exit::Configuration.reason(format!("no anser dev has used the data directory {data}"))
+    })?;
+    Ok((data.to_owned(), notes))
+}
+
+fn kept_key(data: &Path, notes: &Notes) -> Result<(String, String)> {
+    let key = Store::open(data, &notes.master_key_file)?.find(&notes.key_id)?;
+    let key = key.with_context(|| {
+        let id = &notes.key_id;
+        Exit::Configuration.reason(format!(
+            "the key {id} of anser dev is gone: restart anser dev, or give --key ID:SECRET"
+        ))
+    })?;
+    Ok((key.id, key.secret))
+}

@@ -1,0 +1,32 @@
+//! `anser serve`: a server as its configuration says.
+
+use std::path::PathBuf;
+
+use anser_node::Clock;
+use anyhow::Result;
+use clap::Args;
+
+use crate::{config::Config, logs, server::Server};
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The configuration file; docs/configuration.md explains it.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments, format: Option<logs::Format>) -> Result<()> {
+    let config = Config::read(&arguments.config)?;
+    let format = format.unwrap_or_else(|| logs::Format::named(&config.log.format));
+    logs::start(format, &config.log.filter)?;
+    let server = Server::start(&config, Clock::system())?;
+    super::serve_until_stopped(server, announce)
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "whoever starts the server may wait for this line"
+)]
+fn announce(server: &Server) {
+    println!("ready http://{}", server.address());
+}

@@ -1,0 +1,236 @@
+//! The configuration file of `anser serve`.
+//!
+//! Each section is declared once in `config/sections.rs`; reading, defaults, range checks and the
+//! page `docs/configuration.md` all come from that declaration.
+
+pub mod reference;
+mod section;
+mod sections;
+pub mod value;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+pub use sections::{Admin, Api, General, Limits, Log, Storage};
+pub use value::ByteCount;
+
+use crate::{exit::Exit, paths};
+
+/// Everything that can be configured. The default is what an empty file gives.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    pub general: General,
+    pub api: Api,
+    pub limits: Limits,
+    pub admin: Admin,
+    pub storage: Storage,
+    pub log: Log,
+}
+
+/// The file's shape: the general settings stand above the first section.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Document {
+    data: PathBuf,
+    master_key_file: Option<PathBuf>,
+    stop_seconds: u64,
+    api: Api,
+    limits: Limits,
+    admin: Admin,
+    storage: Storage,
+    log: Log,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        let Config {
+            general,
+            api,
+            limits,
+            admin,
+            storage,
+            log,
+        } = Config::default();
+        let General {
+            data,
+            master_key_file,
+            stop_seconds,
+        } = general;
+        Self {
+            data,
+            master_key_file,
+            stop_seconds,
+            api,
+            limits,
+            admin,
+            storage,
+            log,
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks a file. Relative paths in it count from the file's folder.
+    pub fn read(path: &Path) -> Result<Self> {
+        let wrong = || {
+            Exit::Configuration.reason(format!(
+                "the configuration {} is not usable",
+                path.display()
+            ))
+        };
+        let text = fs::read_to_string(path).with_context(wrong)?;
+        let mut config = Self::parse(&text).with_context(wrong)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        config.general.data = folder.join(&config.general.data);
+        if let Some(file) = &mut config.general.master_key_file {
+            *file = folder.join(&file);
+        }
+        Ok(config)
+    }
+
+    /// Parses and checks the text of a file.
+    pub fn parse(text: &str) -> Result<Self> {
+        let Document {
+            data,
+            master_key_file,
+            stop_seconds,
+            api,
+            limits,
+            admin,
+            storage,
+            log,
+        } = toml::from_str(text)?;
+        let general = General {
+            data,
+            master_key_file,
+            stop_seconds,
+        };
+        let config = Self {
+            general,
+            api,
+            limits,
+            admin,
+            storage,
+            log,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The master key file: configured, or the user's own.
+    pub fn master_key_file(&self) -> Result<PathBuf> {
+        self.general
+            .master_key_file
+            .clone()
+            .map_or_else(paths::master_key_file, Ok)
+    }
+
+    /// The settings of the port for clients, in its words.
+    pub(crate) fn server(&self, receipt_key: [u8; 32]) -> anser_api::ServerConfig {
+        anser_api::ServerConfig {
+            listen: self.api.listen,
+            threads: self.api.threads(),
+            limits: self.limits.http(),
+            cmq: self.api.cmq(receipt_key),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        self.general.check_ranges("")?;
+        self.api.check_ranges("api")?;
+        self.limits.check_ranges("limits")?;
+        self.admin.check_ranges("admin")?;
+        self.storage.check_ranges("storage")?;
+        self.log.check_ranges("log")?;
+        self.storage.check()?;
+        self.log.check()?;
+        if self.api.listen == self.admin.listen && self.api.listen.port() != 0 {
+            return Err(Exit::Configuration.error(format!(
+                "api.listen and admin.listen are both {}: give the admin port an address of its own",
+                self.api.listen
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        format!("{:#}", Config::parse(text).unwrap_err())
+    }
+
+    #[test]
+    fn an_empty_file_is_a_configuration() {
+        let config = Config::parse("").unwrap();
+        assert_eq!(config.api.listen.port(), 9324);
+        assert_eq!(config.storage.shards, 16);
+    }
+
+    #[test]
+    fn unknown_settings_are_named() {
+        assert!(refusal("dta = \"x\"").contains("unknown field `dta`"));
+        assert!(refusal("[api]\nlissten = \"x\"").contains("lissten"));
+        assert!(refusal("[apis]").contains("apis"));
+    }
+
+    #[test]
+    fn a_value_out_of_range_says_what_to_choose() {
+        assert_eq!(
+            refusal("[storage]\nshards = 0"),
+            "storage.shards is 0: choose 1 to 1024"
+        );
+        let text = refusal("[storage]\nwal_file_bytes = \"1 KiB\"");
+        assert!(
+            text.starts_with("storage.wal_file_bytes is \"1 KiB\": choose "),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn bytes_are_written_with_or_without_a_unit() {
+        let parse = |value: &str| {
+            Config::parse(&format!("[storage]\ncache_bytes = {value}"))
+                .map(|config| config.storage.cache_bytes.0)
+        };
+        assert_eq!(parse("\"64 MiB\"").unwrap(), 64 << 20);
+        assert_eq!(parse("\"64MiB\"").unwrap(), 64 << 20);
+        assert_eq!(parse("67108864").unwrap(), 64 << 20);
+        for bad in [
+            "\"64 MB\"",
+            "\"\"",
+            "-1",
+            "\"MiB\"",
+            "\"99999999999 TiB\"",
+            "1.5",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn one_address_for_both_ports_is_refused() {
+        let same = "[api]\nlisten = \"127.0.0.1:1\"\n[admin]\nlisten = \"127.0.0.1:1\"";
+        assert!(refusal(same).contains("an address of its own"));
+    }
+
+    #[test]
+    fn relative_paths_count_from_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("anser.toml");
+        fs::write(&path, "data = \"here\"\nmaster_key_file = \"/etc/key\"").unwrap();
+        let config = Config::read(&path).unwrap();
+        assert_eq!(config.general.data, folder.path().join("here"));
+        assert_eq!(
+            config.general.master_key_file,
+            Some(PathBuf::from("/etc/key"))
+        );
+    }
+}

@@ -1,0 +1,242 @@
+//! What can be configured: every setting with its default, its range and its explanation.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anser_api::{Limits as Http, cmq};
+use anyhow::Result;
+
+use super::{section::section, value::ByteCount};
+use crate::exit::Exit;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+
+section! {
+    /// The server as a whole. These settings stand above the first section of the file.
+    General {
+        /// The folder that holds everything the server keeps: the log, snapshots and the encrypted
+        /// access keys. One server uses it at a time.
+        data: PathBuf = PathBuf::from("/var/lib/anser");
+        /// The file with the key that encrypts the access keys, made at first use and readable by its
+        /// owner only. It must not be inside `data`. Absent: the file that the environment variable
+        /// `ANSER_MASTER_KEY_FILE` names, otherwise `anser/master.key` in `XDG_CONFIG_HOME` or
+        /// `~/.config`.
+        master_key_file: Option<PathBuf> = None;
+        /// How long requests under way may take to end when the server stops.
+        stop_seconds: u64 = 10, 0 => 300;
+    }
+}
+
+section! {
+    /// The port that clients use.
+    Api {
+        /// Where clients connect. Port 0 takes any free port.
+        listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 9324));
+        /// How many threads serve connections; 0: one per core.
+        threads: u64 = 0, 0 => 256;
+        /// The region's name, as it appears in names of resources.
+        region: String = "us-east-1".into();
+        /// Names, with port if clients write one, under which clients know this server when a proxy
+        /// in front of it changes the `Host` header. They are part of signatures.
+        public_names: Vec<String> = Vec::new();
+        /// How far the time in a request may be from this machine's clock.
+        clock_skew_seconds: u64 = 300, 1 => 7200;
+        /// How long the name of a deleted queue cannot be used again.
+        name_reuse_seconds: u64 = 0, 0 => 3600;
+        /// How many queues an account may have.
+        queues: u64 = 10_000, 1 => 1_000_000;
+        /// How many messages of a new queue may be received and not yet deleted.
+        in_flight_messages: u64 = 100_000, 1 => 100_000_000;
+        /// How many messages of a new queue may be delayed.
+        delayed_messages: u64 = 1_000_000, 1 => 1_000_000_000;
+        /// How many messages a second may be sent to, received from and deleted from a queue, each;
+        /// 0: as many as possible. Clients do not slow down by themselves when they are refused.
+        messages_per_second: u64 = 0, 0 => 10_000_000;
+        /// How many requests a second that concern queues themselves an account may make; 0: as many
+        /// as possible. Used only if `messages_per_second` is not 0.
+        control_per_second: u64 = 0, 0 => 10_000_000;
+    }
+}
+
+section! {
+    /// What clients may take of the server before anybody knows who they are.
+    Limits {
+        /// The size of a request line and its headers together.
+        head_bytes: ByteCount = ByteCount(http_default().head_bytes as u64),
+            Http::HEAD_BYTES_LEAST as u64 => MIB;
+        /// How many headers a request may have.
+        headers: u64 = http_default().headers as u64, 8 => 1000;
+        /// The size of a request's body as it comes over the wire.
+        body_bytes: ByteCount = ByteCount(http_default().body_bytes as u64), 64 * KIB => 64 * MIB;
+        /// Memory for all bodies that are being received.
+        bodies_bytes: ByteCount = ByteCount(http_default().bodies_bytes as u64), MIB => TIB;
+        /// How many connections may be open.
+        connections: u64 = http_default().connections as u64, 1 => 1_000_000;
+        /// How many of them may come from one address.
+        connections_per_address: u64 = http_default().connections_per_address as u64,
+            1 => 1_000_000;
+        /// How long a client may take to send the head of a request.
+        head_seconds: u64 = http_default().head_time.as_secs(), 1 => 3600;
+        /// How long a client may take to send the body.
+        body_seconds: u64 = http_default().body_time.as_secs(), 1 => 3600;
+        /// How long a client may take to read the answer.
+        write_seconds: u64 = http_default().write_time.as_secs(), 1 => 3600;
+        /// How long a connection may be idle between two requests.
+        idle_seconds: u64 = http_default().idle_time.as_secs(), 1 => 86_400;
+    }
+}
+
+section! {
+    /// The port for metrics and health checks. It asks for no key: keep it from strangers.
+    Admin {
+        /// Where `/metrics`, `/healthz` and `/readyz` are served. Port 0 takes any free port.
+        listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 9325));
+    }
+}
+
+section! {
+    /// The log on disk, and the memory in front of it.
+    Storage {
+        /// How many shards a new data directory gets. Fixed when it is made.
+        shards: u64 = node_default().shards.into(), 1 => 1024;
+        /// How many threads run the shards; 0: chosen from the number of cores.
+        runners: u64 = 0, 0 => 256;
+        /// The size of one file of the write-ahead log. Files are used again and again.
+        wal_file_bytes: ByteCount = ByteCount(node_default().wal_file_bytes), MIB => GIB;
+        /// How much the write-ahead log may take. When it is full, messages that still wait in its
+        /// oldest file are copied to segments. More means less copying and a longer restart.
+        wal_budget_bytes: ByteCount = ByteCount(node_default().wal_budget_bytes), 4 * MIB => TIB;
+        /// The size of one segment file, where messages wait that are not consumed soon.
+        segment_bytes: ByteCount = ByteCount(node_default().segment_bytes), MIB => 4 * GIB;
+        /// Memory for the bodies of recent messages.
+        cache_bytes: ByteCount = ByteCount(node_default().cache_bytes as u64), 0 => TIB;
+        /// When less than this is free on the disk, sends are refused; everything else works.
+        reserve_bytes: ByteCount = ByteCount(node_default().reserve_bytes), 0 => TIB;
+        /// The requests under way in one shard may hold this much memory; beyond it clients hear "too
+        /// busy".
+        in_flight_bytes: ByteCount = ByteCount(node_default().in_flight_bytes), 64 * KIB => 64 * GIB;
+    }
+}
+
+section! {
+    /// The log for people, on standard error. It never holds bodies or secrets.
+    Log {
+        /// `text` or `json`. The flag `--log-format` wins.
+        format: String = "text".into();
+        /// What to report: `error`, `warn`, `info`, `debug`, `trace`, also per module like
+        /// `info,anser_node=debug`. The environment variable `ANSER_LOG` wins.
+        filter: String = "info".into();
+    }
+}
+
+fn node_default() -> anser_node::Config {
+    anser_node::Config::default()
+}
+
+fn http_default() -> Http {
+    Http::default()
+}
+
+/// A number that a range keeps small.
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+impl Api {
+    pub(super) fn threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => size(threads),
+        }
+    }
+
+    pub(super) fn cmq(&self, receipt_key: [u8; 32]) -> cmq::Config {
+        let rate = |number: u64| match number {
+            0 => u32::MAX,
+            number => u32::try_from(number).unwrap_or(u32::MAX),
+        };
+        cmq::Config {
+            region: self.region.clone(),
+            clock_skew: Duration::from_secs(self.clock_skew_seconds),
+            name_reuse: Duration::from_secs(self.name_reuse_seconds),
+            queues_max: self.queues,
+            in_flight_max: self.in_flight_messages,
+            delayed_max: self.delayed_messages,
+            rates: (self.messages_per_second > 0).then(|| cmq::Rates {
+                messages_per_second: rate(self.messages_per_second),
+                control_per_second: rate(self.control_per_second),
+            }),
+            public_names: self.public_names.clone(),
+            ..cmq::Config::new(receipt_key)
+        }
+    }
+}
+
+impl Limits {
+    pub(super) fn http(&self) -> Http {
+        Http {
+            head_bytes: size(self.head_bytes.0),
+            headers: size(self.headers),
+            body_bytes: size(self.body_bytes.0),
+            bodies_bytes: size(self.bodies_bytes.0),
+            connections: size(self.connections),
+            connections_per_address: size(self.connections_per_address),
+            head_time: Duration::from_secs(self.head_seconds),
+            body_time: Duration::from_secs(self.body_seconds),
+            write_time: Duration::from_secs(self.write_seconds),
+            idle_time: Duration::from_secs(self.idle_seconds),
+            ..Http::default()
+        }
+    }
+}
+
+impl Storage {
+    /// These settings in the node's words.
+    pub(crate) fn node(&self, data: PathBuf) -> anser_node::Config {
+        let runners = match self.runners {
+            0 => node_default().runners,
+            runners => usize::try_from(runners).expect("checked to be small"),
+        };
+        anser_node::Config {
+            data,
+            shards: u16::try_from(self.shards).expect("checked to be small"),
+            runners,
+            wal_file_bytes: self.wal_file_bytes.0,
+            wal_budget_bytes: self.wal_budget_bytes.0,
+            segment_bytes: self.segment_bytes.0,
+            cache_bytes: usize::try_from(self.cache_bytes.0).unwrap_or(usize::MAX),
+            reserve_bytes: self.reserve_bytes.0,
+            in_flight_bytes: self.in_flight_bytes.0,
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let (file, budget) = (self.wal_file_bytes.0, self.wal_budget_bytes.0);
+        if budget < file.saturating_mul(4) {
+            return Err(Exit::Configuration.error(format!(
+                "storage.wal_budget_bytes is less than four files of storage.wal_file_bytes: \
+                 raise the budget to at least {}",
+                file.saturating_mul(4)
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Log {
+    pub(super) fn check(&self) -> Result<()> {
+        if !matches!(self.format.as_str(), "text" | "json") {
+            return Err(Exit::Configuration.error(format!(
+                "log.format is \"{}\": choose \"text\" or \"json\"",
+                self.format
+            )));
+        }
+        crate::logs::check_filter(&self.filter)
+    }
+}

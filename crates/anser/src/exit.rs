@@ -1,0 +1,84 @@
+//! How a run ended, as a number for scripts and service managers (`docs/operations.md`).
+//!
+//! An error carries its code as context; one without is [`Exit::Failed`].
+
+use std::{fmt, process::ExitCode};
+
+/// The reason for the exit code. The numbers are those of `sysexits.h` where it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// The server refused the request, or anything without a code of its own.
+    Failed = 1,
+    /// Stored data is damaged.
+    Damaged = 65,
+    /// The server cannot be reached, or its answer never came.
+    Unreachable = 69,
+    /// A write or fsync of the storage failed and the node stopped.
+    Storage = 74,
+    /// Something is in use that may be free later: the data directory or an address.
+    InUse = 75,
+    /// A secret file can be read by others, or not by us.
+    Permission = 77,
+    /// The configuration or an argument is wrong.
+    Configuration = 78,
+}
+
+impl Exit {
+    /// The code that an error carries.
+    pub fn of(error: &anyhow::Error) -> Self {
+        error
+            .downcast_ref::<Reason>()
+            .map_or(Self::Failed, |reason| reason.exit)
+    }
+
+    /// An error with this code.
+    pub fn error(self, message: impl Into<String>) -> anyhow::Error {
+        anyhow::Error::new(self.reason(message))
+    }
+
+    /// A context that gives an error this code.
+    pub fn reason(self, message: impl Into<String>) -> Reason {
+        Reason {
+            exit: self,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// What went wrong, with the code it ends the process with.
+#[derive(Debug)]
+pub struct Reason {
+    exit: Exit,
+    message: String,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Reason {}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn a_code_is_found_below_further_context() {
+        let error = Exit::InUse.error("the address is taken");
+        assert_eq!(Exit::of(&error.context("cannot start")), Exit::InUse);
+        let cause: Result<(), _> = Err(std::io::Error::other("deep"));
+        let error = cause.context(Exit::Storage.reason("disk")).unwrap_err();
+        assert_eq!(Exit::of(&error.context("stopped")), Exit::Storage);
+        assert_eq!(Exit::of(&anyhow::anyhow!("plain")), Exit::Failed);
+    }
+}

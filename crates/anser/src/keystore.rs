@@ -1,0 +1,342 @@
+//! The access keys of a data directory: who may speak, and for which account.
+//!
+//! A [`Store`] is one encrypted file, replaced as a whole by one writer at a time and read by anyone
+//! who has the master key. A running server follows the file through [`watch::Watched`].
+
+mod format;
+pub mod master;
+pub mod watch;
+
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use aws_lc_rs::rand;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde::{Deserialize, Serialize};
+
+use crate::{exit::Exit, files, paths};
+use format::Content;
+use master::MasterKey;
+
+const ID_BYTES_MAX: usize = 128;
+const SECRET_BYTES_MAX: usize = 256;
+const NOTE_BYTES_MAX: usize = 256;
+const KEYS_MAX: usize = 100_000;
+
+/// An access key. Requests name the id and are signed with the secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    pub id: String,
+    pub secret: String,
+    pub account: u64,
+    pub enabled: bool,
+    /// Seconds since 1970.
+    pub created: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Key")
+            .field("id", &self.id)
+            .field("account", &self.account)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Key {
+    /// A key that nobody has guessed.
+    pub fn generate(account: u64, note: Option<String>) -> Result<Self> {
+        // The CMQ documents want ids that begin so.
+        let id = format!("AKID{}", random_text(32)?);
+        Self::new(id, random_text(40)?, account, note)
+    }
+
+    pub fn new(id: String, secret: String, account: u64, note: Option<String>) -> Result<Self> {
+        ensure!(
+            (1..=ID_BYTES_MAX).contains(&id.len())
+                && id
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)),
+            "the key id has to be 1 to {ID_BYTES_MAX} letters, digits, '-', '_' and '.'"
+        );
+        ensure!(
+            (1..=SECRET_BYTES_MAX).contains(&secret.len())
+                && secret.bytes().all(|byte| byte.is_ascii_graphic()),
+            "the secret has to be 1 to {SECRET_BYTES_MAX} printable characters without spaces"
+        );
+        ensure!(
+            note.as_ref()
+                .is_none_or(|note| note.len() <= NOTE_BYTES_MAX),
+            "the note has to be at most {NOTE_BYTES_MAX} bytes"
+        );
+        let created = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        Ok(Self {
+            id,
+            secret,
+            account,
+            enabled: true,
+            created,
+            note,
+        })
+    }
+
+    /// From `ID:SECRET`.
+    pub fn parse_pair(pair: &str) -> Result<(String, String)> {
+        match pair.split_once(':') {
+            Some((id, secret)) if !id.is_empty() && !secret.is_empty() => {
+                Ok((id.to_owned(), secret.to_owned()))
+            }
+            _ => bail!("a key is written ID:SECRET"),
+        }
+    }
+}
+
+/// The key store file of one data directory.
+#[derive(Debug)]
+pub struct Store {
+    data: PathBuf,
+    master: MasterKey,
+}
+
+impl Store {
+    /// Opens the store of a data directory; makes the master key at its first use.
+    pub fn open(data: &Path, master_key_file: &Path) -> Result<Self> {
+        master::check_place(master_key_file, data)?;
+        let keys_exist = paths::keys(data).exists();
+        let master = if keys_exist {
+            MasterKey::read(master_key_file)?.ok_or_else(|| {
+                Exit::Configuration.error(format!(
+                    "the master key file {} is missing, and {} is encrypted under it: \
+                     restore it, or name it with --master-key-file",
+                    master_key_file.display(),
+                    paths::keys(data).display(),
+                ))
+            })?
+        } else {
+            MasterKey::read_or_create(master_key_file)?
+        };
+        Ok(Self {
+            data: data.to_owned(),
+            master,
+        })
+    }
+
+    /// The keys in the order of their creation.
+    pub fn keys(&self) -> Result<Vec<Key>> {
+        Ok(self.content()?.keys)
+    }
+
+    /// The key of receipt handles, made when a server first asks for it and kept for good.
+    pub fn receipt_key(&self) -> Result<[u8; 32]> {
+        if self.content()?.receipt_key.is_none() {
+            self.change_content(|content| {
+                if content.receipt_key.is_none() {
+                    let mut bytes = [0; 32];
+                    rand::fill(&mut bytes)
+                        .ok()
+                        .context("the system gives no random bytes")?;
+                    content.receipt_key = Some(BASE64_STANDARD.encode(bytes));
+                }
+                Ok(())
+            })?;
+        }
+        let text = self.content()?.receipt_key.unwrap_or_default();
+        let bytes = BASE64_STANDARD.decode(text).ok();
+        bytes
+            .and_then(|bytes| bytes.try_into().ok())
+            .context("the key of receipt handles is damaged")
+    }
+
+    pub fn find(&self, id: &str) -> Result<Option<Key>> {
+        Ok(self.keys()?.into_iter().find(|key| key.id == id))
+    }
+
+    /// Adds a key whose id is new.
+    pub fn add(&self, key: Key) -> Result<()> {
+        self.change(|keys| {
+            ensure!(
+                keys.iter().all(|other| other.id != key.id),
+                "there is a key {} already: choose another id, or delete it first",
+                key.id
+            );
+            ensure!(
+                keys.len() < KEYS_MAX,
+                "there are {KEYS_MAX} keys already, as many as can be"
+            );
+            keys.push(key);
+            Ok(())
+        })
+    }
+
+    /// Adds a key or puts it in the place of the one with its id.
+    pub fn put(&self, key: Key) -> Result<()> {
+        self.change(|keys| {
+            keys.retain(|other| other.id != key.id);
+            keys.push(key);
+            Ok(())
+        })
+    }
+
+    pub fn set_enabled(&self, id: &str, enabled: bool) -> Result<()> {
+        self.change(|keys| {
+            let key = keys.iter_mut().find(|key| key.id == id);
+            key.with_context(|| unknown(id))?.enabled = enabled;
+            Ok(())
+        })
+    }
+
+    pub fn delete(&self, id: &str) -> Result<()> {
+        self.change(|keys| {
+            let before = keys.len();
+            keys.retain(|key| key.id != id);
+            ensure!(keys.len() < before, unknown(id));
+            Ok(())
+        })
+    }
+
+    fn path(&self) -> PathBuf {
+        paths::keys(&self.data)
+    }
+
+    fn content(&self) -> Result<Content> {
+        let path = self.path();
+        let file = match fs::read(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Content::default()),
+            Err(error) => return Err(error).with_context(|| unreadable(&path)),
+        };
+        format::open(&file, &self.master).with_context(|| unreadable(&path))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Key>) -> Result<()>) -> Result<()> {
+        self.change_content(|content| change(&mut content.keys))
+    }
+
+    fn change_content(&self, change: impl FnOnce(&mut Content) -> Result<()>) -> Result<()> {
+        files::make_private_folder(&self.data)?;
+        let _lock = files::FileLock::wait(&paths::keys_lock(&self.data))?;
+        let mut content = self.content()?;
+        change(&mut content)?;
+        files::replace(&self.path(), &format::seal(&content, &self.master)?)
+    }
+}
+
+fn unreadable(path: &Path) -> String {
+    format!("cannot read the key store {}", path.display())
+}
+
+fn unknown(id: &str) -> String {
+    format!("there is no key {id}: see anser key list")
+}
+
+/// Letters and digits, each as likely as any other.
+fn random_text(length: usize) -> Result<String> {
+    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let mut text = String::with_capacity(length);
+    let mut block = [0; 64];
+    while text.len() < length {
+        rand::fill(&mut block)
+            .ok()
+            .context("the system gives no random bytes")?;
+        // 248 is the largest multiple of 62 in a byte; the bytes above it would favour some letters.
+        let fair = block.iter().filter(|&&byte| byte < 248);
+        let missing = length - text.len();
+        text.extend(
+            fair.take(missing)
+                .map(|&byte| char::from(ALPHABET[usize::from(byte % 62)])),
+        );
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(folder: &Path) -> Store {
+        Store::open(&folder.join("data"), &folder.join("settings/master.key")).unwrap()
+    }
+
+    #[test]
+    fn keys_are_added_disabled_and_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        let key = Key::generate(1, Some("billing".into())).unwrap();
+        store.add(key.clone()).unwrap();
+        assert!(store.add(key.clone()).is_err());
+        assert_eq!(store.keys().unwrap(), std::slice::from_ref(&key));
+        store.set_enabled(&key.id, false).unwrap();
+        assert!(!store.find(&key.id).unwrap().unwrap().enabled);
+        store.delete(&key.id).unwrap();
+        assert!(store.keys().unwrap().is_empty());
+        assert!(store.delete(&key.id).is_err());
+        assert!(store.set_enabled(&key.id, true).is_err());
+    }
+
+    #[test]
+    fn the_key_of_receipt_handles_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = store(folder.path()).receipt_key().unwrap();
+        store(folder.path())
+            .add(Key::generate(1, None).unwrap())
+            .unwrap();
+        assert_eq!(store(folder.path()).receipt_key().unwrap(), made);
+        assert_ne!(made, [0; 32]);
+    }
+
+    #[test]
+    fn a_lost_master_key_is_not_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        store(folder.path())
+            .add(Key::generate(1, None).unwrap())
+            .unwrap();
+        let error = Store::open(
+            &folder.path().join("data"),
+            &folder.path().join("other.key"),
+        );
+        assert!(error.unwrap_err().to_string().contains("is missing"));
+        assert!(!folder.path().join("other.key").exists());
+    }
+
+    #[test]
+    fn writers_at_the_same_time_lose_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..5 {
+                        store(folder.path())
+                            .add(Key::generate(1, None).unwrap())
+                            .unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(store(folder.path()).keys().unwrap().len(), 20);
+    }
+
+    #[test]
+    fn bad_ids_and_secrets_are_refused() {
+        for (id, secret) in [
+            ("", "s"),
+            ("a b", "s"),
+            ("a\n", "s"),
+            ("a", ""),
+            ("a", "s p"),
+        ] {
+            assert!(
+                Key::new(id.into(), secret.into(), 1, None).is_err(),
+                "{id:?} {secret:?}"
+            );
+        }
+        assert!(Key::parse_pair("id:se:cret").is_ok_and(|(_, secret)| secret == "se:cret"));
+        assert!(Key::parse_pair("id").is_err());
+    }
+}

@@ -1,0 +1,19 @@
+//! The wiring of Anser: from a command line or a configuration to a running server.
+//!
+//! Read [`server::Server`] first: it joins the node, the port for clients and the admin port.
+//! Everything about messages happens in the other crates; here are processes, files, flags and a
+//! small [`client`]. The crate is a library so that tests can run a server in their own process.
+
+mod admin;
+pub mod bench;
+pub mod client;
+pub mod commands;
+pub mod config;
+pub mod exit;
+mod files;
+pub mod keystore;
+pub mod logs;
+pub mod paths;
+pub mod process;
+pub mod server;
+mod utc;

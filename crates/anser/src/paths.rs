@@ -1,0 +1,62 @@
+//! Where things are when nobody says: the folders of the user who runs the command.
+//!
+//! Nothing here makes a folder; whoever writes into one does.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+/// The data directory of `anser dev` without `--data`.
+pub fn dev_data() -> Result<PathBuf> {
+    user_folder("XDG_DATA_HOME", ".local/share")
+        .context("no place for the data: set HOME or give --data DIR")
+}
+
+/// The master key file unless configured: beside the user's settings, never in a data directory.
+pub fn master_key_file() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("ANSER_MASTER_KEY_FILE") {
+        return Ok(PathBuf::from(path));
+    }
+    user_folder("XDG_CONFIG_HOME", ".config")
+        .map(|folder| folder.join("master.key"))
+        .context("no place for the master key: set HOME or give --master-key-file FILE")
+}
+
+/// The server's process id, while it runs.
+pub fn process_id(data: &Path) -> PathBuf {
+    data.join("anser.pid")
+}
+
+/// Locked by the server for as long as it uses the data directory.
+pub fn server_lock(data: &Path) -> PathBuf {
+    data.join("anser.lock")
+}
+
+/// The encrypted access keys.
+pub fn keys(data: &Path) -> PathBuf {
+    data.join("keys.anser")
+}
+
+/// Locked by whoever changes the access keys.
+pub fn keys_lock(data: &Path) -> PathBuf {
+    data.join("keys.lock")
+}
+
+/// What the command line needs to find a development server: no secrets.
+pub fn dev_notes(data: &Path) -> PathBuf {
+    data.join("dev.json")
+}
+
+fn user_folder(variable: &str, below_home: &str) -> Option<PathBuf> {
+    let base = env::var_os(variable)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| {
+            let home = env::var_os("HOME").filter(|home| !home.is_empty())?;
+            Some(Path::new(&home).join(below_home))
+        })?;
+    Some(base.join("anser"))
+}

@@ -1,0 +1,158 @@
+//! A whole server in this process: the node, the port for clients and the admin port.
+//!
+//! They start from the inside out and stop from the outside in, so that no request meets a node that
+//! is gone.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anser_api::ServerConfig;
+use anser_node::{Clock, Node, StartError};
+use anyhow::Result;
+
+use crate::{
+    admin::{Admin, Sources},
+    config::Config,
+    exit::Exit,
+    keystore::{Store, watch::Watcher},
+    process::Claim,
+};
+
+/// A running server. Dropping it without [`Server::shutdown`] is like pulling the plug.
+#[derive(Debug)]
+pub struct Server {
+    node: Node,
+    api: Arc<anser_api::Server>,
+    admin: Admin,
+    stop: Duration,
+    _keys: Watcher,
+    // Last, so that the data directory is free only when nothing uses it any more.
+    _claim: Claim,
+}
+
+impl Server {
+    /// Serves when it returns.
+    pub fn start(config: &Config, clock: Clock) -> Result<Self> {
+        Self::start_claimed(Claim::take(&config.general.data)?, config, clock)
+    }
+
+    /// As [`Server::start`], with settings of the port that no configuration offers, for tests of
+    /// limits that nobody wants to fill.
+    pub fn start_adjusted(
+        config: &Config,
+        clock: Clock,
+        adjust: impl FnOnce(&mut ServerConfig),
+    ) -> Result<Self> {
+        Self::start_parts(Claim::take(&config.general.data)?, config, clock, adjust)
+    }
+
+    /// As [`Server::start`], on a data directory that is already claimed.
+    pub fn start_claimed(claim: Claim, config: &Config, clock: Clock) -> Result<Self> {
+        Self::start_parts(claim, config, clock, |_| {})
+    }
+
+    fn start_parts(
+        claim: Claim,
+        config: &Config,
+        clock: Clock,
+        adjust: impl FnOnce(&mut ServerConfig),
+    ) -> Result<Self> {
+        let store = Store::open(&config.general.data, &config.master_key_file()?)?;
+        let mut server = config.server(store.receipt_key()?);
+        adjust(&mut server);
+        let keys = Watcher::start(store)?;
+        let node = start_node(config, clock.clone())?;
+        let edges = start_edges(config, server, &node, &keys, clock);
+        let (api, admin) = edges.inspect_err(|_| node.shutdown())?;
+        let stop = Duration::from_secs(config.general.stop_seconds);
+        Ok(Self {
+            node,
+            api,
+            admin,
+            stop,
+            _keys: keys,
+            _claim: claim,
+        })
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.api.address()
+    }
+
+    /// Where metrics and health checks are.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Lets the requests under way end, then flushes everything.
+    pub fn shutdown(self) {
+        // The admin port reads the numbers of the other one, so it ends first; to whoever asks, a
+        // server that stops is as little ready as one that is gone.
+        drop(self.admin);
+        let api = Arc::into_inner(self.api).expect("only the admin port had another reference");
+        api.shutdown(self.stop);
+        self.node.shutdown();
+        tracing::info!("stopped");
+    }
+}
+
+fn start_node(config: &Config, clock: Clock) -> Result<Node> {
+    let data = &config.general.data;
+    Node::start(&config.storage.node(data.clone()), clock).map_err(|error| {
+        let exit = exit_of(&error);
+        let text = format!("cannot start the node on {}", data.display());
+        anyhow::Error::new(error).context(exit.reason(text))
+    })
+}
+
+fn start_edges(
+    config: &Config,
+    server: ServerConfig,
+    node: &Node,
+    keys: &Watcher,
+    clock: Clock,
+) -> Result<(Arc<anser_api::Server>, Admin)> {
+    let wall = Arc::new(move || clock.wall());
+    let api = anser_api::start(server, node.clone(), keys.keys(), wall)
+        .map_err(|error| cannot_listen(error, config.api.listen, "--listen or api.listen"))?;
+    let api = Arc::new(api);
+    let sources = Sources {
+        node: node.clone(),
+        api: Arc::clone(&api),
+    };
+    let admin = Admin::start(config.admin.listen, sources)?;
+    tracing::info!(
+        api = %api.address(),
+        admin = %admin.address(),
+        data = %config.general.data.display(),
+        "serving"
+    );
+    Ok((api, admin))
+}
+
+/// What to do when a port cannot be opened; `setting` is what names its address.
+pub(crate) fn cannot_listen(
+    error: std::io::Error,
+    listen: SocketAddr,
+    setting: &str,
+) -> anyhow::Error {
+    let (exit, advice) = match error.kind() {
+        std::io::ErrorKind::AddrInUse => (Exit::InUse, "another program uses it: end that, or"),
+        _ => (Exit::Configuration, "this machine does not allow it:"),
+    };
+    let text = format!("cannot listen on {listen}; {advice} choose another with {setting}");
+    anyhow::Error::new(error).context(exit.reason(text))
+}
+
+fn exit_of(error: &StartError) -> Exit {
+    match error {
+        StartError::Shards(_) => Exit::Configuration,
+        damage if damage.is_damage() => Exit::Damaged,
+        StartError::Log(_) => Exit::Storage,
+        _ => Exit::Failed,
+    }
+}

@@ -1,0 +1,41 @@
+//! Real processes under real faults: kill -9, power loss, full disk, failing and late fsync.
+//!
+//! Every test drives the built program with many clients, records what they saw, and lets the history
+//! checker judge it. `CHAOS_ROUNDS` and `CHAOS_SEED` set length and chance; both are printed, and a failed
+//! run leaves its history in the target folder. What this machine does not allow is said on standard
+//! error as `SKIPPED <what>: <why>`. The tests run one at a time: each wants the machine for itself.
+
+mod disk;
+mod full_disk;
+mod kill;
+mod power_loss;
+mod recorder;
+mod server;
+mod story;
+mod strace;
+mod sync_failure;
+mod sync_order;
+mod workload;
+
+use std::{
+    io::{Write, stderr},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// Holds off the other tests of this module.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Says that a test did not run. Written past the test's captured output: nobody looks into a test that
+/// passed, and this one must not look like one that did.
+fn skipped(what: &str, why: &str) {
+    writeln!(stderr(), "SKIPPED {what}: {why}").ok();
+}
+
+/// Tells whoever reads the output of a failed test, or runs with `--nocapture`.
+#[expect(clippy::print_stderr, reason = "a run must be repeatable from its output")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}

@@ -1,0 +1,224 @@
+//! The story that the kill and power tests share: queues, what clients do, the final drain, the judgment.
+//!
+//! `work` takes plain, batched and delayed messages; its consumers delete most, let some leases end and
+//! use some receipts too late. What comes three times from `doomed` without being deleted goes to `dead`.
+
+use std::{
+    env,
+    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+    thread::{self, JoinHandle},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anser::client::QueueSettings;
+use anser_check::{DeadLetter, Operation, QueueFacts, Report};
+
+use super::{
+    recorder::Recorder,
+    say,
+    server::Server,
+    workload::{Gone, Load, Turn, Worker, later},
+};
+
+const VISIBILITY_SECONDS: u64 = 2;
+const RETENTION_SECONDS: u64 = 86_400;
+const DELAY_SECONDS_MAX: u64 = 3;
+const RECEIVES_MAX: u32 = 3;
+const QUEUES: [&str; 3] = ["work", "doomed", "dead"];
+/// Lateness that is promised, moves to the dead-letter queue, and the machine being busy.
+const DRAIN_MARGIN: Duration = Duration::from_secs(4);
+
+pub(crate) const CLIENTS: &[Turn] = &[
+    produce_singles,
+    produce_batches,
+    produce_doomed,
+    consume_work,
+    consume_work,
+    consume_work_singly,
+    neglect_doomed,
+];
+
+#[derive(Debug)]
+pub(crate) struct Story {
+    pub(crate) load: Load,
+    name: &'static str,
+    rounds: u64,
+}
+
+impl Story {
+    /// Reads length and seed from the environment and says how to run the same again.
+    pub(crate) fn new(name: &'static str, rounds_default: u64) -> Self {
+        let number = |name| env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        let seed = number("CHAOS_SEED").unwrap_or_else(|| u64::from(now.subsec_nanos()));
+        let rounds = number("CHAOS_ROUNDS").unwrap_or(rounds_default);
+        say(&format!(
+            "{name}: {rounds} rounds, seed {seed}; again with CHAOS_SEED={seed} \
+             CHAOS_ROUNDS={rounds} cargo test -p anser --test main chaos::{name} -- --nocapture"
+        ));
+        let facts = QUEUES.map(|queue| QueueFacts {
+            name: queue.to_owned(),
+            visibility_ms: VISIBILITY_SECONDS * 1_000,
+            retention_ms: RETENTION_SECONDS * 1_000,
+            dead_letter: (queue == "doomed")
+                .then(|| DeadLetter { queue: "dead".to_owned(), receives_max: RECEIVES_MAX }),
+        });
+        let recorder = Arc::new(Recorder::new(facts.to_vec()));
+        Self { load: Load::new(recorder, seed), name, rounds }
+    }
+
+    pub(crate) fn rounds(&self) -> u64 {
+        self.rounds
+    }
+
+    pub(crate) fn create_queues(&self, server: &Server) {
+        let mut worker = Worker::new(server, &self.load, 90);
+        let policy = format!(
+            "{{\"deadLetterQueue\":\"dead\",\"policy\":0,\"maxReceiveCount\":{RECEIVES_MAX}}}"
+        );
+        for queue in ["work", "dead", "doomed"] {
+            let settings = QueueSettings {
+                visibility_timeout: Some(VISIBILITY_SECONDS),
+                msg_retention_seconds: Some(RETENTION_SECONDS),
+                dead_letter_policy: (queue == "doomed").then(|| policy.clone()),
+                ..QueueSettings::default()
+            };
+            worker.with(async |client| client.create_queue(queue, &settings).await);
+        }
+    }
+
+    /// Starts all clients against this server.
+    pub(crate) fn run(&self, server: &Server) -> Running {
+        let stop = Arc::new(AtomicBool::new(false));
+        let clients = self.load.start(server, CLIENTS, &stop);
+        Running { stop, clients }
+    }
+
+    /// Receives and deletes everything, to the end, and asks the judge.
+    pub(crate) fn finish(self, server: &Server) -> Report {
+        let drains: Vec<JoinHandle<()>> = QUEUES
+            .iter()
+            .zip(100..)
+            .map(|(queue, number)| {
+                let mut worker = Worker::new(server, &self.load, number);
+                thread::spawn(move || drain(&mut worker, queue).expect("the server answers"))
+            })
+            .collect();
+        for drain in drains {
+            drain.join().unwrap();
+        }
+        let mut worker = Worker::new(server, &self.load, 91);
+        for queue in QUEUES {
+            worker.count(queue);
+        }
+        drop(worker);
+        let recorder = Arc::into_inner(self.load.recorder).expect("all clients have ended");
+        let report = recorder.judged(self.name);
+        say(&format!("{}: {report}", self.name));
+        report
+    }
+}
+
+/// Clients at work.
+#[derive(Debug)]
+pub(crate) struct Running {
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Lets every client end what it does, and waits for them.
+    pub(crate) fn join(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            client.join().unwrap();
+        }
+    }
+}
+
+/// Until nothing can come any more: all leases and delays over, and all moves made.
+fn drain(worker: &mut Worker, queue: &str) -> Result<(), Gone> {
+    let recorder = Arc::clone(&worker.recorder);
+    let begun = recorder.now();
+    if queue != "dead" {
+        // A drain that finds nothing proves nothing, so there is always something to find.
+        worker.send(queue, 16, 100, 0)?;
+    }
+    // The other queues may still feed the dead-letter queue until they are quiet themselves.
+    let quiet = Duration::from_secs(VISIBILITY_SECONDS.max(DELAY_SECONDS_MAX)) + DRAIN_MARGIN;
+    let quiet = if queue == "dead" { quiet * 2 } else { quiet };
+    let mut last = begun;
+    while recorder.now() < later(last, quiet) {
+        let received = worker.receive(queue, 16, 1)?;
+        if !received.is_empty() {
+            last = recorder.now();
+            let receipts = received.into_iter().map(|message| message.receipt_handle).collect();
+            worker.delete(queue, receipts)?;
+        }
+    }
+    // What was asked after all that is the proof that the judge wants.
+    worker.receive(queue, 16, 0)?;
+    recorder.add(100, queue, begun, Operation::Drain);
+    Ok(())
+}
+
+fn produce_singles(worker: &mut Worker) -> Result<(), Gone> {
+    let delay = if worker.chance.below(5) == 0 { 1 + worker.chance.below(DELAY_SECONDS_MAX) } else { 0 };
+    let bytes = 80 + worker.chance.below(if worker.chance.clone().below(20) == 0 { 40_000 } else { 2_000 });
+    worker.send("work", 1, usize::try_from(bytes).expect("small"), delay)?;
+    pause(worker, 6);
+    Ok(())
+}
+
+fn produce_batches(worker: &mut Worker) -> Result<(), Gone> {
+    let count = 2 + worker.chance.below(15);
+    let delay = if worker.chance.below(8) == 0 { 1 + worker.chance.below(DELAY_SECONDS_MAX) } else { 0 };
+    worker.send("work", usize::try_from(count).expect("small"), 300, delay)?;
+    pause(worker, 30);
+    Ok(())
+}
+
+fn produce_doomed(worker: &mut Worker) -> Result<(), Gone> {
+    worker.send("doomed", 1, 200, 0)?;
+    pause(worker, 40);
+    Ok(())
+}
+
+fn consume_work(worker: &mut Worker) -> Result<(), Gone> {
+    let received = worker.receive("work", 16, 1)?;
+    let mut receipts: Vec<String> = Vec::new();
+    for message in received {
+        // One in ten is left to come again.
+        if worker.chance.below(10) > 0 {
+            receipts.push(message.receipt_handle);
+        }
+    }
+    if worker.chance.below(40) == 0 {
+        // Too late: all of these must be refused, or the lease was still running.
+        thread::sleep(Duration::from_millis(VISIBILITY_SECONDS * 1_000 - 200 + worker.chance.below(1_400)));
+    }
+    if receipts.is_empty() { Ok(()) } else { worker.delete("work", receipts) }
+}
+
+fn consume_work_singly(worker: &mut Worker) -> Result<(), Gone> {
+    for message in worker.receive("work", 1, 2)? {
+        if worker.chance.below(10) > 0 {
+            worker.delete("work", vec![message.receipt_handle])?;
+        }
+    }
+    Ok(())
+}
+
+/// Receives and mostly forgets, so that messages give up.
+fn neglect_doomed(worker: &mut Worker) -> Result<(), Gone> {
+    for message in worker.receive("doomed", 8, 1)? {
+        if worker.chance.below(6) == 0 {
+            worker.delete("doomed", vec![message.receipt_handle])?;
+        }
+    }
+    Ok(())
+}
+
+fn pause(worker: &mut Worker, milliseconds: u64) {
+    thread::sleep(Duration::from_millis(worker.chance.below(2 * milliseconds)));
+}

@@ -1,0 +1,7 @@
+//! Tests of the whole program and of the house: one binary, a module per subject.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
+
+mod access_keys;
+mod program;
+mod tidy;

@@ -1,0 +1,250 @@
+//! The program as people run it: real processes, real files, exit codes and what they print.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+};
+
+use tempfile::TempDir;
+
+/// A user with a home of their own.
+struct Home {
+    folder: TempDir,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join(".local/share/anser")
+    }
+
+    fn command(&self, words: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_anser"));
+        command
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .args(words.split_whitespace());
+        command
+    }
+
+    fn run(&self, words: &str) -> (i32, String, String) {
+        let output: Output = self.command(words).stdin(Stdio::null()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code().unwrap(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    fn succeeds(&self, words: &str) -> String {
+        let (code, output, errors) = self.run(words);
+        assert_eq!(code, 0, "{words}: {errors}");
+        output
+    }
+
+    fn dev(&self) -> Dev {
+        let mut child = self
+            .command("dev --listen 127.0.0.1:0 --admin 127.0.0.1:0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        assert!(line.starts_with("ready http://127.0.0.1:"), "{line:?}");
+        Dev { child }
+    }
+}
+
+struct Dev {
+    child: Child,
+}
+
+impl Dev {
+    fn stop(mut self) -> Option<i32> {
+        anser::process::terminate(self.child.id()).unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn a_first_message_needs_no_settings_and_survives_a_restart() {
+    let home = Home::new();
+    let dev = home.dev();
+    let id = fs::read_to_string(home.data().join("anser.pid")).unwrap();
+    assert_eq!(id.trim(), dev.child.id().to_string());
+    home.succeeds("queue create orders");
+    home.succeeds("queue send orders hello");
+    assert_eq!(home.succeeds("queue list"), "orders\n");
+    assert_eq!(dev.stop(), Some(0));
+    assert!(!home.data().join("anser.pid").exists());
+
+    let dev = home.dev();
+    assert_eq!(home.succeeds("queue receive orders --delete"), "hello\n");
+    let (code, _, errors) = home.run("queue receive orders");
+    assert_eq!((code, errors.contains("no message")), (1, true), "{errors}");
+    assert!(
+        home.succeeds("queue show orders")
+            .contains("ready               0\n")
+    );
+    let (code, _, errors) = home.run("queue send ordres hello");
+    assert_eq!(
+        (code, errors.contains("no such queue")),
+        (1, true),
+        "{errors}"
+    );
+    assert_eq!(dev.stop(), Some(0));
+}
+
+#[test]
+fn one_data_directory_has_one_server() {
+    let home = Home::new();
+    let dev = home.dev();
+    let (code, _, errors) = home.run("dev --listen 127.0.0.1:0 --admin 127.0.0.1:0");
+    assert_eq!(code, 75);
+    assert!(errors.contains("another server (process "), "{errors}");
+    drop(dev);
+    // The file of the killed server is stale and no obstacle.
+    assert!(home.data().join("anser.pid").exists());
+    assert_eq!(home.dev().stop(), Some(0));
+}
+
+#[test]
+fn a_key_works_and_stops_working_while_the_server_runs() {
+    let home = Home::new();
+    let _dev = home.dev();
+    let made = home.succeeds("key create --note ci");
+    let word = |name| {
+        made.lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap()
+            .trim()
+    };
+    let (id, secret) = (word("id"), word("secret"));
+    let listed = home.succeeds("key list");
+    assert!(listed.contains(id) && listed.contains("ci") && !listed.contains(secret));
+    let list = format!("queue list --key {id}:{secret}");
+    until_code(&home, &list, 0);
+    home.succeeds(&format!("key disable {id}"));
+    until_code(&home, &list, 1);
+    home.succeeds(&format!("key enable {id}"));
+    until_code(&home, &list, 0);
+    home.succeeds(&format!("key delete {id}"));
+    until_code(&home, &list, 1);
+}
+
+#[test]
+fn errors_say_what_to_do_and_end_with_their_code() {
+    let home = Home::new();
+    let cases = [
+        ("queue list", 78, "no access key"),
+        (
+            "queue list --key a:b --endpoint http://127.0.0.1:1",
+            69,
+            "is the server running",
+        ),
+        (
+            "queue list --key a:b --endpoint https://x",
+            78,
+            "http://HOST:PORT",
+        ),
+        ("dev --listen 0.0.0.0:9324", 78, "--allow-remote"),
+        ("dev --key a", 78, "ID:SECRET"),
+        ("config --check missing.toml", 78, "missing.toml"),
+        ("key disable nobody", 1, "there is no key nobody"),
+        ("no-such-command", 2, "no-such-command"),
+    ];
+    for (words, code, text) in cases {
+        let (found, _, errors) = home.run(words);
+        assert!(
+            found == code && errors.contains(text),
+            "{words}: {found} {errors}"
+        );
+    }
+}
+
+#[test]
+fn a_master_key_that_others_can_read_stops_everything() {
+    let home = Home::new();
+    home.succeeds("key create");
+    let path = home.folder.path().join(".config/anser/master.key");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, _, errors) = home.run("key list");
+    assert!(
+        code == 77 && errors.contains("chmod 600"),
+        "{code} {errors}"
+    );
+    let (code, _, _) = home.run("dev --listen 127.0.0.1:0 --admin 127.0.0.1:0");
+    assert_eq!(code, 77);
+}
+
+#[test]
+fn a_served_configuration_answers_on_both_ports() {
+    let home = Home::new();
+    let path = home.folder.path().join("anser.toml");
+    let text = "data = \"data\"\nmaster_key_file = \"master.key\"\n\
+                [api]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n";
+    fs::write(&path, text).unwrap();
+    let config = anser::config::Config::read(&path).unwrap();
+    let clock = anser_node::Clock::system();
+    let server = anser::server::Server::start(&config, clock).unwrap();
+    let admin = server.admin_address().to_string();
+    assert!(get(&admin, "/healthz").starts_with("HTTP/1.1 200 OK\r\n"));
+    assert!(get(&admin, "/readyz").ends_with("\r\n\r\nready\n"));
+    assert!(get(&admin, "/nothing").starts_with("HTTP/1.1 404"));
+    let metrics = get(&admin, "/metrics");
+    for text in [
+        "anser_ready 1\n",
+        "anser_messages_sent_total{shard=\"0\"} 0\n",
+        "anser_fsync_seconds_bucket{le=\"+Inf\"}",
+        "anser_process_resident_bytes ",
+        "# EOF\n",
+    ] {
+        assert!(metrics.contains(text), "{text} is missing in {metrics}");
+    }
+    server.shutdown();
+    assert!(
+        home.succeeds(&format!("config --check {}", path.display()))
+            .contains("is right")
+    );
+}
+
+fn get(address: &str, path: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn until_code(home: &Home, words: &str, code: i32) {
+    for _ in 0..100 {
+        if home.run(words).0 == code {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("never ended with {code}: anser {words}");
+}

@@ -1,0 +1,221 @@
+//! What no linter knows about this house, and what to do about it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anser::config::reference;
+
+/// Who may import whom. Cargo enforces it; this table is what Cargo's files are held against.
+const IMPORTS: &[(&str, &[&str])] = &[
+    ("broker", &[]),
+    ("log", &[]),
+    ("replica", &["broker", "raft"]),
+    ("node", &["broker", "log", "raft", "replica"]),
+    ("api", &["broker"]),
+    ("check", &[]),
+    ("anser", &["api", "broker", "node"]),
+];
+
+/// What the crates that must be simulated may not even see.
+const PURE: &[&str] = &["broker", "replica", "log"];
+const IMPURE: &[&str] = &[
+    "tokio",
+    "rand",
+    "hyper",
+    "tracing",
+    "getrandom",
+    "fastrand",
+    "async",
+];
+
+#[test]
+fn crates_import_only_what_the_map_allows() {
+    let known: BTreeSet<&str> = IMPORTS.iter().map(|(name, _)| *name).collect();
+    let found: BTreeSet<String> = crates().into_keys().collect();
+    let unlisted: Vec<_> = found
+        .iter()
+        .filter(|name| !known.contains(name.as_str()))
+        .collect();
+    assert!(
+        unlisted.is_empty(),
+        "give {unlisted:?} a row in the import table of tests/tidy.rs"
+    );
+    for (name, allowed) in IMPORTS {
+        let Some(manifest) = crates().remove(*name) else {
+            continue;
+        };
+        let ours = manifest
+            .iter()
+            .filter_map(|dependency| match dependency.as_str() {
+                "raft" => Some("raft"),
+                other => other.strip_prefix("anser-"),
+            });
+        let beyond: Vec<&str> = ours.filter(|import| !allowed.contains(import)).collect();
+        assert!(
+            beyond.is_empty(),
+            "crates/{name} imports {beyond:?}, the map allows {allowed:?}: \
+             move the code, or change the map and say why"
+        );
+    }
+}
+
+#[test]
+fn the_pure_crates_see_no_clock_network_or_chance() {
+    let crates = crates();
+    for name in PURE {
+        let seen: Vec<&String> = crates[*name]
+            .iter()
+            .filter(|dependency| IMPURE.iter().any(|impure| dependency.starts_with(impure)))
+            .collect();
+        assert!(
+            seen.is_empty(),
+            "crates/{name} is pure, but sees {seen:?}: take it as input"
+        );
+    }
+}
+
+#[test]
+fn every_source_file_says_what_it_owns() {
+    let silent: Vec<PathBuf> = sources()
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//!"))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(
+        silent.is_empty(),
+        "begin these files with //! and what they own: {silent:#?}"
+    );
+}
+
+/// Long files are a question, not a failure.
+#[test]
+#[expect(
+    clippy::print_stdout,
+    reason = "a list for whoever runs it with --nocapture"
+)]
+fn long_files_are_listed() {
+    for (path, text) in sources() {
+        let lines = text.lines().count();
+        if lines > 500 {
+            println!(
+                "{lines} lines, is there a second idea in it? {}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn no_marks_are_left_over() {
+    // Written in pieces, so that this file does not find itself.
+    let marks = [
+        ["TO", "DO"].concat(),
+        ["FIX", "ME"].concat(),
+        ["XX", "X"].concat(),
+    ];
+    let mut left = Vec::new();
+    for (path, text) in sources() {
+        for (number, line) in text.lines().enumerate() {
+            let mut words = line.split(|letter: char| !letter.is_ascii_alphanumeric());
+            if words.any(|word| marks.iter().any(|mark| mark == word)) {
+                left.push(format!(
+                    "{}:{}: {}",
+                    path.display(),
+                    number + 1,
+                    line.trim()
+                ));
+            }
+        }
+    }
+    assert!(
+        left.is_empty(),
+        "do it, or write an issue, and remove the mark: {left:#?}"
+    );
+}
+
+#[test]
+fn the_map_names_every_crate_and_no_other() {
+    let Ok(map) = fs::read_to_string(root().join("ARCHITECTURE.md")) else {
+        return;
+    };
+    let mut named = BTreeSet::new();
+    for part in map.split("crates/").skip(1) {
+        let name: String = part.chars().take_while(char::is_ascii_lowercase).collect();
+        if !name.is_empty() {
+            named.insert(name);
+        }
+    }
+    let there: BTreeSet<String> = crates().into_keys().collect();
+    let absent: Vec<_> = there.difference(&named).collect();
+    assert!(
+        absent.is_empty(),
+        "ARCHITECTURE.md does not mention crates/{absent:?}"
+    );
+    let gone: Vec<_> = named.difference(&there).collect();
+    assert!(
+        gone.is_empty(),
+        "ARCHITECTURE.md mentions crates/{gone:?}, which are not there"
+    );
+}
+
+#[test]
+fn generated_documents_are_fresh() {
+    let path = root().join("docs/configuration.md");
+    let page = reference::page();
+    if std::env::var_os("ANSER_UPDATE_DOCS").is_some() {
+        fs::write(&path, &page).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == page,
+        "docs/configuration.md is stale: run ANSER_UPDATE_DOCS=1 cargo test -p anser tidy"
+    );
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The crates by folder, each with the dependencies its users get.
+fn crates() -> BTreeMap<String, Vec<String>> {
+    let mut crates = BTreeMap::new();
+    for entry in fs::read_dir(root().join("crates")).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(text) = fs::read_to_string(path.join("Cargo.toml")) else {
+            continue;
+        };
+        let manifest: toml::Table = toml::from_str(&text).unwrap();
+        let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table);
+        let names = dependencies
+            .into_iter()
+            .flat_map(|table| table.keys().cloned())
+            .collect();
+        crates.insert(
+            path.file_name().unwrap().to_str().unwrap().to_owned(),
+            names,
+        );
+    }
+    crates
+}
+
+/// Every Rust file of ours, with its text.
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    let mut folders = vec![root().join("crates")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                files.push((path, text));
+            }
+        }
+    }
+    files.sort();
+    files
+}

@@ -1,0 +1,97 @@
+//! CMQ API 2.0 ("A2"): flat forms in, JSON objects out, signature v1.
+//!
+//! [`table`] has one row an action. The steps of a request are in [`dialect`], the common parameters
+//! and the signature in [`authenticate`], the envelope of every answer in [`envelope`]. Choices
+//! where the vendor's documents are silent are listed in `docs/dialects/cmq.md`.
+
+use std::{fmt, time::Duration};
+
+mod action;
+mod ambiguity;
+mod attributes;
+mod authenticate;
+mod control;
+pub(crate) mod dialect;
+mod envelope;
+pub(crate) mod errors;
+mod limits;
+mod message;
+mod number;
+mod parameters;
+mod policy;
+mod queue;
+mod queue_id;
+mod rates;
+pub(crate) mod receipt;
+pub(crate) mod table;
+
+/// How this server speaks CMQ.
+#[derive(Clone)]
+pub struct Config {
+    /// Not looked at in requests: the address a client uses decides.
+    pub region: String,
+    /// How far a request's time may be from ours; at most [`Config::CLOCK_SKEW_MOST`].
+    pub clock_skew: Duration,
+    /// How long a deleted queue's name stays unusable.
+    pub name_reuse: Duration,
+    /// Queues an account may have.
+    pub queues_max: u64,
+    /// What a new queue allows of leased and of delayed messages.
+    pub in_flight_max: u64,
+    pub delayed_max: u64,
+    /// The smallest `maxMsgHeapNum`; tests make it small.
+    pub backlog_least: u64,
+    /// Off unless set: the vendor's clients do not slow down when they are told to.
+    pub rates: Option<Rates>,
+    /// Hosts, with port if clients write one, under which this server is known besides the `Host`
+    /// header, for instance in front of a proxy that changes it.
+    pub public_names: Vec<String>,
+    /// The key of receipt handles, the same on all nodes and for good.
+    pub receipt_key: [u8; 32],
+}
+
+/// Rates that one node allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// For each queue, and for each of send, receive and delete.
+    pub messages_per_second: u32,
+    /// For each account.
+    pub control_per_second: u32,
+}
+
+impl Config {
+    pub const CLOCK_SKEW_MOST: Duration = Duration::from_secs(2 * 3600);
+
+    pub fn new(receipt_key: [u8; 32]) -> Self {
+        Self {
+            region: String::new(),
+            clock_skew: Duration::from_secs(5 * 60),
+            name_reuse: Duration::ZERO,
+            queues_max: 10_000,
+            in_flight_max: 100_000,
+            delayed_max: 1_000_000,
+            backlog_least: limits::BACKLOG_LEAST,
+            rates: None,
+            public_names: Vec::new(),
+            receipt_key,
+        }
+    }
+}
+
+/// Without the key.
+impl fmt::Debug for Config {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Config")
+            .field("region", &self.region)
+            .field("clock_skew", &self.clock_skew)
+            .field("name_reuse", &self.name_reuse)
+            .field("queues_max", &self.queues_max)
+            .field("in_flight_max", &self.in_flight_max)
+            .field("delayed_max", &self.delayed_max)
+            .field("backlog_least", &self.backlog_least)
+            .field("rates", &self.rates)
+            .field("public_names", &self.public_names)
+            .finish_non_exhaustive()
+    }
+}

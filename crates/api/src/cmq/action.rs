@@ -1,0 +1,72 @@
+//! What an action is: fields to read, an operation they mean, and words for its output.
+
+use anser_broker::{
+    id::AccountId,
+    op::Operation,
+    time::{Millis, Timestamp},
+};
+use serde::Serialize;
+
+use super::{
+    Config,
+    errors::Refusal,
+    parameters::{Arguments, Field},
+};
+use crate::cmq::receipt::ReceiptCipher;
+
+/// An action; a value of it is what its answer repeats of the request.
+pub(crate) trait Action: Sized + Send + 'static {
+    const NAME: &'static str;
+    const FIELDS: &'static [Field];
+    const RATE: Rate;
+    type Operation: Operation;
+    type Response: Serialize;
+
+    fn read(
+        arguments: &Arguments<'_>,
+        scope: &Scope<'_>,
+    ) -> Result<(Self, Self::Operation), Refusal>;
+
+    fn write(
+        self,
+        output: <Self::Operation as Operation>::Output,
+        scope: &Scope<'_>,
+    ) -> Result<Self::Response, Refusal>;
+
+    /// How many messages the request sends or deletes.
+    fn messages(&self) -> usize {
+        1
+    }
+
+    /// How many messages a receive got.
+    fn received(_output: &<Self::Operation as Operation>::Output) -> usize {
+        0
+    }
+}
+
+/// Which rate an action is counted against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Rate {
+    Control,
+    Send,
+    Receive,
+    Delete,
+}
+
+/// What an action may know besides its parameters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) cipher: &'a ReceiptCipher,
+    pub(crate) account: AccountId,
+    /// By the wall clock.
+    pub(crate) now: Timestamp,
+}
+
+/// The answer of an action that says no more than that it was done.
+#[derive(Debug, Serialize)]
+pub(crate) struct Done {}
+
+pub(crate) fn seconds(count: u64) -> Millis {
+    Millis::from_seconds(count)
+}

@@ -1,0 +1,163 @@
+//! Whole requests against a service that remembers what it was asked.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anser_broker::{
+    name::QueueName,
+    op::{self, AnyOperation, AnyOutput},
+    time::{Millis, Timestamp},
+};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::*;
+use crate::{
+    AccessKey,
+    testing::{ACCOUNT, Fake, Keys, NOW, SECRET, clock, key, signed_for},
+};
+
+mod access;
+mod messages;
+mod queues;
+
+const HOST: &str = "localhost:8080";
+const PATH: &str = "/v2/index.php";
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+const CREATE: &[(&str, &str)] = &[("Action", "CreateQueue"), ("queueName", "Orders")];
+
+struct World {
+    fake: Fake,
+    dialect: Dialect<Fake>,
+    stop: watch::Sender<Option<tokio::time::Instant>>,
+}
+
+fn world_with(config: Config, keys: impl IntoIterator<Item = AccessKey>) -> World {
+    let fake = Fake::default();
+    let (stop, stopped) = watch::channel(None);
+    let dialect = Dialect::new(fake.clone(), config, Keys::of(keys), clock(), stopped);
+    World {
+        fake,
+        dialect,
+        stop,
+    }
+}
+
+fn world() -> World {
+    world_with(Config::new([9; 32]), [key()])
+}
+
+impl World {
+    fn send(&self, form: String, path: &str) -> Answer {
+        let request = Request {
+            post: true,
+            host: HOST,
+            path,
+            address: HERE,
+            form: form.into(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.build().unwrap();
+        runtime.block_on(self.dialect.answer(request))
+    }
+
+    fn raw(&self, form: String) -> Value {
+        serde_json::from_slice(&self.send(form, PATH).json).unwrap()
+    }
+
+    fn ask(&self, parameters: &[(&str, &str)]) -> Value {
+        self.raw(signed_for("POST", HOST, PATH, parameters))
+    }
+
+    /// Code and module code of the answer.
+    fn codes(&self, parameters: &[(&str, &str)]) -> (u64, u64) {
+        codes(&self.ask(parameters))
+    }
+}
+
+fn codes(answer: &Value) -> (u64, u64) {
+    let message = answer["message"].as_str().unwrap();
+    let module = message
+        .strip_prefix('(')
+        .and_then(|rest| rest.split_once(')'));
+    let module = module.map_or(0, |(module, _)| module.parse().unwrap());
+    (answer["code"].as_u64().unwrap(), module)
+}
+
+const SEND: &[(&str, &str)] = &[
+    ("Action", "SendMessage"),
+    ("queueName", "orders"),
+    ("msgBody", "hello"),
+];
+
+fn with<'a>(base: &[(&'a str, &'a str)], more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    [base, more].concat()
+}
+
+#[test]
+fn every_answer_has_the_envelope() {
+    let world = world();
+    let sent = world.ask(&with(SEND, &[("clientRequestId", "42")]));
+    assert_eq!(sent["code"], 0);
+    assert_eq!(sent["message"], "");
+    assert_eq!(sent["codeDesc"], "Success");
+    assert_eq!(sent["msgId"], "1");
+    assert_eq!(sent["clientRequestId"], 42);
+    let number = sent["requestId"].as_str().unwrap();
+    assert!(number.bytes().all(|byte| byte.is_ascii_digit()));
+    let refused = world.ask(&[("Action", "DeleteQueue"), ("queueName", "q")]);
+    assert_eq!(refused["code"], 4440);
+    assert_eq!(
+        refused["message"],
+        "(10100)queue is not existed, or deleted"
+    );
+    assert_ne!(refused["requestId"], sent["requestId"]);
+}
+
+#[test]
+fn actions_are_found_in_any_case_and_unknown_ones_named() {
+    let world = world();
+    let sent = world.ask(&[
+        ("Action", "sENDmESSAGE"),
+        ("queueName", "q"),
+        ("msgBody", "x"),
+    ]);
+    assert_eq!(sent["code"], 0);
+    let unknown = world.ask(&[("Action", "CreateTopic")]);
+    assert_eq!(
+        unknown["message"],
+        "(10430)action name CreateTopic is not existed"
+    );
+    assert_eq!(world.codes(&[("queueName", "q")]), (4000, 10280));
+    assert_eq!(world.codes(&[("Action", "")]), (4000, 10280));
+    assert_eq!(codes(&world.raw(String::new())), (4000, 10280));
+}
+
+#[test]
+fn the_path_that_dialects_share_belongs_to_whom_the_request_names() {
+    let world = world();
+    let send = |form: &str| world.send(form.to_owned(), "/").kind;
+    assert_eq!(send("x=1"), AnswerKind::NotOurs);
+    assert_eq!(
+        send("Action=CreateQueue&Version=2019-03-04"),
+        AnswerKind::NotSpoken
+    );
+    let signed = signed_for("POST", HOST, "/", SEND);
+    let fault = Fault::Success;
+    let action = Some(0);
+    assert_eq!(send(&signed), AnswerKind::Action { action, fault });
+}
+
+#[test]
+fn malformed_forms_are_named() {
+    let world = world();
+    for (form, expected) in [
+        ("Action=%", (4000, 10420)),
+        ("Ac%tion=x", (4000, 10310)),
+        ("Action=SendMessage&Action=SendMessage", (4000, 10330)),
+        ("Action.1=SendMessage", (4000, 10280)),
+    ] {
+        assert_eq!(codes(&world.raw(form.to_owned())), expected, "{form}");
+    }
+    assert_eq!(codes(&world.raw("a=1&".repeat(1000))), (4000, 10420));
+}

@@ -1,0 +1,165 @@
+//! Who may ask: common parameters, signatures, rates.
+
+use super::*;
+use crate::{cmq::Rates, testing::ID};
+
+#[test]
+fn common_parameters_must_be_there_and_numbers_be_numbers() {
+    let world = world();
+    for missing in ["SecretId", "Timestamp", "Nonce", "Signature"] {
+        let form = signed_for("POST", HOST, PATH, SEND);
+        let rest: Vec<_> = form
+            .split('&')
+            .filter(|pair| !pair.starts_with(missing))
+            .collect();
+        let answer = world.raw(rest.join("&"));
+        let text = format!("(10390)lacked of required parameter {missing}");
+        assert_eq!(answer["message"], text);
+    }
+    for odd in ["x", "1.5", "1e9", "", " 1"] {
+        assert_eq!(
+            world.codes(&with(SEND, &[("Timestamp", odd)])),
+            (4000, 10360),
+            "{odd}"
+        );
+        assert_eq!(
+            world.codes(&with(SEND, &[("Nonce", odd)])),
+            (4000, 10360),
+            "{odd}"
+        );
+    }
+}
+
+#[test]
+fn only_the_time_window_is_accepted() {
+    let world = world();
+    for (shift, good) in [
+        (-301, false),
+        (-300, true),
+        (0, true),
+        (300, true),
+        (301, false),
+    ] {
+        let time = NOW.checked_add_signed(shift).unwrap().to_string();
+        let codes = world.codes(&with(SEND, &[("Timestamp", &time)]));
+        assert_eq!(codes, if good { (0, 0) } else { (4100, 10030) }, "{shift}");
+    }
+    for far in ["-1", "0", "9223372036854775808", "18446744073709551616"] {
+        assert_eq!(
+            world.codes(&with(SEND, &[("Timestamp", far)])),
+            (4100, 10030),
+            "{far}"
+        );
+    }
+    let mut config = Config::new([9; 32]);
+    config.clock_skew = std::time::Duration::from_secs(100_000);
+    let world = world_with(config, [key()]);
+    let time = (NOW - 7201).to_string();
+    let codes = world.codes(&with(SEND, &[("Timestamp", &time)]));
+    assert_eq!(codes, (4100, 10030), "two hours are the most");
+}
+
+#[test]
+fn who_may_not_is_told_why_and_nothing_happens() {
+    let disabled = AccessKey::new("off", SECRET, ACCOUNT, false);
+    let temporary = AccessKey::new("temporary", SECRET, ACCOUNT, true)
+        .with_token("token-1", Timestamp(NOW * 1000 + 1));
+    let expired = AccessKey::new("expired", SECRET, ACCOUNT, true)
+        .with_token("token-1", Timestamp(NOW * 1000));
+    let world = world_with(Config::new([9; 32]), [key(), disabled, temporary, expired]);
+    for (more, expected) in [
+        (&[("SecretId", "nobody")][..], (4100, 10270)),
+        (&[("SecretId", "")], (4100, 10270)),
+        (&[("SecretId", "off")], (4100, 10080)),
+        (&[("SecretId", "temporary")], (4100, 10030)),
+        (
+            &[("SecretId", "temporary"), ("Token", "token-2")],
+            (4100, 10030),
+        ),
+        (
+            &[("SecretId", "expired"), ("Token", "token-1")],
+            (4100, 10030),
+        ),
+    ] {
+        assert_eq!(world.codes(&with(SEND, more)), expected, "{more:?}");
+    }
+    let form = signed_for("POST", HOST, PATH, SEND).replace("hello", "hullo");
+    assert_eq!(codes(&world.raw(form)), (4100, 10030));
+    assert!(
+        world.fake.last().is_none(),
+        "nothing was asked of the service"
+    );
+    let token = [("SecretId", "temporary"), ("Token", "token-1")];
+    assert_eq!(world.codes(&with(SEND, &token)), (0, 0));
+}
+
+#[test]
+fn the_same_request_twice_is_accepted_twice() {
+    let world = world();
+    assert_eq!(world.codes(SEND), (0, 0));
+    assert_eq!(world.codes(SEND), (0, 0));
+}
+
+#[test]
+fn a_guesser_is_refused_without_a_look_and_others_are_not() {
+    let other = AccessKey::new("other", SECRET, ACCOUNT, true);
+    let world = world_with(Config::new([9; 32]), [key(), other]);
+    let wrong = signed_for("POST", HOST, PATH, SEND).replace("hello", "hullo");
+    for _ in 0..21 {
+        assert_eq!(codes(&world.raw(wrong.clone())), (4100, 10030));
+    }
+    assert_eq!(world.codes(SEND), (4100, 10030), "even the right signature");
+    assert_eq!(world.codes(&with(SEND, &[("SecretId", "other")])), (0, 0));
+}
+
+#[test]
+fn junk_that_clients_send_is_ignored() {
+    let world = world();
+    let junk = [
+        ("RequestClient", "SDK_Python_1.3"),
+        ("UserpollingWaitSeconds", "30000"),
+        ("appId", "7"),
+        ("Region", "gz"),
+    ];
+    assert_eq!(world.codes(&with(SEND, &junk)), (0, 0));
+}
+
+#[test]
+fn a_body_cut_off_at_an_ampersand_is_not_accepted() {
+    let world = world();
+    let body = "x&page=2";
+    let form = signed_for("POST", HOST, PATH, &with(&SEND[..2], &[("msgBody", body)]));
+    assert_eq!(codes(&world.raw(form.clone())), (0, 0));
+    // The same signed text, taken apart otherwise.
+    let cut = form.replace("%26page%3D2", "&page=2");
+    assert_eq!(codes(&world.raw(cut)), (4000, 10320));
+    let doubled = format!("{form}&queueName=other");
+    assert_ne!(codes(&world.raw(doubled)).0, 0);
+}
+
+#[test]
+fn rates_refuse_what_is_over_them() {
+    let mut config = Config::new([9; 32]);
+    config.rates = Some(Rates {
+        messages_per_second: 2,
+        control_per_second: 1,
+    });
+    let world = world_with(config, [key()]);
+    let batch = [("Action", "BatchSendMessage"), ("queueName", "orders")];
+    let bodies = [("msgBody.0", "a"), ("msgBody.1", "b"), ("msgBody.2", "c")];
+    assert_eq!(world.codes(&with(&batch, &bodies)), (0, 0));
+    assert_eq!(world.codes(SEND), (4420, 10250));
+    let other = with(&[SEND[0], SEND[2]], &[("queueName", "other")]);
+    assert_eq!(world.codes(&other), (0, 0));
+    assert_eq!(world.codes(CREATE), (4440, 10100));
+    assert_eq!(world.codes(CREATE), (4480, 10460));
+}
+
+#[test]
+fn no_answer_holds_a_secret() {
+    let world = world();
+    let answer = world.send(signed_for("POST", HOST, PATH, &[("Action", "x")]), PATH);
+    let text = String::from_utf8(answer.json.to_vec()).unwrap();
+    assert!(!text.contains(ID) && !text.contains("example-secret"));
+    assert!(!format!("{:?}", world.dialect.config).contains("9, 9"));
+}

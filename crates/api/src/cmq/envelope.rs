@@ -1,0 +1,162 @@
+//! What every answer holds around its own fields.
+//!
+//! One JSON object: `code`, `message`, `codeDesc` and `requestId`, then the fields of the action.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{
+    errors::{Failure, Fault, Refusal},
+    number::{Number, number},
+    parameters,
+};
+use crate::codec::form::Form;
+
+/// Bytes of most answers.
+const USUAL_BYTES: usize = 512;
+
+/// Numbers of requests, unique within a node's life and hardly ever met again.
+#[derive(Debug)]
+pub(crate) struct RequestNumbers(AtomicU64);
+
+impl RequestNumbers {
+    pub(crate) fn new() -> Self {
+        let mut start = [0; 8];
+        aws_lc_rs::rand::fill(&mut start).expect("the system has random bytes");
+        Self(AtomicU64::new(u64::from_le_bytes(start) >> 2))
+    }
+
+    pub(crate) fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// What an answer says about its request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Envelope {
+    pub(crate) request: u64,
+    /// The client's own number, repeated.
+    client_request: Option<u64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Head<'a> {
+    code: u16,
+    message: &'a str,
+    code_desc: &'static str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_request_id: Option<u64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Failures<'a> {
+    #[serde(skip_serializing_if = "<[Failure]>::is_empty")]
+    error_list: &'a [Failure],
+}
+
+impl Envelope {
+    pub(crate) fn new(request: u64) -> Self {
+        Self {
+            request,
+            client_request: None,
+        }
+    }
+
+    /// With the client's number, if it gave one.
+    pub(crate) fn answering(self, form: &Form) -> Self {
+        let place = parameters::find(form, "clientRequestId").ok().flatten();
+        let client_request = match place.and_then(|place| number(form.value(place))) {
+            Some(Number::Positive(number)) => Some(number),
+            _ => None,
+        };
+        Self {
+            client_request,
+            ..self
+        }
+    }
+
+    pub(crate) fn success(&self, fields: &impl Serialize) -> Bytes {
+        self.write(Fault::Success, "", fields)
+    }
+
+    pub(crate) fn refusal(&self, refusal: &Refusal) -> Bytes {
+        let failures = Failures {
+            error_list: &refusal.failures,
+        };
+        self.write(refusal.fault, &refusal.to_string(), &failures)
+    }
+
+    fn write(&self, fault: Fault, message: &str, fields: &impl Serialize) -> Bytes {
+        let mut digits = itoa::Buffer::new();
+        let head = Head {
+            code: fault.code(),
+            message,
+            code_desc: fault.name(),
+            request_id: digits.format(self.request),
+            client_request_id: self.client_request,
+        };
+        let mut json = Vec::with_capacity(USUAL_BYTES);
+        append(&mut json, &head);
+        let end = json.len() - 1;
+        append(&mut json, fields);
+        // Two objects become one: `}{` turns into a comma, or goes if the second is empty.
+        if json.ends_with(b"{}") {
+            json.truncate(end + 1);
+        } else {
+            json[end] = b',';
+            json.remove(end + 1);
+        }
+        json.into()
+    }
+}
+
+fn append(json: &mut Vec<u8>, value: &impl Serialize) {
+    serde_json::to_writer(json, value).expect("answers have only text keys");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Fields {
+        answer: u8,
+    }
+
+    fn text(json: &Bytes) -> &str {
+        std::str::from_utf8(json).unwrap()
+    }
+
+    #[test]
+    fn fields_follow_the_head_in_one_object() {
+        let form = Form::parse("clientRequestId=12".into()).unwrap();
+        let envelope = Envelope::new(7).answering(&form);
+        assert_eq!(
+            text(&envelope.success(&Fields { answer: 42 })),
+            r#"{"code":0,"message":"","codeDesc":"Success","requestId":"7","clientRequestId":12,"answer":42}"#
+        );
+    }
+
+    #[test]
+    fn a_refusal_says_code_module_and_text() {
+        let refusal = Refusal::from(Fault::NoMessage);
+        assert_eq!(
+            text(&Envelope::new(7).refusal(&refusal)),
+            r#"{"code":7000,"message":"(10200)no message","codeDesc":"NoMessage","requestId":"7"}"#
+        );
+    }
+
+    #[test]
+    fn a_client_number_that_is_none_is_not_repeated() {
+        let form = Form::parse("clientRequestId=x".into()).unwrap();
+        let json = Envelope::new(7)
+            .answering(&form)
+            .success(&Failures { error_list: &[] });
+        assert!(!text(&json).contains("clientRequestId"));
+    }
+}

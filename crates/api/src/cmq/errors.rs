@@ -1,0 +1,194 @@
+//! The errors of CMQ: public code, module code and text.
+//!
+//! Programs compare the texts, so they are part of the interface, spelling mistakes included.
+
+use std::{borrow::Cow, fmt};
+
+use anser_broker::error::Error;
+use serde::Serialize;
+
+macro_rules! faults {
+    ($($name:ident = $code:literal $module:literal $text:literal,)*) => {
+        /// What a client is told; also the outcome by which requests are counted.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Fault {
+            $($name,)*
+        }
+
+        impl Fault {
+            pub(crate) const ALL: &'static [Fault] = &[$(Fault::$name,)*];
+
+            pub(crate) fn code(self) -> u16 {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// The number in parentheses before the text.
+            pub(crate) fn module(self) -> u16 {
+                match self { $(Self::$name => $module,)* }
+            }
+
+            fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The short name, `codeDesc`.
+            pub(crate) fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+        }
+    };
+}
+
+faults! {
+    Success = 0 0 "",
+    ParametersInvalid = 4000 10110 "request parameters error",
+    ActionMissing = 4000 10280 "action is not existed",
+    KeyFormat = 4000 10310 "error: parameter %s key format error",
+    NoSuchParameter = 4000 10320 "no such parameter %s",
+    NotRepeatable = 4000 10330 "parameter %s is NOT a repeatable parameter",
+    OutOfRange = 4000 10350 "parameter %s value or length is out of range",
+    WrongType = 4000 10360 "parameter %s error type",
+    BatchSize = 4000 10370 "%s parameter batch size is out of range",
+    NotConsecutive = 4000 10380 "%s parameter is not consequent",
+    ParameterMissing = 4000 10390 "lacked of required parameter %s",
+    MethodUnexpected = 4000 10410 "unexpected http %s only GET or POST is supported",
+    Unparsable = 4000 10420 "cannot parse %s, or request size is more than 1MB",
+    NoSuchAction = 4000 10430 "action name %s is not existed",
+    QueueNameFormat = 4000 10020 "queue name format error",
+    BodyEmpty = 4000 10120 "message body can't be empty",
+    HandleFormat = 4000 10470 "receiptHandle error",
+    RewindTime = 4000 10680 "invalid rewind time, you can get the vaild range of that via GetQueueAttributes",
+    DelayOutOfRange = 4000 10692 "delay seconds is out of range",
+    RewindTooLong = 4000 10700 "rewindSeconds cannot be greater than msgRetentionSeconds",
+    PolicyNotJson = 4000 10710 "deadLetterPolicy must be a json string",
+    PolicyParameters = 4000 10720 "deadLetterPolicy params error,please check it",
+    NoSuchDeadLetterQueue = 4000 10730 "deadLetter queue not exist",
+    DeadLetterNested = 4000 10740 "deadLetter queue is not allowed to nest",
+    IsDeadLetterQueue = 4000 10750 "it is not allowed to be deleted when the queue is dead letter queue",
+    PolicyQueue = 4000 10760 "the deadLetterPolicy must has deadLetterQueue member, only be a string",
+    PolicyKind = 4000 10770 "the deadLetterPolicy must has policy member , only set 0 or 1",
+    DeadLetterBound = 4000 10780 "the deadLetter Queue bind too many times",
+    AuthenticationFailed = 4100 10030 "authentication failed",
+    SecretIdDisabled = 4100 10080 "secret id status error",
+    NoSuchSecretId = 4100 10270 "secret id is not existed",
+    BodyTooLarge = 4400 10230 "exceed maximum message size",
+    BacklogFull = 4410 10240 "reach maximum retention number of message",
+    Throttled = 4420 10250 "qps throttling",
+    ReceiptInvalid = 4430 10260 "receipt handle is invalid",
+    NoSuchQueue = 4440 10100 "queue is not existed, or deleted",
+    TooManyQueues = 4450 10220 "number of queues has reached the limit",
+    QueueExists = 4460 10210 "queue is already existed",
+    BatchTooLarge = 4470 10300 "total message size exceed 1MB",
+    ControlThrottled = 4480 10460 "exceed interface frequency limit, please slow down",
+    ServerError = 6000 10050 "server internal error",
+    SendFailed = 6000 10090 "send message failed",
+    DeletePartlyFailed = 6010 10150 "delete message partially failed",
+    BatchDeleteFailed = 6020 10290 "batch delete message failed",
+    NameInRelease = 6040 10660 "it will take some time to release resources of previous queue before you create a new one with the same name, please try later",
+    NotRewindable = 6050 10670 "your queue cannot be rewinded",
+    TooManyInactive = 6070 10690 "too many unacked(inactive) messages or delayed messages",
+    NoMessage = 7000 10200 "no message",
+}
+
+/// Characters of a client's own text that an answer repeats.
+const REPEATED_MAX: usize = 64;
+
+/// An answer other than success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) fault: Fault,
+    /// What stands for `%s` in the text.
+    about: Box<str>,
+    /// The failed members of a batch.
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// One failed member of a batch delete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Failure {
+    pub(crate) code: u16,
+    pub(crate) message: String,
+    pub(crate) receipt_handle: String,
+}
+
+impl Refusal {
+    pub(crate) fn about(fault: Fault, what: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(what);
+        Self {
+            fault,
+            about: text.chars().take(REPEATED_MAX).collect(),
+            failures: Vec::new(),
+        }
+    }
+
+    pub(crate) fn with_failures(fault: Fault, failures: Vec<Failure>) -> Self {
+        Self {
+            failures,
+            ..fault.into()
+        }
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self {
+            fault,
+            about: Box::default(),
+            failures: Vec::new(),
+        }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Fault::from(error).into()
+    }
+}
+
+/// The `message` of an answer.
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.fault.text();
+        let text = if text.contains("%s") {
+            Cow::Owned(text.replace("%s", &self.about))
+        } else {
+            Cow::Borrowed(text)
+        };
+        write!(formatter, "({}){text}", self.fault.module())
+    }
+}
+
+/// CMQ's word for each refusal of the core; where it has none, the nearest.
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NoSuchQueue => Self::NoSuchQueue,
+            Error::QueueExists => Self::QueueExists,
+            Error::QueueRecentlyDeleted => Self::NameInRelease,
+            Error::TooManyQueues => Self::TooManyQueues,
+            Error::NoSuchDeadLetterQueue => Self::NoSuchDeadLetterQueue,
+            Error::DeadLetterNested => Self::DeadLetterNested,
+            Error::TooManyDeadLetterSources => Self::DeadLetterBound,
+            Error::IsDeadLetterQueue => Self::IsDeadLetterQueue,
+            Error::DeadLetterAgeTooLong => Self::PolicyParameters,
+            Error::AttributeOutOfRange => Self::ParametersInvalid,
+            Error::RewindLongerThanRetention => Self::RewindTooLong,
+            Error::BodyEmpty => Self::BodyEmpty,
+            Error::BodyTooLarge => Self::BodyTooLarge,
+            Error::BatchSize => Self::BatchTooLarge,
+            Error::DelayTooLong => Self::DelayOutOfRange,
+            Error::BacklogFull => Self::BacklogFull,
+            Error::TooManyDelayed | Error::TooManyInFlight => Self::TooManyInactive,
+            Error::ReceiptInvalid => Self::ReceiptInvalid,
+            Error::NotRewindable => Self::NotRewindable,
+            Error::RewindOutOfRange => Self::RewindTime,
+            Error::Busy => Self::Throttled,
+            Error::StorageFull => Self::SendFailed,
+            Error::Unknown | Error::Unavailable => Self::ServerError,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! The table of actions, and the one way in which each of them is carried out.
+
+use std::{future::Future, marker::PhantomData, pin::Pin};
+
+use anser_broker::{id::AccountId, service::Service, time::Timestamp};
+use bytes::Bytes;
+
+use super::{
+    action::{Action, Rate, Scope},
+    ambiguity, control,
+    dialect::Dialect,
+    envelope::Envelope,
+    errors::{Fault, Refusal},
+    message,
+    parameters::Arguments,
+    queue,
+};
+use crate::codec::form::Form;
+
+/// The answer of an action.
+pub(crate) type Outcome = Result<Bytes, Refusal>;
+
+/// A signed request for an action.
+#[derive(Debug)]
+pub(crate) struct Call<'a, S> {
+    pub(crate) dialect: &'a Dialect<S>,
+    pub(crate) form: &'a Form,
+    pub(crate) envelope: &'a Envelope,
+    pub(crate) account: AccountId,
+    pub(crate) now: Timestamp,
+}
+
+type Run<S> = for<'a> fn(Call<'a, S>) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+
+/// One action by its name.
+pub(crate) struct Row<S> {
+    pub(crate) name: &'static str,
+    pub(crate) run: Run<S>,
+}
+
+pub(crate) struct Table<S>(PhantomData<S>);
+
+impl<S: Service> Table<S> {
+    /// The ones asked for most come first.
+    pub(crate) const ROWS: &'static [Row<S>] = &[
+        row::<message::SendMessage, S>(),
+        row::<message::ReceiveMessage, S>(),
+        row::<message::DeleteMessage, S>(),
+        row::<message::BatchSendMessage, S>(),
+        row::<message::BatchReceiveMessage, S>(),
+        row::<message::BatchDeleteMessage, S>(),
+        row::<queue::GetQueueAttributes, S>(),
+        row::<queue::ListQueue, S>(),
+        row::<queue::ListDeadLetterSourceQueues, S>(),
+        row::<queue::RewindQueue, S>(),
+        row::<control::CreateQueue, S>(),
+        row::<control::SetQueueAttributes, S>(),
+        row::<control::DeleteQueue, S>(),
+        row::<control::ClearQueue, S>(),
+        row::<control::UnbindDeadLetterQueue, S>(),
+    ];
+
+    pub(crate) fn names() -> Vec<&'static str> {
+        Self::ROWS.iter().map(|row| row.name).collect()
+    }
+
+    /// The place of an action in the table; its letter case does not matter.
+    pub(crate) fn find(name: &[u8]) -> Option<usize> {
+        Self::ROWS
+            .iter()
+            .position(|row| row.name.as_bytes().eq_ignore_ascii_case(name))
+    }
+}
+
+const fn row<A: Action, S: Service>() -> Row<S> {
+    Row {
+        name: A::NAME,
+        run: |call| Box::pin(run::<A, S>(call)),
+    }
+}
+
+async fn run<A: Action, S: Service>(call: Call<'_, S>) -> Outcome {
+    let dialect = call.dialect;
+    let scope = Scope {
+        config: &dialect.config,
+        cipher: &dialect.cipher,
+        account: call.account,
+        now: call.now,
+    };
+    let (action, operation, counted) = {
+        let arguments = Arguments::read(call.form, A::FIELDS)?;
+        let (action, operation) = A::read(&arguments, &scope)?;
+        ambiguity::check(call.form)?;
+        let counted = dialect
+            .rates
+            .admit::<A>(call.account, &arguments, action.messages())?;
+        (action, operation, counted)
+    };
+    let execution = dialect.service.execute(call.account, operation);
+    let output = if A::RATE == Rate::Receive {
+        let mut stop = dialect.stop.clone();
+        tokio::select! {
+            biased;
+            output = execution => output?,
+            // The wait ends as if its time were up; what it might have got goes back.
+            _ = stop.wait_for(Option::is_some) => return Err(Fault::NoMessage.into()),
+        }
+    } else {
+        execution.await?
+    };
+    if let Some(counted) = counted {
+        dialect.rates.charge(&counted, A::received(&output));
+    }
+    let response = action.write(output, &scope)?;
+    Ok(call.envelope.success(&response))
+}

@@ -1,0 +1,3 @@
+//! Wire forms: bytes to named values and back.
+
+pub(crate) mod form;

@@ -1,0 +1,140 @@
+//! The port: threads, sockets and HTTP/1.1.
+//!
+//! Each thread has its own runtime and its own listener on the one address; the system spreads
+//! connections over them. A connection stays on its thread, so nothing here moves between threads
+//! but counters. All waiting has an end: [`link`] knows how long each phase of a connection may
+//! take.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anser_broker::{service::Service, time::Timestamp};
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    cmq::{self, dialect::Dialect, table::Table},
+    key::KeyStore,
+    limits::Limits,
+    metrics::HttpMetrics,
+};
+
+mod acceptor;
+mod admission;
+mod body;
+mod connection;
+mod link;
+mod listener;
+mod respond;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+/// What the wall clock shows now.
+pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// When the server stops: nothing until it shall, then the end of the grace.
+pub(crate) type Stop = watch::Receiver<Option<Instant>>;
+
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// With port 0 the system chooses one.
+    pub listen: SocketAddr,
+    pub threads: usize,
+    pub limits: Limits,
+    pub cmq: cmq::Config,
+}
+
+/// A running server. Dropped without [`Server::shutdown`], it stops at once.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    metrics: Arc<HttpMetrics>,
+    stop: watch::Sender<Option<Instant>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+struct Edge<S> {
+    cmq: Dialect<S>,
+    limits: Limits,
+    metrics: Arc<HttpMetrics>,
+    admission: Arc<admission::Admission>,
+    bodies: body::BodyMemory,
+    stop: Stop,
+}
+
+/// Opens the port and serves until [`Server::shutdown`].
+pub fn start<S: Service>(
+    config: ServerConfig,
+    service: S,
+    keys: Arc<dyn KeyStore>,
+    wall_clock: WallClock,
+) -> io::Result<Server> {
+    let (stop, stopped) = watch::channel(None);
+    let metrics = Arc::new(HttpMetrics::new(Table::<S>::names()));
+    let edge = Arc::new(Edge {
+        cmq: Dialect::new(service, config.cmq, keys, wall_clock, stopped.clone()),
+        admission: Arc::new(admission::Admission::new(&config.limits)),
+        bodies: body::BodyMemory::new(config.limits.bodies_bytes),
+        limits: config.limits,
+        metrics: Arc::clone(&metrics),
+        stop: stopped,
+    });
+    let listeners = listener::open(config.listen, config.threads)?;
+    let mut server = Server {
+        address: listeners[0].local_addr()?,
+        metrics,
+        stop,
+        threads: Vec::with_capacity(listeners.len()),
+    };
+    for (number, listener) in listeners.into_iter().enumerate() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()?;
+        let edge = Arc::clone(&edge);
+        let thread = thread::Builder::new()
+            .name(format!("http-{number}"))
+            .spawn(move || runtime.block_on(acceptor::serve(edge, listener)))?;
+        server.threads.push(thread);
+    }
+    Ok(server)
+}
+
+impl Server {
+    /// Where it listens; the port is the one in use.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn metrics(&self) -> &HttpMetrics {
+        &self.metrics
+    }
+
+    /// Accepts no more connections, ends waits, lets running requests finish and returns when all
+    /// have, or after `grace`.
+    pub fn shutdown(mut self, grace: Duration) {
+        self.end(grace);
+    }
+
+    fn end(&mut self, grace: Duration) {
+        self.stop.send_replace(Some(Instant::now() + grace));
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("an HTTP thread panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end(Duration::ZERO);
+    }
+}

@@ -1,0 +1,63 @@
+//! One thread's loop: accept, hand over, and at the end wait for those still running.
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use anser_broker::service::Service;
+use tokio::{task::JoinSet, time::Instant};
+use tracing::{error, warn};
+
+use super::{Edge, admission::Permit, connection};
+use crate::metrics::add;
+
+/// How long to wait when the system has no socket to give.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+pub(super) async fn serve<S: Service>(edge: Arc<Edge<S>>, listener: TcpListener) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            error!(%error, "a listener does not work with this runtime");
+            return;
+        }
+    };
+    let mut stop = edge.stop.clone();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((socket, peer)) => admit(&edge, &mut connections, socket, peer.ip()),
+                Err(error) => {
+                    warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            // The sender lives in the server, which waits for this thread.
+            _ = stop.wait_for(Option::is_some) => break,
+        }
+    }
+    drop(listener);
+    let end = stop.borrow().unwrap_or_else(Instant::now);
+    let all = async { while connections.join_next().await.is_some() {} };
+    // Who is not done by then is cut off.
+    let _ = tokio::time::timeout_at(end, all).await;
+}
+
+fn admit<S: Service>(
+    edge: &Arc<Edge<S>>,
+    connections: &mut JoinSet<()>,
+    socket: tokio::net::TcpStream,
+    address: std::net::IpAddr,
+) {
+    match Permit::take(&edge.admission, address) {
+        Some(permit) => {
+            add(&edge.metrics.connections_accepted, 1);
+            let edge = Arc::clone(edge);
+            connections.spawn(async move {
+                connection::serve(edge, socket, address).await;
+                drop(permit);
+            });
+        }
+        None => add(&edge.metrics.connections_refused, 1),
+    }
+}

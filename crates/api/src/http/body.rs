@@ -1,0 +1,112 @@
+//! Reading a body: bounded in bytes for each and for all together.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+
+/// Memory taken for a body before any of it has come, whatever length it claims.
+const FIRST_RESERVATION: usize = 64 << 10;
+
+/// Why a body is not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    TooLarge,
+    /// All bodies together take as much memory as they may.
+    Busy,
+    /// The client left or broke the rules; nobody hears an answer.
+    Broken,
+}
+
+/// The memory of bodies that do not fit one read.
+#[derive(Debug)]
+pub(super) struct BodyMemory {
+    max: usize,
+    taken: AtomicUsize,
+}
+
+/// Memory taken by one body, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Taken<'a> {
+    memory: &'a BodyMemory,
+    bytes: usize,
+}
+
+impl BodyMemory {
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            max,
+            taken: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn nothing(&self) -> Taken<'_> {
+        Taken {
+            memory: self,
+            bytes: 0,
+        }
+    }
+}
+
+impl Taken<'_> {
+    fn take(&mut self, bytes: usize) -> Result<(), Unread> {
+        let before = self.memory.taken.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        if before + bytes > self.memory.max {
+            return Err(Unread::Busy);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.memory.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Reads a body of at most `bytes_max`; a body that comes in one piece is not copied.
+pub(super) async fn read(
+    mut body: Incoming,
+    bytes_max: usize,
+    taken: &mut Taken<'_>,
+) -> Result<Bytes, Unread> {
+    let claimed = body.size_hint().lower();
+    if claimed > bytes_max as u64 {
+        return Err(Unread::TooLarge);
+    }
+    let Some(first) = next(&mut body, bytes_max).await? else {
+        return Ok(Bytes::new());
+    };
+    let Some(second) = next(&mut body, bytes_max - first.len()).await? else {
+        return Ok(first);
+    };
+    let claimed = usize::try_from(claimed).unwrap_or(bytes_max);
+    let mut whole = BytesMut::with_capacity(claimed.min(FIRST_RESERVATION));
+    taken.take(first.len() + second.len())?;
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&second);
+    while let Some(more) = next(&mut body, bytes_max - whole.len()).await? {
+        taken.take(more.len())?;
+        whole.extend_from_slice(&more);
+    }
+    Ok(whole.freeze())
+}
+
+/// The next piece, if it is within what is left.
+async fn next(body: &mut Incoming, left: usize) -> Result<Option<Bytes>, Unread> {
+    while !body.is_end_stream() {
+        let Some(frame) = body.frame().await else {
+            return Ok(None);
+        };
+        let frame = frame.map_err(|_| Unread::Broken)?;
+        match frame.into_data() {
+            Ok(data) if data.len() > left => return Err(Unread::TooLarge),
+            Ok(data) if !data.is_empty() => return Ok(Some(data)),
+            // Trailers mean nothing here.
+            _ => {}
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,197 @@
+//! From an HTTP request to a dialect and back.
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use anser_broker::service::Service;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{self, HeaderValue},
+};
+
+use super::{
+    Edge,
+    body::{self, Unread},
+    link::{Link, Phase},
+};
+use crate::{
+    cmq::{
+        dialect::{self, Answer, AnswerKind},
+        errors::{Fault, Refusal},
+    },
+    metrics::add,
+};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const SERVER: HeaderValue = HeaderValue::from_static("anser");
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+/// The paths that CMQ's clients ask for, endpoints with a trailing slash included.
+const CMQ_PATHS: [&str; 4] = [
+    "/v2/index.php",
+    "//v2/index.php",
+    "/v2/index.php/v2/index.php",
+    "/",
+];
+const NOT_FOUND: &[u8] = br#"{"message":"there is nothing at this path"}"#;
+const BAD_HOST: &[u8] = br#"{"message":"one Host header is required"}"#;
+const BAD_LENGTH: &[u8] =
+    br#"{"message":"Content-Length and Transfer-Encoding exclude each other"}"#;
+
+type HttpResponse = Response<Full<Bytes>>;
+
+pub(super) async fn respond<S: Service>(
+    edge: &Arc<Edge<S>>,
+    link: &Link,
+    address: IpAddr,
+    request: Request<Incoming>,
+) -> HttpResponse {
+    let started = Instant::now();
+    link.enter(Phase::Work);
+    let response = match route(&request) {
+        Ok(Route::Cmq) => {
+            let (answer, heard) = cmq(edge, link, address, request).await;
+            let response = words(edge, answer, started);
+            if heard { response } else { closing(response) }
+        }
+        Ok(Route::Method) => {
+            let method = request.method();
+            let refusal = Refusal::about(Fault::MethodUnexpected, method.as_str().as_bytes());
+            let response = words(edge, edge.cmq.refuse(&refusal), started);
+            unexpected(method, response)
+        }
+        Ok(Route::ApiThree) => json(StatusCode::OK, edge.cmq.not_spoken()),
+        Err((status, text)) => {
+            add(&edge.metrics.not_found, 1);
+            closing(json(status, Bytes::from_static(text)))
+        }
+    };
+    link.enter(Phase::Write);
+    response
+}
+
+enum Route {
+    Cmq,
+    /// A method that no dialect knows.
+    Method,
+    ApiThree,
+}
+
+fn route(request: &Request<Incoming>) -> Result<Route, (StatusCode, &'static [u8])> {
+    let headers = request.headers();
+    let hosts = headers.get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() > hyper::Version::HTTP_10) {
+        return Err((StatusCode::BAD_REQUEST, BAD_HOST));
+    }
+    let framed_twice = headers.contains_key(header::TRANSFER_ENCODING)
+        && headers.contains_key(header::CONTENT_LENGTH);
+    if framed_twice {
+        return Err((StatusCode::BAD_REQUEST, BAD_LENGTH));
+    }
+    let is_known = matches!(*request.method(), Method::GET | Method::POST);
+    let path = request.uri().path();
+    if !is_known && (CMQ_PATHS.contains(&path) || path.is_empty() || path == "*") {
+        return Ok(Route::Method);
+    }
+    if !CMQ_PATHS.contains(&path) {
+        return Err((StatusCode::NOT_FOUND, NOT_FOUND));
+    }
+    if path == "/" && headers.contains_key("x-tc-action") {
+        return Ok(Route::ApiThree);
+    }
+    Ok(Route::Cmq)
+}
+
+/// The answer of CMQ, and whether the request was heard to its end.
+async fn cmq<S: Service>(
+    edge: &Edge<S>,
+    link: &Link,
+    address: IpAddr,
+    request: Request<Incoming>,
+) -> (Answer, bool) {
+    let (head, body) = request.into_parts();
+    let post = head.method == Method::POST;
+    let mut taken = edge.bodies.nothing();
+    let form = if post {
+        if let Some(encoding) = content_encoding(&head.headers) {
+            let what = [b"content encoding ", encoding].concat();
+            let refusal = Refusal::about(Fault::Unparsable, &what);
+            return (edge.cmq.refuse(&refusal), false);
+        }
+        link.enter(Phase::Body);
+        let form = body::read(body, edge.limits.body_bytes, &mut taken).await;
+        link.enter(Phase::Work);
+        match form {
+            Ok(form) => form,
+            Err(unread) => return (edge.cmq.refuse(&unread.into()), false),
+        }
+    } else {
+        Bytes::copy_from_slice(head.uri.query().unwrap_or_default().as_bytes())
+    };
+    let host = head.headers.get(header::HOST);
+    let request = dialect::Request {
+        post,
+        host: host.and_then(|host| host.to_str().ok()).unwrap_or_default(),
+        path: head.uri.path(),
+        address,
+        form,
+    };
+    (edge.cmq.answer(request).await, true)
+}
+
+/// An encoding that a body would have to be decoded from.
+fn content_encoding(headers: &HeaderMap) -> Option<&[u8]> {
+    headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .find(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity"))
+}
+
+impl From<Unread> for Refusal {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::TooLarge | Unread::Broken => Self::about(Fault::Unparsable, b"body"),
+            Unread::Busy => Fault::Throttled.into(),
+        }
+    }
+}
+
+fn words<S: Service>(edge: &Edge<S>, answer: Answer, started: Instant) -> HttpResponse {
+    match answer.kind {
+        AnswerKind::Action { action, fault } => {
+            edge.metrics.answered(action, fault, started.elapsed());
+            json(StatusCode::OK, answer.json)
+        }
+        AnswerKind::NotSpoken => json(StatusCode::OK, answer.json),
+        AnswerKind::NotOurs => {
+            add(&edge.metrics.not_found, 1);
+            json(StatusCode::NOT_FOUND, Bytes::from_static(NOT_FOUND))
+        }
+    }
+}
+
+/// To other methods CMQ answers as to all mistakes, with one exception: a success would make
+/// `CONNECT` a tunnel.
+fn unexpected(method: &Method, mut response: HttpResponse) -> HttpResponse {
+    if *method == Method::CONNECT {
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    }
+    closing(response)
+}
+
+fn json(status: StatusCode, body: Bytes) -> HttpResponse {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    headers.insert(header::SERVER, SERVER);
+    response
+}
+
+/// What was not heard to its end cannot be followed by another request.
+fn closing(mut response: HttpResponse) -> HttpResponse {
+    response.headers_mut().insert(header::CONNECTION, CLOSE);
+    response
+}

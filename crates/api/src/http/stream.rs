@@ -1,0 +1,115 @@
+//! A socket that tells its [`Link`] what happens, and that closes without cutting the last answer.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::link::{Link, Phase};
+use crate::metrics::add;
+
+/// Bytes thrown away at a time.
+const DISCARDED: usize = 4096;
+
+#[derive(Debug)]
+pub(super) struct LinkedStream {
+    socket: TcpStream,
+    link: Arc<Link>,
+    ended: bool,
+    lingered: usize,
+}
+
+impl LinkedStream {
+    pub(super) fn new(socket: TcpStream, link: Arc<Link>) -> Self {
+        Self {
+            socket,
+            link,
+            ended: false,
+            lingered: 0,
+        }
+    }
+
+    /// Reads what nobody wants until the other side is done: closing a socket with unread bytes
+    /// resets the connection, and the client would lose the answer that says why.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut space = [0; DISCARDED];
+        while !self.ended && self.lingered < self.link.linger_bytes {
+            let mut buffer = ReadBuf::new(&mut space);
+            match ready!(Pin::new(&mut self.socket).poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => self.lingered += buffer.filled().len(),
+                _ => self.ended = true,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl AsyncRead for LinkedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = ready!(Pin::new(&mut self.socket).poll_read(context, buffer));
+        let count = buffer.filled().len() - before;
+        if count == 0 {
+            self.ended = true;
+        } else if self.link.phase() == Phase::Idle {
+            self.link.enter(Phase::Head);
+        }
+        add(&self.link.metrics.bytes_in, count as u64);
+        Poll::Ready(result)
+    }
+}
+
+impl AsyncWrite for LinkedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.socket).poll_write(context, bytes))?;
+        add(&self.link.metrics.bytes_out, count as u64);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.socket).poll_write_vectored(context, parts))?;
+        add(&self.link.metrics.bytes_out, count as u64);
+        Poll::Ready(Ok(count))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    /// Called when all was written: the answer has left.
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.socket).poll_flush(context))?;
+        if self.link.phase() == Phase::Write {
+            self.link.enter(Phase::Idle);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.link.phase() != Phase::Linger {
+            ready!(Pin::new(&mut self.socket).poll_shutdown(context))?;
+            self.link.enter(Phase::Linger);
+        }
+        ready!(self.poll_linger(context));
+        Poll::Ready(Ok(()))
+    }
+}

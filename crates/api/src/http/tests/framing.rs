@@ -1,0 +1,161 @@
+//! How requests are framed, rightly and wrongly.
+
+use super::*;
+
+fn status(reply: &str) -> &str {
+    reply.split(' ').nth(1).unwrap_or("none")
+}
+
+#[test]
+fn expect_is_answered_and_for_a_body_too_large_it_is_not() {
+    let world = world();
+    let request = world.post(SEND);
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let mut client = world.connect();
+    client.say(&format!("{head}\r\nExpect: 100-continue\r\n\r\n"));
+    let mut interim = [0; 25];
+    client.0.read_exact(&mut interim).unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    client.say(body);
+    assert!(client.answer().1.contains(r#""code":0,"#));
+    let mut client = world.connect();
+    client.say(&world.head("Content-Length: 99999999\r\nExpect: 100-continue\r\n\r\n"));
+    let (head, body) = client.answer();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(body.contains("(10420)cannot parse body"), "{body}");
+}
+
+#[test]
+fn chunked_bodies_work() {
+    let world = world();
+    let request = world.post(SEND);
+    let (_, body) = request.split_once("\r\n\r\n").unwrap();
+    let (first, second) = body.split_at(20);
+    let rest = second.len();
+    let chunked = format!(
+        "Transfer-Encoding: chunked\r\n\r\n14\r\n{first}\r\n{rest:x};note=1\r\n{second}\r\n0\r\nTrailer: x\r\n\r\n"
+    );
+    assert!(world.reply(&world.head(&chunked)).contains(r#""code":0,"#));
+}
+
+#[test]
+fn ambiguous_lengths_are_refused_and_nothing_follows_them() {
+    let world = world();
+    let smuggled = world.post(SEND);
+    for framing in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+        "Content-Length: 5, 6\r\n\r\nabcdef",
+        "Content-Length: -5\r\n\r\n",
+        "Content-Length: +5\r\n\r\nabcde",
+        "Content-Length: 99999999999999999999\r\n\r\n",
+        "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n10000000000000000\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n1 x\r\na\r\n0\r\n\r\n",
+    ] {
+        let reply = world.reply(&(world.head(framing) + &smuggled));
+        assert!(!reply.contains(r#""code":0,"#), "{framing:?}: {reply}");
+        // At most the one answer that refuses.
+        assert!(
+            reply.matches("HTTP/1.1").count() <= 1,
+            "{framing:?}: {reply}"
+        );
+    }
+    assert!(world.fake.last().is_none());
+}
+
+#[test]
+fn malformed_heads_are_refused() {
+    let world = world();
+    for request in [
+        "POST /v2/index.php\r\n\r\n",
+        "POST /v2/index.php HTTP/1.1\r\nHost: h\r\nA b: c\r\n\r\n",
+        "POST /v2/index.php HTTP/1.1\r\nHost: h\r\nA: b\0c\r\n\r\n",
+        "POST /v2/index.php HTTP/1.1\r\nHost: h\r\nA: b\r\n folded\r\n\r\n",
+        "POST /v2/index.php HTTP/1.1\r\nHost : h\r\n\r\n",
+        "P\0ST / HTTP/1.1\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let reply = world.reply(request);
+        assert!(
+            ["400", "none"].contains(&status(&reply)),
+            "{request:?}: {reply}"
+        );
+    }
+}
+
+#[test]
+fn exactly_one_host_is_required() {
+    let world = world();
+    let none = "POST /v2/index.php HTTP/1.1\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(status(&world.reply(none)), "400");
+    let two = "POST /v2/index.php HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(status(&world.reply(two)), "400");
+}
+
+#[test]
+fn a_target_with_a_host_in_it_is_signed_over_the_header() {
+    let world = world();
+    let host = world.server.address();
+    let request = world.post(SEND);
+    let absolute = request.replace(PATH, &format!("http://evil.example{PATH}"));
+    assert!(absolute.contains(&format!("Host: {host}")));
+    assert!(world.reply(&absolute).contains(r#""code":0,"#));
+}
+
+#[test]
+fn other_methods_are_named_in_the_answer() {
+    let world = world();
+    let host = world.server.address();
+    for method in ["PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "BREW"] {
+        let reply = world.reply(&format!("{method} {PATH} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        let text = format!("(10410)unexpected http {method} only GET or POST is supported");
+        assert!(
+            reply.starts_with("HTTP/1.1 200 ") && reply.contains(&text),
+            "{reply}"
+        );
+    }
+    let head = world.reply(&format!("HEAD {PATH} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    assert!(
+        head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"),
+        "{head}"
+    );
+    let options = world.reply(&format!("OPTIONS * HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    assert!(options.contains("(10410)"), "{options}");
+    let connect = format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    assert_eq!(status(&world.reply(&connect)), "405");
+}
+
+#[test]
+fn an_upgrade_is_not_taken() {
+    let world = world();
+    let request = world.post(SEND).replace(
+        "Content-Length",
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\nContent-Length",
+    );
+    let reply = world.reply(&request);
+    assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
+}
+
+#[test]
+fn a_compressed_body_is_refused_with_a_reason() {
+    let world = world();
+    let reply = world
+        .reply(&world.head("Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x0b\x08\x00"));
+    assert!(
+        reply.contains("(10420)cannot parse content encoding gzip,"),
+        "{reply}"
+    );
+    let plain = world.post(SEND).replace(
+        "Content-Length",
+        "Content-Encoding: identity\r\nAccept-Encoding: UTF-8, gzip\r\nContent-Length",
+    );
+    let reply = world.reply(&plain);
+    assert!(reply.contains(r#""code":0,"#), "{reply}");
+    assert!(!reply.to_lowercase().contains("content-encoding"));
+}

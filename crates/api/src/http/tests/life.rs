@@ -1,0 +1,167 @@
+//! The life of a server and of well-behaved connections.
+
+use super::*;
+
+#[test]
+fn one_connection_carries_many_requests() {
+    let world = world();
+    let mut client = world.connect();
+    for _ in 0..50 {
+        client.say(&world.post(SEND));
+        let (head, body) = client.answer();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert!(
+            head.contains("content-type: application/json\r\n"),
+            "{head}"
+        );
+        assert!(head.contains("server: anser\r\n"), "{head}");
+        assert!(body.contains(r#""code":0,"#), "{body}");
+    }
+    let metrics = world.server.metrics();
+    let sent = metrics.requests().next().unwrap();
+    assert_eq!((sent.action, sent.code, sent.count), ("SendMessage", 0, 50));
+    assert_eq!(metrics.connections_open(), 1);
+    assert!(metrics.bytes_in() > 10_000 && metrics.bytes_out() > 5_000);
+    let timed: u64 = metrics.latency().map(|bucket| bucket.count).sum();
+    assert_eq!(timed, 50);
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order_one_at_a_time() {
+    let world = world();
+    let mut client = world.connect();
+    let requests: String = (0..500)
+        .map(|number| {
+            let number = number.to_string();
+            world.post(&[SEND, &[("clientRequestId", number.as_str())]].concat())
+        })
+        .collect();
+    let mut writer = client.0.try_clone().unwrap();
+    let sender = thread::spawn(move || writer.write_all(requests.as_bytes()));
+    for number in 0..500 {
+        let (_, body) = client.answer();
+        assert!(body.contains(&format!(r#""clientRequestId":{number},"#)));
+    }
+    sender.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_get_means_the_same_and_the_query_of_a_post_means_nothing() {
+    let world = world();
+    let host = world.server.address().to_string();
+    let query = signed_for("GET", &host, PATH, SEND);
+    let get = format!("GET {PATH}?{query} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    assert!(world.reply(&get).contains(r#""code":0,"#));
+    let swapped = get.replace("GET", "POST");
+    assert!(
+        world
+            .reply(&swapped)
+            .contains("(10280)action is not existed")
+    );
+    let form = signed_for("POST", &host, PATH, SEND);
+    let replayed = format!("GET {PATH}?{form} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    assert!(
+        world
+            .reply(&replayed)
+            .contains("(10030)authentication failed")
+    );
+}
+
+#[test]
+fn the_paths_of_all_clients_work_and_no_other() {
+    let world = world();
+    let host = world.server.address().to_string();
+    let post = |path: &str, signed: &str| {
+        let form = signed_for("POST", &host, signed, SEND);
+        let length = form.len();
+        world.reply(&format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{form}"
+        ))
+    };
+    for (path, signed) in [
+        (PATH, PATH),
+        ("//v2/index.php", "//v2/index.php"),
+        ("/v2/index.php/v2/index.php", PATH),
+        ("/", "/"),
+    ] {
+        assert!(post(path, signed).contains(r#""code":0,"#), "{path}");
+    }
+    for path in ["/v2", "/v2/index.php/", "/metrics", "/../v2/index.php"] {
+        assert!(post(path, path).starts_with("HTTP/1.1 404 "), "{path}");
+    }
+}
+
+#[test]
+fn api_three_is_told_that_it_is_not_spoken() {
+    let world = world();
+    let host = world.server.address();
+    let reply = world.reply(&format!(
+        "POST / HTTP/1.1\r\nHost: {host}\r\nX-TC-Action: DescribeCmqQueues\r\nContent-Length: 2\r\n\r\n{{}}"
+    ));
+    assert!(
+        reply.contains(r#"{"Response":{"Error":{"Code":"UnsupportedOperation""#),
+        "{reply}"
+    );
+    let reply = world.reply(&format!(
+        "GET /?Action=X&Version=2019-03-04 HTTP/1.1\r\nHost: {host}\r\n\r\n"
+    ));
+    assert!(reply.contains("UnsupportedOperation"), "{reply}");
+}
+
+#[test]
+fn a_client_that_leaves_ends_its_wait() {
+    let world = world();
+    let mut client = world.connect();
+    client.say(&world.post(POLL));
+    until("the wait begins", || world.fake.waiting() == 1);
+    drop(client);
+    until("the wait ends", || world.fake.waiting() == 0);
+    until("the connection ends", || {
+        world.server.metrics().connections_open() == 0
+    });
+}
+
+#[test]
+fn stopping_ends_waits_with_an_answer_and_closes_idle_connections() {
+    let world = world();
+    let mut waiting = world.connect();
+    waiting.say(&world.post(POLL));
+    let mut idle = world.connect();
+    idle.say(&world.post(SEND));
+    idle.answer();
+    until("the wait begins", || world.fake.waiting() == 1);
+    let address = world.server.address();
+    let start = Instant::now();
+    world.server.shutdown(PATIENCE);
+    assert!(start.elapsed() < PATIENCE / 2);
+    assert!(waiting.rest().contains("(10200)no message"));
+    assert_eq!(idle.rest(), "");
+    assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn a_request_that_does_not_end_is_cut_off_after_the_grace() {
+    let world = world();
+    let mut client = world.connect();
+    client.say(&world.head("Content-Length: 10\r\n\r\nx"));
+    until("the connection is there", || {
+        world.server.metrics().connections_open() == 1
+    });
+    let start = Instant::now();
+    world.server.shutdown(Duration::from_millis(100));
+    assert!(start.elapsed() < PATIENCE / 2);
+    assert_eq!(client.rest(), "");
+}
+
+#[test]
+fn two_servers_do_not_share_a_port_by_accident() {
+    let world = world();
+    let config = ServerConfig {
+        listen: world.server.address(),
+        threads: 1,
+        limits: Limits::default(),
+        cmq: cmq::Config::new([1; 32]),
+    };
+    let second = start(config, Fake::default(), Keys::of([key()]), clock());
+    assert_eq!(second.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+}

@@ -1,0 +1,290 @@
+//! Reading one command.
+//!
+//! Applying an entry must not copy bodies, so commands are read as a [`View`]: the frequent kinds
+//! borrow their lists from the entry, the rare kinds are whole.
+
+use bytes::Bytes;
+
+use crate::{
+    attributes::{AttributeChanges, DeadLetterAfter},
+    codec::{Error, kind, wire::Reader},
+    command::{Command, CreateQueue, DeadLetterUpdate},
+    id::{QueueId, Sequence},
+    name::QueueName,
+    time::Millis,
+};
+
+/// A command that borrows from its bytes.
+#[derive(Debug, Clone)]
+pub enum View<'a> {
+    SendMessages {
+        queue: QueueId,
+        delay: Option<Millis>,
+        bodies: Bodies<'a>,
+    },
+    ReceiveMessages {
+        queue: QueueId,
+        max: u32,
+        visibility: Option<Millis>,
+    },
+    DeleteMessages {
+        queue: QueueId,
+        receipts: Receipts<'a>,
+    },
+    ChangeVisibility {
+        queue: QueueId,
+        receipts: Receipts<'a>,
+        visibility: Millis,
+    },
+    AcceptMoved {
+        queue: QueueId,
+        source: QueueId,
+        first: u64,
+        bodies: Bodies<'a>,
+    },
+    /// Any other kind.
+    Rare(Box<Command>),
+}
+
+/// The bodies of one command, each with its length before it.
+#[derive(Debug, Clone, Copy)]
+pub struct Bodies<'a> {
+    bytes: &'a [u8],
+    count: u32,
+}
+
+impl<'a> Bodies<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+        let count = reader.count(size_of::<u32>())?;
+        let bytes = reader.rest();
+        for _ in 0..count {
+            reader.slice()?;
+        }
+        let bytes = &bytes[..bytes.len() - reader.remaining()];
+        Ok(Self { bytes, count })
+    }
+
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let mut reader = Reader::new(self.bytes);
+        (0..self.count).map_while(move |_| reader.slice().ok())
+    }
+
+    /// Where each body's length stands within the command's bytes.
+    pub(super) fn offsets(&self, command: &'a [u8]) -> impl Iterator<Item = usize> + use<'a> {
+        // The bodies are a command's last field.
+        let mut offset = command.len() - self.bytes.len();
+        self.iter().map(move |body| {
+            let start = offset;
+            offset += size_of::<u32>() + body.len();
+            start
+        })
+    }
+
+    fn to_vec(self, from: &Bytes) -> Vec<Bytes> {
+        self.iter().map(|body| from.slice_ref(body)).collect()
+    }
+}
+
+/// The receipts of one command.
+#[derive(Debug, Clone, Copy)]
+pub struct Receipts<'a> {
+    bytes: &'a [u8],
+    count: u32,
+}
+
+impl<'a> Receipts<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Error> {
+        let count = reader.count(size_of::<u64>())?;
+        let bytes = reader.rest();
+        for _ in 0..count {
+            reader.sequence()?;
+        }
+        let bytes = &bytes[..bytes.len() - reader.remaining()];
+        Ok(Self { bytes, count })
+    }
+
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Sequence> + use<'a> {
+        let mut reader = Reader::new(self.bytes);
+        (0..self.count).map_while(move |_| reader.sequence().ok())
+    }
+}
+
+impl<'a> View<'a> {
+    /// The bodies it brings into the entry.
+    pub fn bodies(&self) -> Option<&Bodies<'a>> {
+        match self {
+            View::SendMessages { bodies, .. } | View::AcceptMoved { bodies, .. } => Some(bodies),
+            _ => None,
+        }
+    }
+
+    /// The whole command; `bytes` are those that were viewed.
+    pub(super) fn to_command(&self, bytes: &Bytes) -> Command {
+        match *self {
+            View::SendMessages {
+                queue,
+                delay,
+                bodies,
+            } => Command::SendMessages {
+                queue,
+                delay,
+                bodies: bodies.to_vec(bytes),
+            },
+            View::ReceiveMessages {
+                queue,
+                max,
+                visibility,
+            } => Command::ReceiveMessages {
+                queue,
+                max,
+                visibility,
+            },
+            View::DeleteMessages { queue, receipts } => Command::DeleteMessages {
+                queue,
+                receipts: receipts.iter().collect(),
+            },
+            View::ChangeVisibility {
+                queue,
+                receipts,
+                visibility,
+            } => Command::ChangeVisibility {
+                queue,
+                receipts: receipts.iter().collect(),
+                visibility,
+            },
+            View::AcceptMoved {
+                queue,
+                source,
+                first,
+                bodies,
+            } => Command::AcceptMoved {
+                queue,
+                source,
+                first,
+                bodies: bodies.to_vec(bytes),
+            },
+            View::Rare(ref command) => Command::clone(command),
+        }
+    }
+}
+
+pub(super) fn view(bytes: &[u8]) -> Result<View<'_>, Error> {
+    let mut reader = Reader::new(bytes);
+    let kind = reader.u8()?;
+    let view = match kind {
+        kind::SEND_MESSAGES => View::SendMessages {
+            queue: reader.queue()?,
+            delay: reader.option(Reader::millis)?,
+            bodies: Bodies::read(&mut reader)?,
+        },
+        kind::RECEIVE_MESSAGES => View::ReceiveMessages {
+            queue: reader.queue()?,
+            max: reader.u32()?,
+            visibility: reader.option(Reader::millis)?,
+        },
+        kind::DELETE_MESSAGES => View::DeleteMessages {
+            queue: reader.queue()?,
+            receipts: Receipts::read(&mut reader)?,
+        },
+        kind::CHANGE_VISIBILITY => {
+            let queue = reader.queue()?;
+            let visibility = reader.millis()?;
+            View::ChangeVisibility {
+                queue,
+                receipts: Receipts::read(&mut reader)?,
+                visibility,
+            }
+        }
+        kind::ACCEPT_MOVED => View::AcceptMoved {
+            queue: reader.queue()?,
+            source: reader.queue()?,
+            first: reader.u64()?,
+            bodies: Bodies::read(&mut reader)?,
+        },
+        _ => View::Rare(Box::new(read_rare(kind, &mut reader)?)),
+    };
+    reader.end()?;
+    Ok(view)
+}
+
+fn read_rare(kind: u8, reader: &mut Reader<'_>) -> Result<Command, Error> {
+    Ok(match kind {
+        kind::CREATE_QUEUE => Command::CreateQueue(CreateQueue {
+            account: reader.account()?,
+            name: reader.name()?,
+            attributes: reader.attributes()?,
+            dead_letter: reader.option(read_named_policy)?,
+            queues_max: reader.u64()?,
+            reuse_after: reader.millis()?,
+        }),
+        kind::DELETE_QUEUE => Command::DeleteQueue {
+            account: reader.account()?,
+            name: reader.name()?,
+        },
+        kind::SET_QUEUE_ATTRIBUTES => Command::SetQueueAttributes {
+            account: reader.account()?,
+            name: reader.name()?,
+            changes: read_changes(reader)?,
+            dead_letter: match reader.u8()? {
+                0 => DeadLetterUpdate::Keep,
+                1 => DeadLetterUpdate::Remove,
+                2 => {
+                    let (name, after) = read_named_policy(reader)?;
+                    DeadLetterUpdate::Set(name, after)
+                }
+                _ => return Err(Error::BadValue),
+            },
+        },
+        kind::QUEUE_SETTLED => Command::QueueSettled {
+            queue: reader.queue()?,
+            revision: reader.u64()?,
+        },
+        kind::PUT_QUEUE => Command::PutQueue {
+            queue: reader.queue()?,
+            revision: reader.u64()?,
+            attributes: reader.attributes()?,
+        },
+        kind::DROP_QUEUE => Command::DropQueue {
+            queue: reader.queue()?,
+        },
+        kind::CLEAR_QUEUE => Command::ClearQueue {
+            queue: reader.queue()?,
+        },
+        kind::REWIND_QUEUE => Command::RewindQueue {
+            queue: reader.queue()?,
+            to: reader.timestamp()?,
+        },
+        kind::MOVES_SETTLED => Command::MovesSettled {
+            queue: reader.queue()?,
+            target: reader.queue()?,
+            through: reader.u64()?,
+        },
+        kind::SETTLE => Command::Settle,
+        unknown => return Err(Error::UnknownKind(unknown)),
+    })
+}
+
+fn read_named_policy(reader: &mut Reader<'_>) -> Result<(QueueName, DeadLetterAfter), Error> {
+    Ok((reader.name()?, reader.dead_letter_after()?))
+}
+
+fn read_changes(reader: &mut Reader<'_>) -> Result<AttributeChanges, Error> {
+    Ok(AttributeChanges {
+        backlog_max: reader.option(Reader::u64)?,
+        wait: reader.option(Reader::millis)?,
+        visibility: reader.option(Reader::millis)?,
+        body_bytes_max: reader.option(Reader::u32)?,
+        retention: reader.option(Reader::millis)?,
+        rewind: reader.option(Reader::millis)?,
+        delay: reader.option(Reader::millis)?,
+        delay_max: reader.option(Reader::millis)?,
+    })
+}

@@ -1,0 +1,156 @@
+//! Leasing messages, and the end of a lease by its holder or by time.
+
+use crate::{
+    attributes::DeadLetterAfter,
+    codec::Receipts,
+    command::{Delivery, Reply},
+    error::Error,
+    id::Sequence,
+    limits,
+    queue::{History, Lease, Passing, Queue, check_batch},
+    time::{Millis, Timestamp},
+    turn::Turn,
+};
+
+impl Queue {
+    pub(crate) fn receive(
+        &mut self,
+        max: u32,
+        visibility: Option<Millis>,
+        turn: &mut Turn<'_>,
+    ) -> Reply {
+        let visibility = visibility.unwrap_or(self.attributes.visibility);
+        if let Err(error) = check_batch(max).and(check_visibility(visibility)) {
+            return Reply::Refused(error);
+        }
+        self.skip_due(turn);
+        let available = self.ready_len();
+        let room = self
+            .attributes
+            .in_flight_max
+            .saturating_sub(self.leases.len());
+        if available > 0 && room == 0 {
+            return Reply::Refused(Error::TooManyInFlight);
+        }
+        let wanted = u64::from(max.min(turn.leases_left()));
+        let count = wanted.min(available).min(room);
+        let mut deliveries = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
+        while (deliveries.len() as u64) < count && self.skip_due(turn) {
+            deliveries.push(self.lease_first(visibility, turn));
+        }
+        self.totals.received += deliveries.len() as u64;
+        Reply::Received { deliveries }
+    }
+
+    /// Leases the first ready message. There must be one.
+    fn lease_first(&mut self, visibility: Millis, turn: &mut Turn<'_>) -> Delivery {
+        let passing = self.take_first_ready(turn).expect("a ready message");
+        let history = passing.history.unwrap_or(History {
+            first_received: turn.now.into(),
+            deliveries: 0,
+        });
+        let lease = Lease {
+            message: passing.message,
+            since: passing.since,
+            first_received: history.first_received.into(),
+            deadline: turn.now + visibility,
+            deliveries: history.deliveries.saturating_add(1),
+        };
+        let receipt = turn.number_lease();
+        turn.blocks.add(lease.message.sequence);
+        self.leases.grant(receipt, lease, self.attributes.retention);
+        Delivery {
+            message: lease.message.sequence,
+            receipt,
+            sent: turn.wall.wall(lease.message.sent),
+            first_received: turn.wall.wall(lease.first_received),
+            visible_again: turn.wall.wall(lease.deadline),
+            deliveries: lease.deliveries,
+        }
+    }
+
+    pub(crate) fn delete(&mut self, receipts: &Receipts<'_>, turn: &mut Turn<'_>) -> Reply {
+        if let Err(error) = check_batch(receipts.count()) {
+            return Reply::Refused(error);
+        }
+        let each = receipts.iter().map(|receipt| {
+            let lease = self.end_running_lease(receipt, turn)?;
+            self.totals.deleted += 1;
+            self.retire(lease.message, turn.now);
+            Ok(())
+        });
+        Reply::Each(each.collect())
+    }
+
+    pub(crate) fn change_visibility(
+        &mut self,
+        receipts: &Receipts<'_>,
+        visibility: Millis,
+        turn: &mut Turn<'_>,
+    ) -> Reply {
+        let checked = check_batch(receipts.count()).and(check_visibility(visibility));
+        if let Err(error) = checked {
+            return Reply::Refused(error);
+        }
+        let each = receipts.iter().map(|receipt| {
+            let lease = self.end_running_lease(receipt, turn)?;
+            if visibility == Millis(0) {
+                self.return_lease(&lease, turn.now, turn);
+            } else {
+                let deadline = turn.now + visibility;
+                turn.blocks.add(lease.message.sequence);
+                let changed = Lease { deadline, ..lease };
+                self.leases
+                    .grant(receipt, changed, self.attributes.retention);
+            }
+            Ok(())
+        });
+        Reply::Each(each.collect())
+    }
+
+    fn end_running_lease(
+        &mut self,
+        receipt: Sequence,
+        turn: &mut Turn<'_>,
+    ) -> Result<Lease, Error> {
+        let retention = self.attributes.retention;
+        let lease = self.leases.get(receipt).ok_or(Error::ReceiptInvalid)?;
+        if turn.now >= lease.wake(retention) {
+            return Err(Error::ReceiptInvalid);
+        }
+        self.leases.end(receipt, retention);
+        turn.blocks.remove(lease.message.sequence);
+        Ok(lease)
+    }
+
+    /// What becomes of a message whose lease ended at a moment, its retention lasting on.
+    pub(super) fn return_lease(&mut self, lease: &Lease, at: Timestamp, turn: &mut Turn<'_>) {
+        let gives_up = match self.dead_letter_after() {
+            Some(DeadLetterAfter::Receives(receives)) => lease.deliveries >= receives,
+            Some(DeadLetterAfter::Age(age)) => lease.message.sent + age <= at,
+            None => false,
+        };
+        if gives_up {
+            self.start_move(lease.message.sequence, turn);
+            return;
+        }
+        let history = History {
+            first_received: lease.first_received.into(),
+            deliveries: lease.deliveries,
+        };
+        let passing = Passing {
+            message: lease.message,
+            since: lease.since,
+            history: Some(history),
+        };
+        self.make_ready(passing, turn);
+    }
+}
+
+fn check_visibility(visibility: Millis) -> Result<(), Error> {
+    if visibility <= limits::VISIBILITY_MAX {
+        Ok(())
+    } else {
+        Err(Error::AttributeOutOfRange)
+    }
+}
