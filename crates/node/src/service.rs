@@ -320,6 +320,9 @@ impl Node {
     ) -> Result<Vec<Result<(), Error>>, Error> {
         let ours = || receipts.iter().filter(|receipt| receipt.shard == shard);
         let sequences: Vec<Sequence> = ours().map(|receipt| receipt.sequence).collect();
+        if sequences.is_empty() {
+            return Ok(vec![Err(Error::ReceiptInvalid); receipts.len()]);
+        }
         let results = match self
             .desk()
             .propose(shard, &command(queue, sequences))

@@ -1,6 +1,6 @@
 //! Long polls on a whole node.
 
-use anser_broker::{service::Service, time::Millis};
+use anser_broker::{error::Error, service::Service, time::Millis};
 
 use crate::house::{ACCOUNT, House, bodies, receive};
 
@@ -58,6 +58,27 @@ async fn messages_leased_for_a_caller_who_left_become_visible_at_once() {
     drop(receiving);
     house.until("orders", |counts| counts.ready == 1).await;
     assert_eq!(house.receive("orders", 1).await[0].deliveries, 2);
+}
+
+#[tokio::test]
+async fn a_receipt_of_another_shard_is_invalid_and_does_not_spoil_the_others() {
+    let house = House::new();
+    house.create("one").await;
+    house.create("two").await;
+    house.send("one", "a").await.unwrap();
+    house.send("two", "b").await.unwrap();
+    let one = house.receive("one", 1).await;
+    let two = house.receive("two", 1).await;
+    assert_eq!(
+        house.delete("one", &two).await,
+        [Err(Error::ReceiptInvalid)]
+    );
+    let both = [two[0].clone(), one[0].clone()];
+    assert_eq!(
+        house.delete("one", &both).await,
+        [Err(Error::ReceiptInvalid), Ok(())]
+    );
+    assert_eq!(house.delete("two", &two).await, [Ok(())]);
 }
 
 /// Polls once; whether the future was ready.
