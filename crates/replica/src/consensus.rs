@@ -3,6 +3,8 @@
 //! raft-rs's protobuf parser never sees bytes from a file or a socket: entries and memberships have
 //! encodings of our own.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use raft::{
     Config, RawNode, Ready, StateRole,
@@ -34,6 +36,10 @@ pub struct Membership {
 
 pub(crate) struct Consensus {
     node: RawNode<Tail>,
+    /// The appends that are not durable yet. To raft-rs "this is durable" means "and all before it",
+    /// so a turn without an append may say so only when nothing is left here.
+    outstanding: VecDeque<u64>,
+    last_turn: u64,
 }
 
 /// What consensus knows when a replica starts.
@@ -76,7 +82,11 @@ impl Consensus {
         };
         let node = RawNode::new(&config, tail, &Logger::root(Discard, o!()))
             .expect("the configuration is constant and the tail agrees with itself");
-        let mut consensus = Self { node };
+        let mut consensus = Self {
+            node,
+            outstanding: VecDeque::new(),
+            last_turn: 0,
+        };
         if consensus.is_sole_voter() {
             consensus
                 .node
@@ -127,7 +137,18 @@ impl Consensus {
     }
 
     pub(crate) fn durable(&mut self, number: u64) {
-        self.node.on_persist_ready(number);
+        while self
+            .outstanding
+            .front()
+            .is_some_and(|&append| append <= number)
+        {
+            self.outstanding.pop_front();
+        }
+        let through = match self.outstanding.front() {
+            Some(&next) => next - 1,
+            None => self.last_turn,
+        };
+        self.node.on_persist_ready(through);
     }
 
     /// What has come of everything stepped in so far; `None` if nothing has.
@@ -151,7 +172,10 @@ impl Consensus {
         };
         let number = ready.number();
         self.node.advance_append_async(ready);
-        if turn.append.is_none() {
+        self.last_turn = number;
+        if turn.append.is_some() {
+            self.outstanding.push_back(number);
+        } else if self.outstanding.is_empty() {
             self.node.on_persist_ready(number);
         }
         Some(turn)
