@@ -1,6 +1,6 @@
 //! What can go wrong with a disk, one variant per way a caller may act.
 //!
-//! `NoSpace` may be retried after space was freed; nothing was lost. `Failed` ends this process's use
+//! `NoSpace` may be retried after space was freed (or file descriptors); nothing was lost. `Failed` ends this process's use
 //! of the disk. `Corrupt`, `MissingFile` and `UnknownVersion` name the file and are never healed
 //! here: a peer or an operator has to.
 
@@ -16,7 +16,7 @@ pub enum Error {
         source: io::Error,
     },
 
-    #[error("no space left on the disk for {file}")]
+    #[error("no room for {file}: the disk is full, or too many files are open")]
     NoSpace { file: String },
 
     /// After a failed write or sync the page cache cannot be trusted.
@@ -79,6 +79,11 @@ pub enum Error {
 impl Error {
     /// An error of a read, or of anything that leaves the disk as it was.
     pub(crate) fn io(action: &'static str, file: &str, source: io::Error) -> Self {
+        if is_short_of_descriptors(&source) {
+            return Self::NoSpace {
+                file: file.to_owned(),
+            };
+        }
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace {
                 file: file.to_owned(),
@@ -101,4 +106,12 @@ impl Error {
             what,
         }
     }
+}
+
+/// A file that could not be opened for want of a descriptor says nothing about the disk.
+fn is_short_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }

@@ -43,4 +43,4 @@ pub use reader::Reader;
 pub use recovery::{Certainty, Log, Opened, RecoveredShard, RecoveryReport, TornTail};
 pub use segment::writer::SegmentWriter;
 pub use snapshot::{SnapshotReader, SnapshotWriter};
-pub use store::{Change, Due, DueShard, Store};
+pub use store::{Change, Due, DueShard, SnapshotOrigin, Store};

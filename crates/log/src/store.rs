@@ -9,12 +9,17 @@ mod recycle;
 
 use std::sync::Arc;
 
-pub use commit::Change;
+pub use commit::{Change, SnapshotOrigin};
 pub use recycle::{Due, DueShard};
 
 use crate::{
-    disk::Disk, entry::SegmentInfo, error::Error, names, segment::writer::SegmentWriter,
-    shared::Shared, snapshot::SnapshotWriter,
+    disk::Disk,
+    entry::{SegmentInfo, SnapshotInfo},
+    error::Error,
+    names,
+    segment::writer::SegmentWriter,
+    shared::Shared,
+    snapshot::SnapshotWriter,
 };
 
 /// The maintenance side of a log.
@@ -51,6 +56,24 @@ impl<D: Disk> Store<D> {
         term: u64,
     ) -> Result<SnapshotWriter<D>, Error> {
         SnapshotWriter::create(Arc::clone(&self.shared), shard, index, term)
+    }
+
+    /// Removes a sealed snapshot that will not be committed after all.
+    pub fn discard_snapshot(&self, shard: u16, snapshot: &SnapshotInfo) {
+        let current = self
+            .shared
+            .manifest()
+            .shards
+            .get(&shard)
+            .and_then(|shard| shard.snapshot);
+        assert!(
+            current.is_none_or(|current| current.id != snapshot.id),
+            "a committed snapshot is not discarded"
+        );
+        self.shared
+            .disk
+            .remove(&names::snapshot(shard, snapshot.id))
+            .ok();
     }
 
     /// Removes sealed segments that will not be committed after all. What cannot be removed now goes

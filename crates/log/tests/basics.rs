@@ -302,6 +302,20 @@ fn a_commit_that_contradicts_the_shard_is_refused() {
         opened.store.commit(1, older),
         Err(Error::Refused { .. })
     ));
+    let ahead = opened
+        .store
+        .begin_snapshot(1, 9, 1)
+        .unwrap()
+        .finish()
+        .unwrap();
+    let ahead = Change {
+        snapshot: Some(ahead),
+        ..Change::default()
+    };
+    assert!(matches!(
+        opened.store.commit(1, ahead),
+        Err(Error::Refused { .. })
+    ));
     let unknown = Change {
         remove: vec![99],
         ..Change::default()

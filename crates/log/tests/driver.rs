@@ -267,6 +267,7 @@ impl Driver {
                 number,
                 Change {
                     snapshot,
+                    origin: anser_log::SnapshotOrigin::Peer,
                     add,
                     remove,
                 },
@@ -317,9 +318,9 @@ impl Driver {
         let add = writer.finish().unwrap();
         let began = self.disk.recorded_count();
         let change = Change {
-            snapshot: None,
             add,
             remove: vec![first.id, second.id],
+            ..Change::default()
         };
         self.opened.store.commit(number, change).unwrap();
         self.called(began, Vec::new(), self.model.clone());

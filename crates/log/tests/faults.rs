@@ -67,7 +67,7 @@ pub(crate) fn compact_all<D: anser_log::Disk>(
         Change {
             snapshot,
             add,
-            remove: Vec::new(),
+            ..Change::default()
         },
     )
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use anser_broker::{
     codec::{BatchBuilder, Encoded},
     id::QueueId,
-    time::Stamp,
+    time::{Stamp, Timestamp},
 };
 use bytes::Bytes;
 
@@ -109,6 +109,21 @@ impl Proposals {
             .iter()
             .position(|(caller, _)| caller.ticket() == Some(ticket))?;
         self.waiting.remove(found).map(|(caller, _)| caller)
+    }
+
+    /// Lets a receive that is in an entry be answered by it, whatever it finds.
+    pub(crate) fn end_wait(&mut self, ticket: Ticket) {
+        let callers = self
+            .in_flight
+            .iter_mut()
+            .flat_map(|entry| &mut entry.callers);
+        for caller in callers {
+            if let Caller::Receiver(waiter) = caller
+                && waiter.ticket == ticket
+            {
+                waiter.until = Timestamp::default();
+            }
+        }
     }
 
     /// Gives up everything: first those in an entry, whose outcome is unknown, then those that were

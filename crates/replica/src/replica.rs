@@ -4,6 +4,8 @@
 //! entry is applied, which is after a majority has it on disk. Only a leader that has applied an
 //! entry of its own term serves; a deposed one answers that the outcome is unknown.
 
+use std::collections::BTreeSet;
+
 use anser_broker::{
     codec,
     command::{Command, Effect, Query, Reply},
@@ -35,6 +37,8 @@ pub struct Replica {
     proposals: Proposals,
     waiters: Waiters,
     reads: Reads,
+    /// Queues with waiters and messages, but no room for another lease.
+    crowded: BTreeSet<QueueId>,
     now: Timestamp,
     serving: bool,
     failed: bool,
@@ -114,14 +118,16 @@ impl Replica {
             proposals: Proposals::default(),
             waiters: Waiters::default(),
             reads: Reads::default(),
+            crowded: BTreeSet::new(),
             serving: false,
             failed: false,
         }
     }
 
-    /// Takes in something that happened. What follows from it comes out at the end of the turn, but
-    /// for refusals.
-    pub fn step(&mut self, input: Input, outputs: &mut Vec<Output>) {
+    /// Takes in something that happened at this moment of the shard's time. What follows from it
+    /// comes out at the end of the turn, but for refusals.
+    pub fn step(&mut self, now: Timestamp, input: Input, outputs: &mut Vec<Output>) {
+        self.now = self.now.max(now);
         match input {
             Input::Durable { number } => self.consensus.durable(number),
             Input::Tick => self.consensus.tick(),
@@ -253,6 +259,7 @@ impl Replica {
         let proposed = self.proposals.cancel(ticket);
         if let Some((queue, messages)) = proposed.and_then(Caller::claim) {
             self.waiters.release(queue, messages);
+            self.serve(queue);
         }
         let parked = self.waiters.remove(ticket);
         if proposed.is_some() || parked.is_some() || self.reads.cancel(ticket) {
@@ -260,6 +267,8 @@ impl Replica {
                 ticket,
                 error: Error::Unavailable,
             });
+        } else {
+            self.proposals.end_wait(ticket);
         }
     }
 
@@ -361,6 +370,7 @@ impl Replica {
             self.serving = true;
             outputs.push(Output::LeadershipChanged { leads: true });
         }
+        served.extend(std::mem::take(&mut self.crowded));
         served.sort_unstable();
         served.dedup();
         for queue in served {
@@ -423,11 +433,18 @@ impl Replica {
         if !self.serving {
             return;
         }
-        while let Receivable::Ready(ready) = self.shard.receivable(queue, self.now)
-            && ready > self.waiters.claimed(queue)
-            && let Some(waiter) = self.waiters.next(queue)
-        {
-            self.propose_receive(waiter);
+        while self.waiters.has(queue) {
+            match self.shard.receivable(queue, self.now) {
+                Receivable::Ready(ready) if ready > self.waiters.claimed(queue) => {
+                    let waiter = self.waiters.next(queue).expect("one was just seen");
+                    self.propose_receive(waiter);
+                }
+                Receivable::InFlightFull => {
+                    self.crowded.insert(queue);
+                    return;
+                }
+                _ => return,
+            }
         }
     }
 

@@ -43,6 +43,10 @@ impl Waiters {
             .push_front(waiter);
     }
 
+    pub(crate) fn has(&self, queue: QueueId) -> bool {
+        self.by_queue.contains_key(&queue)
+    }
+
     /// Takes the one who waits longest.
     pub(crate) fn next(&mut self, queue: QueueId) -> Option<Waiter> {
         let waiter = self.by_queue.get_mut(&queue)?.pop_front()?;

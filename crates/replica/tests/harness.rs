@@ -129,7 +129,7 @@ impl Harness {
 
     pub(crate) fn step(&mut self, input: Input) {
         let mut outputs = Vec::new();
-        self.replica.step(input, &mut outputs);
+        self.replica.step(Timestamp(self.now), input, &mut outputs);
         self.take(outputs);
     }
 

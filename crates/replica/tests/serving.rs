@@ -47,6 +47,98 @@ fn a_reply_leaves_only_when_its_entry_is_durable() {
 }
 
 #[test]
+fn a_read_acknowledges_nothing_that_is_not_on_the_disk() {
+    let mut harness = Harness::new();
+    let sent = harness.send("a");
+    harness.read(Query::Counts { queue: QUEUE });
+    harness.receive(1, 0);
+    assert!(harness.reply(sent).is_none());
+    harness.sync();
+    assert!(harness.reply(sent).is_some());
+}
+
+#[test]
+fn the_second_of_two_entries_is_not_acknowledged_with_the_first() {
+    let mut harness = Harness::new();
+    let first = harness.send("a");
+    let second = harness.send("b");
+    let append = harness.appends.remove(0);
+    harness.step(Input::Durable {
+        number: append.number,
+    });
+    harness.turn();
+    assert!(harness.reply(first).is_some());
+    assert!(harness.reply(second).is_none());
+    harness.sync();
+    assert!(harness.reply(second).is_some());
+}
+
+#[test]
+fn a_wait_begins_when_the_receive_comes_however_long_the_shard_slept() {
+    let mut harness = Harness::new();
+    harness.now += 60_000;
+    let waiting = harness.receive(1, 20_000);
+    assert_eq!(harness.received(waiting), None);
+    harness.now += 20_000;
+    harness.turn();
+    assert_eq!(harness.received(waiting), Some(0));
+}
+
+#[test]
+fn a_waiter_is_served_when_a_lease_ends_that_was_one_too_many() {
+    let mut harness = Harness::new();
+    let attributes = anser_broker::attributes::QueueAttributes {
+        in_flight_max: 1,
+        ..crate::harness::attributes()
+    };
+    harness.propose(&Command::PutQueue {
+        queue: QUEUE,
+        revision: 2,
+        attributes,
+    });
+    harness.send("a");
+    harness.sync();
+    let holder = harness.receive(1, 0);
+    harness.sync();
+    let waiting = harness.receive(1, 60_000);
+    harness.send("b");
+    harness.sync();
+    assert_eq!(harness.received(waiting), None);
+    let Some(Reply::Received { deliveries }) = harness.reply(holder) else {
+        panic!("the holder has a message")
+    };
+    let receipts = vec![deliveries[0].receipt];
+    harness.propose(&Command::DeleteMessages {
+        queue: QUEUE,
+        receipts,
+    });
+    harness.sync();
+    assert_eq!(harness.received(waiting), Some(1));
+}
+
+#[test]
+fn a_cancelled_receive_leaves_its_claim_to_the_next() {
+    let mut harness = Harness::new();
+    harness.send("a");
+    harness.sync();
+    // Two entries on their way, so that the receive stays unpacked.
+    for _ in 0..2 {
+        let attributes = crate::harness::attributes();
+        harness.propose(&Command::PutQueue {
+            queue: QUEUE,
+            revision: 1,
+            attributes,
+        });
+    }
+    let claiming = harness.receive(16, 60_000);
+    let waiting = harness.receive(1, 60_000);
+    harness.step(Input::Cancel { ticket: claiming });
+    harness.turn();
+    harness.sync();
+    assert_eq!(harness.received(waiting), Some(1));
+}
+
+#[test]
 fn all_commands_of_a_turn_share_one_entry() {
     let mut harness = Harness::new();
     let tickets = ["a", "b", "c"].map(|body| harness.hand_in(&send(body)));

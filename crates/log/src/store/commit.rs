@@ -17,12 +17,23 @@ use crate::{
 /// What a commit changes.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
-    /// Replaces the shard's snapshot. If the log does not hold this very entry, the snapshot came
-    /// from a peer and the shard's entries become void; no append for the shard may be under way.
+    /// Replaces the shard's snapshot.
     pub snapshot: Option<SnapshotInfo>,
+    pub origin: SnapshotOrigin,
     pub add: Vec<SegmentInfo>,
     /// Numbers of segments.
     pub remove: Vec<u64>,
+}
+
+/// Whose state a snapshot holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SnapshotOrigin {
+    /// This shard's own: its last entry stands in the log, or the commit is refused.
+    #[default]
+    Here,
+    /// Another replica's. If the log does not hold its last entry, the shard's entries become void;
+    /// no append for the shard may be under way.
+    Peer,
 }
 
 impl<D: Disk> Store<D> {
@@ -48,6 +59,10 @@ impl<D: Disk> Store<D> {
         let mut manifest = shared.manifest();
         let current = manifest.shards.get(&shard).cloned().unwrap_or_default();
         let void_before = void_before(&shared.index(), shard, &change);
+        if void_before.is_some() && change.origin == SnapshotOrigin::Here {
+            let what = "the last entry of its own snapshot is not in the log";
+            return Err(Error::Refused { shard, what });
+        }
         let next_shard = next_shard(&current, shard, &change, void_before)?;
         let mut next: Manifest = manifest.clone();
         next.shards.insert(shard, next_shard.clone());
