@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 mod access_keys;
+mod cmq;
 mod program;
 mod tidy;

@@ -79,5 +79,7 @@ pub(crate) mod kind {
     pub(crate) const CHANGE_VISIBILITY: u8 = 35;
     pub(crate) const ACCEPT_MOVED: u8 = 36;
     pub(crate) const MOVES_SETTLED: u8 = 37;
+    pub(crate) const RETURN_LEASES: u8 = 38;
+    pub(crate) const RETURN_MOVES: u8 = 39;
     pub(crate) const SETTLE: u8 = 48;
 }

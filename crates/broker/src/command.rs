@@ -84,6 +84,16 @@ pub enum Command {
         target: QueueId,
         through: u64,
     },
+    /// Leases that were granted but never reached anybody: each ends, and its delivery did not happen.
+    ReturnLeases {
+        queue: QueueId,
+        receipts: Vec<Sequence>,
+    },
+    /// The queue `target` is no more: the dead letters of `queue` that wait for it are ready again.
+    ReturnMoves {
+        queue: QueueId,
+        target: QueueId,
+    },
     /// Nothing but the passing of time.
     Settle,
 }
@@ -118,7 +128,7 @@ pub enum Reply {
     Received {
         deliveries: Vec<Delivery>,
     },
-    /// To `DeleteMessages` and `ChangeVisibility`, one a receipt.
+    /// To `DeleteMessages`, `ChangeVisibility` and `ReturnLeases`, one a receipt.
     Each(Vec<Result<(), Error>>),
     /// To `AcceptMoved`: arrived up to this number; fewer than sent if the queue could take no more.
     Accepted {

@@ -173,7 +173,7 @@ pub struct QueueCounts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueueTotals {
     pub sent: u64,
-    /// Leases granted; a message received twice counts twice.
+    /// Leases granted; a message received twice counts twice, a lease that reached nobody not at all.
     pub received: u64,
     pub deleted: u64,
     /// Ended by retention.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     attributes::{DeadLetterAfter, QueueAttributes, RetentionFrom},
-    command::{Effect, Move, Reply},
+    command::Effect,
     error::Error,
     id::{QueueId, Sequence},
     limits,
@@ -26,6 +26,7 @@ mod lanes;
 mod late;
 mod leases;
 mod live;
+mod moving;
 mod receiving;
 mod retired;
 mod sending;
@@ -107,28 +108,6 @@ impl Queue {
             self.delayed = self.delayed.with_retention(old_retention, new_retention);
         }
         self.drop_old_retired(turn.now);
-    }
-
-    pub(crate) fn moves_settled(
-        &mut self,
-        target: QueueId,
-        through: u64,
-        turn: &mut Turn<'_>,
-    ) -> Reply {
-        let arrived = self.lanes.settle(target, through);
-        self.totals.dead_lettered += arrived.len() as u64;
-        for message in arrived {
-            turn.blocks.remove(message);
-        }
-        Reply::Done
-    }
-
-    pub(crate) fn moves(&self, max: usize) -> Vec<(QueueId, Vec<Move>)> {
-        self.lanes.pending(max)
-    }
-
-    pub(crate) fn has_moves(&self) -> bool {
-        self.lanes.len() > 0
     }
 
     pub(crate) fn ready_len(&self) -> u64 {
@@ -258,14 +237,6 @@ impl Queue {
             return None;
         }
         self.histories.remove(message)
-    }
-
-    /// Puts a message into the lane to the dead-letter queue. There must be a policy.
-    fn start_move(&mut self, message: Sequence, turn: &mut Turn<'_>) {
-        let policy = self.attributes.dead_letter.expect("a dead-letter policy");
-        self.lanes.push(policy.queue, message);
-        turn.blocks.add(message);
-        turn.effect(Effect::MovesPending { queue: self.id });
     }
 }
 

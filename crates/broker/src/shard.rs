@@ -18,6 +18,7 @@ use crate::{
     turn::{Turn, WallOffset},
 };
 
+mod dropped;
 mod home;
 mod state;
 
@@ -169,6 +170,9 @@ impl Shard {
                     queue.accept_moved(source, first, &bodies, turn)
                 })
             }
+            View::ReturnLeases { queue, receipts } => self
+                .home
+                .with(queue, |queue| queue.return_leases(&receipts, turn)),
             View::Rare(ref command) => self.rare_command(command, turn),
         }
     }
@@ -192,6 +196,9 @@ impl Shard {
             } => self
                 .home
                 .with(queue, |queue| queue.moves_settled(target, through, turn)),
+            Command::ReturnMoves { queue, target } => self
+                .home
+                .with(queue, |queue| queue.return_moves(target, turn)),
             Command::Settle => Reply::Done,
             ref other => match &mut self.catalog {
                 Some(catalog) => catalog_command(catalog, other, turn),

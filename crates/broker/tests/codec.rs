@@ -192,6 +192,9 @@ fn a_command() -> impl Strategy<Value = Command> {
                 through,
             }
         }),
+        (queue(), some_receipts())
+            .prop_map(|(queue, receipts)| Command::ReturnLeases { queue, receipts }),
+        (queue(), queue()).prop_map(|(queue, target)| Command::ReturnMoves { queue, target }),
         Just(Command::Settle),
     ]
 }
@@ -404,6 +407,14 @@ fn one_of_each() -> Vec<Command> {
             through: 4,
         },
         Command::Settle,
+        Command::ReturnLeases {
+            queue,
+            receipts: vec![Sequence::new(3, 4), Sequence::new(5, 6)],
+        },
+        Command::ReturnMoves {
+            queue,
+            target: QueueId(3),
+        },
     ]
 }
 

@@ -65,6 +65,14 @@ enum Action {
         receipts: Vec<usize>,
         visibility: u64,
     },
+    ReturnLeases {
+        queue: u64,
+        receipts: Vec<usize>,
+    },
+    ReturnMoves {
+        queue: u64,
+        target: u64,
+    },
     /// Carries what is pending as a careful carrier does, from this many before.
     Carry {
         queue: u64,
@@ -153,6 +161,8 @@ fn an_action() -> impl Strategy<Value = Action> {
         6 => (a_queue(), receipts()).prop_map(|(queue, receipts)| Action::Delete { queue, receipts }),
         4 => (a_queue(), receipts(), some_millis())
             .prop_map(|(queue, receipts, visibility)| Action::Change { queue, receipts, visibility }),
+        3 => (a_queue(), receipts()).prop_map(|(queue, receipts)| Action::ReturnLeases { queue, receipts }),
+        2 => (a_queue(), 2..=QUEUES).prop_map(|(queue, target)| Action::ReturnMoves { queue, target }),
         4 => (a_queue(), 0u64..3, 1usize..4, any::<bool>())
             .prop_map(|(queue, overlap, max, settle)| Action::Carry { queue, overlap, max, settle }),
         1 => (a_queue(), 1..=QUEUES, 0u64..6)
@@ -273,6 +283,14 @@ impl World {
                 queue: QueueId(queue),
                 receipts: receipts_of(self, &receipts),
                 visibility: Millis(visibility),
+            },
+            Action::ReturnLeases { queue, receipts } => Command::ReturnLeases {
+                queue: QueueId(queue),
+                receipts: receipts_of(self, &receipts),
+            },
+            Action::ReturnMoves { queue, target } => Command::ReturnMoves {
+                queue: QueueId(queue),
+                target: QueueId(target),
             },
             Action::Carry {
                 queue,

@@ -173,12 +173,12 @@ impl Naive {
             State::Leased { .. } => self.return_lease(id, place, at),
             State::Delayed { wake } => {
                 let old = queue.age().is_some_and(|age| message.sent + age <= at);
+                if queue.attributes.retention_from == RetentionFrom::Visible {
+                    queue.messages[place].since = wake;
+                }
                 if old {
                     self.start_move(id, place);
                 } else {
-                    if queue.attributes.retention_from == RetentionFrom::Visible {
-                        queue.messages[place].since = wake;
-                    }
                     self.make_ready(id, place);
                 }
             }
@@ -275,6 +275,7 @@ impl Naive {
         Reply::Done
     }
 
+    #[expect(clippy::too_many_lines, reason = "a flat table of kinds")]
     fn queue_command(&mut self, command: &Command) -> Result<Reply, Error> {
         match command {
             Command::SendMessages {
@@ -331,6 +332,19 @@ impl Naive {
                     !matches!(message.state, State::Moving { target: to, number } if to == *target && number <= *through)
                 });
                 queue.totals.dead_lettered += (before - queue.messages.len()) as u64;
+                Ok(Reply::Done)
+            }
+            Command::ReturnLeases { queue, receipts } => {
+                self.queues.get(queue).ok_or(Error::NoSuchQueue)?;
+                check_batch(receipts.len())?;
+                let each = receipts
+                    .iter()
+                    .map(|receipt| self.take_back(*queue, *receipt));
+                Ok(Reply::Each(each.collect()))
+            }
+            Command::ReturnMoves { queue, target } => {
+                self.queues.get(queue).ok_or(Error::NoSuchQueue)?;
+                self.return_moves(*queue, *target);
                 Ok(Reply::Done)
             }
             Command::ClearQueue { queue } => {
@@ -519,6 +533,34 @@ impl Naive {
             message.state = State::Leased { receipt, deadline };
         }
         Ok(())
+    }
+
+    fn take_back(&mut self, id: QueueId, receipt: Sequence) -> Result<(), Error> {
+        let place = self.leased(id, receipt)?;
+        let queue = self.queues.get_mut(&id).unwrap();
+        queue.totals.received -= 1;
+        let message = &mut queue.messages[place];
+        message.deliveries -= 1;
+        let sent = message.sent;
+        if queue.age().is_some_and(|age| sent + age <= self.now) {
+            self.start_move(id, place);
+        } else {
+            self.make_ready(id, place);
+        }
+        Ok(())
+    }
+
+    fn return_moves(&mut self, id: QueueId, target: QueueId) {
+        let is_there = |message: &Message| matches!(message.state, State::Moving { target: to, .. } if to == target);
+        while let Some(place) = self.queues[&id].messages.iter().position(is_there) {
+            let queue = self.queues.get_mut(&id).unwrap();
+            queue.messages[place].deliveries = 0;
+            if queue.retention_end(&queue.messages[place]) <= Some(self.now) {
+                self.expire(id, place);
+            } else {
+                self.make_ready(id, place);
+            }
+        }
     }
 
     fn accept(

@@ -343,6 +343,14 @@ impl World {
                 receipts: receipts(self),
                 visibility: line.time("visibility").unwrap(),
             },
+            "return-leases" => Command::ReturnLeases {
+                queue,
+                receipts: receipts(self),
+            },
+            "return-moves" => Command::ReturnMoves {
+                queue,
+                target: self.queues[line.plain[1]],
+            },
             "clear" => Command::ClearQueue { queue },
             "rewind" => Command::RewindQueue {
                 queue,

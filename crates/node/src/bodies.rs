@@ -96,15 +96,17 @@ impl<D: Disk> BodyReader<D> {
         if responder.is_closed() {
             return give_back(&runner, shard, queue, &deliveries);
         }
-        let bodies: Option<Vec<Bytes>> = deliveries
+        // What cannot be read stays leased; the others must not suffer for it.
+        let (readable, bodies): (Vec<Delivery>, Vec<Bytes>) = deliveries
             .iter()
-            .map(|delivery| self.body(shard, delivery.message))
-            .collect();
-        let response = match bodies {
-            Some(bodies) => Ok(Response::Messages(messages(shard, &deliveries, bodies))),
-            None => Err(Error::Unavailable),
+            .filter_map(|&delivery| Some((delivery, self.body(shard, delivery.message)?)))
+            .unzip();
+        let response = if readable.is_empty() {
+            Err(Error::Unavailable)
+        } else {
+            Ok(Response::Messages(messages(shard, &readable, bodies)))
         };
-        if responder.send(response).is_err() {
+        if !responder.send(response) {
             give_back(&runner, shard, queue, &deliveries);
         }
     }

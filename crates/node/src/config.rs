@@ -35,7 +35,7 @@ impl Default for Config {
             wal_budget_bytes: 512 << 20,
             segment_bytes: 64 << 20,
             cache_bytes: 64 << 20,
-            reserve_bytes: 256 << 20,
+            reserve_bytes: 512 << 20,
             in_flight_bytes: 64 << 20,
         }
     }

@@ -14,7 +14,10 @@ use anser_broker::{
     id::{QueueId, Sequence, ShardId},
 };
 use bytes::Bytes;
-use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
+use tokio::{
+    sync::{mpsc::UnboundedReceiver, oneshot},
+    time::Instant,
+};
 use tracing::debug;
 
 use crate::{
@@ -25,6 +28,8 @@ use crate::{
 
 /// Dead letters carried to one queue at once.
 pub(crate) const MOVES_AT_ONCE: usize = 16;
+/// Bytes of dead letters carried at once; a larger one goes alone.
+const CARRIED_BYTES_MAX: usize = 1 << 20;
 /// How long an errand that could not be done is left alone.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -34,6 +39,12 @@ pub(crate) enum Errand {
     Moves { shard: ShardId, queue: QueueId },
     /// A queue's home may not have what the catalog says.
     Place(Placed),
+    /// A change of the catalog and of the queue's home. It is done here and not by whoever asked, who
+    /// may leave in the middle.
+    Change {
+        command: Command,
+        done: oneshot::Sender<Result<Placed, Error>>,
+    },
 }
 
 /// The queues whose dead letters are being carried.
@@ -55,6 +66,12 @@ pub(crate) async fn run(desk: Desk, mut errands: UnboundedReceiver<Errand>) {
             Errand::Place(placed) => {
                 tokio::task::spawn_local(async move { place_until_settled(&desk, &placed).await });
             }
+            Errand::Change { command, done } => {
+                tokio::task::spawn_local(async move {
+                    // Whoever asked may have left.
+                    done.send(change(&desk, &command).await).ok();
+                });
+            }
             Errand::Moves { shard, queue } => {
                 if moving
                     .borrow_mut()
@@ -71,6 +88,14 @@ pub(crate) async fn run(desk: Desk, mut errands: UnboundedReceiver<Errand>) {
     }
 }
 
+async fn change(desk: &Desk, command: &Command) -> Result<Placed, Error> {
+    let Reply::Placed(placed) = desk.propose(ShardId::CATALOG, command).await? else {
+        unreachable!("changes of the catalog are answered with what was placed")
+    };
+    place_until_settled(desk, &placed).await;
+    Ok(placed)
+}
+
 async fn place_until_settled(desk: &Desk, placed: &Placed) {
     while let Err(error) = place(desk, placed).await {
         debug!(queue = placed.queue.0, %error, "a queue's home could not be told; trying again");
@@ -79,7 +104,7 @@ async fn place_until_settled(desk: &Desk, placed: &Placed) {
 }
 
 /// Tells a queue's home what the catalog says, then the catalog that it was told.
-pub(crate) async fn place(desk: &Desk, placed: &Placed) -> Result<(), Error> {
+async fn place(desk: &Desk, placed: &Placed) -> Result<(), Error> {
     let Placed {
         queue,
         shard,
@@ -100,19 +125,15 @@ pub(crate) async fn place(desk: &Desk, placed: &Placed) -> Result<(), Error> {
     Ok(())
 }
 
-/// Carries the dead letters of one queue until it has none, or the node stops.
+/// Carries the dead letters of one queue until it has none, or the node stops. A lane that cannot
+/// go on rests and holds up no other.
 async fn carry_all(desk: &Desk, shard: ShardId, queue: QueueId, moving: &RefCell<Moving>) {
+    let mut resting: BTreeMap<QueueId, Instant> = BTreeMap::new();
     loop {
         moving.borrow_mut().insert(queue, Announced::Seen);
-        let (sender, receiver) = oneshot::channel();
-        let look = Event::Look {
-            shard,
-            look: Look::Moves(queue, sender),
-        };
-        if desk.send(shard, look).is_err() {
+        let Some(lanes) = lanes(desk, shard, queue).await else {
             return;
-        }
-        let Ok(lanes) = receiver.await else { return };
+        };
         if lanes.is_empty() {
             // What was announced since the look may have come after it.
             if moving.borrow()[&queue] == Announced::Again {
@@ -121,13 +142,28 @@ async fn carry_all(desk: &Desk, shard: ShardId, queue: QueueId, moving: &RefCell
             moving.borrow_mut().remove(&queue);
             return;
         }
+        resting.retain(|_, until| *until > Instant::now());
         for (target, moves) in lanes {
+            if resting.contains_key(&target) {
+                continue;
+            }
             if let Err(error) = carry(desk, shard, queue, target, &moves).await {
                 debug!(queue = queue.0, %error, "dead letters could not be carried; trying again");
-                tokio::time::sleep(RETRY_INTERVAL).await;
+                resting.insert(target, Instant::now() + RETRY_INTERVAL);
             }
         }
+        if let Some(&until) = resting.values().min() {
+            tokio::time::sleep_until(until).await;
+        }
     }
+}
+
+/// What waits to be carried, by target; `None` if the node stops.
+async fn lanes(desk: &Desk, shard: ShardId, queue: QueueId) -> Option<Vec<(QueueId, Vec<Move>)>> {
+    let (sender, receiver) = oneshot::channel();
+    let look = Look::Moves(queue, sender);
+    desk.send(shard, Event::Look { shard, look }).ok()?;
+    receiver.await.ok()
 }
 
 async fn carry(
@@ -137,14 +173,19 @@ async fn carry(
     target: QueueId,
     moves: &[Move],
 ) -> Result<(), Error> {
-    let home = desk.routes.shard_of(target).ok_or(Error::NoSuchQueue)?;
-    let bodies = fetch(
-        desk,
-        shard,
-        moves.iter().map(|letter| letter.message).collect(),
-    )
-    .await?;
+    let Some(home) = desk.routes.shard_of(target) else {
+        // The target was deleted after the policy had let go of it.
+        let queue = source;
+        desk.propose(shard, &Command::ReturnMoves { queue, target })
+            .await?;
+        return Ok(());
+    };
+    let messages = moves.iter().map(|letter| letter.message).collect();
+    let mut bodies = fetch(desk, shard, messages).await?;
+    let bytes_max = CARRIED_BYTES_MAX.min(desk.command_bytes_max() / 2);
+    bodies.truncate(count_within(&bodies, bytes_max));
     let first = moves[0].number;
+    let last = first + bodies.len() as u64 - 1;
     let command = Command::AcceptMoved {
         queue: target,
         source,
@@ -162,12 +203,21 @@ async fn carry(
         };
         desk.propose(shard, &command).await?;
     }
-    let last = moves.last().map_or(0, |letter| letter.number);
     if through < last {
         Err(Error::BacklogFull)
     } else {
         Ok(())
     }
+}
+
+/// How many bodies from the front fit into so many bytes; at least one.
+fn count_within(bodies: &[Bytes], bytes_max: usize) -> usize {
+    let mut bytes = 0;
+    let fitting = bodies.iter().take_while(|body| {
+        bytes += body.len();
+        bytes <= bytes_max
+    });
+    fitting.count().max(1)
 }
 
 async fn fetch(desk: &Desk, shard: ShardId, messages: Vec<Sequence>) -> Result<Vec<Bytes>, Error> {

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     bodies,
-    event::{Event, Request, Response},
+    event::{Event, Request, Responder, Response},
     routes::Routes,
 };
 
@@ -31,12 +31,12 @@ pub(crate) struct Desk {
     shards: Arc<BTreeMap<ShardId, Counter>>,
     body_readers: Arc<[mpsc::Sender<bodies::Job>]>,
     last_ticket: Arc<AtomicU64>,
-    in_flight_bytes_max: u64,
+    bounds: Bounds,
 }
 
 struct Counter {
     runner: mpsc::Sender<Event>,
-    in_flight_bytes: AtomicU64,
+    in_flight_bytes: Arc<AtomicU64>,
 }
 
 impl Desk {
@@ -44,11 +44,11 @@ impl Desk {
         routes: Arc<Routes>,
         runners: &BTreeMap<ShardId, mpsc::Sender<Event>>,
         body_readers: Vec<mpsc::Sender<bodies::Job>>,
-        in_flight_bytes_max: u64,
+        bounds: Bounds,
     ) -> Self {
         let counter = |runner: &mpsc::Sender<Event>| Counter {
             runner: runner.clone(),
-            in_flight_bytes: AtomicU64::new(0),
+            in_flight_bytes: Arc::default(),
         };
         let shards = runners
             .iter()
@@ -59,7 +59,7 @@ impl Desk {
             shards: Arc::new(shards),
             body_readers: body_readers.into(),
             last_ticket: Arc::default(),
-            in_flight_bytes_max,
+            bounds,
         }
     }
 
@@ -78,55 +78,80 @@ impl Desk {
             .map_err(|_| Error::Unavailable)
     }
 
-    /// Hands in a request and waits for the answer.
-    pub(crate) async fn ask(&self, shard: ShardId, request: Request) -> Result<Response, Error> {
-        let (ticket, receiver, _in_flight) = self.hand_in(shard, request)?;
-        let _ = ticket;
-        receiver.await.unwrap_or(Err(Error::Unknown))
+    /// Bytes of the largest command that is taken.
+    pub(crate) fn command_bytes_max(&self) -> usize {
+        usize::try_from(self.bounds.command_bytes).unwrap_or(usize::MAX)
     }
 
-    /// Hands in a request; the answer will come to the receiver. The guard stays until then.
+    /// Hands in a request and waits for the answer.
+    pub(crate) async fn ask(&self, shard: ShardId, request: Request) -> Result<Response, Error> {
+        let (_, answered) = self.hand_in(shard, request)?;
+        answered.await.unwrap_or(Err(Error::Unknown))
+    }
+
+    /// Hands in a request; the answer will come to the receiver.
     pub(crate) fn hand_in(
         &self,
         shard: ShardId,
         request: Request,
-    ) -> Result<(Ticket, Answered, InFlight<'_>), Error> {
+    ) -> Result<(Ticket, Answered), Error> {
         let counter = self.shards.get(&shard).ok_or(Error::Unavailable)?;
-        let bytes = OVERHEAD_BYTES
-            + match &request {
-                Request::Propose(command) => command.bytes.len() as u64,
-                Request::Receive(_) | Request::Read(_) => 0,
-            };
-        let in_flight = InFlight {
-            counter: &counter.in_flight_bytes,
-            bytes,
+        let command_bytes = match &request {
+            Request::Propose(command) => command.bytes.len() as u64,
+            Request::Receive(_) | Request::Read(_) => 0,
         };
-        let before = counter.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes > self.in_flight_bytes_max {
+        if command_bytes > self.bounds.command_bytes {
+            return Err(Error::BatchSize);
+        }
+        let in_flight = InFlight::begin(&counter.in_flight_bytes, OVERHEAD_BYTES + command_bytes);
+        if in_flight.before > 0 && in_flight.before + in_flight.bytes > self.bounds.in_flight_bytes
+        {
             return Err(Error::Busy);
         }
         let ticket = Ticket(self.last_ticket.fetch_add(1, Ordering::Relaxed) + 1);
-        let (responder, receiver) = oneshot::channel();
+        let (responder, answered) = oneshot::channel();
         let event = Event::Request {
             shard,
             ticket,
             request,
-            responder,
+            responder: Responder::new(responder, in_flight),
         };
         counter.runner.send(event).map_err(|_| Error::Unavailable)?;
-        Ok((ticket, receiver, in_flight))
+        Ok((ticket, answered))
     }
 }
 
 pub(crate) type Answered = oneshot::Receiver<Result<Response, Error>>;
 
+/// What a shard takes at most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Of all requests under way together; a single one is always let in.
+    pub(crate) in_flight_bytes: u64,
+    /// Of one command.
+    pub(crate) command_bytes: u64,
+}
+
 /// Bytes that count as under way until this is dropped.
-pub(crate) struct InFlight<'a> {
-    counter: &'a AtomicU64,
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    counter: Arc<AtomicU64>,
+    before: u64,
     bytes: u64,
 }
 
-impl Drop for InFlight<'_> {
+impl InFlight {
+    fn begin(counter: &Arc<AtomicU64>, bytes: u64) -> Self {
+        let before = counter.fetch_add(bytes, Ordering::Relaxed);
+        Self {
+            counter: Arc::clone(counter),
+            before,
+            bytes,
+        }
+    }
+}
+
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.counter.fetch_sub(self.bytes, Ordering::Relaxed);
     }

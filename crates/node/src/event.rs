@@ -12,7 +12,7 @@ use anser_broker::{
 use anser_replica::{Image, ReceiveRequest, Ticket};
 use tokio::sync::oneshot;
 
-use crate::status::ShardStatus;
+use crate::{desk::InFlight, status::ShardStatus};
 
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -64,7 +64,34 @@ pub(crate) enum Look {
     Status(mpsc::Sender<ShardStatus>),
 }
 
-pub(crate) type Responder = oneshot::Sender<Result<Response, Error>>;
+/// Where an answer goes. Until then the request counts as under way, whether or not its caller still
+/// waits.
+#[derive(Debug)]
+pub(crate) struct Responder {
+    sender: oneshot::Sender<Result<Response, Error>>,
+    _in_flight: InFlight,
+}
+
+impl Responder {
+    pub(crate) fn new(
+        sender: oneshot::Sender<Result<Response, Error>>,
+        in_flight: InFlight,
+    ) -> Self {
+        Self {
+            sender,
+            _in_flight: in_flight,
+        }
+    }
+
+    /// Sends the answer; whether anybody was there to take it.
+    pub(crate) fn send(self, response: Result<Response, Error>) -> bool {
+        self.sender.send(response).is_ok()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+}
 
 #[derive(Debug)]
 pub(crate) enum Response {

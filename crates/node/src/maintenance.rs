@@ -34,6 +34,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to leave a full disk alone before trying again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Segments of a shard that are looked at in one sweep.
+const SEGMENTS_PER_LOOK: usize = 32;
 /// A segment is worth rewriting when at most one record in this many is alive.
 const SPARSE: u64 = 4;
 /// Neighbouring sparse segments that are rewritten at once.
@@ -58,25 +60,25 @@ impl<D: Disk> Maintenance<D> {
         let mut sweep_at = Instant::now();
         let mut wait = Duration::ZERO;
         while self.stop.recv_timeout(wait) == Err(mpsc::RecvTimeoutError::Timeout) {
-            let mut result = self.round();
-            if result.is_ok() && sweep_at <= Instant::now() {
-                result = self.sweep();
+            let mut results = vec![self.round()];
+            // Also on a full disk: what is dead makes room.
+            if sweep_at <= Instant::now() {
+                results.extend(self.sweep());
                 sweep_at = Instant::now() + SWEEP_INTERVAL;
             }
-            wait = match result {
-                Ok(()) => INTERVAL,
-                Err(Error::NoSpace { file }) => {
-                    warn!(file, "no space on the disk");
-                    add(&self.counters.maintenance_errors, 1);
-                    RETRY_INTERVAL
-                }
-                Err(reason) => {
-                    error!(%reason, "the disk cannot be kept in order; the node stops");
+            wait = INTERVAL;
+            for error in results.into_iter().filter_map(Result::err) {
+                add(&self.counters.maintenance_errors, 1);
+                wait = RETRY_INTERVAL;
+                if is_passing(&error) {
+                    warn!(%error, "the disk could not be kept in order; trying again");
+                } else {
+                    error!(%error, "the disk cannot be kept in order; the node stops");
                     self.failed
-                        .set(format!("maintenance of the disk failed: {reason}"));
+                        .set(format!("maintenance of the disk failed: {error}"));
                     return;
                 }
-            };
+            }
         }
     }
 
@@ -111,7 +113,6 @@ impl<D: Disk> Maintenance<D> {
 
     /// Makes the oldest log files free to be used again.
     fn recycle(&mut self, due: Due) -> Result<(), Error> {
-        let mut images = Vec::new();
         for range in &due.shards {
             let Some(image) = self.look(ShardId(range.shard), Look::Image) else {
                 return Ok(());
@@ -119,28 +120,32 @@ impl<D: Disk> Maintenance<D> {
             if image.applied.index < range.last_index {
                 return Ok(()); // Not applied yet; soon.
             }
-            images.push(image);
-        }
-        for (range, image) in due.shards.iter().zip(images) {
             let kept = self.keep(range.shard, range.first_index, range.last_index, &image)?;
-            let snapshot = match snapshots::save(&self.store, range.shard, &image) {
-                Ok(snapshot) => Some(snapshot),
-                Err(error) => {
-                    self.store.discard(range.shard, &kept);
-                    return Err(error);
-                }
-            };
-            add(&self.counters.snapshots, 1);
-            self.store.commit(
-                range.shard,
-                Change {
-                    snapshot,
-                    add: kept,
-                    remove: Vec::new(),
-                },
-            )?;
+            self.commit_snapshot(range.shard, &image, &kept)?;
         }
         self.store.recycle(due)
+    }
+
+    fn commit_snapshot(
+        &self,
+        shard: u16,
+        image: &Image,
+        kept: &[SegmentInfo],
+    ) -> Result<(), Error> {
+        let snapshot = snapshots::save(&self.store, shard, image)
+            .inspect_err(|_| self.store.discard(shard, kept))?;
+        add(&self.counters.snapshots, 1);
+        let change = Change {
+            snapshot: Some(snapshot),
+            add: kept.to_vec(),
+            ..Change::default()
+        };
+        self.store.commit(shard, change).inspect_err(|error| {
+            if matches!(error, Error::NoSpace { .. }) {
+                self.store.discard(shard, kept);
+                self.store.discard_snapshot(shard, &snapshot);
+            }
+        })
     }
 
     /// Copies what is alive between two indexes to segments, but for what is there already.
@@ -197,40 +202,45 @@ impl<D: Disk> Maintenance<D> {
         })
     }
 
-    fn sweep(&mut self) -> Result<(), Error> {
+    fn sweep(&mut self) -> Vec<Result<(), Error>> {
         self.sweeps += 1;
         let shards: Vec<ShardId> = self.runners.keys().copied().collect();
-        for shard in shards {
-            let segments = self.store.segments(shard.0);
-            if !segments.is_empty() {
-                self.drop_dead(shard, &segments)?;
-                self.merge_sparse(shard)?;
-            }
-        }
-        Ok(())
+        let dropped: Vec<_> = shards.iter().map(|&shard| self.drop_dead(shard)).collect();
+        let merged = shards.iter().map(|&shard| self.merge_sparse(shard));
+        let merged: Vec<_> = merged.collect();
+        dropped.into_iter().chain(merged).collect()
     }
 
-    fn drop_dead(&self, shard: ShardId, segments: &[SegmentInfo]) -> Result<(), Error> {
-        let ranges = segments
+    /// Drops what is dead among some of the segments, in turn, so that no look takes long.
+    fn drop_dead(&self, shard: ShardId) -> Result<(), Error> {
+        let segments = self.store.segments(shard.0);
+        let slices = segments.len().div_ceil(SEGMENTS_PER_LOOK).max(1);
+        let skipped = (self.sweeps % slices) * SEGMENTS_PER_LOOK;
+        let looked_at: Vec<SegmentInfo> = segments
+            .into_iter()
+            .skip(skipped)
+            .take(SEGMENTS_PER_LOOK)
+            .collect();
+        if looked_at.is_empty() {
+            return Ok(());
+        }
+        let ranges = looked_at
             .iter()
             .map(|info| (info.first_index, info.last_index))
             .collect();
         let Some(alive) = self.look(shard, |sender| Look::AnyLive(ranges, sender)) else {
             return Ok(());
         };
-        let dead = segments.iter().zip(alive).filter(|(_, alive)| !alive);
+        let dead = looked_at.iter().zip(alive).filter(|(_, alive)| !alive);
         let remove: Vec<u64> = dead.map(|(info, _)| info.id).collect();
         if remove.is_empty() {
             return Ok(());
         }
-        self.store.commit(
-            shard.0,
-            Change {
-                snapshot: None,
-                add: Vec::new(),
-                remove,
-            },
-        )
+        let change = Change {
+            remove,
+            ..Change::default()
+        };
+        self.store.commit(shard.0, change)
     }
 
     /// Counts what is alive in one more segment, then rewrites the first row of sparse neighbours as
@@ -280,15 +290,16 @@ impl<D: Disk> Maintenance<D> {
             return Ok(());
         }
         let add = self.copy(shard.0, &live)?;
-        let remove = row.iter().map(|info| info.id).collect();
-        self.store.commit(
-            shard.0,
-            Change {
-                snapshot: None,
-                add,
-                remove,
-            },
-        )
+        let change = Change {
+            add: add.clone(),
+            remove: row.iter().map(|info| info.id).collect(),
+            ..Change::default()
+        };
+        self.store.commit(shard.0, change).inspect_err(|error| {
+            if matches!(error, Error::NoSpace { .. }) {
+                self.store.discard(shard.0, &add);
+            }
+        })
     }
 
     fn live(&self, shard: ShardId, info: &SegmentInfo) -> Option<Vec<Sequence>> {
@@ -308,4 +319,13 @@ impl<D: Disk> Maintenance<D> {
             .ok()?;
         receiver.recv().ok()
     }
+}
+
+/// Whether an attempt may succeed later, or the rest of the disk can be kept in order without it: what
+/// cannot be read stays where it is, and readers of it are told.
+fn is_passing(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::NoSpace { .. } | Error::Corrupt { .. } | Error::Missing { .. }
+    )
 }

@@ -3,8 +3,13 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use anser_broker::id::ShardId;
@@ -21,7 +26,7 @@ use crate::{
     clock::{Clock, ShardTime},
     config::Config,
     courier::{self, Errand},
-    desk::Desk,
+    desk::{Bounds, Desk},
     event::{Event, Look},
     failure::Failed,
     maintenance::Maintenance,
@@ -31,6 +36,9 @@ use crate::{
     status::{Counters, ShardStatus, Status, read},
     writer::{self, Writer},
 };
+
+/// How long to wait for what the runners have to say of their shards.
+const STATUS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Threads that read bodies from the disk.
 const BODY_READERS: usize = 2;
@@ -46,6 +54,7 @@ struct Inner {
     failed: Failed,
     store: Store<FileSystem>,
     runners: BTreeMap<ShardId, mpsc::Sender<Event>>,
+    stopping: Arc<AtomicBool>,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -86,6 +95,7 @@ impl Node {
             failed: Failed::new(),
             time: ShardTime::continue_from(last, clock.clone()),
             clock,
+            stopping: Arc::default(),
         };
         let to_do = errands_at_start(&replicas, &parts.routes);
         let (errands, errand_list) = unbounded_channel();
@@ -94,12 +104,7 @@ impl Node {
         let started = start_runners(config, &parts, replicas, &jobs, &body_readers, &errands)?;
         drop(jobs);
         let runners = started.by_shard;
-        let desk = Desk::new(
-            parts.routes.clone(),
-            &runners,
-            body_readers,
-            config.in_flight_bytes,
-        );
+        let desk = Desk::new(parts.routes.clone(), &runners, body_readers, bounds(config));
         let (stop_maintenance, stop) = mpsc::channel();
         let maintenance = Maintenance {
             store: store.clone(),
@@ -129,6 +134,7 @@ impl Node {
             failed: parts.failed,
             store,
             runners,
+            stopping: parts.stopping,
             threads: Mutex::new(Some(threads)),
         }));
         node.wait_until_ready();
@@ -144,6 +150,11 @@ impl Node {
         self.0.failed.wait().await
     }
 
+    /// Why the node is about to stop, if it is.
+    pub fn failure(&self) -> Option<String> {
+        self.0.failed.get()
+    }
+
     /// Stops the threads; everything acknowledged is on the disk already. Requests that come later
     /// are refused. Blocks, and does nothing the second time.
     pub fn shutdown(&self) {
@@ -154,6 +165,7 @@ impl Node {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let Some(threads) = threads else { return };
+        self.0.stopping.store(true, Ordering::Relaxed);
         // A thread that is gone already has nothing to be told.
         threads.stop_courier.send(()).ok();
         drop(threads.courier.join());
@@ -218,7 +230,9 @@ impl Node {
             }));
         }
         drop(sender);
-        let mut shards: Vec<ShardStatus> = receiver.into_iter().collect();
+        let until = Instant::now() + STATUS_PATIENCE;
+        let next = || receiver.recv_timeout(until - Instant::now()).ok();
+        let mut shards: Vec<ShardStatus> = std::iter::from_fn(next).collect();
         shards.sort_by_key(|shard| shard.shard);
         shards
     }
@@ -226,7 +240,7 @@ impl Node {
     /// A sole voter leads as soon as its first entry is durable.
     fn wait_until_ready(&self) {
         while self.0.failed.get().is_none() && !self.shards().iter().all(|shard| shard.serves) {
-            thread::sleep(std::time::Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(1));
         }
     }
 }
@@ -238,11 +252,20 @@ struct Parts {
     failed: Failed,
     time: ShardTime,
     clock: Clock,
+    stopping: Arc<AtomicBool>,
 }
 
 struct Runners {
     by_shard: BTreeMap<ShardId, mpsc::Sender<Event>>,
     threads: Vec<(mpsc::Sender<Event>, JoinHandle<()>)>,
+}
+
+/// A command must fit into one log file beside what else a file begins with.
+fn bounds(config: &Config) -> Bounds {
+    Bounds {
+        in_flight_bytes: config.in_flight_bytes,
+        command_bytes: config.wal_file_bytes * 3 / 4,
+    }
 }
 
 fn start_writer(
@@ -251,11 +274,13 @@ fn start_writer(
 ) -> Result<(mpsc::Sender<writer::Job>, JoinHandle<()>), StartError> {
     let (sender, jobs) = mpsc::channel();
     let (counters, failed) = (parts.counters.clone(), parts.failed.clone());
+    let stopping = parts.stopping.clone();
     let writer = Writer {
         appender,
         jobs,
         counters,
         failed,
+        stopping,
     };
     Ok((sender, spawn("writer", move || writer.run())?))
 }

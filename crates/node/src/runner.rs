@@ -76,6 +76,7 @@ impl Runner {
             let mut taken = 0;
             while let Some(event) = next {
                 if matches!(event, Event::Stop) {
+                    self.end_turns(&mut touched, &mut outputs);
                     return;
                 }
                 self.take(event, &mut touched, &mut outputs);
@@ -133,19 +134,9 @@ impl Runner {
                 queue,
                 receipts,
             } => {
-                let visibility = Millis(0);
-                let command = Command::ChangeVisibility {
-                    queue,
-                    receipts,
-                    visibility,
-                };
-                (
-                    shard,
-                    Input::Propose {
-                        ticket: None,
-                        command: codec::encode(&command),
-                    },
-                )
+                let command = codec::encode(&Command::ReturnLeases { queue, receipts });
+                let ticket = None;
+                (shard, Input::Propose { ticket, command })
             }
             Event::Durable { shard, number } => (shard, Input::Durable { number }),
             Event::Look { shard, look } => return self.look(shard, look),
@@ -155,8 +146,9 @@ impl Runner {
             .replicas
             .get_mut(&shard)
             .expect("requests go to the shard's runner");
+        let now = self.time.now();
         let mut stepped = Vec::new();
-        replica.step(input, &mut stepped);
+        replica.step(now, input, &mut stepped);
         outputs.extend(stepped.into_iter().map(|output| (shard, output)));
         touched.insert(shard);
     }
@@ -235,7 +227,7 @@ impl Runner {
             .remove(&ticket)
             .expect("each ticket has one output");
         // Whoever asked may be gone, and then nobody wants the answer.
-        drop(pending.responder.send(response));
+        pending.responder.send(response);
     }
 
     fn deliver(&mut self, shard: ShardId, ticket: Ticket, deliveries: Vec<Delivery>) {
@@ -259,11 +251,7 @@ impl Runner {
         };
         add(&self.counters.cache_hits, deliveries.len() as u64);
         let messages = bodies::messages(shard, &deliveries, bodies);
-        if pending
-            .responder
-            .send(Ok(Response::Messages(messages)))
-            .is_err()
-        {
+        if !pending.responder.send(Ok(Response::Messages(messages))) {
             bodies::give_back(&self.itself, shard, queue, &deliveries);
         }
     }

@@ -8,6 +8,7 @@ use anser_broker::{
     command::{self, Answer, Command, DeadLetterUpdate, Placed, Query, QueueRecord, Reply},
     error::Error,
     id::{AccountId, MessageId, QueueId, Receipt, Sequence, ShardId},
+    limits,
     name::QueueName,
     op::{
         AnyOperation, AnyOutput, ChangeVisibility, ClearQueue, CreateQueue, DeadLetterChange,
@@ -21,8 +22,10 @@ use anser_broker::{
 };
 use anser_replica::{ReceiveRequest, Ticket};
 
+use tokio::sync::oneshot;
+
 use crate::{
-    courier,
+    courier::Errand,
     desk::{Answered, Desk},
     event::{Event, Request, Response},
     node::Node,
@@ -82,14 +85,14 @@ impl Node {
             queues_max: input.queues_max,
             reuse_after: input.reuse_after,
         });
-        let placed = self.place(&command).await?;
+        let placed = self.place(command).await?;
         Ok(QueueCreated {
             queue: placed.queue,
         })
     }
 
     async fn delete(&self, account: AccountId, input: DeleteQueue) -> Result<QueueDeleted, Error> {
-        self.place(&Command::DeleteQueue {
+        self.place(Command::DeleteQueue {
             account,
             name: input.name,
         })
@@ -114,7 +117,7 @@ impl Node {
             changes,
             dead_letter,
         };
-        let placed = self.place(&command).await?;
+        let placed = self.place(command).await?;
         let attributes = placed
             .attributes
             .expect("a queue that was set has attributes");
@@ -125,15 +128,10 @@ impl Node {
     }
 
     /// Changes the catalog and then the queue's home, so that the change holds when this returns.
-    async fn place(&self, command: &Command) -> Result<Placed, Error> {
-        let Reply::Placed(placed) = self.desk().propose(ShardId::CATALOG, command).await? else {
-            unreachable!("changes of the catalog are answered with what was placed")
-        };
-        if courier::place(self.desk(), &placed).await.is_err() {
-            self.run_errand(courier::Errand::Place(placed));
-            return Err(Error::Unknown);
-        }
-        Ok(placed)
+    async fn place(&self, command: Command) -> Result<Placed, Error> {
+        let (done, placed) = oneshot::channel();
+        self.run_errand(Errand::Change { command, done });
+        placed.await.unwrap_or(Err(Error::Unknown))
     }
 
     async fn describe(
@@ -229,6 +227,7 @@ impl Node {
         self.check_space()?;
         let Route { queue, shard } = self.route(account, &input.queue)?;
         let SendMessages { bodies, delay, .. } = input;
+        check_batch(bodies.len())?;
         let encoded = codec::encode(&Command::SendMessages {
             queue,
             delay,
@@ -263,7 +262,7 @@ impl Node {
             visibility,
             wait,
         });
-        let (ticket, answered, _in_flight) = self.desk().hand_in(shard, request)?;
+        let (ticket, answered) = self.desk().hand_in(shard, request)?;
         let mut receiving = Receiving {
             desk: self.desk(),
             shard,
@@ -318,6 +317,7 @@ impl Node {
         receipts: &[Receipt],
         command: impl FnOnce(QueueId, Vec<Sequence>) -> Command,
     ) -> Result<Vec<Result<(), Error>>, Error> {
+        check_batch(receipts.len())?;
         let ours = || receipts.iter().filter(|receipt| receipt.shard == shard);
         let sequences: Vec<Sequence> = ours().map(|receipt| receipt.sequence).collect();
         if sequences.is_empty() {
@@ -364,6 +364,14 @@ impl Node {
         } else {
             Ok(())
         }
+    }
+}
+
+fn check_batch(count: usize) -> Result<(), Error> {
+    if (1..=limits::BATCH_MESSAGES_MAX).contains(&count) {
+        Ok(())
+    } else {
+        Err(Error::BatchSize)
     }
 }
 

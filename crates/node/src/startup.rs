@@ -62,6 +62,16 @@ impl StartError {
     }
 }
 
+impl StartError {
+    /// Whether the node was told something impossible.
+    pub fn is_misconfiguration(&self) -> bool {
+        matches!(
+            self,
+            Self::Shards(_) | Self::Log(anser_log::Error::Option { .. })
+        )
+    }
+}
+
 pub(crate) struct Opening {
     pub(crate) log: Opened<FileSystem>,
     pub(crate) replicas: Vec<(ShardId, Replica)>,
@@ -138,8 +148,7 @@ fn bootstrap<D: Disk>(store: &Store<D>, shards: u16) -> Result<(), StartError> {
             number,
             Change {
                 snapshot,
-                add: Vec::new(),
-                remove: Vec::new(),
+                ..Change::default()
             },
         )?;
     }

@@ -1,7 +1,11 @@
 //! The thread that makes appends durable: one write and one sync for all that wait.
 
 use std::{
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -36,6 +40,8 @@ pub(crate) struct Writer<D: Disk> {
     pub(crate) jobs: mpsc::Receiver<Job>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) failed: Failed,
+    /// The node stops: what waits for space is given up. Nothing of it was acknowledged.
+    pub(crate) stopping: Arc<AtomicBool>,
 }
 
 impl<D: Disk> Writer<D> {
@@ -101,6 +107,11 @@ impl<D: Disk> Writer<D> {
         let mut told = false;
         loop {
             match self.appender.append(writes) {
+                Err(error @ anser_log::Error::NoSpace { .. })
+                    if self.stopping.load(Ordering::Relaxed) =>
+                {
+                    return Err(error);
+                }
                 Err(anser_log::Error::NoSpace { file }) => {
                     if !told {
                         warn!(file, "the write-ahead log waits for space on the disk");

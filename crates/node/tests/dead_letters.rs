@@ -1,10 +1,14 @@
 //! Dead letters cross shards exactly once, also when the node stops on the way.
 
 use anser_broker::{
-    attributes::DeadLetterAfter, error::Error, op::NamedDeadLetterPolicy, time::Millis,
+    attributes::{AttributeChanges, DeadLetterAfter},
+    error::Error,
+    op::{DeadLetterChange, DeleteQueue, NamedDeadLetterPolicy, SetQueueAttributes},
+    service::Service,
+    time::Millis,
 };
 
-use crate::house::{House, bodies, queue};
+use crate::house::{ACCOUNT, House, bodies, queue};
 
 fn to(name: &str, after: DeadLetterAfter) -> NamedDeadLetterPolicy {
     NamedDeadLetterPolicy {
@@ -110,4 +114,67 @@ async fn a_policy_must_name_a_queue_that_can_take_dead_letters() {
     let nested = to("orders", DeadLetterAfter::Receives(1));
     let refused = house.create_with("more", Some(nested), |_| {}).await;
     assert_eq!(refused, Err(Error::DeadLetterNested));
+}
+
+#[tokio::test]
+async fn dead_letters_too_large_to_travel_together_travel_one_after_another() {
+    let house = House::new();
+    house.create("dead").await;
+    let policy = to("dead", DeadLetterAfter::Age(Millis(300_000)));
+    house
+        .create_with("orders", Some(policy), |_| {})
+        .await
+        .unwrap();
+    let body = "x".repeat(65_536);
+    for _ in 0..16 {
+        house.send("orders", &body).await.unwrap();
+    }
+    house.clock.advance(Millis(300_000));
+    house.until("dead", |counts| counts.ready == 16).await;
+    house.until("orders", |counts| counts.moving == 0).await;
+}
+
+#[tokio::test]
+async fn dead_letters_whose_queue_is_gone_come_back() {
+    let house = House::new();
+    house
+        .create_with("dead", None, |attributes| attributes.backlog_max = 1)
+        .await
+        .unwrap();
+    let policy = to("dead", DeadLetterAfter::Age(Millis(300_000)));
+    house
+        .create_with("orders", Some(policy), |_| {})
+        .await
+        .unwrap();
+    for body in ["a", "b"] {
+        house.send("orders", body).await.unwrap();
+    }
+    house.clock.advance(Millis(300_000));
+    house.until("dead", |counts| counts.ready == 1).await;
+    let unbind = SetQueueAttributes {
+        name: queue("orders"),
+        changes: AttributeChanges::default(),
+        dead_letter: DeadLetterChange::Remove,
+    };
+    house.node.execute(ACCOUNT, unbind).await.unwrap();
+    let delete = DeleteQueue {
+        name: queue("dead"),
+    };
+    house.node.execute(ACCOUNT, delete).await.unwrap();
+    house.until("orders", |counts| counts.ready == 1).await;
+    assert_eq!(bodies(&house.receive("orders", 10).await), ["b"]);
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_does_not_leave_half_a_queue() {
+    let house = House::new();
+    for number in 0..20 {
+        let name = format!("orders-{number}");
+        let create = house.create_with(&name, None, |_| {});
+        let patience = std::time::Duration::from_micros(number * 50);
+        let _: Result<_, _> = tokio::time::timeout(patience, create).await;
+        // Either nobody heard of it, or it can be used.
+        house.create_with(&name, None, |_| {}).await.ok();
+        house.send(&name, "a").await.unwrap();
+    }
 }

@@ -226,11 +226,18 @@ impl Replica {
             Receivable::Ready(ready) if ready > self.waiters.claimed(request.queue) => {
                 self.propose_receive(waiter);
             }
+            // What fell due may be what is asked for; the entry settles it first.
+            Receivable::Empty if self.is_overdue() => self.propose_receive(waiter),
             Receivable::Ready(_) | Receivable::Empty if waiter.until > self.now => {
                 self.waiters.park(waiter);
             }
             Receivable::Ready(_) | Receivable::Empty => self.read(PendingRead::Empty(waiter)),
         }
+    }
+
+    fn is_overdue(&self) -> bool {
+        let deadline = self.shard.next_deadline();
+        deadline.is_some_and(|deadline| deadline <= self.now)
     }
 
     fn propose_receive(&mut self, waiter: Waiter) {
@@ -283,12 +290,7 @@ impl Replica {
             return;
         }
         let idle = self.proposals.nothing_waits() && self.proposals.entries_in_flight() == 0;
-        if idle
-            && self
-                .shard
-                .next_deadline()
-                .is_some_and(|deadline| deadline <= self.now)
-        {
+        if idle && self.is_overdue() {
             self.proposals
                 .push(Caller::Nobody, codec::encode(&Command::Settle));
         }

@@ -253,6 +253,19 @@ fn a_lease_that_ends_is_settled_without_anyone_asking_and_wakes_a_waiter() {
 }
 
 #[test]
+fn a_receive_that_does_not_wait_gets_what_falls_due_at_its_moment() {
+    let mut harness = Harness::new();
+    harness.send("a");
+    harness.sync();
+    harness.receive(1, 0);
+    harness.sync();
+    harness.now += 30_000;
+    let second = harness.receive(1, 0);
+    harness.sync();
+    assert_eq!(harness.received(second), Some(1));
+}
+
+#[test]
 fn a_cancelled_waiter_takes_no_message() {
     let mut harness = Harness::new();
     let gone = harness.receive(1, 60_000);

@@ -1,6 +1,6 @@
 //! Names that were in use a moment ago, remembered while their new use may be refused.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque, btree_map::Entry};
 
 use crate::{
     id::AccountId,
@@ -12,8 +12,15 @@ use crate::{
 pub(crate) struct Deletions {
     /// In the order of time; a name may stand here more than once.
     pub(super) order: VecDeque<Deletion>,
-    /// The last deletion of each name.
-    last: BTreeMap<(AccountId, String), Timestamp>,
+    by_name: BTreeMap<(AccountId, String), Known>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    /// How often the name stands in `order`: by time alone, two deletions of one millisecond could
+    /// not be told apart.
+    times: usize,
+    last: Timestamp,
 }
 
 #[derive(Debug, Clone)]
@@ -34,7 +41,10 @@ impl Deletions {
             }
             self.forget_oldest();
         }
-        self.last.insert((account, name.clone()), at);
+        let known = self.by_name.entry((account, name.clone()));
+        let known = known.or_insert(Known { times: 0, last: at });
+        known.times += 1;
+        known.last = at;
         self.order.push_back(Deletion { account, name, at });
     }
 
@@ -45,17 +55,47 @@ impl Deletions {
         reuse_after: Millis,
         now: Timestamp,
     ) -> bool {
-        let last = self.last.get(&(account, name.to_owned()));
-        last.is_some_and(|at| now < *at + reuse_after.min(limits::REUSE_AFTER_MAX))
+        let known = self.by_name.get(&(account, name.to_owned()));
+        known.is_some_and(|known| now < known.last + reuse_after.min(limits::REUSE_AFTER_MAX))
     }
 
     fn forget_oldest(&mut self) {
         let Some(oldest) = self.order.pop_front() else {
             return;
         };
-        let key = (oldest.account, oldest.name);
-        if self.last.get(&key) == Some(&oldest.at) {
-            self.last.remove(&key);
+        let Entry::Occupied(mut known) = self.by_name.entry((oldest.account, oldest.name)) else {
+            return;
+        };
+        known.get_mut().times -= 1;
+        if known.get().times == 0 {
+            known.remove();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_deleted_twice_at_once_is_forgotten_with_the_second_time() {
+        let (account, at) = (AccountId(1), Timestamp(5));
+        let is_recent = |deletions: &Deletions| {
+            deletions.is_recent(account, "twice", limits::REUSE_AFTER_MAX, at)
+        };
+        let mut running = Deletions::default();
+        running.add(account, "twice".into(), at);
+        running.add(account, "twice".into(), at);
+        for number in 2..limits::DELETED_NAMES_MAX {
+            running.add(account, format!("q{number}"), at);
+        }
+        running.add(account, "one too many".into(), at);
+        let mut restored = Deletions::default();
+        for Deletion { account, name, at } in running.order.clone() {
+            restored.add(account, name, at);
+        }
+        assert!(is_recent(&running) && is_recent(&restored));
+        running.add(account, "and another".into(), at);
+        assert!(!is_recent(&running));
     }
 }

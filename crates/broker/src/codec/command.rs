@@ -156,6 +156,16 @@ fn write_message_command(command: &Command, sink: &mut impl Sink) {
             sink.u64(target.0);
             sink.u64(*through);
         }
+        Command::ReturnLeases { queue, receipts } => {
+            sink.u8(kind::RETURN_LEASES);
+            sink.u64(queue.0);
+            write_receipts(receipts, sink);
+        }
+        Command::ReturnMoves { queue, target } => {
+            sink.u8(kind::RETURN_MOVES);
+            sink.u64(queue.0);
+            sink.u64(target.0);
+        }
         other => unreachable!("{other:?} was written by the caller"),
     }
 }

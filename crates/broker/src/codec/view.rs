@@ -42,6 +42,10 @@ pub enum View<'a> {
         first: u64,
         bodies: Bodies<'a>,
     },
+    ReturnLeases {
+        queue: QueueId,
+        receipts: Receipts<'a>,
+    },
     /// Any other kind.
     Rare(Box<Command>),
 }
@@ -171,6 +175,10 @@ impl<'a> View<'a> {
                 first,
                 bodies: bodies.to_vec(bytes),
             },
+            View::ReturnLeases { queue, receipts } => Command::ReturnLeases {
+                queue,
+                receipts: receipts.iter().collect(),
+            },
             View::Rare(ref command) => Command::clone(command),
         }
     }
@@ -208,6 +216,10 @@ pub(super) fn view(bytes: &[u8]) -> Result<View<'_>, Error> {
             source: reader.queue()?,
             first: reader.u64()?,
             bodies: Bodies::read(&mut reader)?,
+        },
+        kind::RETURN_LEASES => View::ReturnLeases {
+            queue: reader.queue()?,
+            receipts: Receipts::read(&mut reader)?,
         },
         _ => View::Rare(Box::new(read_rare(kind, &mut reader)?)),
     };
@@ -266,6 +278,10 @@ fn read_rare(kind: u8, reader: &mut Reader<'_>) -> Result<Command, Error> {
             queue: reader.queue()?,
             target: reader.queue()?,
             through: reader.u64()?,
+        },
+        kind::RETURN_MOVES => Command::ReturnMoves {
+            queue: reader.queue()?,
+            target: reader.queue()?,
         },
         kind::SETTLE => Command::Settle,
         unknown => return Err(Error::UnknownKind(unknown)),

@@ -5,8 +5,7 @@
 
 use crate::{
     attributes::DeadLetterAfter,
-    id::Sequence,
-    queue::{Passing, Queue},
+    queue::{Passing, Queue, lanes::Moving},
     time::{Millis, Timestamp},
     turn::Turn,
 };
@@ -52,17 +51,18 @@ impl Queue {
             Due::LeaseWakes => self.wake_lease(deadline, turn),
             Due::DelayEnds => self.end_delay(deadline, turn),
             Due::ReadyEnds => {
-                let ended = self.ready.pop_first().expect("a ready message is due");
-                self.end_ready(ended.sequence, turn);
+                let message = self.ready.pop_first().expect("a ready message is due");
+                let since = message.sent;
+                self.end_ready(Moving { message, since }, turn);
             }
             Due::LateEnds => {
                 let ended = match self.dead_letter_age() {
                     Some(_) => self.late.pop_first(),
                     None => self.late.pop_first_since(),
                 };
-                let ended = ended.expect("a late message is due");
-                turn.blocks.remove(ended);
-                self.end_ready(ended, turn);
+                let (message, since) = ended.expect("a late message is due");
+                turn.blocks.remove(message.sequence);
+                self.end_ready(Moving { message, since }, turn);
             }
             Due::RetiredEnds => {
                 self.retired.pop_first();
@@ -81,7 +81,8 @@ impl Queue {
             }
             turn.skips -= 1;
             let ended = self.take_first_ready(turn).expect("there is a first one");
-            self.end_ready(ended.message.sequence, turn);
+            let Passing { message, since, .. } = ended;
+            self.end_ready(Moving { message, since }, turn);
         }
         false
     }
@@ -124,6 +125,11 @@ impl Queue {
         Some(since + self.attributes.retention)
     }
 
+    /// Whether it is time at a moment to give a message up by its age.
+    pub(super) fn gives_up_by_age(&self, sent: Timestamp, at: Timestamp) -> bool {
+        self.dead_letter_age().is_some_and(|age| sent + age <= at)
+    }
+
     fn dead_letter_age(&self) -> Option<Millis> {
         match self.dead_letter_after() {
             Some(DeadLetterAfter::Age(age)) => Some(age),
@@ -132,10 +138,10 @@ impl Queue {
     }
 
     /// The end of a message that was ready and stands in no list any more.
-    fn end_ready(&mut self, message: Sequence, turn: &mut Turn<'_>) {
-        self.take_history(message);
+    fn end_ready(&mut self, ended: Moving, turn: &mut Turn<'_>) {
+        self.take_history(ended.message.sequence);
         if self.dead_letter_age().is_some() {
-            self.start_move(message, turn);
+            self.start_move(ended, turn);
         } else {
             self.totals.expired += 1;
         }
@@ -160,18 +166,15 @@ impl Queue {
             self.totals.expired += 1;
             return;
         }
-        if self
-            .dead_letter_age()
-            .is_some_and(|age| message.sent + age <= at)
-        {
-            self.start_move(message.sequence, turn);
-            return;
-        }
         let since = if retention.is_some() {
             message.sent
         } else {
             delayed.wake
         };
+        if self.gives_up_by_age(message.sent, at) {
+            self.start_move(Moving { message, since }, turn);
+            return;
+        }
         self.make_ready(
             Passing {
                 message,

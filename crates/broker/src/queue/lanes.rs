@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::{
     command::Move,
     id::{QueueId, Sequence},
+    list::Waiting,
+    time::Timestamp,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -18,10 +20,17 @@ pub(super) struct Lanes {
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lane {
-    /// The last number that arrived.
+    /// The last number that arrived or was passed over.
     pub(super) settled: u64,
     /// The messages with the numbers after it.
-    pub(super) pending: VecDeque<Sequence>,
+    pub(super) pending: VecDeque<Moving>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moving {
+    pub(super) message: Waiting,
+    /// From when its retention would count if it came back.
+    pub(super) since: Timestamp,
 }
 
 impl Lanes {
@@ -29,14 +38,14 @@ impl Lanes {
         self.len
     }
 
-    pub(super) fn push(&mut self, target: QueueId, message: Sequence) {
+    pub(super) fn push(&mut self, target: QueueId, moving: Moving) {
         self.len += 1;
         let lane = self.by_target.entry(target).or_default();
-        lane.pending.push_back(message);
+        lane.pending.push_back(moving);
     }
 
-    /// Ends the moves to `target` up to a number and gives their messages.
-    pub(super) fn settle(&mut self, target: QueueId, through: u64) -> Vec<Sequence> {
+    /// Ends the moves to `target` up to a number and gives them.
+    pub(super) fn settle(&mut self, target: QueueId, through: u64) -> Vec<Moving> {
         let Some(lane) = self.by_target.get_mut(&target) else {
             return Vec::new();
         };
@@ -61,7 +70,8 @@ impl Lanes {
 
     pub(super) fn messages(&self) -> impl Iterator<Item = Sequence> {
         let lanes = self.by_target.values();
-        lanes.flat_map(|lane| lane.pending.iter().copied())
+        let moving = lanes.flat_map(|lane| &lane.pending);
+        moving.map(|moving| moving.message.sequence)
     }
 
     pub(super) fn add_restored(&mut self, target: QueueId, lane: Lane) {
@@ -73,7 +83,10 @@ impl Lanes {
 impl Lane {
     fn moves(&self) -> impl Iterator<Item = Move> {
         let numbers = self.settled.saturating_add(1)..;
-        let pending = numbers.zip(self.pending.iter().copied());
-        pending.map(|(number, message)| Move { number, message })
+        let pending = numbers.zip(&self.pending);
+        pending.map(|(number, moving)| Move {
+            number,
+            message: moving.message.sequence,
+        })
     }
 }

@@ -39,19 +39,19 @@ impl Late {
         self.by_since.first().map(|((since, _), ())| since)
     }
 
-    pub(super) fn pop_first(&mut self) -> Option<Sequence> {
+    pub(super) fn pop_first(&mut self) -> Option<(Waiting, Timestamp)> {
         let (message, since) = self.by_sequence.pop_first().map(unpack)?;
         let place = self.by_since.remove((since, message.sequence));
         assert!(place.is_some(), "the two maps of late messages disagree");
-        Some(message.sequence)
+        Some((message, since))
     }
 
     /// Takes out the message whose retention ends first.
-    pub(super) fn pop_first_since(&mut self) -> Option<Sequence> {
+    pub(super) fn pop_first_since(&mut self) -> Option<(Waiting, Timestamp)> {
         let ((_, sequence), ()) = self.by_since.pop_first()?;
         let times = self.by_sequence.remove(sequence);
-        assert!(times.is_some(), "the two maps of late messages disagree");
-        Some(sequence)
+        let times = times.expect("the two maps of late messages disagree");
+        Some(unpack((sequence, times)))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Waiting, Timestamp)> {

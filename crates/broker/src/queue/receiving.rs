@@ -7,7 +7,7 @@ use crate::{
     error::Error,
     id::Sequence,
     limits,
-    queue::{History, Lease, Passing, Queue, check_batch},
+    queue::{History, Lease, Passing, Queue, check_batch, lanes::Moving},
     time::{Millis, Timestamp},
     turn::Turn,
 };
@@ -108,6 +108,28 @@ impl Queue {
         Reply::Each(each.collect())
     }
 
+    /// Ends leases that reached nobody, as if they had not been granted.
+    pub(crate) fn return_leases(&mut self, receipts: &Receipts<'_>, turn: &mut Turn<'_>) -> Reply {
+        if let Err(error) = check_batch(receipts.count()) {
+            return Reply::Refused(error);
+        }
+        let each = receipts.iter().map(|receipt| {
+            let lease = self.end_running_lease(receipt, turn)?;
+            self.totals.received -= 1;
+            self.take_delivery_back(&lease, turn);
+            Ok(())
+        });
+        Reply::Each(each.collect())
+    }
+
+    fn take_delivery_back(&mut self, lease: &Lease, turn: &mut Turn<'_>) {
+        if self.gives_up_by_age(lease.message.sent, turn.now) {
+            self.start_move(lease.into(), turn);
+        } else {
+            self.make_ready_again(lease, lease.deliveries - 1, turn);
+        }
+    }
+
     fn end_running_lease(
         &mut self,
         receipt: Sequence,
@@ -127,23 +149,36 @@ impl Queue {
     pub(super) fn return_lease(&mut self, lease: &Lease, at: Timestamp, turn: &mut Turn<'_>) {
         let gives_up = match self.dead_letter_after() {
             Some(DeadLetterAfter::Receives(receives)) => lease.deliveries >= receives,
-            Some(DeadLetterAfter::Age(age)) => lease.message.sent + age <= at,
-            None => false,
+            _ => self.gives_up_by_age(lease.message.sent, at),
         };
         if gives_up {
-            self.start_move(lease.message.sequence, turn);
-            return;
+            self.start_move(lease.into(), turn);
+        } else {
+            self.make_ready_again(lease, lease.deliveries, turn);
         }
-        let history = History {
+    }
+
+    /// Makes a message ready whose lease ended, with so many deliveries behind it.
+    fn make_ready_again(&mut self, lease: &Lease, deliveries: u32, turn: &mut Turn<'_>) {
+        let history = (deliveries > 0).then(|| History {
             first_received: lease.first_received.into(),
-            deliveries: lease.deliveries,
-        };
+            deliveries,
+        });
         let passing = Passing {
             message: lease.message,
             since: lease.since,
-            history: Some(history),
+            history,
         };
         self.make_ready(passing, turn);
+    }
+}
+
+impl From<&Lease> for Moving {
+    fn from(lease: &Lease) -> Self {
+        Self {
+            message: lease.message,
+            since: lease.since,
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! A queue in a snapshot. Drawn in `docs/formats/state.md`.
 
+use std::collections::VecDeque;
+
 use crate::{
     codec::{
         Error,
@@ -8,7 +10,10 @@ use crate::{
     id::QueueId,
     list::{MessageList, Waiting},
     op::QueueTotals,
-    queue::{DelayedMessage, History, Lease, Queue, lanes::Lane},
+    queue::{
+        DelayedMessage, History, Lease, Queue,
+        lanes::{Lane, Moving},
+    },
     time::Timestamp,
 };
 
@@ -54,8 +59,9 @@ impl Queue {
             sink.u64(target.0);
             sink.u64(lane.settled);
             sink.u64(lane.pending.len() as u64);
-            for message in &lane.pending {
-                sink.u64(message.number());
+            for moving in &lane.pending {
+                save_waiting(moving.message, sink);
+                sink.u64(moving.since.0);
             }
         }
         sink.u64(self.accepted.len() as u64);
@@ -86,6 +92,9 @@ impl Queue {
             order.check(sequence.number())?;
             let first_received = restore_time(reader)?.into();
             let deliveries = reader.u32()?;
+            if deliveries == 0 {
+                return Err(Error::BadValue);
+            }
             let history = History {
                 first_received,
                 deliveries,
@@ -131,6 +140,9 @@ impl Queue {
                 deadline: restore_time(reader)?,
                 deliveries: reader.u32()?,
             };
+            if lease.deliveries == 0 {
+                return Err(Error::BadValue);
+            }
             leases.push((receipt, lease));
         }
         let mut messages: Vec<_> = leases
@@ -139,6 +151,10 @@ impl Queue {
             .collect();
         messages.sort_unstable();
         if !messages.is_sorted_by(|left, right| left < right) {
+            return Err(Error::BadValue);
+        }
+        // Each may still be taken back.
+        if self.totals.received < leases.len() as u64 {
             return Err(Error::BadValue);
         }
         for (receipt, lease) in leases {
@@ -153,10 +169,13 @@ impl Queue {
             let target = reader.queue()?;
             order.check(target.0)?;
             let settled = reader.u64()?;
-            let pending: Result<_, Error> = (0..reader.long_count(8)?)
-                .map(|_| reader.sequence())
-                .collect();
-            let pending = pending?;
+            let mut pending = VecDeque::new();
+            for _ in 0..reader.long_count(24)? {
+                pending.push_back(Moving {
+                    message: restore_waiting(reader)?,
+                    since: restore_time(reader)?,
+                });
+            }
             self.lanes.add_restored(target, Lane { settled, pending });
         }
         let mut order = Ascending::default();

@@ -11,10 +11,9 @@ use crate::{
     command::Reply,
     error::Error,
     id::{QueueId, Sequence},
-    limits,
     op::{QueueCounts, QueueTotals},
     queue::Queue,
-    shard::Totals,
+    shard::{Totals, dropped::Dropped},
     time::Timestamp,
     turn::{Turn, WallOffset},
 };
@@ -29,7 +28,7 @@ pub(super) struct Home {
     /// What happened in queues that ended.
     pub(super) ended: QueueTotals,
     /// The latest queues that ended here, so that none of them comes back.
-    pub(super) dropped: BTreeSet<QueueId>,
+    pub(super) dropped: Dropped,
 }
 
 impl Home {
@@ -68,7 +67,7 @@ impl Home {
                 Reply::Done
             });
         }
-        if !self.dropped.contains(&id) {
+        if !self.dropped.contains(id) {
             let queue = Queue::new(id, revision, attributes.clone());
             self.queues.insert(id, Box::new(queue));
         }
@@ -76,10 +75,7 @@ impl Home {
     }
 
     pub(super) fn drop(&mut self, id: QueueId, turn: &mut Turn<'_>) -> Reply {
-        self.dropped.insert(id);
-        if self.dropped.len() > limits::DROPPED_QUEUES_MAX {
-            self.dropped.pop_first();
-        }
+        self.dropped.add(id);
         if let Some(mut queue) = self.queues.remove(&id) {
             if let Some(deadline) = queue.scheduled {
                 self.deadlines.remove(&(deadline, id));

@@ -41,7 +41,7 @@ impl Shard {
         }
         save_totals(&self.home.ended, sink);
         sink.u64(self.home.dropped.len() as u64);
-        for queue in &self.home.dropped {
+        for queue in self.home.dropped.iter() {
             sink.u64(queue.0);
         }
         sink.u64(self.home.queues.len() as u64);
@@ -81,7 +81,9 @@ impl Shard {
             return Err(Error::BadValue);
         }
         for _ in 0..count {
-            home.dropped.insert(reader.queue()?);
+            if !home.dropped.add(reader.queue()?) {
+                return Err(Error::BadValue);
+            }
         }
         for _ in 0..reader.long_count(64)? {
             let queue = Queue::restore(reader)?;
