@@ -147,7 +147,7 @@ fn answer(
                 .insert(CONTENT_TYPE, HeaderValue::from_static(metrics::KIND));
             response
         }
-        "/healthz" => match sources.node.status().failure {
+        "/healthz" => match sources.node.failure() {
             None => text(StatusCode::OK, "alive\n".into()),
             Some(failure) => text(
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -28,8 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const CODE_NO_MESSAGE: i64 = 7000;
 /// The code of a batch delete that failed for some handles, and for all.
 const CODES_NOT_DELETED: [i64; 2] = [6010, 6020];
-/// The code of internal errors, after which nobody can know.
+/// The code of internal errors, after which nobody can know, but for a full disk.
 const CODE_INTERNAL: i64 = 6000;
+const FULL_DISK: &str = "(10090)";
 
 /// Why a call gave no result.
 #[derive(Debug, thiserror::Error)]
@@ -289,11 +290,7 @@ impl Client {
             code if code == 0 || accepted.contains(&code) => {
                 serde_json::from_slice(answer.body).map_err(|error| not_understood(&error))
             }
-            CODE_INTERNAL => Err(Error::Unknown(head.message.into_owned())),
-            code => Err(Error::Refused {
-                code,
-                message: head.message.into_owned(),
-            }),
+            code => Err(from_code(code, head.message.into_owned())),
         }
     }
 }
@@ -366,6 +363,13 @@ async fn limit<T>(
     }
 }
 
+fn from_code(code: i64, message: String) -> Error {
+    if code == CODE_INTERNAL && !message.starts_with(FULL_DISK) {
+        return Error::Unknown(message);
+    }
+    Error::Refused { code, message }
+}
+
 fn from_status(status: u16, body: &[u8]) -> Error {
     let text: String = String::from_utf8_lossy(body).chars().take(200).collect();
     if status < 500 {
@@ -381,4 +385,17 @@ fn from_status(status: u16, body: &[u8]) -> Error {
 
 fn not_understood(error: &serde_json::Error) -> Error {
     Error::Unknown(format!("the answer is not understood: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_internal_errors_only_a_full_disk_is_a_no() {
+        let full = from_code(6000, "(10090)send message failed".into());
+        assert_eq!(full.code(), Some(6000));
+        let unclear = from_code(6000, "(10050)server internal error".into());
+        assert!(matches!(unclear, Error::Unknown(_)));
+    }
 }

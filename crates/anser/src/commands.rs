@@ -70,7 +70,9 @@ fn serve_until_stopped(server: Server, ready: impl FnOnce(&Server)) -> Result<()
     let failure = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        ready(&server);
+        if server.node().failure().is_none() {
+            ready(&server);
+        }
         anyhow::Ok(tokio::select! {
             _ = terminate.recv() => None,
             _ = interrupt.recv() => None,

@@ -19,7 +19,7 @@ use serde::Deserialize;
 pub use sections::{Admin, Api, General, Limits, Log, Storage};
 pub use value::ByteCount;
 
-use crate::{exit::Exit, paths};
+use crate::{exit::Exit, keystore::master, paths};
 
 /// Everything that can be configured. The default is what an empty file gives.
 #[derive(Debug, Clone, Default)]
@@ -90,6 +90,9 @@ impl Config {
         if let Some(file) = &mut config.general.master_key_file {
             *file = folder.join(&file);
         }
+        if let Ok(file) = config.master_key_file() {
+            master::check_place(&file, &config.general.data)?;
+        }
         Ok(config)
     }
 
@@ -140,18 +143,21 @@ impl Config {
         }
     }
 
-    fn check(&self) -> Result<()> {
+    /// Fails with the first setting that is not usable and what to write instead.
+    pub(crate) fn check(&self) -> Result<()> {
         self.general.check_ranges("")?;
         self.api.check_ranges("api")?;
         self.limits.check_ranges("limits")?;
         self.admin.check_ranges("admin")?;
         self.storage.check_ranges("storage")?;
         self.log.check_ranges("log")?;
+        self.limits.check()?;
         self.storage.check()?;
         self.log.check()?;
         if self.api.listen == self.admin.listen && self.api.listen.port() != 0 {
             return Err(Exit::Configuration.error(format!(
-                "api.listen and admin.listen are both {}: give the admin port an address of its own",
+                "clients (--listen, api.listen) and metrics (--admin, admin.listen) have the same \
+                 address {}: give the admin port an address of its own",
                 self.api.listen
             )));
         }
@@ -213,6 +219,43 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_log_would_start_with_all_that_is_accepted() {
+        let storage = |text: &str| Config::parse(&format!("[storage]\n{text}"));
+        assert!(storage("wal_file_bytes = \"8 MiB\"").is_ok());
+        assert!(storage("wal_file_bytes = \"64 MiB\"").is_ok());
+        for (text, what) in [
+            ("wal_file_bytes = 8392705", "a multiple of 4096"),
+            ("wal_file_bytes = \"4 MiB\"", "\"8 MiB\" to \"64 MiB\""),
+            ("wal_file_bytes = \"128 MiB\"", "\"8 MiB\" to \"64 MiB\""),
+            ("segment_bytes = \"2 GiB\"", "\"1 MiB\" to \"1 GiB\""),
+            ("in_flight_bytes = \"4 MiB\"", "\"8 MiB\""),
+        ] {
+            let error = format!("{:#}", storage(text).unwrap_err());
+            assert!(error.contains(what), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn sizes_that_belong_together_are_compared() {
+        // 64 MiB of files, 128 MiB of the budget and 64 MiB of a segment.
+        assert!(refusal("[storage]\nreserve_bytes = \"255 MiB\"").contains("at least 268435456"));
+        assert!(Config::parse("[storage]\nreserve_bytes = \"256 MiB\"").is_ok());
+        let bodies = "[limits]\nbodies_bytes = \"4 MiB\"";
+        assert!(refusal(bodies).contains("at least 8388608"));
+        assert!(refusal("[api]\nname_reuse_seconds = 601").contains("choose 0 to 600"));
+    }
+
+    #[test]
+    fn a_master_key_among_the_data_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("anser.toml");
+        fs::write(&path, "data = \"here\"\nmaster_key_file = \"here/key\"").unwrap();
+        let error = Config::read(&path).unwrap_err();
+        assert_eq!(Exit::of(&error), Exit::Configuration);
+        assert!(error.to_string().contains("is inside the data directory"));
     }
 
     #[test]

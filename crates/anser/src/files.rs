@@ -14,39 +14,53 @@ use std::{
 use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 
+use crate::exit::Exit;
+
 /// Makes a folder that only its owner can read; an existing one stays as it is.
 pub(crate) fn make_private_folder(path: &Path) -> Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .with_context(|| format!("cannot make the folder {}", path.display()))
+        .map_err(|error| explained(error, "make the folder", path))
 }
 
 /// Replaces a file's content in one step. Only the owner can read the result.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
     let temporary = sibling(path);
-    write_and_sync(&temporary, content)
-        .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| sync_folder(path))
-        .with_context(|| format!("cannot write {}", path.display()))
+    let renamed = write_and_sync(&temporary, content).and_then(|()| fs::rename(&temporary, path));
+    if renamed.is_err() {
+        fs::remove_file(&temporary).ok();
+    }
+    let written = renamed.and_then(|()| sync_folder(path));
+    written.map_err(|error| explained(error, "write", path))
 }
 
 /// Makes a file that must not be there yet; `false` if it is. Only the owner can read it.
 pub(crate) fn create_new(path: &Path, content: &[u8]) -> Result<bool> {
     let temporary = sibling(path);
-    let made = write_and_sync(&temporary, content).and_then(|()| {
-        // A link, unlike a rename, fails if another process was faster.
-        let linked = match fs::hard_link(&temporary, path) {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-            Err(error) => return Err(error),
-        };
-        fs::remove_file(&temporary)?;
-        sync_folder(path)?;
-        Ok(linked)
-    });
-    made.with_context(|| format!("cannot write {}", path.display()))
+    // A link, unlike a rename, fails if another process was faster.
+    let linked =
+        write_and_sync(&temporary, content).and_then(|()| match fs::hard_link(&temporary, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            linked => linked.map(|()| true),
+        });
+    fs::remove_file(&temporary).ok();
+    let made = linked.and_then(|linked| sync_folder(path).map(|()| linked));
+    made.map_err(|error| explained(error, "write", path))
+}
+
+/// An error of a file; if the file is another user's, with its exit code and what to do.
+pub(crate) fn explained(error: io::Error, what: &str, path: &Path) -> anyhow::Error {
+    let text = format!("cannot {what} {}", path.display());
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return anyhow::Error::new(error).context(text);
+    }
+    let advice = format!(
+        "{text}: run the command as the user who owns it (sudo -u anser), or give it to this one \
+         with chown"
+    );
+    anyhow::Error::new(error).context(Exit::Permission.reason(advice))
 }
 
 /// A lock that ends with this value or with the process.
@@ -82,7 +96,7 @@ fn open_lock(path: &Path) -> Result<File> {
         .write(true)
         .mode(0o600)
         .open(path)
-        .with_context(|| format!("cannot open the lock file {}", path.display()))
+        .map_err(|error| explained(error, "open the lock file", path))
 }
 
 /// A name that no other thread or process writes to.
@@ -112,5 +126,28 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     {
         Some(parent) => File::open(parent)?.sync_all(),
         None => File::open(".")?.sync_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_leaves_no_temporary_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let occupied = folder.path().join("folder");
+        fs::create_dir_all(occupied.join("full")).unwrap();
+        assert!(replace(&occupied, b"x").is_err());
+        assert!(!create_new(&occupied, b"x").unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_a_matter_of_permission() {
+        let denied = io::ErrorKind::PermissionDenied.into();
+        let error = explained(denied, "write", Path::new("keys.anser"));
+        assert_eq!(Exit::of(&error), Exit::Permission);
+        assert!(error.to_string().contains("cannot write keys.anser"));
     }
 }

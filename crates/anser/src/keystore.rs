@@ -114,7 +114,7 @@ impl Store {
             MasterKey::read(master_key_file)?.ok_or_else(|| {
                 Exit::Configuration.error(format!(
                     "the master key file {} is missing, and {} is encrypted under it: \
-                     restore it, or name it with --master-key-file",
+                     restore it, or name it with --master-key-file or master_key_file",
                     master_key_file.display(),
                     paths::keys(data).display(),
                 ))
@@ -210,7 +210,7 @@ impl Store {
         let file = match fs::read(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Content::default()),
-            Err(error) => return Err(error).with_context(|| unreadable(&path)),
+            Err(error) => return Err(files::explained(error, "read the key store", &path)),
         };
         format::open(&file, &self.master).with_context(|| unreadable(&path))
     }

@@ -37,7 +37,11 @@ pub fn start(format: Format, filter: &str) -> Result<()> {
         })?,
         _ => EnvFilter::try_new(filter)?,
     };
-    let builder = fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        // It would be told to the same standard error, which ends the process if that is gone.
+        .log_internal_errors(false);
     let started = match format {
         Format::Text => builder.with_ansi(false).try_init(),
         Format::Json => builder.json().flatten_event(true).try_init(),

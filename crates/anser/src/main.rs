@@ -2,18 +2,19 @@
 
 use std::process::ExitCode;
 
-use anser::{commands::Arguments, exit::Exit};
+use anser::{
+    commands::Arguments,
+    exit::Exit,
+    output::{self, ReaderGone},
+};
 use clap::Parser;
 
-#[expect(
-    clippy::print_stderr,
-    reason = "errors of commands are for the person who typed them"
-)]
 fn main() -> ExitCode {
     match Arguments::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            output::note(format_args!("error: {error:#}"));
             Exit::of(&error).into()
         }
     }

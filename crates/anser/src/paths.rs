@@ -4,25 +4,31 @@
 
 use std::{
     env,
+    ffi::OsString,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
 
+use crate::exit::Exit;
+
 /// The data directory of `anser dev` without `--data`.
 pub fn dev_data() -> Result<PathBuf> {
     user_folder("XDG_DATA_HOME", ".local/share")
-        .context("no place for the data: set HOME or give --data DIR")
+        .context(Exit::Configuration.reason("no place for the data: set HOME or give --data DIR"))
 }
 
 /// The master key file unless configured: beside the user's settings, never in a data directory.
 pub fn master_key_file() -> Result<PathBuf> {
-    if let Some(path) = env::var_os("ANSER_MASTER_KEY_FILE") {
+    if let Some(path) = set("ANSER_MASTER_KEY_FILE") {
         return Ok(PathBuf::from(path));
     }
     user_folder("XDG_CONFIG_HOME", ".config")
         .map(|folder| folder.join("master.key"))
-        .context("no place for the master key: set HOME or give --master-key-file FILE")
+        .context(Exit::Configuration.reason(
+            "no place for the master key: set HOME, or name one with --master-key-file, \
+             ANSER_MASTER_KEY_FILE or master_key_file",
+        ))
 }
 
 /// The server's process id, while it runs.
@@ -50,12 +56,17 @@ pub fn dev_notes(data: &Path) -> PathBuf {
     data.join("dev.json")
 }
 
+/// The value of an environment variable; an empty one is as good as none.
+fn set(variable: &str) -> Option<OsString> {
+    env::var_os(variable).filter(|value| !value.is_empty())
+}
+
 fn user_folder(variable: &str, below_home: &str) -> Option<PathBuf> {
     let base = env::var_os(variable)
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
         .or_else(|| {
-            let home = env::var_os("HOME").filter(|home| !home.is_empty())?;
+            let home = set("HOME")?;
             Some(Path::new(&home).join(below_home))
         })?;
     Some(base.join("anser"))

@@ -15,6 +15,7 @@ use crate::{
     exit::Exit,
     keystore::{Store, watch::Watcher},
     process::Claim,
+    system,
 };
 
 /// A running server. Dropping it without [`Server::shutdown`] is like pulling the plug.
@@ -56,8 +57,11 @@ impl Server {
         clock: Clock,
         adjust: impl FnOnce(&mut ServerConfig),
     ) -> Result<Self> {
+        system::warn_if_readable(&config.general.data);
         let store = Store::open(&config.general.data, &config.master_key_file()?)?;
         let mut server = config.server(store.receipt_key()?);
+        let connections = &mut server.limits.connections;
+        *connections = system::connections_within(*connections, system::raise_open_files());
         adjust(&mut server);
         let keys = Watcher::start(store)?;
         let node = start_node(config, clock.clone())?;
@@ -150,7 +154,7 @@ pub(crate) fn cannot_listen(
 
 fn exit_of(error: &StartError) -> Exit {
     match error {
-        StartError::Shards(_) => Exit::Configuration,
+        wrong if wrong.is_misconfiguration() => Exit::Configuration,
         damage if damage.is_damage() => Exit::Damaged,
         StartError::Log(_) => Exit::Storage,
         _ => Exit::Failed,

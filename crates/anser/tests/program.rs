@@ -167,6 +167,11 @@ fn errors_say_what_to_do_and_end_with_their_code() {
         ),
         ("dev --listen 0.0.0.0:9324", 78, "--allow-remote"),
         ("dev --key a", 78, "ID:SECRET"),
+        (
+            "dev --listen 127.0.0.1:9 --admin 127.0.0.1:9",
+            78,
+            "have the same address",
+        ),
         ("config --check missing.toml", 78, "missing.toml"),
         ("key disable nobody", 1, "there is no key nobody"),
         ("no-such-command", 2, "no-such-command"),
@@ -193,6 +198,112 @@ fn a_master_key_that_others_can_read_stops_everything() {
     );
     let (code, _, _) = home.run("dev --listen 127.0.0.1:0 --admin 127.0.0.1:0");
     assert_eq!(code, 77);
+}
+
+#[test]
+fn a_server_outlives_whoever_read_its_output() {
+    let home = Home::new();
+    for output in [gone, || fs::File::create("/dev/full").unwrap().into()] {
+        let child = home
+            .command("dev --listen 127.0.0.1:0 --admin 127.0.0.1:0")
+            .env("ANSER_LOG", "info")
+            .stdout(output())
+            .stderr(output())
+            .spawn()
+            .unwrap();
+        let dev = Dev { child };
+        let queue = format!("queue create q{}", dev.child.id());
+        until_code(&home, &queue, 0);
+        assert_eq!(dev.stop(), Some(0));
+    }
+}
+
+#[test]
+fn an_answer_that_nobody_reads_is_no_failure() {
+    let home = Home::new();
+    let _dev = home.dev();
+    home.succeeds("queue create orders");
+    for words in ["queue list", "queue show orders", "key list"] {
+        let child = home
+            .command(words)
+            .stdout(gone())
+            .stderr(Stdio::piped())
+            .spawn();
+        let output = child.unwrap().wait_with_output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.success() && errors.is_empty(),
+            "{words}: {errors}"
+        );
+    }
+}
+
+#[test]
+fn what_is_wrong_with_data_and_key_is_said_at_the_start() {
+    let home = Home::new();
+    fs::create_dir_all(home.data()).unwrap();
+    fs::set_permissions(home.data(), fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(home.dev().stop(), Some(0));
+    let listed = home.succeeds("key list");
+    let id = listed
+        .split_whitespace()
+        .find(|word| word.starts_with("AKID"));
+    home.succeeds(&format!("key disable {}", id.unwrap()));
+
+    let mut child = home
+        .command("dev --listen 127.0.0.1:0 --admin 127.0.0.1:0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    output.read_line(&mut line).unwrap();
+    anser::process::terminate(child.id()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    let disabled = format!("anser key enable {}", id.unwrap());
+    assert!(errors.contains(&disabled), "{errors}");
+    assert!(errors.contains("chmod 700"), "{errors}");
+}
+
+#[test]
+fn other_users_can_read_no_file_of_a_server() {
+    let home = Home::new();
+    assert_eq!(home.dev().stop(), Some(0));
+    let mut folders = vec![home.data()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{}", entry.path().display());
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_empty_variable_is_none() {
+    let home = Home::new();
+    let code = |command: &mut Command| {
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap(), errors)
+    };
+    let (found, errors) = code(home.command("queue list").env("ANSER_KEY", ""));
+    assert!(found == 78 && errors.contains("no access key"), "{errors}");
+    let made = code(home.command("key create").env("ANSER_MASTER_KEY_FILE", ""));
+    assert_eq!(made.0, 0, "{}", made.1);
+    let (found, errors) = code(home.command("key list").env("HOME", ""));
+    assert!(found == 78 && errors.contains("set HOME"), "{errors}");
+}
+
+/// A pipe that nobody reads any more.
+fn gone() -> Stdio {
+    let (_, writer) = std::io::pipe().unwrap();
+    writer.into()
 }
 
 #[test]

@@ -1,4 +1,3 @@
-//! Who asks: signatures, and a brake for those who guess them.
+//! Who asks: signatures.
 
-pub(crate) mod guard;
 pub(crate) mod signature;

@@ -11,8 +11,8 @@ use tokio::{
 };
 
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Above the largest answer: sixteen bodies that add up to one MiB, escaped.
-const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Above the largest answer: sixteen bodies of one MiB, each byte escaped by six, and what is around.
+const BODY_BYTES_MAX: usize = 16 * 6 * 1024 * 1024 + 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Connection {

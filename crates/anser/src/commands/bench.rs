@@ -17,7 +17,7 @@ use crate::{
     },
     exit::Exit,
     keystore::Key,
-    process,
+    output, process,
 };
 
 #[derive(Debug, Args)]
@@ -84,7 +84,6 @@ enum Kind {
     },
 }
 
-#[expect(clippy::print_stderr, reason = "progress for the person who waits")]
 pub(super) async fn run(arguments: Arguments) -> Result<()> {
     arguments.check()?;
     let common = &arguments.common;
@@ -94,7 +93,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
         .map(PathBuf::from)
         .or_else(|| common.data.clone());
     let machine = Machine::here(folder.as_deref());
-    eprintln!("measuring on {}", machine.text());
+    output::note(format_args!("measuring on {}", machine.text()));
     let mut report = Report {
         machine,
         command: command_line(),
@@ -115,9 +114,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
                 seconds: common.seconds,
                 ending: if *kill { Ending::Kill } else { Ending::Orderly },
             };
-            let found = backlog
-                .run(&mut subject, |text| eprintln!("{text}"))
-                .await?;
+            let found = backlog.run(&mut subject, |text| output::note(text)).await?;
             report.rows = vec![found.empty.clone(), found.full.clone()];
             report.backlog = Some(found);
         }
@@ -169,7 +166,7 @@ impl Common {
         let Some(endpoint) = &self.endpoint else {
             return Subject::start(self.data.clone());
         };
-        let pair = self.key.clone().or_else(|| std::env::var("ANSER_KEY").ok());
+        let pair = self.key.clone().or_else(set_key);
         let pair = pair.context(Exit::Configuration.reason(
             "a running server needs an access key: give --key ID:SECRET or set ANSER_KEY",
         ))?;
@@ -184,24 +181,26 @@ impl Common {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "progress for the person who waits")]
 fn say_row(row: &Row) {
-    eprintln!(
+    output::note(format_args!(
         "{} × {}: {:.0} messages/s",
         row.workload, row.connections, row.messages_per_second
-    );
+    ));
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
-#[expect(clippy::print_stderr, reason = "the table for the person who waits")]
 fn print(report: &Report, json: bool) -> Result<()> {
     if json {
-        println!("{}", serde_json::to_string_pretty(report)?);
-        eprint!("{}", report.markdown());
-    } else {
-        print!("{}", report.markdown());
+        output::answer(serde_json::to_string_pretty(report)?)?;
+        output::note(report.markdown().trim_end());
+        return Ok(());
     }
-    Ok(())
+    output::answer(report.markdown().trim_end())
+}
+
+/// The key in the environment; an empty variable is as good as none.
+fn set_key() -> Option<String> {
+    let key = std::env::var("ANSER_KEY").ok();
+    key.filter(|key| !key.is_empty())
 }
 
 /// As typed, but without the key.

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use crate::config::{Config, reference};
+use crate::{
+    config::{Config, reference},
+    output,
+};
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
@@ -18,13 +21,11 @@ pub struct Arguments {
     print_reference: bool,
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(path) = &arguments.check {
         Config::read(path)?;
-        println!("{} is right", path.display());
+        output::answer(format_args!("{} is right", path.display()))
     } else {
-        print!("{}", reference::page());
+        output::answer(reference::page().trim_end())
     }
-    Ok(())
 }

@@ -19,9 +19,10 @@ use crate::{
     exit::Exit,
     files,
     keystore::{Key, Store},
-    logs, paths,
+    logs, output, paths,
     process::Claim,
     server::Server,
+    system,
 };
 
 const KEY_NOTE: &str = "made by anser dev";
@@ -71,6 +72,7 @@ impl Notes {
 
 pub(super) fn run(arguments: Arguments, format: Option<logs::Format>) -> Result<()> {
     logs::start(format.unwrap_or(logs::Format::Text), "warn")?;
+    system::keep_files_private();
     check_addresses(&arguments)?;
     let data = match &arguments.data {
         Some(data) => data.clone(),
@@ -82,6 +84,7 @@ pub(super) fn run(arguments: Arguments, format: Option<logs::Format>) -> Result<
     config.api.listen = arguments.listen;
     config.api.region = arguments.region;
     config.admin.listen = arguments.admin;
+    config.check()?;
 
     let claim = Claim::take(&data)?;
     let master_key_file = std::path::absolute(config.master_key_file()?)?;
@@ -127,8 +130,9 @@ fn choose_key(store: &Store, data: &Path, given: Option<&str>, account: u64) -> 
             None => Key::generate(account, Some(KEY_NOTE.into()))?,
         }
     };
-    let same =
-        |kept: &Key| kept.secret == key.secret && kept.account == key.account && kept.enabled;
+    let same = |kept: &Key| {
+        kept.secret == key.secret && kept.account == key.account && kept.enabled == key.enabled
+    };
     if !store.find(&key.id)?.as_ref().is_some_and(same) {
         store.put(key.clone())?;
     }
@@ -139,15 +143,10 @@ fn bad_key() -> crate::exit::Reason {
     Exit::Configuration.reason("--key is not usable")
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "programs that start the server wait for this line"
-)]
-#[expect(clippy::print_stderr, reason = "what a person wants to know")]
 fn announce(server: &Server, data: &Path, key: &Key) {
     let endpoint = format!("http://{}", server.address());
-    println!("ready {endpoint}");
-    eprintln!(
+    output::announce(format_args!("ready {endpoint}"));
+    output::note(format_args!(
         "\
 anser serves {endpoint}
   metrics      http://{admin}/metrics
@@ -172,5 +171,11 @@ Ctrl-C ends it; everything is kept.",
         data = data.display(),
         id = key.id,
         secret = key.secret,
-    );
+    ));
+    if !key.enabled {
+        output::note(format_args!(
+            "\nThis key is disabled, so nothing of the above works yet: anser key enable {}",
+            key.id
+        ));
+    }
 }

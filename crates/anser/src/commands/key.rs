@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use crate::{
     config::Config,
     keystore::{Key, Store},
-    paths,
+    output, paths,
 };
 
 /// The account of an installation that has only one.
@@ -85,33 +85,30 @@ impl Place {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
-#[expect(clippy::print_stderr, reason = "a warning beside the answer")]
 fn create(store: &Store, account: u64, note: Option<String>) -> Result<()> {
     let key = Key::generate(account, note)?;
     store.add(key.clone())?;
-    println!(
+    output::answer(format_args!(
         "id      {}\nsecret  {}\naccount {}",
         key.id, key.secret, key.account
-    );
-    eprintln!("keep the secret now: it is not shown again");
+    ))?;
+    output::note("keep the secret now: it is not shown again");
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 fn list(store: &Store) -> Result<()> {
-    println!(
+    output::answer(format_args!(
         "{:<36}  {:>14}  {:<8}  {:<20}  note",
         "id", "account", "state", "created"
-    );
+    ))?;
     for key in store.keys()? {
         let state = if key.enabled { "enabled" } else { "disabled" };
         let created = crate::utc::text(key.created);
         let note = key.note.as_deref().unwrap_or_default();
-        println!(
+        output::answer(format_args!(
             "{:<36}  {:>14}  {state:<8}  {created:<20}  {note}",
             key.id, key.account
-        );
+        ))?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use crate::{
     client::{Client, QueueDetails, Received},
     exit::Exit,
-    utc,
+    output, utc,
 };
 use explain::explain;
 use settings::Settings;
@@ -109,15 +109,14 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
     done.map_err(|error| explain(error, &access.endpoint))
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 async fn act(client: &mut Client, action: Action) -> Result<()> {
     match action {
         Action::Create { name, settings } => {
             client.create_queue(&name, &settings.changes()?).await?;
-            println!("created {name}");
+            output::answer(format_args!("created {name}"))?;
         }
         Action::List { search } => list(client, &search).await?,
-        Action::Show { name } => show(&client.queue(&name).await?),
+        Action::Show { name } => show(&client.queue(&name).await?)?,
         Action::Set {
             name,
             settings,
@@ -127,37 +126,36 @@ async fn act(client: &mut Client, action: Action) -> Result<()> {
                 client.unbind_dead_letter_queue(&name).await?;
             }
             client.set_queue(&name, &settings.changes()?).await?;
-            println!("changed {name}");
+            output::answer(format_args!("changed {name}"))?;
         }
         Action::Delete { name } => {
             client.delete_queue(&name).await?;
-            println!("deleted {name}");
+            output::answer(format_args!("deleted {name}"))?;
         }
         Action::Clear { name } => {
             client.clear_queue(&name).await?;
-            println!("cleared {name}");
+            output::answer(format_args!("cleared {name}"))?;
         }
         Action::Rewind(rewind) => {
             let to = rewind.moment()?;
             client.rewind_queue(&rewind.name, to).await?;
-            println!("rewound {} to {}", rewind.name, utc::text(to));
+            output::answer(format_args!("rewound {} to {}", rewind.name, utc::text(to)))?;
         }
         Action::Send { queue, body, delay } => {
             let body = body.map_or_else(read_body, Ok)?;
-            println!("{}", client.send(&queue, &body, delay).await?.msg_id);
+            output::answer(client.send(&queue, &body, delay).await?.msg_id)?;
         }
         Action::Receive(receive) => receive.run(client).await?,
     }
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 async fn list(client: &mut Client, search: &str) -> Result<()> {
     let mut shown = 0;
     loop {
         let page = client.list_queues(search, shown).await?;
         for queue in &page.queue_list {
-            println!("{}", queue.queue_name);
+            output::answer(&queue.queue_name)?;
         }
         shown += page.queue_list.len() as u64;
         if page.queue_list.is_empty() || shown >= page.total_count {
@@ -166,8 +164,7 @@ async fn list(client: &mut Client, search: &str) -> Result<()> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
-fn show(queue: &QueueDetails) {
+fn show(queue: &QueueDetails) -> Result<()> {
     let policy = queue
         .dead_letter_policy
         .as_ref()
@@ -196,8 +193,9 @@ fn show(queue: &QueueDetails) {
         ("dead letters", policy),
     ];
     for (name, value) in rows {
-        println!("{name:<20}{value}");
+        output::answer(format_args!("{name:<20}{value}"))?;
     }
+    Ok(())
 }
 
 impl Rewind {

@@ -6,7 +6,7 @@ use anser_node::Clock;
 use anyhow::Result;
 use clap::Args;
 
-use crate::{config::Config, logs, server::Server};
+use crate::{config::Config, logs, output, server::Server, system};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -19,14 +19,11 @@ pub(super) fn run(arguments: &Arguments, format: Option<logs::Format>) -> Result
     let config = Config::read(&arguments.config)?;
     let format = format.unwrap_or_else(|| logs::Format::named(&config.log.format));
     logs::start(format, &config.log.filter)?;
+    system::keep_files_private();
     let server = Server::start(&config, Clock::system())?;
     super::serve_until_stopped(server, announce)
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "whoever starts the server may wait for this line"
-)]
 fn announce(server: &Server) {
-    println!("ready http://{}", server.address());
+    output::announce(format_args!("ready http://{}", server.address()));
 }

@@ -21,7 +21,7 @@ A file for a server that others can reach:
 
 ```toml
 data = \"/var/lib/anser\"
-master_key_file = \"/etc/anser/master.key\"
+master_key_file = \"/etc/anser/secret/master.key\"
 
 [api]
 listen = \"0.0.0.0:9324\"

@@ -48,7 +48,7 @@ section! {
         /// How far the time in a request may be from this machine's clock.
         clock_skew_seconds: u64 = 300, 1 => 7200;
         /// How long the name of a deleted queue cannot be used again.
-        name_reuse_seconds: u64 = 0, 0 => 3600;
+        name_reuse_seconds: u64 = 0, 0 => 600;
         /// How many queues an account may have.
         queues: u64 = 10_000, 1 => 1_000_000;
         /// How many messages of a new queue may be received and not yet deleted.
@@ -74,7 +74,7 @@ section! {
         headers: u64 = http_default().headers as u64, 8 => 1000;
         /// The size of a request's body as it comes over the wire.
         body_bytes: ByteCount = ByteCount(http_default().body_bytes as u64), 64 * KIB => 64 * MIB;
-        /// Memory for all bodies that are being received.
+        /// Memory for all bodies that are being received; at least one of `body_bytes`.
         bodies_bytes: ByteCount = ByteCount(http_default().bodies_bytes as u64), MIB => TIB;
         /// How many connections may be open.
         connections: u64 = http_default().connections as u64, 1 => 1_000_000;
@@ -107,20 +107,23 @@ section! {
         shards: u64 = node_default().shards.into(), 1 => 1024;
         /// How many threads run the shards; 0: chosen from the number of cores.
         runners: u64 = 0, 0 => 256;
-        /// The size of one file of the write-ahead log. Files are used again and again.
-        wal_file_bytes: ByteCount = ByteCount(node_default().wal_file_bytes), MIB => GIB;
+        /// The size of one file of the write-ahead log, a multiple of 4096 bytes. Files are used again
+        /// and again.
+        wal_file_bytes: ByteCount = ByteCount(node_default().wal_file_bytes), 8 * MIB => 64 * MIB;
         /// How much the write-ahead log may take. When it is full, messages that still wait in its
         /// oldest file are copied to segments. More means less copying and a longer restart.
         wal_budget_bytes: ByteCount = ByteCount(node_default().wal_budget_bytes), 4 * MIB => TIB;
         /// The size of one segment file, where messages wait that are not consumed soon.
-        segment_bytes: ByteCount = ByteCount(node_default().segment_bytes), MIB => 4 * GIB;
+        segment_bytes: ByteCount = ByteCount(node_default().segment_bytes), MIB => GIB;
         /// Memory for the bodies of recent messages.
         cache_bytes: ByteCount = ByteCount(node_default().cache_bytes as u64), 0 => TIB;
-        /// When less than this is free on the disk, sends are refused; everything else works.
-        reserve_bytes: ByteCount = ByteCount(node_default().reserve_bytes), 0 => TIB;
+        /// When less than this is free on the disk, sends are refused; everything else works, and
+        /// takes the space it needs from here. At least two `wal_file_bytes`, a quarter of
+        /// `wal_budget_bytes` and one `segment_bytes` together.
+        reserve_bytes: ByteCount = ByteCount(512 * MIB), 0 => TIB;
         /// The requests under way in one shard may hold this much memory; beyond it clients hear "too
         /// busy".
-        in_flight_bytes: ByteCount = ByteCount(node_default().in_flight_bytes), 64 * KIB => 64 * GIB;
+        in_flight_bytes: ByteCount = ByteCount(node_default().in_flight_bytes), 8 * MIB => 64 * GIB;
     }
 }
 
@@ -194,6 +197,17 @@ impl Limits {
             ..Http::default()
         }
     }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let (one, all) = (self.body_bytes.0, self.bodies_bytes.0);
+        if all < one {
+            return Err(Exit::Configuration.error(format!(
+                "limits.bodies_bytes is less than limits.body_bytes: choose at least {one}, \
+                 or no body of that size can come in"
+            )));
+        }
+        Ok(())
+    }
 }
 
 impl Storage {
@@ -218,11 +232,25 @@ impl Storage {
 
     pub(super) fn check(&self) -> Result<()> {
         let (file, budget) = (self.wal_file_bytes.0, self.wal_budget_bytes.0);
+        if !file.is_multiple_of(4096) {
+            return Err(Exit::Configuration.error(format!(
+                "storage.wal_file_bytes is {file}: choose a multiple of 4096"
+            )));
+        }
         if budget < file.saturating_mul(4) {
             return Err(Exit::Configuration.error(format!(
                 "storage.wal_budget_bytes is less than four files of storage.wal_file_bytes: \
                  raise the budget to at least {}",
                 file.saturating_mul(4)
+            )));
+        }
+        let needed = 2 * file + budget / 4 + self.segment_bytes.0;
+        if self.reserve_bytes.0 < needed {
+            return Err(Exit::Configuration.error(format!(
+                "storage.reserve_bytes is {}: freeing space on a full disk takes two files of \
+                 storage.wal_file_bytes, a quarter of storage.wal_budget_bytes and one file of \
+                 storage.segment_bytes, so choose at least {needed}",
+                self.reserve_bytes.0
             )));
         }
         Ok(())

@@ -65,7 +65,7 @@ pub(super) fn open(file: &[u8], master: &MasterKey) -> Result<Content> {
     if header[12..NONCE_START] != master.fingerprint() {
         bail!(
             "the file was encrypted under another master key: \
-             give the right one with --master-key-file"
+             give the right one with --master-key-file or master_key_file"
         );
     }
     let nonce: [u8; NONCE_LEN] = header[NONCE_START..].try_into()?;

@@ -43,10 +43,7 @@ impl MasterKey {
         let mut file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                let reason = format!("cannot open the master key file {}", path.display());
-                return Err(error).context(Exit::Permission.reason(reason));
-            }
+            Err(error) => return Err(files::explained(error, "open the master key file", path)),
         };
         let mode = file.metadata()?.mode() & 0o777;
         if mode & 0o077 != 0 {
@@ -108,7 +105,7 @@ impl MasterKey {
 }
 
 /// Refuses a master key inside the data directory, where one copy would hold lock and key.
-pub(super) fn check_place(master_key_file: &Path, data: &Path) -> Result<()> {
+pub(crate) fn check_place(master_key_file: &Path, data: &Path) -> Result<()> {
     let (Some(file), Some(data_folder)) = (resolved(master_key_file), resolved(data)) else {
         return Ok(());
     };

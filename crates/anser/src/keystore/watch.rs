@@ -14,7 +14,7 @@ use std::{
 
 use anser_api::{AccessKey, KeyStore};
 use anser_broker::id::AccountId;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::Store;
 use crate::paths;
@@ -74,10 +74,13 @@ impl Watcher {
         let thread = thread::Builder::new()
             .name("keys".into())
             .spawn(move || {
-                let mut seen = seen;
+                let mut followed = Followed {
+                    seen,
+                    reported: None,
+                };
                 while stopped.recv_timeout(POLL) == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
                 {
-                    seen = follow(&store, &path, seen, &watched);
+                    followed.follow(&store, &path, &watched);
                 }
             })
             .context("cannot start the thread that follows the access keys")?;
@@ -103,23 +106,49 @@ impl Drop for Watcher {
     }
 }
 
-fn follow(store: &Store, path: &PathBuf, seen: Stamp, watched: &Watched) -> Stamp {
-    let stamp = Stamp::of(path);
-    if stamp != seen {
-        match load(store) {
-            Ok(keys) => {
+/// What was read last, and what was complained about last.
+#[derive(Debug)]
+struct Followed {
+    seen: Stamp,
+    reported: Option<Stamp>,
+}
+
+impl Followed {
+    /// Reads the file again if it is another one; what does not work is tried again the next time.
+    fn follow(&mut self, store: &Store, path: &PathBuf, watched: &Watched) {
+        let stamp = Stamp::of(path);
+        if stamp == self.seen {
+            self.reported = None;
+            return;
+        }
+        match load_as(store, path, stamp) {
+            Ok(Some(keys)) => {
                 tracing::info!(count = keys.len(), "read the access keys again");
                 watched.replace(keys);
+                self.seen = stamp;
             }
-            Err(error) => {
+            Err(error) if self.reported != Some(stamp) => {
+                self.reported = Some(stamp);
                 tracing::error!(
                     error = format!("{error:#}"),
                     "the old access keys stay in force"
                 );
             }
+            // It changes at this moment, or was reported.
+            Ok(None) | Err(_) => {}
         }
     }
-    stamp
+}
+
+/// The keys of the file with this stamp; `None` if it is another file by now.
+fn load_as(store: &Store, path: &PathBuf, stamp: Stamp) -> Result<Option<Keys>> {
+    ensure!(
+        stamp.0.is_some(),
+        "{} is gone or cannot be reached: restore it, or restart the server to begin without keys",
+        path.display()
+    );
+    let keys = load(store)?;
+    Ok((Stamp::of(path) == stamp).then_some(keys))
 }
 
 fn load(store: &Store) -> Result<Keys> {
@@ -145,5 +174,46 @@ impl Stamp {
                 metadata.len(),
             )
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keystore::Key;
+
+    #[test]
+    fn keys_stay_in_force_while_the_file_is_damaged_or_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let store = Store::open(&data, &folder.path().join("master.key")).unwrap();
+        let first = Key::generate(1, None).unwrap();
+        store.add(first.clone()).unwrap();
+        let path = paths::keys(&data);
+        let good = fs::read(&path).unwrap();
+        let watched = Watched::default();
+        watched.replace(load(&store).unwrap());
+        let seen = Stamp::of(&path);
+        let mut followed = Followed {
+            seen,
+            reported: None,
+        };
+        let mut follow = || {
+            followed.follow(&store, &path, &watched);
+            (followed.seen, followed.reported)
+        };
+
+        fs::write(&path, b"damaged").unwrap();
+        let damaged = Stamp::of(&path);
+        assert_eq!(follow(), (seen, Some(damaged)), "it is tried again");
+        assert!(watched.find(&first.id).is_some());
+        fs::remove_file(&path).unwrap();
+        assert_eq!(follow(), (seen, Some(Stamp(None))));
+        assert!(watched.find(&first.id).is_some());
+
+        fs::write(&path, good).unwrap();
+        store.delete(&first.id).unwrap();
+        assert_eq!(follow().0, Stamp::of(&path));
+        assert!(watched.find(&first.id).is_none());
     }
 }

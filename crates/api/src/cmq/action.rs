@@ -2,7 +2,8 @@
 
 use anser_broker::{
     id::AccountId,
-    op::Operation,
+    name::QueueName,
+    op::{ChangeVisibility, Operation},
     time::{Millis, Timestamp},
 };
 use serde::Serialize;
@@ -36,6 +37,14 @@ pub(crate) trait Action: Sized + Send + 'static {
     /// How many messages the request sends or deletes.
     fn messages(&self) -> usize {
         1
+    }
+
+    /// What makes the messages of a receive available to others at once.
+    fn give_back(
+        _queue: QueueName,
+        _output: &<Self::Operation as Operation>::Output,
+    ) -> Option<ChangeVisibility> {
+        None
     }
 
     /// How many messages a receive got.

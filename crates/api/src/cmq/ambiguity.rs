@@ -27,6 +27,9 @@ pub(super) fn check(form: &Form) -> Result<(), Refusal> {
         if name.iter().any(|byte| matches!(byte, b'&' | b'=')) {
             return Err(Refusal::about(Fault::KeyFormat, name));
         }
+        if has_list && is_named(name, BODY) {
+            return Err(Refusal::about(Fault::NoSuchParameter, name));
+        }
         if is_named(name, BODY) || is_body_member(name) {
             after_body = true;
             if has_list && holds_member(value) {
@@ -46,9 +49,24 @@ fn is_body_member(name: &[u8]) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), Some(b'.' | b'_')))
 }
 
-/// Whether a body holds what would be the beginning of another body.
+/// Whether a body holds what would be the beginning of another body: `&`, a member's name and `=`.
 fn holds_member(body: &[u8]) -> bool {
-    memchr::memmem::find(body, b"&msgBody.").is_some()
+    memchr::memchr_iter(b'&', body).any(|place| begins_member(&body[place + 1..]))
+}
+
+fn begins_member(text: &[u8]) -> bool {
+    let Some(rest) = text.trim_ascii_start().strip_prefix(BODY) else {
+        return false;
+    };
+    // Names are signed with dots for underscores.
+    let Some((b'.' | b'_', index)) = rest.split_first() else {
+        return false;
+    };
+    let digits = index
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    digits > 0 && index[digits..].trim_ascii_start().starts_with(b"=")
 }
 
 #[cfg(test)]
@@ -88,9 +106,43 @@ mod tests {
 
     #[test]
     fn members_of_a_batch_are_not_merged() {
+        for merged in [
+            "a%26msgBody.2%3Db",
+            "a%26msgBody_2%3Db",
+            "a%26msgBody.12%20%3Db",
+            "%26%20msgBody.2%3D",
+            "a%26msgBody.%26msgBody.2%3Db",
+        ] {
+            assert_eq!(
+                fault(&format!("msgBody.1={merged}&queueName=q")),
+                Some(Fault::ParametersInvalid),
+                "{merged}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_only_resembles_a_member_may_stand_in_a_batch() {
+        for body in [
+            "a%26msgBody.",
+            "see%20%26msgBody.length%3D3",
+            "%26msgBody.2",
+            "%26msgBody.2x%3D",
+            "%26msgBody%3Dx",
+            "%26msgBody-2%3D",
+            "msgBody.2%3Dx",
+        ] {
+            let form = format!("msgBody.1={body}&queueName=q");
+            assert_eq!(fault(&form), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_single_body_beside_those_of_a_batch_is_refused() {
+        // Signed like one member ` msgBody.1` with the value `a&msgBody=b`.
         assert_eq!(
-            fault("msgBody.1=a%26msgBody.2%3Db&queueName=q"),
-            Some(Fault::ParametersInvalid)
+            fault("%20msgBody.1=a&msgBody=b&queueName=q"),
+            Some(Fault::NoSuchParameter)
         );
     }
 

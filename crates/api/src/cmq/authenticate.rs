@@ -1,17 +1,11 @@
 //! The common parameters: who asks, when, and whether the signature agrees.
 //!
-//! An unknown id, a disabled key and a wrong signature take the same work.
+//! Nobody is shut out for the mistakes of others who use the same id: a right signature is always
+//! accepted, so every request of a known id is verified, and one of an unknown id costs nothing.
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use anser_broker::{
-    id::AccountId,
-    time::{Millis, Timestamp},
-};
+use anser_broker::time::{Millis, Timestamp};
 
 use super::{
     Config,
@@ -20,41 +14,30 @@ use super::{
     parameters::{common, find},
 };
 use crate::{
-    auth::{
-        guard::Guard,
-        signature::{Algorithm, Signed},
-    },
+    auth::signature::{Algorithm, Signed},
     key::{AccessKey, KeyStore},
 };
 
 pub(crate) struct Authenticator {
     keys: Arc<dyn KeyStore>,
-    guard: Guard,
-    /// Stands in for keys that do not exist.
-    nobody: AccessKey,
     clock_skew: Millis,
 }
 
 impl Authenticator {
     pub(crate) fn new(config: &Config, keys: Arc<dyn KeyStore>) -> Self {
         let skew = config.clock_skew.min(Config::CLOCK_SKEW_MOST);
-        let mut secret = [0; 32];
-        aws_lc_rs::rand::fill(&mut secret).expect("the system has random bytes");
         Self {
             keys,
-            guard: Guard::default(),
-            nobody: AccessKey::new("", &secret, AccountId(0), true),
             clock_skew: Millis(milliseconds(skew)),
         }
     }
 
-    /// The account for which the request was signed.
-    pub(crate) fn account(
+    /// The key with which the request was signed.
+    pub(crate) fn key(
         &self,
         signed: &Signed<'_>,
-        address: IpAddr,
         now: Timestamp,
-    ) -> Result<AccountId, Refusal> {
+    ) -> Result<Arc<AccessKey>, Refusal> {
         let id = common(signed.form, "SecretId")?;
         let time = common(signed.form, "Timestamp")?;
         let nonce = common(signed.form, "Nonce")?;
@@ -64,15 +47,7 @@ impl Authenticator {
         if !self.is_fresh(time, now) {
             return Err(Fault::AuthenticationFailed.into());
         }
-        let instant = Instant::now();
-        if !self.guard.admits(id, address, instant) {
-            return Err(Fault::AuthenticationFailed.into());
-        }
-        let result = self.check(signed, id, signature, now);
-        if result.is_err() {
-            self.guard.failed(id, address, instant);
-        }
-        result
+        self.check(signed, id, signature, now)
     }
 
     fn check(
@@ -81,19 +56,15 @@ impl Authenticator {
         id: &[u8],
         signature: &[u8],
         now: Timestamp,
-    ) -> Result<AccountId, Refusal> {
+    ) -> Result<Arc<AccessKey>, Refusal> {
         let method = optional(signed, "SignatureMethod")?;
         let token = optional(signed, "Token")?;
         let found = std::str::from_utf8(id)
             .ok()
             .and_then(|id| self.keys.find(id));
-        let key = found.as_deref().unwrap_or(&self.nobody);
+        let key = found.ok_or(Fault::NoSuchSecretId)?;
         let algorithm = Algorithm::from_method(method);
-        let verified = signed.verify(key.hmac(algorithm), signature);
-        if found.is_none() {
-            return Err(Fault::NoSuchSecretId.into());
-        }
-        if !verified {
+        if !signed.verify(key.hmac(algorithm), signature) {
             return Err(Fault::AuthenticationFailed.into());
         }
         if !key.enabled() {
@@ -102,7 +73,16 @@ impl Authenticator {
         if !key.accepts_token(token, now) {
             return Err(Fault::AuthenticationFailed.into());
         }
-        Ok(key.account())
+        Ok(key)
+    }
+
+    /// Whether a key that was good a while ago still is.
+    pub(crate) fn check_again(&self, key: &AccessKey) -> Result<(), Refusal> {
+        match self.keys.find(key.id()) {
+            None => Err(Fault::NoSuchSecretId.into()),
+            Some(key) if !key.enabled() => Err(Fault::SecretIdDisabled.into()),
+            Some(_) => Ok(()),
+        }
     }
 
     fn is_fresh(&self, time: Number, now: Timestamp) -> bool {

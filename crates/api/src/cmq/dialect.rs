@@ -1,6 +1,6 @@
 //! A request's way: form, action, signature, operation, answer.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use anser_broker::service::Service;
 use bytes::Bytes;
@@ -31,7 +31,7 @@ pub(crate) struct Dialect<S> {
     pub(super) cipher: ReceiptCipher,
     pub(super) rates: Limiter,
     pub(super) stop: Stop,
-    authenticator: Authenticator,
+    pub(super) authenticator: Authenticator,
     clock: Clock,
     numbers: RequestNumbers,
 }
@@ -50,7 +50,6 @@ pub(crate) struct Request<'a> {
     pub(crate) post: bool,
     pub(crate) host: &'a str,
     pub(crate) path: &'a str,
-    pub(crate) address: IpAddr,
     /// The body of a POST, the query of a GET.
     pub(crate) form: Bytes,
 }
@@ -169,13 +168,13 @@ impl<S: Service> Dialect<S> {
             path: request.path,
             form,
         };
-        let outcome = match self.authenticator.account(&signed, request.address, now) {
-            Ok(account) => {
+        let outcome = match self.authenticator.key(&signed, now) {
+            Ok(key) => {
                 let call = Call {
                     dialect: self,
                     form,
                     envelope,
-                    account,
+                    key,
                     now,
                 };
                 (Table::<S>::ROWS[action].run)(call).await

@@ -2,7 +2,10 @@
 //!
 //! One JSON object: `code`, `message`, `codeDesc` and `requestId`, then the fields of the action.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    io::{self, Write},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -101,22 +104,45 @@ impl Envelope {
             client_request_id: self.client_request,
         };
         let mut json = Vec::with_capacity(USUAL_BYTES);
-        append(&mut json, &head);
+        serde_json::to_writer(&mut json, &head).expect("answers have only text keys");
         let end = json.len() - 1;
-        append(&mut json, fields);
-        // Two objects become one: `}{` turns into a comma, or goes if the second is empty.
-        if json.ends_with(b"{}") {
-            json.truncate(end + 1);
-        } else {
-            json[end] = b',';
-            json.remove(end + 1);
+        let rest = Continued {
+            json: &mut json,
+            begun: false,
+        };
+        serde_json::to_writer(rest, fields).expect("answers have only text keys");
+        // Two objects become one: `}{` turned into a comma, which goes if the second is empty.
+        if json[end..] == *b",}" {
+            json.remove(end);
         }
         json.into()
     }
 }
 
-fn append(json: &mut Vec<u8>, value: &impl Serialize) {
-    serde_json::to_writer(json, value).expect("answers have only text keys");
+/// Writes an object as more fields of the one that stands there.
+struct Continued<'a> {
+    json: &'a mut Vec<u8>,
+    begun: bool,
+}
+
+impl Write for Continued<'_> {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        let mut rest = piece;
+        if !self.begun
+            && let Some((b'{', others)) = piece.split_first()
+        {
+            self.begun = true;
+            self.json.pop();
+            self.json.push(b',');
+            rest = others;
+        }
+        self.json.extend_from_slice(rest);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

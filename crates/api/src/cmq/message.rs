@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use anser_broker::{
     error::Error,
     id::MessageId,
+    name::QueueName,
     op::{self, MessagesDeleted, MessagesReceived, MessagesSent, ReceivedMessage},
+    time::Millis,
 };
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
@@ -147,6 +149,19 @@ fn receive(arguments: &Arguments<'_>, max: u32) -> op::ReceiveMessages {
     }
 }
 
+fn given_back(queue: QueueName, output: &MessagesReceived) -> Option<op::ChangeVisibility> {
+    let receipts: Vec<_> = output
+        .messages
+        .iter()
+        .map(|message| message.receipt)
+        .collect();
+    (!receipts.is_empty()).then_some(op::ChangeVisibility {
+        queue,
+        receipts,
+        visibility: Millis(0),
+    })
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ReceivedShown {
@@ -199,6 +214,10 @@ impl Action for ReceiveMessage {
     fn received(output: &MessagesReceived) -> usize {
         output.messages.len()
     }
+
+    fn give_back(queue: QueueName, output: &MessagesReceived) -> Option<op::ChangeVisibility> {
+        given_back(queue, output)
+    }
 }
 
 pub(crate) struct BatchReceiveMessage;
@@ -242,6 +261,10 @@ impl Action for BatchReceiveMessage {
 
     fn received(output: &MessagesReceived) -> usize {
         output.messages.len()
+    }
+
+    fn give_back(queue: QueueName, output: &MessagesReceived) -> Option<op::ChangeVisibility> {
+        given_back(queue, output)
     }
 }
 

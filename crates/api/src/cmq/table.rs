@@ -1,8 +1,8 @@
 //! The table of actions, and the one way in which each of them is carried out.
 
-use std::{future::Future, marker::PhantomData, pin::Pin};
+use std::{future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
-use anser_broker::{id::AccountId, service::Service, time::Timestamp};
+use anser_broker::{service::Service, time::Timestamp};
 use bytes::Bytes;
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     parameters::Arguments,
     queue,
 };
-use crate::codec::form::Form;
+use crate::{codec::form::Form, key::AccessKey};
 
 /// The answer of an action.
 pub(crate) type Outcome = Result<Bytes, Refusal>;
@@ -26,7 +26,7 @@ pub(crate) struct Call<'a, S> {
     pub(crate) dialect: &'a Dialect<S>,
     pub(crate) form: &'a Form,
     pub(crate) envelope: &'a Envelope,
-    pub(crate) account: AccountId,
+    pub(crate) key: Arc<AccessKey>,
     pub(crate) now: Timestamp,
 }
 
@@ -81,22 +81,24 @@ const fn row<A: Action, S: Service>() -> Row<S> {
 
 async fn run<A: Action, S: Service>(call: Call<'_, S>) -> Outcome {
     let dialect = call.dialect;
+    let account = call.key.account();
     let scope = Scope {
         config: &dialect.config,
         cipher: &dialect.cipher,
-        account: call.account,
+        account,
         now: call.now,
     };
-    let (action, operation, counted) = {
+    let (action, operation, counted, queue) = {
         let arguments = Arguments::read(call.form, A::FIELDS)?;
         let (action, operation) = A::read(&arguments, &scope)?;
         ambiguity::check(call.form)?;
         let counted = dialect
             .rates
-            .admit::<A>(call.account, &arguments, action.messages())?;
-        (action, operation, counted)
+            .admit::<A>(account, &arguments, action.messages())?;
+        let queue = (A::RATE == Rate::Receive).then(|| arguments.queue_name(control::QUEUE.name));
+        (action, operation, counted, queue)
     };
-    let execution = dialect.service.execute(call.account, operation);
+    let execution = dialect.service.execute(account, operation);
     let output = if A::RATE == Rate::Receive {
         let mut stop = dialect.stop.clone();
         tokio::select! {
@@ -110,6 +112,16 @@ async fn run<A: Action, S: Service>(call: Call<'_, S>) -> Outcome {
     };
     if let Some(counted) = counted {
         dialect.rates.charge(&counted, A::received(&output));
+    }
+    if let Some(queue) = queue {
+        // It may have waited for long, and the key's time may have ended meanwhile.
+        if let Err(refusal) = dialect.authenticator.check_again(&call.key) {
+            if let Some(operation) = A::give_back(queue, &output) {
+                // If this fails the messages come back when their leases end.
+                dialect.service.execute(account, operation).await.ok();
+            }
+            return Err(refusal);
+        }
     }
     let response = action.write(output, &scope)?;
     Ok(call.envelope.success(&response))

@@ -3,7 +3,6 @@
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
-    net::IpAddr,
     pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
@@ -26,7 +25,7 @@ use crate::{
     metrics::{HttpMetrics, add},
 };
 
-pub(super) async fn serve<S: Service>(edge: Arc<Edge<S>>, socket: TcpStream, address: IpAddr) {
+pub(super) async fn serve<S: Service>(edge: Arc<Edge<S>>, socket: TcpStream) {
     // Answers are written whole; waiting for more to write only delays them.
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "the peer left at once");
@@ -38,7 +37,7 @@ pub(super) async fn serve<S: Service>(edge: Arc<Edge<S>>, socket: TcpStream, add
     let mut stop = edge.stop.clone();
     let service = service_fn(|request| {
         let (edge, link) = (Arc::clone(&edge), Arc::clone(&link));
-        async move { Ok::<_, Infallible>(respond::respond(&edge, &link, address, request).await) }
+        async move { Ok::<_, Infallible>(respond::respond(&edge, &link, request).await) }
     });
     let mut connection = pin!(builder(&edge.limits).serve_connection(stream, service));
     let mut overdue = Watch::new(&link);

@@ -1,6 +1,6 @@
 //! From an HTTP request to a dialect and back.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use anser_broker::service::Service;
 use bytes::Bytes;
@@ -44,14 +44,13 @@ type HttpResponse = Response<Full<Bytes>>;
 pub(super) async fn respond<S: Service>(
     edge: &Arc<Edge<S>>,
     link: &Link,
-    address: IpAddr,
     request: Request<Incoming>,
 ) -> HttpResponse {
     let started = Instant::now();
     link.enter(Phase::Work);
     let response = match route(&request) {
         Ok(Route::Cmq) => {
-            let (answer, heard) = cmq(edge, link, address, request).await;
+            let (answer, heard) = cmq(edge, link, request).await;
             let response = words(edge, answer, started);
             if heard { response } else { closing(response) }
         }
@@ -61,7 +60,10 @@ pub(super) async fn respond<S: Service>(
             let response = words(edge, edge.cmq.refuse(&refusal), started);
             unexpected(method, response)
         }
-        Ok(Route::ApiThree) => json(StatusCode::OK, edge.cmq.not_spoken()),
+        Ok(Route::ApiThree) => {
+            add(&edge.metrics.not_found, 1);
+            json(StatusCode::OK, edge.cmq.not_spoken())
+        }
         Err((status, text)) => {
             add(&edge.metrics.not_found, 1);
             closing(json(status, Bytes::from_static(text)))
@@ -107,13 +109,14 @@ fn route(request: &Request<Incoming>) -> Result<Route, (StatusCode, &'static [u8
 async fn cmq<S: Service>(
     edge: &Edge<S>,
     link: &Link,
-    address: IpAddr,
     request: Request<Incoming>,
 ) -> (Answer, bool) {
     let (head, body) = request.into_parts();
     let post = head.method == Method::POST;
     let mut taken = edge.bodies.nothing();
-    let form = if post {
+    let query = head.uri.query().unwrap_or_default();
+    // The Python client, once its connection broke, sends the form of a GET as a body.
+    let form = if post || query.is_empty() {
         if let Some(encoding) = content_encoding(&head.headers) {
             let what = [b"content encoding ", encoding].concat();
             let refusal = Refusal::about(Fault::Unparsable, &what);
@@ -127,14 +130,13 @@ async fn cmq<S: Service>(
             Err(unread) => return (edge.cmq.refuse(&unread.into()), false),
         }
     } else {
-        Bytes::copy_from_slice(head.uri.query().unwrap_or_default().as_bytes())
+        Bytes::copy_from_slice(query.as_bytes())
     };
     let host = head.headers.get(header::HOST);
     let request = dialect::Request {
         post,
         host: host.and_then(|host| host.to_str().ok()).unwrap_or_default(),
         path: head.uri.path(),
-        address,
         form,
     };
     (edge.cmq.answer(request).await, true)
@@ -164,7 +166,10 @@ fn words<S: Service>(edge: &Edge<S>, answer: Answer, started: Instant) -> HttpRe
             edge.metrics.answered(action, fault, started.elapsed());
             json(StatusCode::OK, answer.json)
         }
-        AnswerKind::NotSpoken => json(StatusCode::OK, answer.json),
+        AnswerKind::NotSpoken => {
+            add(&edge.metrics.not_found, 1);
+            json(StatusCode::OK, answer.json)
+        }
         AnswerKind::NotOurs => {
             add(&edge.metrics.not_found, 1);
             json(StatusCode::NOT_FOUND, Bytes::from_static(NOT_FOUND))

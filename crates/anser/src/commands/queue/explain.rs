@@ -40,7 +40,10 @@ fn advice(code: i64) -> Option<&'static str> {
         4460 => {
             "there is such a queue already: see anser queue show, change it with anser queue set"
         }
-        6040 => "a queue of this name was deleted a moment ago: try again in half a minute",
+        6000 => "the server's disk is nearly full: receive and delete messages, or enlarge it",
+        6040 => {
+            "a queue of this name was deleted a moment ago: try again when api.name_reuse_seconds are over"
+        }
         6050 => {
             "the queue keeps no deleted messages: turn it on with anser queue set --rewind SECONDS"
         }

@@ -56,7 +56,10 @@ impl Target {
             }),
         };
         // A named data directory is a flag, so it wins over the environment.
-        let variable = |name| self.data.is_none().then(|| env::var(name).ok()).flatten();
+        let variable = |name| {
+            let wanted = self.data.is_none().then(|| env::var(name).ok()).flatten();
+            wanted.filter(|value| !value.is_empty())
+        };
         let endpoint = self.endpoint.clone().or_else(|| variable("ANSER_ENDPOINT"));
         let pair = self.key.clone().or_else(|| variable("ANSER_KEY"));
 

@@ -1,7 +1,5 @@
 //! Whole requests against a service that remembers what it was asked.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use anser_broker::{
     name::QueueName,
     op::{self, AnyOperation, AnyOutput},
@@ -22,7 +20,6 @@ mod queues;
 
 const HOST: &str = "localhost:8080";
 const PATH: &str = "/v2/index.php";
-const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 const CREATE: &[(&str, &str)] = &[("Action", "CreateQueue"), ("queueName", "Orders")];
 
@@ -33,9 +30,13 @@ struct World {
 }
 
 fn world_with(config: Config, keys: impl IntoIterator<Item = AccessKey>) -> World {
+    world_keyed(config, Keys::of(keys))
+}
+
+fn world_keyed(config: Config, keys: Arc<dyn KeyStore>) -> World {
     let fake = Fake::default();
     let (stop, stopped) = watch::channel(None);
-    let dialect = Dialect::new(fake.clone(), config, Keys::of(keys), clock(), stopped);
+    let dialect = Dialect::new(fake.clone(), config, keys, clock(), stopped);
     World {
         fake,
         dialect,
@@ -53,7 +54,6 @@ impl World {
             post: true,
             host: HOST,
             path,
-            address: HERE,
             form: form.into(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread();

@@ -159,3 +159,25 @@ fn a_compressed_body_is_refused_with_a_reason() {
     assert!(reply.contains(r#""code":0,"#), "{reply}");
     assert!(!reply.to_lowercase().contains("content-encoding"));
 }
+
+#[test]
+fn a_get_without_a_query_is_read_from_its_body() {
+    let world = world();
+    let host = world.server.address().to_string();
+    let form = signed_for("GET", &host, PATH, SEND);
+    let length = form.len();
+    let request =
+        format!("GET {PATH} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{form}");
+    assert!(world.reply(&request).contains("\"code\":0"));
+    let bare = format!("GET {PATH} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    assert!(world.reply(&bare).contains("(10280)"));
+}
+
+#[test]
+fn requests_in_another_tongue_are_counted() {
+    let world = world();
+    let host = world.server.address();
+    let request = format!("POST / HTTP/1.1\r\nHost: {host}\r\nX-TC-Action: X\r\n\r\n");
+    world.reply(&request);
+    assert_eq!(world.server.metrics().not_found(), 1);
+}

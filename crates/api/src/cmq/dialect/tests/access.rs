@@ -1,7 +1,14 @@
 //! Who may ask: common parameters, signatures, rates.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anser_broker::{op::AnyOperation, time::Millis};
+
 use super::*;
-use crate::{cmq::Rates, testing::ID};
+use crate::{
+    cmq::Rates,
+    testing::{ID, message},
+};
 
 #[test]
 fn common_parameters_must_be_there_and_numbers_be_numbers() {
@@ -101,15 +108,58 @@ fn the_same_request_twice_is_accepted_twice() {
 }
 
 #[test]
-fn a_guesser_is_refused_without_a_look_and_others_are_not() {
-    let other = AccessKey::new("other", SECRET, ACCOUNT, true);
-    let world = world_with(Config::new([9; 32]), [key(), other]);
+fn wrong_signatures_do_not_shut_out_the_right_one() {
+    let off = AccessKey::new("off", SECRET, ACCOUNT, false);
+    let world = world_with(Config::new([9; 32]), [key(), off]);
     let wrong = signed_for("POST", HOST, PATH, SEND).replace("hello", "hullo");
-    for _ in 0..21 {
+    for _ in 0..50 {
         assert_eq!(codes(&world.raw(wrong.clone())), (4100, 10030));
+        let disabled = with(SEND, &[("SecretId", "off")]);
+        assert_eq!(world.codes(&disabled), (4100, 10080));
+        assert_eq!(world.codes(SEND), (0, 0));
     }
-    assert_eq!(world.codes(SEND), (4100, 10030), "even the right signature");
-    assert_eq!(world.codes(&with(SEND, &[("SecretId", "other")])), (0, 0));
+}
+
+#[test]
+fn a_receive_whose_key_ended_while_it_waited_gives_its_messages_back() {
+    for (later, expected) in [
+        (None, (4100, 10270)),
+        (
+            Some(AccessKey::new(ID, SECRET, ACCOUNT, false)),
+            (4100, 10080),
+        ),
+    ] {
+        let keys = Fading {
+            asked: AtomicUsize::new(0),
+            first: Arc::new(key()),
+            later: later.map(Arc::new),
+        };
+        let world = world_keyed(Config::new([9; 32]), Arc::new(keys));
+        *world.fake.found.lock().unwrap() = vec![message(1, b"hush")];
+        let receive = [("Action", "ReceiveMessage"), ("queueName", "orders")];
+        assert_eq!(world.codes(&receive), expected);
+        let Some(AnyOperation::ChangeVisibility(given)) = world.fake.last() else {
+            panic!("the message was not given back");
+        };
+        assert_eq!(given.visibility, Millis(0));
+        assert_eq!(given.receipts, [message(1, b"").receipt]);
+    }
+}
+
+/// A key that is no longer what it was when it is looked at again.
+struct Fading {
+    asked: AtomicUsize,
+    first: Arc<AccessKey>,
+    later: Option<Arc<AccessKey>>,
+}
+
+impl KeyStore for Fading {
+    fn find(&self, _id: &str) -> Option<Arc<AccessKey>> {
+        match self.asked.fetch_add(1, Ordering::SeqCst) {
+            0 => Some(Arc::clone(&self.first)),
+            _ => self.later.clone(),
+        }
+    }
 }
 
 #[test]
