@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 mod access_keys;
+mod chaos;
 mod cmq;
 mod program;
 mod tidy;

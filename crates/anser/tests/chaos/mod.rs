@@ -35,7 +35,10 @@ fn skipped(what: &str, why: &str) {
 }
 
 /// Tells whoever reads the output of a failed test, or runs with `--nocapture`.
-#[expect(clippy::print_stderr, reason = "a run must be repeatable from its output")]
+#[expect(
+    clippy::print_stderr,
+    reason = "a run must be repeatable from its output"
+)]
 fn say(line: &str) {
     eprintln!("{line}");
 }

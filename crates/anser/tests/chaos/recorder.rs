@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use anser_check::{Event, History, Nanos, Operation, QueueFacts, Report, judge};
+use anser_check::{Event, History, Nanos, Operation, Outcome, QueueFacts, Report, judge};
 
 #[derive(Debug)]
 pub(crate) struct Recorder {
@@ -18,8 +18,14 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn new(queues: Vec<QueueFacts>) -> Self {
-        let history = History { queues, events: Vec::new() };
-        Self { begun: Instant::now(), history: Mutex::new(history) }
+        let history = History {
+            queues,
+            events: Vec::new(),
+        };
+        Self {
+            begun: Instant::now(),
+            history: Mutex::new(history),
+        }
     }
 
     pub(crate) fn now(&self) -> Nanos {
@@ -29,18 +35,45 @@ impl Recorder {
     /// Notes an operation that began at `invoked` and is over now.
     pub(crate) fn add(&self, client: u32, queue: &str, invoked: Nanos, operation: Operation) {
         let returned = self.now();
-        let event = Event { client, queue: queue.to_owned(), invoked, returned, operation };
+        let event = Event {
+            client,
+            queue: queue.to_owned(),
+            invoked,
+            returned,
+            operation,
+        };
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         history.events.push(event);
     }
 
+    /// Acknowledged sends whose request left at `moment` or later.
+    pub(crate) fn acknowledged_since(&self, moment: Nanos) -> usize {
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let acknowledged = |event: &&Event| {
+            event.invoked >= moment
+                && matches!(
+                    &event.operation,
+                    Operation::Send {
+                        outcome: Outcome::Ok(_),
+                        ..
+                    }
+                )
+        };
+        history.events.iter().filter(acknowledged).count()
+    }
+
     /// Gives the history to the judge. A failed one is kept in the target folder, under this name.
     pub(crate) fn judged(self, name: &str) -> Report {
-        let history = self.history.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let history = self
+            .history
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
         let verdict = judge(&history);
         if !verdict.as_ref().is_ok_and(Report::passed) {
             let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.jsonl"));
-            history.write(BufWriter::new(File::create(&path).unwrap())).unwrap();
+            history
+                .write(BufWriter::new(File::create(&path).unwrap()))
+                .unwrap();
             super::say(&format!("the history is in {}", path.display()));
         }
         match verdict {

@@ -41,19 +41,29 @@ impl Place {
         }
     }
 
-    fn try_start(&self) -> Result<Server, String> {
+    /// Starts a server here; its words if it does not get ready.
+    pub(crate) fn try_start(&self) -> Result<Server, String> {
         fs::create_dir_all(&self.home).map_err(|error| error.to_string())?;
         let errors = self.home.join("server.log");
         let log = fs::File::options().create(true).append(true).open(&errors);
         let log = log.map_err(|error| error.to_string())?;
         let mut command = self.command();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log);
         let mut child = command.spawn().map_err(|error| error.to_string())?;
         let output = child.stdout.take().expect("standard output is a pipe");
-        let mut server = Server { child, endpoint: String::new(), errors };
+        let mut server = Server {
+            child,
+            endpoint: String::new(),
+            errors,
+        };
         match first_line(output) {
             Some(line) if line.starts_with("ready ") => {
-                server.endpoint = line["ready ".len()..].trim().to_owned();
+                line["ready ".len()..]
+                    .trim()
+                    .clone_into(&mut server.endpoint);
                 Ok(server)
             }
             other => Err(format!("{other:?}; {}", server.log_tail())),
@@ -76,7 +86,9 @@ impl Place {
             command.arg("serve").arg("--config").arg(file);
         } else {
             command.args(["dev", "--listen", address, "--admin", address, "--data"]);
-            command.arg(&self.data).args(["--account", "123456789012", "--key"]);
+            command
+                .arg(&self.data)
+                .args(["--account", "123456789012", "--key"]);
             command.arg(format!("{KEY_ID}:{SECRET}"));
         }
         command
@@ -87,10 +99,23 @@ impl Place {
         if self.data.join("keys.anser").exists() {
             return;
         }
-        let first = Self { storage: None, data: self.home.join("first"), ..self.clone() };
+        let first = Self {
+            storage: None,
+            data: self.home.join("first"),
+            ..self.clone()
+        };
         first.start().stop();
         fs::create_dir_all(&self.data).unwrap();
-        fs::copy(first.data.join("keys.anser"), self.data.join("keys.anser")).unwrap();
+        let keys = self.data.join("keys.anser");
+        fs::copy(first.data.join("keys.anser"), &keys).unwrap();
+        // The server syncs what it writes itself; this copy is ours, and power may be lost soon.
+        for path in [
+            &keys,
+            &self.data,
+            self.data.parent().expect("data is in a folder"),
+        ] {
+            fs::File::open(path).unwrap().sync_all().unwrap();
+        }
         fs::remove_dir_all(&first.data).unwrap();
     }
 }
@@ -109,7 +134,9 @@ impl Server {
     /// Asks it to end and waits until it did.
     pub(crate) fn stop(mut self) {
         anser::process::terminate(self.id()).unwrap();
-        let status = self.wait(Duration::from_secs(30)).expect("it ends when asked to");
+        let status = self
+            .wait(Duration::from_secs(30))
+            .expect("it ends when asked to");
         assert!(status.success(), "ended with {status}: {}", self.log_tail());
     }
 
@@ -157,5 +184,9 @@ fn first_line(output: impl Read + Send + 'static) -> Option<String> {
 
 /// A folder on a path, with a place for the server in it.
 pub(crate) fn place_in(folder: &Path) -> Place {
-    Place { home: folder.join("home"), data: folder.join("data"), storage: None }
+    Place {
+        home: folder.join("home"),
+        data: folder.join("data"),
+        storage: None,
+    }
 }

@@ -48,23 +48,37 @@ pub(crate) struct Story {
 impl Story {
     /// Reads length and seed from the environment and says how to run the same again.
     pub(crate) fn new(name: &'static str, rounds_default: u64) -> Self {
-        let number = |name| env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        let number = |name| {
+            env::var(name)
+                .ok()
+                .map(|text| text.parse::<u64>().expect(name))
+        };
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970");
         let seed = number("CHAOS_SEED").unwrap_or_else(|| u64::from(now.subsec_nanos()));
         let rounds = number("CHAOS_ROUNDS").unwrap_or(rounds_default);
+        // A name is that of the module, with what is particular after a dash.
+        let module = name.split('-').next().expect("a split has a first part");
         say(&format!(
             "{name}: {rounds} rounds, seed {seed}; again with CHAOS_SEED={seed} \
-             CHAOS_ROUNDS={rounds} cargo test -p anser --test main chaos::{name} -- --nocapture"
+             CHAOS_ROUNDS={rounds} cargo test -p anser --test main chaos::{module} -- --nocapture"
         ));
         let facts = QUEUES.map(|queue| QueueFacts {
             name: queue.to_owned(),
             visibility_ms: VISIBILITY_SECONDS * 1_000,
             retention_ms: RETENTION_SECONDS * 1_000,
-            dead_letter: (queue == "doomed")
-                .then(|| DeadLetter { queue: "dead".to_owned(), receives_max: RECEIVES_MAX }),
+            dead_letter: (queue == "doomed").then(|| DeadLetter {
+                queue: "dead".to_owned(),
+                receives_max: RECEIVES_MAX,
+            }),
         });
         let recorder = Arc::new(Recorder::new(facts.to_vec()));
-        Self { load: Load::new(recorder, seed), name, rounds }
+        Self {
+            load: Load::new(recorder, seed),
+            name,
+            rounds,
+        }
     }
 
     pub(crate) fn rounds(&self) -> u64 {
@@ -152,7 +166,10 @@ fn drain(worker: &mut Worker, queue: &str) -> Result<(), Gone> {
         let received = worker.receive(queue, 16, 1)?;
         if !received.is_empty() {
             last = recorder.now();
-            let receipts = received.into_iter().map(|message| message.receipt_handle).collect();
+            let receipts = received
+                .into_iter()
+                .map(|message| message.receipt_handle)
+                .collect();
             worker.delete(queue, receipts)?;
         }
     }
@@ -162,20 +179,35 @@ fn drain(worker: &mut Worker, queue: &str) -> Result<(), Gone> {
     Ok(())
 }
 
+/// Mostly small, some nearly as large as a queue takes by default, so that log files fill up and are
+/// recycled within a run.
 fn produce_singles(worker: &mut Worker) -> Result<(), Gone> {
-    let delay = if worker.chance.below(5) == 0 { 1 + worker.chance.below(DELAY_SECONDS_MAX) } else { 0 };
-    let bytes = 80 + worker.chance.below(if worker.chance.clone().below(20) == 0 { 40_000 } else { 2_000 });
-    worker.send("work", 1, usize::try_from(bytes).expect("small"), delay)?;
+    let delay = delay_once_in(worker, 5);
+    let bytes_max = if worker.chance.below(4) == 0 {
+        60_000
+    } else {
+        2_000
+    };
+    let bytes = usize::try_from(80 + worker.chance.below(bytes_max)).expect("small");
+    worker.send("work", 1, bytes, delay)?;
     pause(worker, 6);
     Ok(())
 }
 
 fn produce_batches(worker: &mut Worker) -> Result<(), Gone> {
-    let count = 2 + worker.chance.below(15);
-    let delay = if worker.chance.below(8) == 0 { 1 + worker.chance.below(DELAY_SECONDS_MAX) } else { 0 };
-    worker.send("work", usize::try_from(count).expect("small"), 300, delay)?;
+    let count = usize::try_from(2 + worker.chance.below(15)).expect("small");
+    let delay = delay_once_in(worker, 8);
+    worker.send("work", count, 3_000, delay)?;
     pause(worker, 30);
     Ok(())
+}
+
+/// A delay in seconds for one in so many, none for the others.
+fn delay_once_in(worker: &mut Worker, times: u64) -> u64 {
+    if worker.chance.below(times) > 0 {
+        return 0;
+    }
+    1 + worker.chance.below(DELAY_SECONDS_MAX)
 }
 
 fn produce_doomed(worker: &mut Worker) -> Result<(), Gone> {
@@ -195,9 +227,15 @@ fn consume_work(worker: &mut Worker) -> Result<(), Gone> {
     }
     if worker.chance.below(40) == 0 {
         // Too late: all of these must be refused, or the lease was still running.
-        thread::sleep(Duration::from_millis(VISIBILITY_SECONDS * 1_000 - 200 + worker.chance.below(1_400)));
+        thread::sleep(Duration::from_millis(
+            VISIBILITY_SECONDS * 1_000 - 200 + worker.chance.below(1_400),
+        ));
     }
-    if receipts.is_empty() { Ok(()) } else { worker.delete("work", receipts) }
+    if receipts.is_empty() {
+        Ok(())
+    } else {
+        worker.delete("work", receipts)
+    }
 }
 
 fn consume_work_singly(worker: &mut Worker) -> Result<(), Gone> {

@@ -60,7 +60,10 @@ pub(crate) struct Gone;
 impl Worker {
     pub(crate) fn new(server: &Server, load: &Load, number: u32) -> Self {
         let client = Client::new(&server.endpoint, KEY_ID, SECRET).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let round = load.round.load(Ordering::Relaxed);
         Self {
             client: client.with_patience(Duration::from_secs(10)),
@@ -94,7 +97,10 @@ impl Worker {
         let client = &mut self.client;
         let answer = self.runtime.block_on(async {
             if count == 1 {
-                client.send(queue, &texts[0], delay_seconds).await.map(|sent| vec![sent.msg_id])
+                client
+                    .send(queue, &texts[0], delay_seconds)
+                    .await
+                    .map(|sent| vec![sent.msg_id])
             } else {
                 let sent = client.batch_send(queue, &texts, delay_seconds).await?;
                 Ok(sent.msg_list.into_iter().map(|sent| sent.msg_id).collect())
@@ -103,7 +109,11 @@ impl Worker {
         let (outcome, went_on) = judged(answer)?;
         let taken = matches!(outcome, Outcome::Ok(_));
         let delay_ms = delay_seconds * 1_000;
-        let operation = Operation::Send { delay_ms, bodies: sent, outcome };
+        let operation = Operation::Send {
+            delay_ms,
+            bodies: sent,
+            outcome,
+        };
         self.recorder.add(self.number, queue, invoked, operation);
         went_on.map(|()| taken)
     }
@@ -121,7 +131,9 @@ impl Worker {
                 let one = client.receive(queue, Some(wait_seconds)).await?;
                 Ok(one.into_iter().collect())
             } else {
-                client.batch_receive(queue, most.into(), Some(wait_seconds)).await
+                client
+                    .batch_receive(queue, most.into(), Some(wait_seconds))
+                    .await
             }
         });
         let (outcome, went_on) = judged(answer)?;
@@ -130,7 +142,11 @@ impl Worker {
             _ => Vec::new(),
         };
         let outcome = mapped(outcome, |received| received.iter().map(delivery).collect());
-        let operation = Operation::Receive { most, wait_ms: wait_seconds * 1_000, outcome };
+        let operation = Operation::Receive {
+            most,
+            wait_ms: wait_seconds * 1_000,
+            outcome,
+        };
         self.recorder.add(self.number, queue, invoked, operation);
         went_on.map(|()| received)
     }
@@ -155,7 +171,12 @@ impl Worker {
             }
         });
         let (outcome, went_on) = judged(answer)?;
-        self.recorder.add(self.number, queue, invoked, Operation::Delete { receipts, outcome });
+        self.recorder.add(
+            self.number,
+            queue,
+            invoked,
+            Operation::Delete { receipts, outcome },
+        );
         went_on
     }
 
@@ -168,7 +189,8 @@ impl Worker {
             inactive: details.inactive_msg_num,
             delayed: details.delay_msg_num,
         };
-        self.recorder.add(self.number, queue, invoked, Operation::Count(counters));
+        self.recorder
+            .add(self.number, queue, invoked, Operation::Count(counters));
     }
 
     /// Does anything that is not part of the history.
@@ -194,7 +216,12 @@ pub(crate) type Turn = fn(&mut Worker) -> Result<(), Gone>;
 
 impl Load {
     pub(crate) fn new(recorder: Arc<Recorder>, seed: u64) -> Self {
-        Self { recorder, seed, round: AtomicU64::new(0), bodies: Arc::default() }
+        Self {
+            recorder,
+            seed,
+            round: AtomicU64::new(0),
+            bodies: Arc::default(),
+        }
     }
 
     /// Starts a client per turn; they end when `stop` is set or the server is gone.
@@ -209,9 +236,11 @@ impl Load {
             let number = u32::try_from(number).expect("a handful of clients");
             let mut worker = Worker::new(server, self, number);
             let stop = Arc::clone(stop);
-            thread::spawn(move || {
-                while !stop.load(Ordering::Relaxed) && turn(&mut worker).is_ok() {}
-            })
+            thread::spawn(
+                move || {
+                    while !stop.load(Ordering::Relaxed) && turn(&mut worker).is_ok() {}
+                },
+            )
         };
         turns.iter().enumerate().map(start).collect()
     }
@@ -241,7 +270,11 @@ fn mapped<T, U>(outcome: Outcome<T>, change: impl FnOnce(T) -> U) -> Outcome<U> 
 }
 
 fn refusal(code: i64) -> Answer {
-    if code == CODE_RECEIPT { Answer::Stale } else { Answer::Refused(code) }
+    if code == CODE_RECEIPT {
+        Answer::Stale
+    } else {
+        Answer::Refused(code)
+    }
 }
 
 fn delivery(received: &Received) -> Delivery {

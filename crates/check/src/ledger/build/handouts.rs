@@ -1,0 +1,208 @@
+//! What was handed out and how its receipts were used, sorted by message.
+
+use super::Builder;
+use crate::{
+    event::{Answer, Delivery, Event, Nanos, Operation, Outcome},
+    evidence::MILLISECOND,
+    ledger::{Copy, Handout, Purpose, Rewind, Sent, StrayKind, Use},
+};
+
+impl<'h> Builder<'h> {
+    pub(super) fn receive_or_note(&mut self, queue: usize, event: &'h Event) {
+        let span = (event.invoked, event.returned);
+        let notes = &mut self.notes[queue];
+        match &event.operation {
+            Operation::Receive {
+                outcome: Outcome::Unknown,
+                ..
+            } => notes.unanswered.push(span),
+            Operation::Receive {
+                most,
+                outcome: Outcome::Ok(deliveries),
+                ..
+            } => {
+                if deliveries.is_empty() {
+                    notes.empties.push(span);
+                }
+                if deliveries.len() > *most as usize {
+                    let detail = format!("{most} asked for, {} received", deliveries.len());
+                    self.stray(queue, StrayKind::Batch, detail);
+                }
+                for delivery in deliveries {
+                    self.hand_out(queue, event, delivery);
+                }
+            }
+            Operation::Rewind {
+                to_seconds,
+                outcome,
+            } => {
+                let returned = match outcome {
+                    Outcome::Ok(()) => Some(event.returned),
+                    Outcome::Unknown => None,
+                    Outcome::Refused(_) => return,
+                };
+                notes.rewinds.push(Rewind {
+                    invoked: event.invoked,
+                    returned,
+                    to_seconds: *to_seconds,
+                });
+            }
+            Operation::Count(counters) => notes.counts.push((span.0, span.1, *counters)),
+            Operation::Drain => notes.drain = Some(span),
+            _ => {}
+        }
+    }
+
+    fn hand_out(&mut self, queue: usize, event: &Event, delivery: &'h Delivery) {
+        self.statistics.delivered += 1;
+        let Some(body) = delivery.body else {
+            let detail = format!(
+                "message {} has a body that is damaged or not ours",
+                delivery.message
+            );
+            return self.stray(queue, StrayKind::Phantom, detail);
+        };
+        let Some(&send) = self.by_body.get(&body) else {
+            return self.stray(
+                queue,
+                StrayKind::Phantom,
+                format!("body {body:016x} was never sent"),
+            );
+        };
+        if self.sends[send].checksum != delivery.checksum {
+            let detail = format!("body {body:016x} came with other bytes");
+            return self.stray(queue, StrayKind::Phantom, detail);
+        }
+        let copy = if self.sends[send].queue == queue {
+            send
+        } else {
+            *self.elsewhere.entry((send, queue)).or_insert_with(|| {
+                self.copies.push(Copy {
+                    send,
+                    queue,
+                    handouts: Vec::new(),
+                });
+                self.copies.len() - 1
+            })
+        };
+        let handout = Handout {
+            invoked: event.invoked,
+            returned: event.returned,
+            message: &delivery.message,
+            count: delivery.count,
+            enqueued_at: delivery.enqueued_at,
+            uses: Vec::new(),
+            earliest: 0,
+            held_until: 0,
+            free_from: 0,
+        };
+        let place = (copy, self.copies[copy].handouts.len());
+        if self
+            .by_receipt
+            .insert((queue, delivery.receipt.as_str()), place)
+            .is_some()
+        {
+            let detail = format!("receipt {} was given out twice", delivery.receipt);
+            self.stray(queue, StrayKind::Receipt, detail);
+        }
+        self.copies[copy].handouts.push(handout);
+    }
+
+    pub(super) fn use_receipts(&mut self, queue: usize, event: &'h Event) {
+        match &event.operation {
+            Operation::Delete { receipts, outcome } => {
+                if let Outcome::Ok(answers) = outcome
+                    && answers.len() != receipts.len()
+                {
+                    let detail = format!("{} receipts, {} results", receipts.len(), answers.len());
+                    self.stray(queue, StrayKind::Batch, detail);
+                }
+                for (item, receipt) in receipts.iter().enumerate() {
+                    let answer = match outcome {
+                        Outcome::Ok(answers) => answers.get(item).copied(),
+                        Outcome::Refused(code) => Some(Answer::Refused(*code)),
+                        Outcome::Unknown => None,
+                    };
+                    self.use_receipt(queue, event, receipt, Purpose::Delete, answer);
+                }
+            }
+            Operation::Extend {
+                receipt,
+                visibility_ms,
+                outcome,
+            } => {
+                let answer = match outcome {
+                    Outcome::Ok(answer) => Some(*answer),
+                    Outcome::Refused(code) => Some(Answer::Refused(*code)),
+                    Outcome::Unknown => None,
+                };
+                let visibility = visibility_ms.saturating_mul(MILLISECOND);
+                self.use_receipt(queue, event, receipt, Purpose::Extend(visibility), answer);
+            }
+            _ => {}
+        }
+    }
+
+    fn use_receipt(
+        &mut self,
+        queue: usize,
+        event: &Event,
+        receipt: &str,
+        what: Purpose,
+        answer: Option<Answer>,
+    ) {
+        if what == Purpose::Delete {
+            match answer {
+                Some(Answer::Done) => self.statistics.deleted += 1,
+                None => self.statistics.deleted_unknown += 1,
+                Some(_) => {}
+            }
+        }
+        match self.by_receipt.get(&(queue, receipt)) {
+            Some(&(copy, handout)) => {
+                let (invoked, returned) = (event.invoked, event.returned);
+                let one = Use {
+                    invoked,
+                    returned,
+                    what,
+                    answer,
+                };
+                self.copies[copy].handouts[handout].uses.push(one);
+            }
+            None if answer == Some(Answer::Done) => {
+                let detail = format!("receipt {receipt} worked, but nobody was given it");
+                self.stray(queue, StrayKind::Receipt, detail);
+            }
+            None => {}
+        }
+    }
+}
+
+/// Sorts the handouts of a copy and works out between which times each lease began and ended.
+pub(super) fn settle(copy: &mut Copy<'_>, sent: &Sent<'_>, visibility: Nanos) {
+    copy.handouts
+        .sort_by_key(|handout| (handout.returned, handout.count));
+    for handout in &mut copy.handouts {
+        handout.uses.sort_by_key(|one| (one.invoked, one.returned));
+        // A long poll may have been open for long before the message was there.
+        handout.earliest = handout.invoked.max(sent.invoked.saturating_add(sent.delay));
+        handout.held_until = handout.earliest.saturating_add(visibility);
+        handout.free_from = handout.returned.saturating_add(visibility);
+        for one in &handout.uses {
+            let Purpose::Extend(length) = one.what else {
+                continue;
+            };
+            match one.answer {
+                Some(Answer::Done) => {
+                    handout.held_until = one.invoked.saturating_add(length);
+                    handout.free_from = one.returned.saturating_add(length);
+                }
+                None => {
+                    handout.held_until = handout.held_until.min(one.invoked.saturating_add(length));
+                    handout.free_from = handout.free_from.max(one.returned.saturating_add(length));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}

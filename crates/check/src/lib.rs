@@ -1,0 +1,27 @@
+//! The history checker: judges what the clients of a queue saw, against what the queue promises.
+//!
+//! A test records every operation as an [`Event`] in a [`History`]: who asked what, when the request
+//! left, when the answer came, and what it said. [`judge`] knows nothing of the server; it decides from
+//! the history alone which promises (Q1-Q17 of the reliability design) were broken. Every bound is taken
+//! on the side that favours the server, so a violation is a proof. What cannot be decided, such as a run
+//! whose final drain was empty, is [`Invalid`] and never a pass. Read [`judge`] first.
+
+mod body;
+mod event;
+mod evidence;
+mod history;
+mod ledger;
+mod report;
+mod rules;
+
+pub use body::{Body, checksum};
+pub use event::{
+    Answer, Counters, DeadLetter, Delivery, Event, Nanos, Operation, Outcome, QueueFacts, SentBody,
+};
+pub use history::{History, HistoryError};
+pub use report::{Invalid, Report, Rule, Statistics, Violation};
+
+/// Judges a history: which promises it breaks, or why it proves nothing.
+pub fn judge(history: &History) -> Result<Report, Invalid> {
+    rules::judge(history)
+}

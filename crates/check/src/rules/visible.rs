@@ -1,0 +1,109 @@
+//! Q1, Q4, Q6: a message that must be visible is; at the end none is left behind.
+//!
+//! Between two handouts a message must be visible from the end of its delay or lease on. A receive that
+//! found nothing wholly within such a time proves the rule broken.
+
+use super::{Moved, called, kept_until};
+use crate::{
+    event::Nanos,
+    ledger::{Copy, Handout, Ledger},
+    report::{Invalid, Report, Rule},
+};
+
+pub(super) fn judge(
+    ledger: &Ledger<'_>,
+    moved: &Moved,
+    report: &mut Report,
+) -> Result<(), Invalid> {
+    for copy in &ledger.copies {
+        early(ledger, copy, report);
+        one_copy(ledger, moved, copy, report)?;
+    }
+    Ok(())
+}
+
+fn early(ledger: &Ledger<'_>, copy: &Copy<'_>, report: &mut Report) {
+    let sent = ledger.sent_of(copy);
+    let due = sent.invoked.saturating_add(sent.delay);
+    for handout in copy
+        .handouts
+        .iter()
+        .filter(|handout| handout.returned < due)
+    {
+        let early = (due - handout.returned) / 1_000_000;
+        let detail = format!(
+            "{} came {early} ms before its delay ended",
+            called(ledger, copy)
+        );
+        report.add(Rule::Delay, ledger.name(copy.queue), detail);
+    }
+}
+
+fn one_copy(
+    ledger: &Ledger<'_>,
+    moved: &Moved,
+    copy: &Copy<'_>,
+    report: &mut Report,
+) -> Result<(), Invalid> {
+    let sent = ledger.sent_of(copy);
+    let queue = ledger.queue_of(copy);
+    let kept = kept_until(ledger, copy);
+    let known = copy.is_source(sent) && sent.acknowledged();
+    let mut visible_from = known.then(|| ledger.outages.latest(sent.returned, sent.delay));
+    for (at, handout) in copy.handouts.iter().enumerate() {
+        let until = handout.invoked.min(kept);
+        if let Some(from) = visible_from
+            && from <= until
+            && queue.evidence.nothing_visible(from, until)
+        {
+            let rule = if at == 0 {
+                Rule::Delay
+            } else {
+                Rule::Redelivery
+            };
+            let late = (until - from) / 1_000_000;
+            let detail = format!("{} was hidden for {late} ms", called(ledger, copy));
+            report.add(rule, &queue.facts.name, detail);
+        }
+        visible_from = visible_after(ledger, copy, handout);
+    }
+    let Some(from) = visible_from else {
+        return Ok(());
+    };
+    if from >= kept || moved.of(ledger, copy).is_some_and(|_| copy.is_source(sent)) {
+        return Ok(());
+    }
+    if !queue.evidence.nothing_visible(from, kept) {
+        let name = queue.facts.name.clone();
+        return Err(Invalid::DrainTooShort {
+            queue: name,
+            body: sent.body,
+        });
+    }
+    let (rule, what) = match copy.handouts.len() {
+        0 => (Rule::Loss, "was acknowledged and never came".to_owned()),
+        times => (
+            Rule::Redelivery,
+            format!("came {times} times, was not deleted, and is gone"),
+        ),
+    };
+    report.add(
+        rule,
+        &queue.facts.name,
+        format!("{} {what}", called(ledger, copy)),
+    );
+    Ok(())
+}
+
+/// From when on a message must be visible after this handout; `None` if it may be gone for good.
+fn visible_after(ledger: &Ledger<'_>, copy: &Copy<'_>, handout: &Handout<'_>) -> Option<Nanos> {
+    let queue = ledger.queue_of(copy);
+    let used_up = queue
+        .dead_letter
+        .is_some_and(|(_, receives_max)| handout.count >= receives_max);
+    if used_up || handout.maybe_deleted_from().is_some() {
+        return None;
+    }
+    let length = handout.free_from.saturating_sub(handout.returned);
+    Some(ledger.outages.latest(handout.returned, length))
+}

@@ -1,0 +1,8 @@
+//! The checker's own tests: bad histories that it must flag, good ones that it must not.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
+
+mod bad;
+mod good;
+mod speed;
+mod story;
