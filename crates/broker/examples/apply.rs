@@ -106,7 +106,11 @@ impl Bench {
 
     fn pack(&self, commands: &[Command]) -> Bytes {
         let now = Timestamp(self.now);
-        let mut batch = BatchBuilder::new(Stamp { now, wall: now });
+        let mut batch = BatchBuilder::new(Stamp {
+            now,
+            wall: now,
+            ..Stamp::default()
+        });
         for command in commands {
             batch.push(&codec::encode(command));
         }

@@ -14,7 +14,7 @@ use crate::{
     limits, moment,
     op::{QueueCounts, QueueTotals},
     queue::NumberedBodies,
-    time::{Stamp, Timestamp},
+    time::{Millis, Stamp, Timestamp},
     turn::{Turn, WallOffset},
 };
 
@@ -116,6 +116,7 @@ impl Shard {
         self.wall = WallOffset::of(batch.stamp);
         let blocks = std::mem::take(&mut self.home.blocks);
         let mut turn = Turn::new(index, self.now, self.wall, blocks, effects);
+        turn.starts = self.now + batch.stamp.blur;
         turn.skips = self.settled_per_entry;
         self.home.settle(self.settled_per_entry, &mut turn);
         for command in &batch.commands {
@@ -239,6 +240,7 @@ impl Shard {
         Stamp {
             now: self.now,
             wall: self.wall.wall(self.now),
+            blur: Millis(0),
         }
     }
 

@@ -57,4 +57,7 @@ pub struct Stamp {
     pub now: Timestamp,
     /// What the leader's wall clock showed.
     pub wall: Timestamp,
+    /// By how much `now` may have been rounded down. Delays and leases run from `now` plus this, so
+    /// that none of them ends early.
+    pub blur: Millis,
 }

@@ -13,6 +13,8 @@ use crate::{
 pub(crate) struct Turn<'a> {
     pub(crate) index: u64,
     pub(crate) now: Timestamp,
+    /// From when delays and leases run: `now`, and what may have been cut off it.
+    pub(crate) starts: Timestamp,
     pub(crate) wall: WallOffset,
     /// Due messages that may still be settled because a receive came upon them.
     pub(crate) skips: usize,
@@ -33,6 +35,7 @@ impl<'a> Turn<'a> {
         Self {
             index,
             now,
+            starts: now,
             wall,
             skips: limits::SETTLED_PER_ENTRY,
             blocks,

@@ -255,6 +255,7 @@ fn apply(shard: &mut Shard, command: &Command) -> Reply {
     let mut batch = BatchBuilder::new(Stamp {
         now: Timestamp(5),
         wall: Timestamp(5),
+        ..Stamp::default()
     });
     batch.push(&codec::encode(command));
     let (mut replies, mut effects) = (Vec::new(), Vec::new());

@@ -203,6 +203,7 @@ fn pack(commands: &[Command]) -> Bytes {
     let stamp = Stamp {
         now: Timestamp(7),
         wall: Timestamp(9),
+        ..Stamp::default()
     };
     let mut batch = BatchBuilder::new(stamp);
     for command in commands {
@@ -240,7 +241,7 @@ proptest! {
     fn a_batch_has_its_commands_and_finds_each_body(commands in prop::collection::vec(a_command(), 0..6)) {
         let payload = pack(&commands);
         let batch = Batch::decode(&payload).unwrap();
-        prop_assert_eq!(batch.stamp, Stamp { now: Timestamp(7), wall: Timestamp(9) });
+        prop_assert_eq!(batch.stamp, Stamp { now: Timestamp(7), wall: Timestamp(9), ..Stamp::default() });
         prop_assert_eq!(batch.commands.len(), commands.len());
         let bodies: Vec<Bytes> = commands.iter().flat_map(bodies_of).cloned().collect();
         for (ordinal, body) in (0..).zip(&bodies) {

@@ -58,6 +58,7 @@ impl World {
         let mut batch = BatchBuilder::new(Stamp {
             now: Timestamp(self.now),
             wall: Timestamp(self.now),
+            ..Stamp::default()
         });
         for command in commands {
             batch.push(&codec::encode(command));

@@ -358,6 +358,7 @@ impl World {
         let stamp = Stamp {
             now: Timestamp(self.now),
             wall: Timestamp(self.now.saturating_add_signed(self.wall)),
+            ..Stamp::default()
         };
         let mut commands = Vec::new();
         for action in &entry.actions {

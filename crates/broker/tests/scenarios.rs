@@ -427,6 +427,7 @@ impl World {
         let stamp = Stamp {
             now: Timestamp(self.now),
             wall: Timestamp(self.now.saturating_add_signed(self.wall)),
+            ..Stamp::default()
         };
         let mut batch = BatchBuilder::new(stamp);
         batch.push(&codec::encode(command));

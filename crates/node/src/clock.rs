@@ -70,19 +70,29 @@ impl Clock {
         }
     }
 
-    /// Milliseconds since some moment before the start; never jumps.
-    fn elapsed(&self) -> Millis {
+    /// How much of a moment is cut off when it is told in milliseconds.
+    fn blur(&self) -> Millis {
+        match &*self.0 {
+            Source::System => Millis(1),
+            Source::Manual(_) => Millis(0),
+        }
+    }
+
+    /// Since some moment before the start; never jumps.
+    fn elapsed(&self) -> Duration {
         match &*self.0 {
             Source::System => {
                 let time = clock_gettime(ClockId::Boottime);
-                let millis = time.tv_sec * 1000 + time.tv_nsec / 1_000_000;
-                Millis(u64::try_from(millis).expect("time since boot is positive"))
+                let seconds = u64::try_from(time.tv_sec).expect("time since boot is positive");
+                let nanos = u32::try_from(time.tv_nsec).expect("less than a second");
+                Duration::new(seconds, nanos)
             }
             Source::Manual(manual) => {
-                manual
+                let elapsed = manual
                     .lock()
                     .expect("no holder of this lock panics")
-                    .elapsed
+                    .elapsed;
+                Duration::from_millis(elapsed.0)
             }
         }
     }
@@ -118,18 +128,20 @@ impl fmt::Debug for Clock {
 pub(crate) struct ShardTime {
     clock: Clock,
     base: Timestamp,
-    base_elapsed: Millis,
+    base_elapsed: Duration,
 }
 
 impl ShardTime {
-    /// Continues from `last`, adding the time the node was off as the wall clock tells it; none if
-    /// the wall clock went back. A first start begins with the wall clock.
+    /// Continues from `last`, adding the time the node was off as the wall clock tells it, less what
+    /// rounding may have added; none if the wall clock went back. A first start begins with the wall
+    /// clock.
     pub(crate) fn continue_from(last: Stamp, clock: Clock) -> Self {
         let wall = clock.wall();
         let base = if last == Stamp::default() {
             wall
         } else {
-            last.now + (wall - last.wall)
+            let off = wall - last.wall;
+            last.now + Millis(off.0.saturating_sub(clock.blur().0))
         };
         Self {
             base,
@@ -139,13 +151,15 @@ impl ShardTime {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.base + Millis(self.clock.elapsed().0 - self.base_elapsed.0)
+        let since = self.clock.elapsed() - self.base_elapsed;
+        self.base + Millis(u64::try_from(since.as_millis()).expect("less than an age"))
     }
 
     pub(crate) fn stamp(&self) -> Stamp {
         Stamp {
             now: self.now(),
             wall: self.clock.wall(),
+            blur: self.clock.blur(),
         }
     }
 }
@@ -159,6 +173,7 @@ mod tests {
         let last = Stamp {
             now: Timestamp(1_000),
             wall: Timestamp(5_000),
+            ..Stamp::default()
         };
         let later = Clock::manual(Timestamp(7_000));
         assert_eq!(

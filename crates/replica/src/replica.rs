@@ -299,7 +299,7 @@ impl Replica {
         {
             let stamp = Stamp {
                 now: self.now,
-                wall: stamp.wall,
+                ..stamp
             };
             let (batch, callers) = self.proposals.pack(stamp);
             match self.consensus.propose(batch) {

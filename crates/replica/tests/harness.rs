@@ -21,6 +21,8 @@ pub(crate) struct Harness {
     /// Everything else that came out.
     pub(crate) outputs: Vec<Output>,
     pub(crate) now: u64,
+    /// How coarse the clock is.
+    pub(crate) blur: u64,
     tickets: u64,
 }
 
@@ -59,6 +61,7 @@ impl Harness {
             appends: Vec::new(),
             outputs: Vec::new(),
             now: 1_000,
+            blur: 0,
             tickets: 0,
         };
         harness.turn();
@@ -69,6 +72,7 @@ impl Harness {
         let stamp = Stamp {
             now: Timestamp(self.now),
             wall: Timestamp(self.now),
+            blur: Millis(self.blur),
         };
         let mut outputs = Vec::new();
         self.replica.turn(stamp, &mut outputs);

@@ -266,6 +266,24 @@ fn a_receive_that_does_not_wait_gets_what_falls_due_at_its_moment() {
 }
 
 #[test]
+fn a_lease_stamped_by_a_rounded_clock_is_not_too_short() {
+    let mut harness = Harness::new();
+    harness.blur = 1;
+    harness.send("a");
+    harness.sync();
+    harness.receive(1, 0);
+    harness.sync();
+    harness.now += 30_000;
+    let early = harness.receive(1, 0);
+    harness.sync();
+    assert_eq!(harness.received(early), Some(0));
+    harness.now += 1;
+    let late = harness.receive(1, 0);
+    harness.sync();
+    assert_eq!(harness.received(late), Some(1));
+}
+
+#[test]
 fn a_cancelled_waiter_takes_no_message() {
     let mut harness = Harness::new();
     let gone = harness.receive(1, 60_000);

@@ -13,11 +13,11 @@ use crate::{
     },
     id::Sequence,
     limits,
-    time::{Stamp, Timestamp},
+    time::{Millis, Stamp, Timestamp},
 };
 
 /// Format, stamp, and how many commands and bodies there are.
-const HEADER_BYTES: usize = 1 + 8 + 8 + 4 + 4;
+const HEADER_BYTES: usize = 1 + 8 + 8 + 4 + 4 + 4;
 const TABLE_ITEM_BYTES: usize = size_of::<u32>();
 const LENGTH_BYTES: usize = size_of::<u32>();
 
@@ -84,6 +84,7 @@ impl BatchBuilder {
         bytes.u8(format::BATCH);
         bytes.u64(self.stamp.now.0);
         bytes.u64(self.stamp.wall.0);
+        bytes.u32(u32::try_from(self.stamp.blur.0).unwrap_or(u32::MAX));
         bytes.count(self.commands.len());
         bytes.u32(self.messages);
         let mut table = Vec::with_capacity(self.messages as usize);
@@ -168,6 +169,7 @@ impl Header {
             stamp: Stamp {
                 now: Timestamp(reader.u64()?),
                 wall: Timestamp(reader.u64()?),
+                blur: Millis(reader.u32()?.into()),
             },
             commands: reader.u32()?,
             bodies: reader.u32()?,

@@ -53,7 +53,7 @@ impl Queue {
             message: passing.message,
             since: passing.since,
             first_received: history.first_received.into(),
-            deadline: turn.now + visibility,
+            deadline: turn.starts + visibility,
             deliveries: history.deliveries.saturating_add(1),
         };
         let receipt = turn.number_lease();
@@ -64,7 +64,7 @@ impl Queue {
             receipt,
             sent: turn.wall.wall(lease.message.sent),
             first_received: turn.wall.wall(lease.first_received),
-            visible_again: turn.wall.wall(lease.deadline),
+            visible_again: turn.wall.wall(turn.now + visibility),
             deliveries: lease.deliveries,
         }
     }
@@ -97,7 +97,7 @@ impl Queue {
             if visibility == Millis(0) {
                 self.return_lease(&lease, turn.now, turn);
             } else {
-                let deadline = turn.now + visibility;
+                let deadline = turn.starts + visibility;
                 turn.blocks.add(lease.message.sequence);
                 let changed = Lease { deadline, ..lease };
                 self.leases

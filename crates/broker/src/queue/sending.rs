@@ -41,7 +41,7 @@ impl Queue {
             if delay == Millis(0) {
                 self.ready.insert(message);
             } else {
-                let wake = turn.now + delay;
+                let wake = turn.starts + delay;
                 turn.blocks.add(sequence);
                 let retention = self.delayed_retention();
                 self.delayed
