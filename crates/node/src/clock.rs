@@ -151,7 +151,7 @@ impl ShardTime {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        let since = self.clock.elapsed() - self.base_elapsed;
+        let since = self.clock.elapsed().saturating_sub(self.base_elapsed);
         self.base + Millis(u64::try_from(since.as_millis()).expect("less than an age"))
     }
 

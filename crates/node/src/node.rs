@@ -231,7 +231,11 @@ impl Node {
         }
         drop(sender);
         let until = Instant::now() + STATUS_PATIENCE;
-        let next = || receiver.recv_timeout(until - Instant::now()).ok();
+        let next = || {
+            receiver
+                .recv_timeout(until.saturating_duration_since(Instant::now()))
+                .ok()
+        };
         let mut shards: Vec<ShardStatus> = std::iter::from_fn(next).collect();
         shards.sort_by_key(|shard| shard.shard);
         shards
