@@ -17,6 +17,7 @@ mod maintenance;
 mod node;
 mod routes;
 mod runner;
+mod scrub;
 mod service;
 mod snapshots;
 mod startup;

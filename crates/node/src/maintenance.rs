@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 use crate::{
     event::{Event, Look},
     failure::Failed,
+    scrub::Scrub,
     snapshots,
     status::{Counters, add},
 };
@@ -53,6 +54,7 @@ pub(crate) struct Maintenance<D: Disk> {
     /// For each segment, how many of its records were alive when they were last counted.
     pub(crate) alive: BTreeMap<ShardId, BTreeMap<u64, u64>>,
     pub(crate) sweeps: usize,
+    pub(crate) scrub: Scrub,
 }
 
 impl<D: Disk> Maintenance<D> {
@@ -208,7 +210,11 @@ impl<D: Disk> Maintenance<D> {
         let dropped: Vec<_> = shards.iter().map(|&shard| self.drop_dead(shard)).collect();
         let merged = shards.iter().map(|&shard| self.merge_sparse(shard));
         let merged: Vec<_> = merged.collect();
-        dropped.into_iter().chain(merged).collect()
+        let scrubbed = self
+            .scrub
+            .step(&shards, &self.store, &self.reader, &self.counters);
+        let results = dropped.into_iter().chain(merged);
+        results.chain([scrubbed]).collect()
     }
 
     /// Drops what is dead among some of the segments, in turn, so that no look takes long.

@@ -32,6 +32,7 @@ use crate::{
     maintenance::Maintenance,
     routes::Routes,
     runner::Runner,
+    scrub::Scrub,
     startup::{self, Opening, StartError},
     status::{Counters, ShardStatus, Status, read},
     writer::{self, Writer},
@@ -116,6 +117,7 @@ impl Node {
             stop,
             alive: BTreeMap::new(),
             sweeps: 0,
+            scrub: Scrub::default(),
         };
         let maintenance = spawn("maintenance", move || maintenance.run())?;
         let (stop_courier, courier) = start_courier(desk.clone(), errand_list)?;
@@ -202,6 +204,8 @@ impl Node {
             cache_misses: read(&counters.cache_misses),
             snapshots: read(&counters.snapshots),
             kept_bytes: read(&counters.kept_bytes),
+            scrubbed_bytes: read(&counters.scrubbed_bytes),
+            scrub_errors: read(&counters.scrub_errors),
             body_errors: read(&counters.body_errors),
             maintenance_errors: read(&counters.maintenance_errors),
         }

@@ -33,6 +33,10 @@ pub struct Status {
     pub snapshots: u64,
     /// Bytes copied from the write-ahead log to segments.
     pub kept_bytes: u64,
+    /// Bytes in segments that the scrub has verified, counted again each time round.
+    pub scrubbed_bytes: u64,
+    /// Damaged places the scrub has met, counted again each time round.
+    pub scrub_errors: u64,
     /// Reads of bodies that failed: data that cannot be served.
     pub body_errors: u64,
     /// Attempts of the background work that failed and will be repeated.
@@ -61,6 +65,8 @@ pub(crate) struct Counters {
     pub(crate) cache_misses: AtomicU64,
     pub(crate) snapshots: AtomicU64,
     pub(crate) kept_bytes: AtomicU64,
+    pub(crate) scrubbed_bytes: AtomicU64,
+    pub(crate) scrub_errors: AtomicU64,
     pub(crate) body_errors: AtomicU64,
     pub(crate) maintenance_errors: AtomicU64,
 }

@@ -84,6 +84,47 @@ async fn a_segment_goes_when_nothing_in_it_is_alive() {
 }
 
 #[tokio::test]
+async fn damage_at_rest_is_found_before_anybody_asks_for_it() {
+    let house = House::new();
+    house.create("backlog").await;
+    let body = "x".repeat(16 << 10);
+    while house.node.status().segment_bytes < 1 << 20 {
+        house.send("backlog", &body).await.unwrap();
+    }
+    while house.node.status().scrubbed_bytes < 1 << 20 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(house.node.status().scrub_errors, 0);
+    let segment = largest_file(&house.config.data.join("shards"));
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    while house.node.status().scrub_errors == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(house.node.status().ready, "the rest is served");
+}
+
+fn largest_file(folder: &std::path::Path) -> std::path::PathBuf {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let entry = entry.expect("an entry");
+            let kind = entry.metadata().expect("a file");
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else {
+                files.push((kind.len(), entry.path()));
+            }
+        }
+    }
+    files.sort();
+    files.pop().expect("there are files").1
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_sends_and_nothing_else() {
     let mut house = House::new();
     house.create("orders").await;

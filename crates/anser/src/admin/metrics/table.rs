@@ -93,6 +93,16 @@ pub(super) const NODE: &[Metric<Status>] = &[
     }),
     counter("snapshots", "snapshots written", |node| node.snapshots),
     counter(
+        "scrubbed_bytes",
+        "bytes in segments that were verified, again each time round",
+        |node| node.scrubbed_bytes,
+    ),
+    counter(
+        "scrub_errors",
+        "damaged places that were met, again each time round",
+        |node| node.scrub_errors,
+    ),
+    counter(
         "body_errors",
         "reads of message bodies that failed: data that cannot be served",
         |node| node.body_errors,
