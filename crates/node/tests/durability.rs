@@ -42,9 +42,9 @@ async fn a_backlog_outlives_the_log_files_it_was_written_to() {
         assert_eq!(house.delete("busy", &received).await, [Ok(())]);
     }
     let budget = house.config.wal_budget_bytes + house.config.wal_file_bytes;
-    while house.node.status().wal_bytes > budget {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    house
+        .until_status(|status| status.wal_bytes <= budget)
+        .await;
     let status = house.node.status();
     assert!(
         status.kept_bytes < 64 << 10,
@@ -74,13 +74,7 @@ async fn a_segment_goes_when_nothing_in_it_is_alive() {
         }
         house.delete("backlog", &received).await;
     }
-    for _ in 0..1_000 {
-        if house.node.status().segment_bytes == 0 {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    panic!("{:?}", house.node.status());
+    house.until_status(|status| status.segment_bytes == 0).await;
 }
 
 #[tokio::test]
@@ -91,18 +85,16 @@ async fn damage_at_rest_is_found_before_anybody_asks_for_it() {
     while house.node.status().segment_bytes < 1 << 20 {
         house.send("backlog", &body).await.unwrap();
     }
-    while house.node.status().scrubbed_bytes < 1 << 20 {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    house
+        .until_status(|status| status.scrubbed_bytes >= 1 << 20)
+        .await;
     assert_eq!(house.node.status().scrub_errors, 0);
     let segment = largest_file(&house.config.data.join("shards"));
     let mut bytes = std::fs::read(&segment).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&segment, bytes).unwrap();
-    while house.node.status().scrub_errors == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    house.until_status(|status| status.scrub_errors > 0).await;
     assert!(house.node.status().ready, "the rest is served");
 }
 
@@ -131,9 +123,7 @@ async fn a_full_disk_refuses_sends_and_nothing_else() {
     house.send("orders", "a").await.unwrap();
     house.config.reserve_bytes = u64::MAX;
     house.restart();
-    while !house.node.status().storage_full {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    house.until_status(|status| status.storage_full).await;
     assert_eq!(house.send("orders", "b").await, Err(Error::StorageFull));
     let received = house.receive("orders", 10).await;
     assert_eq!(bodies(&received), ["a"]);

@@ -14,7 +14,7 @@ use anser_broker::{
     service::Service,
     time::{Millis, Timestamp},
 };
-use anser_node::{Clock, Config, Node};
+use anser_node::{Clock, Config, Node, Status};
 use tempfile::TempDir;
 
 pub(crate) const ACCOUNT: AccountId = AccountId(123_456_789_012);
@@ -122,6 +122,17 @@ impl House {
             .await
             .expect("the queue is there")
             .counts
+    }
+
+    /// Waits, in real time and not for ever, until the node as a whole is in some state.
+    pub(crate) async fn until_status(&self, done: impl Fn(&Status) -> bool) {
+        for _ in 0..12_000 {
+            if done(&self.node.status()) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        panic!("{:?} does not change", self.node.status());
     }
 
     /// Waits, in real time, until the node has got round to something.
