@@ -40,6 +40,27 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub(crate) struct Sources {
     pub(crate) node: Node,
     pub(crate) api: Arc<anser_api::Server>,
+    pub(crate) pusher: Arc<anser_push::Pusher>,
+}
+
+/// An open port that nobody answers yet.
+#[derive(Debug)]
+pub(crate) struct Port {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Port {
+    pub(crate) fn open(listen: SocketAddr) -> Result<Self> {
+        let listener = bind(listen)
+            .map_err(|error| cannot_listen(error, listen, "--admin or admin.listen"))?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
 }
 
 /// A running admin port; ends when dropped.
@@ -51,10 +72,8 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    pub(crate) fn start(listen: SocketAddr, sources: Sources) -> Result<Self> {
-        let listener = bind(listen)
-            .map_err(|error| cannot_listen(error, listen, "--admin or admin.listen"))?;
-        let address = listener.local_addr()?;
+    pub(crate) fn start(port: Port, sources: Sources) -> Result<Self> {
+        let Port { listener, address } = port;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;

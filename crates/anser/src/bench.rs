@@ -8,6 +8,7 @@ pub mod load;
 pub mod machine;
 pub mod report;
 pub mod subject;
+pub mod topics;
 
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ impl Grid {
                     body_bytes: self.body_bytes,
                     duration: Duration::from_secs(self.seconds),
                     warmup: Duration::from_secs(self.warmup_seconds),
+                    routing_key: None,
                 };
                 let queues = load::create_queues(subject, self.queues).await?;
                 let measured = load::measure(&plan, subject, &queues).await?;

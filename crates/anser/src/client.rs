@@ -7,6 +7,7 @@
 mod answer;
 mod connection;
 mod request;
+mod topics;
 
 use std::{borrow::Cow, future::Future, time::Duration};
 
@@ -19,6 +20,10 @@ pub use answer::{
 use connection::Connection;
 use request::RequestWriter;
 pub use request::{Parameter, SignatureMethod};
+pub use topics::{
+    DeliveryFailure, Labels, Subscribed, SubscriptionDetails, SubscriptionList,
+    SubscriptionListing, SubscriptionSettings, TopicCreated, TopicDetails, TopicList, TopicListing,
+};
 
 const PATH: &str = "/v2/index.php";
 /// How long an answer may take beyond the wait that was asked for.

@@ -3,9 +3,12 @@
 pub mod bench;
 pub mod config;
 pub mod dev;
+mod explain;
 pub mod key;
 pub mod queue;
 pub mod serve;
+pub mod subscription;
+pub mod topic;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -36,6 +39,10 @@ enum Command {
     Key(key::Arguments),
     /// Use queues: create, list, show, set, delete, clear, rewind, send, receive.
     Queue(queue::Arguments),
+    /// Use topics: create, list, show, set, delete, publish.
+    Topic(topic::Arguments),
+    /// Say who gets what is published: create, list, show, set, delete.
+    Subscription(subscription::Arguments),
     /// Measure throughput, latency, CPU and memory.
     Bench(bench::Arguments),
 }
@@ -52,6 +59,8 @@ impl Arguments {
                 key::run(&arguments)
             }
             Command::Queue(arguments) => runtime()?.block_on(queue::run(arguments)),
+            Command::Topic(arguments) => runtime()?.block_on(topic::run(arguments)),
+            Command::Subscription(arguments) => runtime()?.block_on(subscription::run(arguments)),
             Command::Bench(arguments) => runtime()?.block_on(bench::run(arguments)),
         }
     }

@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-pub use sections::{Admin, Api, General, Limits, Log, Storage};
+pub use sections::{Admin, Api, General, Limits, Log, Push, Storage};
 pub use value::ByteCount;
 
 use crate::{exit::Exit, keystore::master, paths};
@@ -27,6 +27,7 @@ pub struct Config {
     pub general: General,
     pub api: Api,
     pub limits: Limits,
+    pub push: Push,
     pub admin: Admin,
     pub storage: Storage,
     pub log: Log,
@@ -41,6 +42,7 @@ struct Document {
     stop_seconds: u64,
     api: Api,
     limits: Limits,
+    push: Push,
     admin: Admin,
     storage: Storage,
     log: Log,
@@ -52,6 +54,7 @@ impl Default for Document {
             general,
             api,
             limits,
+            push,
             admin,
             storage,
             log,
@@ -67,6 +70,7 @@ impl Default for Document {
             stop_seconds,
             api,
             limits,
+            push,
             admin,
             storage,
             log,
@@ -90,6 +94,9 @@ impl Config {
         if let Some(file) = &mut config.general.master_key_file {
             *file = folder.join(&file);
         }
+        if let Some(file) = &mut config.push.roots {
+            *file = folder.join(&file);
+        }
         if let Ok(file) = config.master_key_file() {
             master::check_place(&file, &config.general.data)?;
         }
@@ -104,6 +111,7 @@ impl Config {
             stop_seconds,
             api,
             limits,
+            push,
             admin,
             storage,
             log,
@@ -117,6 +125,7 @@ impl Config {
             general,
             api,
             limits,
+            push,
             admin,
             storage,
             log,
@@ -143,15 +152,22 @@ impl Config {
         }
     }
 
+    /// The settings of the pusher, in its words, without where this server listens.
+    pub(crate) fn pusher(&self, signing_key: [u8; 32]) -> Result<anser_push::Config> {
+        self.push.pusher(signing_key)
+    }
+
     /// Fails with the first setting that is not usable and what to write instead.
     pub(crate) fn check(&self) -> Result<()> {
         self.general.check_ranges("")?;
         self.api.check_ranges("api")?;
         self.limits.check_ranges("limits")?;
+        self.push.check_ranges("push")?;
         self.admin.check_ranges("admin")?;
         self.storage.check_ranges("storage")?;
         self.log.check_ranges("log")?;
         self.limits.check()?;
+        self.push.check()?;
         self.storage.check()?;
         self.log.check()?;
         if self.api.listen == self.admin.listen && self.api.listen.port() != 0 {

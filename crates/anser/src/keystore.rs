@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use aws_lc_rs::rand;
+use aws_lc_rs::{hmac, rand};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
@@ -152,6 +152,15 @@ impl Store {
         bytes
             .and_then(|bytes| bytes.try_into().ok())
             .context("the key of receipt handles is damaged")
+    }
+
+    /// The key from which the secrets come that pushes are signed with: worked out from the key of
+    /// receipt handles, so that there is nothing more to keep.
+    pub fn push_signing_key(&self) -> Result<[u8; 32]> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.receipt_key()?);
+        let tag = hmac::sign(&key, b"anser push signing key v1");
+        let bytes = tag.as_ref().try_into();
+        Ok(bytes.expect("a tag of SHA-256 has 32 bytes"))
     }
 
     pub fn find(&self, id: &str) -> Result<Option<Key>> {

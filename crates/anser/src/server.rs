@@ -1,21 +1,26 @@
-//! A whole server in this process: the node, the port for clients and the admin port.
+//! A whole server in this process: the node, the port for clients, the pusher and the admin port.
 //!
 //! They start from the inside out and stop from the outside in, so that no request meets a node that
 //! is gone.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anser_api::ServerConfig;
 use anser_node::{Clock, Node, StartError};
-use anyhow::Result;
+use anser_push::Pusher;
+use anyhow::{Context, Result};
 
 use crate::{
-    admin::{Admin, Sources},
+    admin::{Admin, Port, Sources},
     config::Config,
     exit::Exit,
     keystore::{Store, watch::Watcher},
     process::Claim,
-    system,
+    system::{self, Connections},
 };
 
 /// A running server. Dropping it without [`Server::shutdown`] is like pulling the plug.
@@ -23,6 +28,7 @@ use crate::{
 pub struct Server {
     node: Node,
     api: Arc<anser_api::Server>,
+    pusher: Arc<Pusher>,
     admin: Admin,
     stop: Duration,
     _keys: Watcher,
@@ -60,17 +66,26 @@ impl Server {
         system::warn_if_readable(&config.general.data);
         let store = Store::open(&config.general.data, &config.master_key_file()?)?;
         let mut server = config.server(store.receipt_key()?);
-        let connections = &mut server.limits.connections;
-        *connections = system::connections_within(*connections, system::raise_open_files());
+        let signing_key = store.push_signing_key()?;
+        let mut pusher = config.pusher(signing_key)?;
+        let asked = Connections {
+            clients: server.limits.connections,
+            pushes: pusher.pushes,
+            idle_pushes: pusher.idle_connections,
+        };
+        let within = system::connections_within(asked, system::raise_open_files());
+        server.limits.connections = within.clients;
+        (pusher.pushes, pusher.idle_connections) = (within.pushes, within.idle_pushes);
         adjust(&mut server);
         let keys = Watcher::start(store)?;
         let node = start_node(config, clock.clone())?;
-        let edges = start_edges(config, server, &node, &keys, clock);
-        let (api, admin) = edges.inspect_err(|_| node.shutdown())?;
+        let edges = Edges::start(config, server, pusher, &node, &keys, clock);
+        let Edges { api, pusher, admin } = edges.inspect_err(|_| node.shutdown())?;
         let stop = Duration::from_secs(config.general.stop_seconds);
         Ok(Self {
             node,
             api,
+            pusher,
             admin,
             stop,
             _keys: keys,
@@ -92,13 +107,18 @@ impl Server {
         &self.node
     }
 
-    /// Lets the requests under way end, then flushes everything.
+    /// Lets the requests and pushes under way end, then flushes everything.
     pub fn shutdown(self) {
-        // The admin port reads the numbers of the other one, so it ends first; to whoever asks, a
-        // server that stops is as little ready as one that is gone.
+        // The admin port reads the numbers of the others, so it ends first; to whoever asks, a server
+        // that stops is as little ready as one that is gone.
         drop(self.admin);
+        let begun = Instant::now();
+        self.pusher.close();
         let api = Arc::into_inner(self.api).expect("only the admin port had another reference");
         api.shutdown(self.stop);
+        let pusher = Arc::into_inner(self.pusher);
+        let pusher = pusher.expect("only the admin port had another reference");
+        pusher.shutdown(self.stop.saturating_sub(begun.elapsed()));
         self.node.shutdown();
         tracing::info!("stopped");
     }
@@ -113,29 +133,46 @@ fn start_node(config: &Config, clock: Clock) -> Result<Node> {
     })
 }
 
-fn start_edges(
-    config: &Config,
-    server: ServerConfig,
-    node: &Node,
-    keys: &Watcher,
-    clock: Clock,
-) -> Result<(Arc<anser_api::Server>, Admin)> {
-    let wall = Arc::new(move || clock.wall());
-    let api = anser_api::start(server, node.clone(), keys.keys(), wall)
-        .map_err(|error| cannot_listen(error, config.api.listen, "--listen or api.listen"))?;
-    let api = Arc::new(api);
-    let sources = Sources {
-        node: node.clone(),
-        api: Arc::clone(&api),
-    };
-    let admin = Admin::start(config.admin.listen, sources)?;
-    tracing::info!(
-        api = %api.address(),
-        admin = %admin.address(),
-        data = %config.general.data.display(),
-        "serving"
-    );
-    Ok((api, admin))
+/// What speaks to the world.
+struct Edges {
+    api: Arc<anser_api::Server>,
+    pusher: Arc<Pusher>,
+    admin: Admin,
+}
+
+impl Edges {
+    fn start(
+        config: &Config,
+        server: ServerConfig,
+        mut pusher: anser_push::Config,
+        node: &Node,
+        keys: &Watcher,
+        clock: Clock,
+    ) -> Result<Self> {
+        let wall = Arc::new(move || clock.wall());
+        let api = anser_api::start(server, node.clone(), keys.keys(), wall)
+            .map_err(|error| cannot_listen(error, config.api.listen, "--listen or api.listen"))?;
+        let api = Arc::new(api);
+        let port = Port::open(config.admin.listen)?;
+        pusher.own_addresses = vec![api.address(), port.address()];
+        let pusher = anser_push::start(node.clone(), pusher).context(
+            Exit::Configuration.reason("the pusher cannot start with the settings of [push]"),
+        )?;
+        let pusher = Arc::new(pusher);
+        let sources = Sources {
+            node: node.clone(),
+            api: Arc::clone(&api),
+            pusher: Arc::clone(&pusher),
+        };
+        let admin = Admin::start(port, sources)?;
+        tracing::info!(
+            api = %api.address(),
+            admin = %admin.address(),
+            data = %config.general.data.display(),
+            "serving"
+        );
+        Ok(Self { api, pusher, admin })
+    }
 }
 
 /// What to do when a port cannot be opened; `setting` is what names its address.

@@ -44,8 +44,18 @@ pub(crate) fn raise_open_files() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// As many connections as were asked for, or as there are files for.
-pub(crate) fn connections_within(asked: usize, open_files: Option<u64>) -> usize {
+/// Connections, each of which takes a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Connections {
+    pub(crate) clients: usize,
+    pub(crate) pushes: usize,
+    /// Kept for later pushes.
+    pub(crate) idle_pushes: usize,
+}
+
+/// As many connections as were asked for, or as there are files for. If these are few, pushes get a
+/// quarter of them.
+pub(crate) fn connections_within(asked: Connections, open_files: Option<u64>) -> Connections {
     let Some(open_files) = open_files else {
         return asked;
     };
@@ -53,34 +63,47 @@ pub(crate) fn connections_within(asked: usize, open_files: Option<u64>) -> usize
         .saturating_sub(OTHER_FILES)
         .max(CONNECTIONS_LEAST);
     let most = usize::try_from(most).unwrap_or(usize::MAX);
-    if asked > most {
-        tracing::warn!(
-            asked,
-            allowed = most,
-            open_files,
-            "there are fewer connections than limits.connections: raise the limit of open files \
-             (LimitNOFILE, ulimit -n)"
-        );
+    let pushing = asked.pushes.saturating_add(asked.idle_pushes);
+    if asked.clients.saturating_add(pushing) <= most {
+        return asked;
     }
-    asked.min(most)
+    let pushes = asked.pushes.min(most / 6);
+    let idle_pushes = asked.idle_pushes.min(most / 12);
+    let within = Connections {
+        clients: asked.clients.min(most - pushes - idle_pushes),
+        pushes,
+        idle_pushes,
+    };
+    tracing::warn!(
+        ?asked,
+        ?within,
+        open_files,
+        "there are fewer connections than limits.connections and push.pushes: raise the limit of open \
+         files (LimitNOFILE, ulimit -n)"
+    );
+    within
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn connections_leave_files_for_the_log() {
-        assert_eq!(connections_within(10_000, None), 10_000);
-        assert_eq!(connections_within(10_000, Some(65_536)), 10_000);
-        assert_eq!(connections_within(10_000, Some(1024)), 768);
-        assert_eq!(connections_within(10_000, Some(100)), 64);
-        assert_eq!(connections_within(10, Some(100)), 10);
+    fn within(clients: usize, pushes: usize, open_files: Option<u64>) -> (usize, usize, usize) {
+        let asked = Connections {
+            clients,
+            pushes,
+            idle_pushes: 1000,
+        };
+        let within = connections_within(asked, open_files);
+        (within.clients, within.pushes, within.idle_pushes)
     }
 
     #[test]
-    fn the_limit_of_open_files_is_raised_to_what_is_allowed() {
-        let raised = raise_open_files();
-        assert_eq!(raised, getrlimit(Resource::Nofile).maximum);
+    fn connections_leave_files_for_the_log() {
+        assert_eq!(within(10_000, 4_000, None), (10_000, 4_000, 1000));
+        assert_eq!(within(10_000, 4_000, Some(65_536)), (10_000, 4_000, 1000));
+        assert_eq!(within(10_000, 4_000, Some(1024)), (576, 128, 64));
+        assert_eq!(within(10_000, 4_000, Some(100)), (49, 10, 5));
+        assert_eq!(within(10, 4_000, Some(1024)), (10, 128, 64));
     }
 }

@@ -5,5 +5,6 @@
 mod access_keys;
 mod chaos;
 mod cmq;
+mod fuzz_corpus;
 mod program;
 mod tidy;

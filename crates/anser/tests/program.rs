@@ -114,6 +114,53 @@ fn a_first_message_needs_no_settings_and_survives_a_restart() {
 }
 
 #[test]
+fn a_topic_delivers_to_a_queue_and_says_what_became_of_its_messages() {
+    let home = Home::new();
+    let _dev = home.dev();
+    home.succeeds("queue create inbox");
+    home.succeeds("queue create lost");
+    home.succeeds("topic create news");
+    home.succeeds("subscription create news inbox --queue inbox --tag urgent");
+    // Nobody listens there.
+    home.succeeds("subscription create news web --url http://127.0.0.1:9/ --dead-letter lost");
+    assert_eq!(home.succeeds("topic list"), "news\n");
+    home.succeeds("topic publish news hello --tag urgent");
+    let received = home.succeeds("queue receive inbox --wait 20 --delete");
+    assert_eq!(received, "hello\n");
+    let listed = home.succeeds("subscription list news");
+    assert!(listed.contains("inbox") && listed.contains("http://127.0.0.1:9/"));
+
+    let shown = (0..200).map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        home.succeeds("subscription show news web")
+    });
+    let shown = shown.into_iter().find(|shown| shown.contains("failure"));
+    let shown = shown.expect("the failed push is told");
+    assert!(shown.contains("undelivered         1\n"), "{shown}");
+    assert!(shown.contains("dead letters        lost\n"), "{shown}");
+    let id = shown.lines().find_map(|line| line.strip_prefix("id "));
+    let id = id.expect("a subscription has an id").trim();
+    let secret = home.succeeds(&format!("key push-secret {id}"));
+    assert!(secret.starts_with("whsec_"), "{secret}");
+    assert_eq!(secret, home.succeeds(&format!("key push-secret {id}")));
+    assert_eq!(home.run("key push-secret inbox").0, 78);
+
+    home.succeeds("subscription set news web --no-dead-letter --tag other");
+    let (code, _, errors) = home.run("topic publish news hello");
+    assert_eq!(
+        (code, errors.contains("nobody wants it")),
+        (1, true),
+        "{errors}"
+    );
+    let (code, _, errors) = home.run("topic delete news");
+    assert_eq!((code, errors.contains("end its subscriptions")), (1, true));
+    home.succeeds("subscription delete news web");
+    home.succeeds("subscription delete news inbox");
+    home.succeeds("topic delete news");
+    assert_eq!(home.run("topic show news").0, 1);
+}
+
+#[test]
 fn one_data_directory_has_one_server() {
     let home = Home::new();
     let dev = home.dev();

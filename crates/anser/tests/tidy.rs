@@ -15,8 +15,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("replica", &["broker", "raft"]),
     ("node", &["broker", "log", "raft", "replica"]),
     ("api", &["broker"]),
+    ("push", &["broker"]),
     ("check", &[]),
-    ("anser", &["api", "broker", "node"]),
+    ("anser", &["api", "broker", "node", "push"]),
 ];
 
 /// What the crates that must be simulated may not even see.

@@ -6,24 +6,33 @@
 
 use std::{fmt, time::Duration};
 
-mod action;
-mod ambiguity;
+pub(crate) mod action;
+pub(crate) mod ambiguity;
 mod attributes;
 mod authenticate;
 mod control;
 pub(crate) mod dialect;
+pub(crate) mod endpoint;
 mod envelope;
 pub(crate) mod errors;
 mod limits;
-mod message;
+pub(crate) mod message;
+mod notify;
 mod number;
-mod parameters;
+mod page;
+pub(crate) mod parameters;
 mod policy;
+pub(crate) mod publish;
 mod queue;
-mod queue_id;
 mod rates;
 pub(crate) mod receipt;
+pub(crate) mod resource_id;
+mod route;
+mod shown;
+pub(crate) mod subscription;
+mod subscription_attributes;
 pub(crate) mod table;
+mod topic;
 
 /// How this server speaks CMQ.
 #[derive(Clone)]
@@ -32,10 +41,14 @@ pub struct Config {
     pub region: String,
     /// How far a request's time may be from ours; at most [`Config::CLOCK_SKEW_MOST`].
     pub clock_skew: Duration,
-    /// How long a deleted queue's name stays unusable.
+    /// How long the name of a deleted queue or topic stays unusable.
     pub name_reuse: Duration,
     /// Queues an account may have.
     pub queues_max: u64,
+    /// Topics an account may have.
+    pub topics_max: u64,
+    /// Subscriptions a topic may have.
+    pub subscriptions_max: u64,
     /// What a new queue allows of leased and of delayed messages.
     pub in_flight_max: u64,
     pub delayed_max: u64,
@@ -46,6 +59,9 @@ pub struct Config {
     /// Hosts, with port if clients write one, under which this server is known besides the `Host`
     /// header, for instance in front of a proxy that changes it.
     pub public_names: Vec<String>,
+    /// Where clients of the TCP protocol find this server, each as `host:port`. Without any they are
+    /// told the `Host` header of their own request.
+    pub advertised_tcp: Vec<String>,
     /// The key of receipt handles, the same on all nodes and for good.
     pub receipt_key: [u8; 32],
 }
@@ -53,7 +69,7 @@ pub struct Config {
 /// Rates that one node allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rates {
-    /// For each queue, and for each of send, receive and delete.
+    /// For each queue, and for each of send, receive and delete; for each topic, what is published.
     pub messages_per_second: u32,
     /// For each account.
     pub control_per_second: u32,
@@ -68,11 +84,14 @@ impl Config {
             clock_skew: Duration::from_secs(5 * 60),
             name_reuse: Duration::ZERO,
             queues_max: 10_000,
+            topics_max: 10_000,
+            subscriptions_max: 500,
             in_flight_max: 100_000,
             delayed_max: 1_000_000,
             backlog_least: limits::BACKLOG_LEAST,
             rates: None,
             public_names: Vec::new(),
+            advertised_tcp: Vec::new(),
             receipt_key,
         }
     }
@@ -87,11 +106,14 @@ impl fmt::Debug for Config {
             .field("clock_skew", &self.clock_skew)
             .field("name_reuse", &self.name_reuse)
             .field("queues_max", &self.queues_max)
+            .field("topics_max", &self.topics_max)
+            .field("subscriptions_max", &self.subscriptions_max)
             .field("in_flight_max", &self.in_flight_max)
             .field("delayed_max", &self.delayed_max)
             .field("backlog_least", &self.backlog_least)
             .field("rates", &self.rates)
             .field("public_names", &self.public_names)
+            .field("advertised_tcp", &self.advertised_tcp)
             .finish_non_exhaustive()
     }
 }

@@ -8,6 +8,8 @@
 mod auth;
 pub mod cmq;
 mod codec;
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod key;
 mod limits;
@@ -16,7 +18,7 @@ mod metrics;
 mod testing;
 
 pub use auth::signature::{Algorithm, sign_v1};
-pub use cmq::receipt::ReceiptCipher;
+pub use cmq::{receipt::ReceiptCipher, resource_id::subscription_of};
 pub use codec::form::encode as encode_form;
 pub use http::{Server, ServerConfig, WallClock, start};
 pub use key::{AccessKey, KeyStore};

@@ -12,7 +12,10 @@ use std::{
 use anser_broker::{
     error::Error,
     id::{AccountId, MessageId, QueueId},
-    op::{AnyOperation, AnyOutput, MessagesReceived, MessagesSent, Operation, ReceivedMessage},
+    op::{
+        AnyOperation, AnyOutput, MessagesPublished, MessagesReceived, MessagesSent, Operation,
+        ReceivedMessage,
+    },
     service::Service,
     time::{Millis, Timestamp},
 };
@@ -53,12 +56,13 @@ impl KeyStore for Keys {
 }
 
 /// Sends succeed; a receive finds `found`, or waits for ever if that is nothing; all else is asked
-/// of a queue that does not exist.
+/// of a queue that does not exist. What is put into `answer` or `refusal` is said once instead.
 #[derive(Clone, Default)]
 pub(crate) struct Fake {
     pub(crate) seen: Arc<Mutex<Vec<AnyOperation>>>,
     pub(crate) found: Arc<Mutex<Vec<ReceivedMessage>>>,
     pub(crate) answer: Arc<Mutex<Option<AnyOutput>>>,
+    pub(crate) refusal: Arc<Mutex<Option<Error>>>,
     pub(crate) waiting: Arc<AtomicUsize>,
 }
 
@@ -73,14 +77,20 @@ impl Fake {
 
     async fn perform(self, operation: AnyOperation) -> Result<AnyOutput, Error> {
         self.seen.lock().unwrap().push(operation.clone());
+        if let Some(refusal) = self.refusal.lock().unwrap().take() {
+            return Err(refusal);
+        }
         if let Some(answer) = self.answer.lock().unwrap().take() {
             return Ok(answer);
         }
         match operation {
             AnyOperation::SendMessages(send) => {
-                let ids = (1..).map(|number| MessageId::from_number(number).unwrap());
-                let messages = ids.take(send.bodies.len()).collect();
+                let messages = ids(send.bodies.len());
                 Ok(AnyOutput::SendMessages(MessagesSent { messages }))
+            }
+            AnyOperation::PublishMessages(publish) => {
+                let messages = ids(publish.bodies.len());
+                Ok(AnyOutput::PublishMessages(MessagesPublished { messages }))
             }
             AnyOperation::ReceiveMessages(receive) => {
                 let messages = self.found.lock().unwrap().clone();
@@ -104,6 +114,11 @@ impl Service for Fake {
         let performed = self.clone().perform(operation.into());
         async move { Ok(O::output(performed.await?).expect("the answer fits the operation")) }
     }
+}
+
+fn ids(count: usize) -> Vec<MessageId> {
+    let ids = (1..).map(|number| MessageId::from_number(number).unwrap());
+    ids.take(count).collect()
 }
 
 struct Waiting(Arc<AtomicUsize>);

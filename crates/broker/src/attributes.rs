@@ -1,4 +1,10 @@
-//! What can be set on a queue.
+//! What can be set on a queue, and on topics and subscriptions.
+
+mod subscription;
+mod topic;
+
+pub use subscription::{BodyFormat, Endpoint, Filter, SubscriptionAttributes};
+pub use topic::{FilterKind, TopicAttributes, TopicChanges};
 
 use crate::{error::Error, id::QueueId, limits, time::Millis};
 

@@ -1,13 +1,13 @@
 //! The catalog: names, accounts and placement. It lives on shard 0.
 //!
-//! It says what queues there should be; each queue's home is told by its revisions. A queue is
-//! unsettled until its home has confirmed the latest one, the deletion included.
+//! It says what queues, topics and subscriptions there should be; the home of each is told by its
+//! revisions. It is unsettled until its home has confirmed the latest one, the deletion included.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     attributes::{AttributeChanges, DeadLetterAfter, DeadLetterPolicy, QueueAttributes},
-    command::{CreateQueue, DeadLetterUpdate, Effect, Placed, Reply},
+    command::{Command, CreateQueue, DeadLetterUpdate, Effect, Placed, PlacedQueue, Reply},
     error::Error,
     id::{AccountId, QueueId, ShardId},
     limits,
@@ -19,28 +19,29 @@ use crate::{
 mod deletions;
 mod listing;
 mod state;
-
-pub(crate) use listing::Page;
+mod topics;
 
 use deletions::Deletions;
+use topics::Topics;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Catalog {
-    /// The id of the next queue.
+    /// The number of the next queue, topic or subscription.
     next: u64,
     /// The living ones. Ids ascend, so this is the order of creation.
     queues: BTreeMap<QueueId, Record>,
     /// By account and folded name.
     names: BTreeMap<(AccountId, String), QueueId>,
     accounts: BTreeMap<AccountId, BTreeSet<QueueId>>,
-    /// How many queues each shard has.
+    /// How many queues and topics each shard has.
     loads: Vec<u64>,
     /// The queues that have this one as their dead-letter queue.
     sources: BTreeMap<QueueId, BTreeSet<QueueId>>,
     unsettled: BTreeSet<QueueId>,
     /// Deleted queues whose home has not confirmed it.
-    ending: BTreeMap<QueueId, Placed>,
+    ending: BTreeMap<QueueId, PlacedQueue>,
     deletions: Deletions,
+    topics: Topics,
 }
 
 #[derive(Debug, Clone)]
@@ -67,10 +68,46 @@ impl Catalog {
             unsettled: BTreeSet::new(),
             ending: BTreeMap::new(),
             deletions: Deletions::default(),
+            topics: Topics::default(),
         }
     }
 
-    pub(crate) fn create(&mut self, create: &CreateQueue, turn: &mut Turn<'_>) -> Reply {
+    /// Applies a command that is for the catalog.
+    pub(crate) fn apply(&mut self, command: &Command, turn: &mut Turn<'_>) -> Reply {
+        match command {
+            Command::CreateQueue(create) => self.create(create, turn),
+            Command::DeleteQueue { account, name } => self.delete(*account, name, turn),
+            Command::SetQueueAttributes {
+                account,
+                name,
+                changes,
+                dead_letter,
+            } => self.set_attributes(*account, name, changes, dead_letter, turn.now),
+            Command::Settled { number, revision } => self.settled(*number, *revision),
+            Command::CreateTopic(create) => self.create_topic(create, turn),
+            Command::DeleteTopic { account, name } => self.delete_topic(*account, name, turn),
+            Command::SetTopicAttributes {
+                account,
+                name,
+                changes,
+            } => self.set_topic_attributes(*account, name, changes, turn),
+            Command::Subscribe(subscribe) => self.subscribe(subscribe, turn),
+            Command::SetSubscriptionAttributes {
+                account,
+                topic,
+                name,
+                changes,
+            } => self.set_subscription_attributes(*account, topic, name, changes, turn),
+            Command::Unsubscribe {
+                account,
+                topic,
+                name,
+            } => self.unsubscribe(*account, topic, name, turn),
+            other => unreachable!("{other:?} is not for the catalog"),
+        }
+    }
+
+    fn create(&mut self, create: &CreateQueue, turn: &mut Turn<'_>) -> Reply {
         match self.check_create(create, turn.now) {
             Ok(attributes) => {
                 let record = Record {
@@ -87,7 +124,9 @@ impl Catalog {
                 let placed = record.placed(queue);
                 self.insert(queue, record);
                 self.unsettled.insert(queue);
+                let placed = Placed::Queue(placed);
                 turn.effect(Effect::RouteChanged(placed.clone()));
+                self.retarget(create.account, &create.name, Some(queue), turn);
                 Reply::Placed(placed)
             }
             Err(error) => Reply::Refused(error),
@@ -123,32 +162,29 @@ impl Catalog {
         Ok(attributes)
     }
 
-    pub(crate) fn delete(
-        &mut self,
-        account: AccountId,
-        name: &QueueName,
-        turn: &mut Turn<'_>,
-    ) -> Reply {
+    fn delete(&mut self, account: AccountId, name: &QueueName, turn: &mut Turn<'_>) -> Reply {
         let Some(queue) = self.find(account, name) else {
             return Reply::Refused(Error::NoSuchQueue);
         };
-        if self.sources.contains_key(&queue) {
+        if self.sources.contains_key(&queue) || self.topics.is_dead_letter_queue(queue) {
             return Reply::Refused(Error::IsDeadLetterQueue);
         }
         let record = self.remove(queue);
         self.deletions.add(account, record.name.folded(), turn.now);
-        let placed = Placed {
+        let placed = PlacedQueue {
             revision: record.revision + 1,
             attributes: None,
             ..record.placed(queue)
         };
         self.ending.insert(queue, placed.clone());
         self.unsettled.insert(queue);
+        let placed = Placed::Queue(placed);
         turn.effect(Effect::RouteChanged(placed.clone()));
+        self.retarget(account, name, None, turn);
         Reply::Placed(placed)
     }
 
-    pub(crate) fn set_attributes(
+    fn set_attributes(
         &mut self,
         account: AccountId,
         name: &QueueName,
@@ -167,7 +203,7 @@ impl Catalog {
                 record.revision += 1;
                 record.modified = now;
                 self.unsettled.insert(queue);
-                Reply::Placed(record.placed(queue))
+                Reply::Placed(Placed::Queue(record.placed(queue)))
             }
             Err(error) => Reply::Refused(error),
         }
@@ -224,7 +260,9 @@ impl Catalog {
         Ok(target)
     }
 
-    pub(crate) fn settled(&mut self, queue: QueueId, revision: u64) -> Reply {
+    fn settled(&mut self, number: u64, revision: u64) -> Reply {
+        self.topics.settled(number, revision);
+        let queue = QueueId(number);
         let living = self.queues.get(&queue).map(|record| record.revision);
         let latest = living.or_else(|| self.ending.get(&queue).map(|placed| placed.revision));
         if latest.is_some_and(|latest| revision >= latest) {
@@ -242,14 +280,14 @@ impl Catalog {
                 Some(record) => record.placed(*queue),
                 None => self.ending[queue].clone(),
             });
-        placed.collect()
+        let topics = self.topics.unsettled();
+        placed.map(Placed::Queue).chain(topics).collect()
     }
 
     pub(crate) fn routes(&self) -> Vec<Placed> {
         let queues = self.queues.iter();
-        queues
-            .map(|(queue, record)| record.placed(*queue))
-            .collect()
+        let queues = queues.map(|(queue, record)| Placed::Queue(record.placed(*queue)));
+        queues.chain(self.topics.all_placed()).collect()
     }
 
     fn find(&self, account: AccountId, name: &QueueName) -> Option<QueueId> {
@@ -309,8 +347,8 @@ impl Catalog {
 }
 
 impl Record {
-    fn placed(&self, queue: QueueId) -> Placed {
-        Placed {
+    fn placed(&self, queue: QueueId) -> PlacedQueue {
+        PlacedQueue {
             account: self.account,
             name: self.name.clone(),
             queue,

@@ -11,8 +11,11 @@ use crate::command::Command;
 mod batch;
 mod command;
 mod kept;
+mod topic;
 mod view;
 pub(crate) mod wire;
+
+pub(crate) use topic::TopicSink;
 
 pub use batch::{Batch, BatchBuilder, body};
 pub use kept::{keep, keep_again, kept_body};
@@ -59,8 +62,10 @@ pub(crate) mod format {
     pub(crate) const BATCH: u8 = 1;
     /// Some bodies of a batch, as kept by a log.
     pub(crate) const KEPT: u8 = 2;
+    /// The state of a shard, without topics.
+    pub(crate) const STATE_WITHOUT_TOPICS: u8 = 3;
     /// The state of a shard.
-    pub(crate) const STATE: u8 = 3;
+    pub(crate) const STATE: u8 = 4;
 }
 
 /// The numbers of the kinds, frozen.
@@ -68,11 +73,21 @@ pub(crate) mod kind {
     pub(crate) const CREATE_QUEUE: u8 = 1;
     pub(crate) const DELETE_QUEUE: u8 = 2;
     pub(crate) const SET_QUEUE_ATTRIBUTES: u8 = 3;
-    pub(crate) const QUEUE_SETTLED: u8 = 4;
+    pub(crate) const SETTLED: u8 = 4;
+    pub(crate) const CREATE_TOPIC: u8 = 5;
+    pub(crate) const DELETE_TOPIC: u8 = 6;
+    pub(crate) const SET_TOPIC_ATTRIBUTES: u8 = 7;
+    pub(crate) const SUBSCRIBE: u8 = 8;
+    pub(crate) const SET_SUBSCRIPTION_ATTRIBUTES: u8 = 9;
+    pub(crate) const UNSUBSCRIBE: u8 = 10;
     pub(crate) const PUT_QUEUE: u8 = 16;
     pub(crate) const DROP_QUEUE: u8 = 17;
     pub(crate) const CLEAR_QUEUE: u8 = 18;
     pub(crate) const REWIND_QUEUE: u8 = 19;
+    pub(crate) const PUT_TOPIC: u8 = 20;
+    pub(crate) const DROP_TOPIC: u8 = 21;
+    pub(crate) const PUT_SUBSCRIPTION: u8 = 22;
+    pub(crate) const DROP_SUBSCRIPTION: u8 = 23;
     pub(crate) const SEND_MESSAGES: u8 = 32;
     pub(crate) const RECEIVE_MESSAGES: u8 = 33;
     pub(crate) const DELETE_MESSAGES: u8 = 34;
@@ -81,5 +96,9 @@ pub(crate) mod kind {
     pub(crate) const MOVES_SETTLED: u8 = 37;
     pub(crate) const RETURN_LEASES: u8 = 38;
     pub(crate) const RETURN_MOVES: u8 = 39;
+    pub(crate) const PUBLISH: u8 = 40;
+    pub(crate) const ACCEPT_PUBLISHED: u8 = 41;
+    pub(crate) const MOVE_FAILED: u8 = 42;
+    pub(crate) const GIVE_UP: u8 = 43;
     pub(crate) const SETTLE: u8 = 48;
 }

@@ -5,16 +5,25 @@
 use bytes::Bytes;
 
 use crate::{
-    attributes::{AttributeChanges, DeadLetterAfter, DeadLetterPolicy, QueueAttributes},
+    attributes::{
+        AttributeChanges, DeadLetterAfter, DeadLetterPolicy, QueueAttributes,
+        SubscriptionAttributes, TopicAttributes, TopicChanges,
+    },
     error::Error,
-    id::{AccountId, QueueId, Sequence, ShardId},
-    name::QueueName,
-    op::QueueListing,
+    id::{AccountId, QueueId, Sequence, ShardId, SubscriptionId, TopicId},
+    name::{QueueName, SubscriptionName, TopicName},
+    op::{
+        QueueListing, SubscriptionChanges, SubscriptionListing, SubscriptionTotals, TopicListing,
+    },
     time::{Millis, Timestamp},
 };
 
+mod topic;
+
+pub use topic::{CreateTopic, Subscribe};
+
 /// One change of a shard. The first group is for the catalog on shard 0, the second for the shard
-/// where the queue lives.
+/// where the queue or topic lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     CreateQueue(CreateQueue),
@@ -28,10 +37,33 @@ pub enum Command {
         changes: AttributeChanges,
         dead_letter: DeadLetterUpdate,
     },
-    /// The queue's home has this revision of it (or of its deletion): nothing more to tell it.
-    QueueSettled {
-        queue: QueueId,
+    /// The home of the queue, topic or subscription of this number has this revision of it (or of
+    /// its deletion): nothing more to tell it.
+    Settled {
+        number: u64,
         revision: u64,
+    },
+    CreateTopic(CreateTopic),
+    DeleteTopic {
+        account: AccountId,
+        name: TopicName,
+    },
+    SetTopicAttributes {
+        account: AccountId,
+        name: TopicName,
+        changes: TopicChanges,
+    },
+    Subscribe(Box<Subscribe>),
+    SetSubscriptionAttributes {
+        account: AccountId,
+        topic: TopicName,
+        name: SubscriptionName,
+        changes: SubscriptionChanges,
+    },
+    Unsubscribe {
+        account: AccountId,
+        topic: TopicName,
+        name: SubscriptionName,
     },
 
     /// Creates the queue or brings its attributes up to date; an older revision changes nothing.
@@ -43,6 +75,27 @@ pub enum Command {
     /// Ends the queue and its messages; nothing happens if it is not there.
     DropQueue {
         queue: QueueId,
+    },
+    /// As [`Command::PutQueue`], for a topic.
+    PutTopic {
+        topic: TopicId,
+        revision: u64,
+        attributes: TopicAttributes,
+    },
+    /// Ends the topic and its subscriptions.
+    DropTopic {
+        topic: TopicId,
+    },
+    /// As [`Command::PutQueue`], for a subscription of a topic that is there.
+    PutSubscription {
+        subscription: SubscriptionId,
+        topic: TopicId,
+        revision: u64,
+        attributes: SubscriptionAttributes,
+    },
+    /// Ends the subscription and what it has not delivered.
+    DropSubscription {
+        subscription: SubscriptionId,
     },
     ClearQueue {
         queue: QueueId,
@@ -94,6 +147,35 @@ pub enum Command {
         queue: QueueId,
         target: QueueId,
     },
+    /// Messages for all subscriptions whose filter matches: bodies with their labels before them, in
+    /// the form of [`crate::labels::Published`].
+    Publish {
+        topic: TopicId,
+        bodies: Vec<Bytes>,
+    },
+    /// Messages of the outbox `source` for the queue it delivers to, numbered from `first` on; the
+    /// bodies have no labels any more. Numbers between those that arrived before and `first` were
+    /// passed over by the source.
+    AcceptPublished {
+        queue: QueueId,
+        source: QueueId,
+        first: u64,
+        bodies: Vec<Bytes>,
+    },
+    /// The queue `target` does not take the first message of the outbox `queue`, which has this
+    /// number: it leaves the lane, and comes again when it is twice as old, at the latest after
+    /// `wait_max`, unless its time is up.
+    MoveFailed {
+        queue: QueueId,
+        target: QueueId,
+        number: u64,
+        wait_max: Millis,
+    },
+    /// Leased messages of the outbox `queue` that will not be tried again.
+    GiveUp {
+        queue: QueueId,
+        receipts: Vec<Sequence>,
+    },
     /// Nothing but the passing of time.
     Settle,
 }
@@ -120,7 +202,7 @@ pub enum DeadLetterUpdate {
 pub enum Reply {
     /// To every command that has nothing more to say.
     Done,
-    /// To `CreateQueue`, `SetQueueAttributes` and `DeleteQueue`: what the queue's home must be told.
+    /// To every change of the catalog: what the home must be told.
     Placed(Placed),
     Sent {
         messages: Vec<Sequence>,
@@ -128,11 +210,13 @@ pub enum Reply {
     Received {
         deliveries: Vec<Delivery>,
     },
-    /// To `DeleteMessages`, `ChangeVisibility` and `ReturnLeases`, one a receipt.
+    /// To `DeleteMessages`, `ChangeVisibility`, `ReturnLeases` and `GiveUp`, one a receipt.
     Each(Vec<Result<(), Error>>),
-    /// To `AcceptMoved`: arrived up to this number; fewer than sent if the queue could take no more.
+    /// To `AcceptMoved` and `AcceptPublished`: arrived up to this number, and why the next one of
+    /// those sent was not taken.
     Accepted {
         through: u64,
+        refused: Option<Error>,
     },
     Rewound {
         messages: u64,
@@ -140,9 +224,44 @@ pub enum Reply {
     Refused(Error),
 }
 
+/// What the catalog says of something that lives on a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Placed {
+    Queue(PlacedQueue),
+    Topic(PlacedTopic),
+    Subscription(Box<PlacedSubscription>),
+}
+
+impl Placed {
+    pub fn shard(&self) -> ShardId {
+        match self {
+            Self::Queue(queue) => queue.shard,
+            Self::Topic(topic) => topic.shard,
+            Self::Subscription(subscription) => subscription.shard,
+        }
+    }
+
+    pub fn revision(&self) -> u64 {
+        match self {
+            Self::Queue(queue) => queue.revision,
+            Self::Topic(topic) => topic.revision,
+            Self::Subscription(subscription) => subscription.revision,
+        }
+    }
+
+    /// The number that only this queue, topic or subscription has.
+    pub fn number(&self) -> u64 {
+        match self {
+            Self::Queue(queue) => queue.queue.0,
+            Self::Topic(topic) => topic.topic.0,
+            Self::Subscription(subscription) => subscription.subscription.0,
+        }
+    }
+}
+
 /// A queue as the catalog knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed {
+pub struct PlacedQueue {
     pub account: AccountId,
     pub name: QueueName,
     pub queue: QueueId,
@@ -150,6 +269,32 @@ pub struct Placed {
     pub revision: u64,
     /// `None`: deleted.
     pub attributes: Option<QueueAttributes>,
+}
+
+/// A topic as the catalog knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedTopic {
+    pub account: AccountId,
+    pub name: TopicName,
+    pub topic: TopicId,
+    pub shard: ShardId,
+    pub revision: u64,
+    /// `None`: deleted.
+    pub attributes: Option<TopicAttributes>,
+}
+
+/// A subscription as the catalog knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedSubscription {
+    pub account: AccountId,
+    pub topic: TopicId,
+    pub topic_name: TopicName,
+    pub subscription: SubscriptionId,
+    pub name: SubscriptionName,
+    pub shard: ShardId,
+    pub revision: u64,
+    /// `None`: deleted.
+    pub attributes: Option<SubscriptionAttributes>,
 }
 
 /// A lease that was just granted.
@@ -174,16 +319,35 @@ pub enum Effect {
     QueueGone { queue: QueueId },
     /// A name now leads elsewhere, or nowhere. Every replica's shell keeps its routes by this.
     RouteChanged(Placed),
-    /// The queue has dead letters to carry to another queue.
+    /// The home of this does not have the latest revision yet.
+    Unsettled(Placed),
+    /// The queue has messages to carry to another queue.
     MovesPending { queue: QueueId },
+    /// The subscription has something for its pusher.
+    OutboxReady { subscription: SubscriptionId },
 }
 
-/// A dead letter that waits to be carried.
+/// The first messages that wait to be carried from one queue to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lane {
+    pub target: QueueId,
+    /// Whether the messages are on their way to a subscription's endpoint; otherwise they are dead
+    /// letters.
+    pub is_delivery: bool,
+    /// Whether the bodies have labels before them, which stay behind.
+    pub has_labels: bool,
+    /// In the order of their numbers.
+    pub moves: Vec<Move>,
+}
+
+/// A message that waits to be carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Move {
     pub number: u64,
     /// Where its body lies.
     pub message: Sequence,
+    /// Its retention has ended: it is not tried again when the target refuses it.
+    pub is_overdue: bool,
 }
 
 /// A read of a shard's state.
@@ -208,6 +372,35 @@ pub enum Query {
     },
     /// Home.
     Counts { queue: QueueId },
+    /// Catalog: one topic by name.
+    Topic { account: AccountId, name: TopicName },
+    /// Catalog.
+    Topics {
+        account: AccountId,
+        search: String,
+        offset: u64,
+        limit: u64,
+    },
+    /// Catalog.
+    Subscription {
+        account: AccountId,
+        topic: TopicName,
+        name: SubscriptionName,
+    },
+    /// Catalog.
+    Subscriptions {
+        account: AccountId,
+        topic: TopicName,
+        search: String,
+        offset: u64,
+        limit: u64,
+    },
+    /// Home: what a queue can take.
+    Room { queue: QueueId },
+    /// Home.
+    TopicCounts { topic: TopicId },
+    /// Home.
+    SubscriptionCounts { subscription: SubscriptionId },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,6 +411,19 @@ pub enum Answer {
         queues: Vec<QueueListing>,
     },
     Counts(crate::op::QueueCounts),
+    Topic(Box<TopicRecord>),
+    Topics {
+        total: u64,
+        topics: Vec<TopicListing>,
+    },
+    Subscription(Box<SubscriptionRecord>),
+    Subscriptions {
+        total: u64,
+        subscriptions: Vec<SubscriptionListing>,
+    },
+    Room(Room),
+    TopicCounts(TopicCounts),
+    SubscriptionCounts(SubscriptionCounts),
     Refused(Error),
 }
 
@@ -232,4 +438,55 @@ pub struct QueueRecord {
     /// By the wall clock.
     pub created: Timestamp,
     pub modified: Timestamp,
+}
+
+/// A topic in the catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicRecord {
+    pub topic: TopicId,
+    pub shard: ShardId,
+    pub name: TopicName,
+    pub attributes: TopicAttributes,
+    pub subscriptions: u64,
+    /// By the wall clock.
+    pub created: Timestamp,
+    pub modified: Timestamp,
+}
+
+/// A subscription in the catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionRecord {
+    pub subscription: SubscriptionId,
+    pub shard: ShardId,
+    pub topic: TopicName,
+    pub name: SubscriptionName,
+    pub attributes: SubscriptionAttributes,
+    /// By name.
+    pub dead_letter: Option<QueueName>,
+    /// By the wall clock.
+    pub created: Timestamp,
+    pub modified: Timestamp,
+}
+
+/// What a queue can take at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    pub messages: u64,
+    /// Of one body.
+    pub body_bytes_max: u32,
+}
+
+/// What a topic holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TopicCounts {
+    /// As [`crate::op::TopicDescription::waiting`].
+    pub waiting: u64,
+    pub published: u64,
+}
+
+/// What a subscription has not delivered, and what became of the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SubscriptionCounts {
+    pub waiting: u64,
+    pub totals: SubscriptionTotals,
 }

@@ -46,6 +46,36 @@ pub enum Error {
     NotRewindable,
     #[error("the moment to rewind to is outside the range that is kept")]
     RewindOutOfRange,
+    #[error("the topic does not exist")]
+    NoSuchTopic,
+    #[error("a topic of this name exists already")]
+    TopicExists,
+    #[error("a topic of this name was deleted a moment ago")]
+    TopicRecentlyDeleted,
+    #[error("the account has as many topics as it may have")]
+    TooManyTopics,
+    #[error("the topic has subscriptions")]
+    TopicHasSubscriptions,
+    #[error("the subscription does not exist")]
+    NoSuchSubscription,
+    #[error("a subscription of this name exists already in this topic")]
+    SubscriptionExists,
+    #[error("the topic has as many subscriptions as it may have")]
+    TooManySubscriptions,
+    /// The queue that a subscription is to deliver to.
+    #[error("the queue to deliver to does not exist")]
+    NoSuchEndpointQueue,
+    /// A queue gets bare bodies: there is nothing that could read another format.
+    #[error("a queue takes no other format than the bare body")]
+    FormatNotForQueues,
+    #[error("a topic with routing keys needs a routing key")]
+    RoutingKeyMissing,
+    #[error("a subscription of a topic with routing keys needs a binding key")]
+    BindingKeyMissing,
+    #[error("the topic has no subscription")]
+    NoSubscription,
+    #[error("no subscription's filter matches")]
+    NoSubscriptionMatches,
     /// Too much is under way for this shard; the same request may succeed in a moment.
     #[error("too many requests are under way")]
     Busy,

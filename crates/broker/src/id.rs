@@ -24,6 +24,22 @@ impl ShardId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueId(pub u64);
 
+/// A topic, for as long as it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicId(pub u64);
+
+/// A subscription, for as long as it lives. Queues, topics and subscriptions have their numbers from
+/// one counter, so that a number names one thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubscriptionId(pub u64);
+
+impl SubscriptionId {
+    /// The queue of what is still to be delivered to the subscriber.
+    pub fn outbox(self) -> QueueId {
+        QueueId(self.0)
+    }
+}
+
 /// A place in the history of one shard: the index of a log entry and a number within the entry.
 /// Later places are larger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,7 +2,7 @@
 
 use crate::time::Millis;
 
-/// Characters of a queue's name.
+/// Characters of a name.
 pub const NAME_CHARACTERS_MAX: usize = 80;
 /// Bytes of one message body.
 pub const BODY_BYTES_MAX: u32 = 1 << 20;
@@ -30,3 +30,25 @@ pub const REUSE_AFTER_MAX: Millis = Millis::from_seconds(600);
 pub const DELETED_NAMES_MAX: usize = 10_000;
 /// Dropped queues that a shard remembers, so that a command that comes too late revives none.
 pub const DROPPED_QUEUES_MAX: usize = 10_000;
+/// Characters of one tag.
+pub const TAG_CHARACTERS_MAX: usize = 64;
+/// Tags of one message, and tags of one subscription's filter.
+pub const TAGS_MAX: usize = 10;
+/// Bytes of a routing key or a binding key.
+pub const KEY_BYTES_MAX: usize = 64;
+/// Dots of a routing key or a binding key.
+pub const KEY_DOTS_MAX: usize = 15;
+/// Binding keys of one subscription.
+pub const BINDING_KEYS_MAX: usize = 10;
+/// Bytes of the URL of an HTTP endpoint.
+pub const URL_BYTES_MAX: usize = 500;
+/// The longest retention of a topic: 399 days, so that a lease can outlast it.
+pub const TOPIC_RETENTION_MAX: Millis = Millis::from_seconds(399 * 86_400);
+/// Messages of one subscription that its pusher may have taken or hold back at once.
+pub const OUTBOX_IN_FLIGHT_MAX: u64 = 100_000;
+/// Messages of one subscription that are on their way to its queue at once.
+pub const DELIVERY_LANE_MAX: u64 = 256;
+/// Undelivered messages of a topic, over all subscriptions, up to which they are counted one by one.
+pub const UNDELIVERED_COUNTED_MAX: u64 = 10_000;
+/// Subscriptions that one topic can have at all; operations set lower bounds.
+pub const SUBSCRIPTIONS_MAX: u64 = 10_000;

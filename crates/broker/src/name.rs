@@ -1,49 +1,69 @@
-//! Names that people give to queues. Inside the house a name is valid.
+//! Names that people give to queues, topics and subscriptions. Inside the house a name is valid.
 
 use std::fmt;
 
 use crate::limits;
-
-/// A queue's name: a letter, then letters, digits, `-` and `_`, at most [`limits::NAME_CHARACTERS_MAX`].
-/// It keeps the case it was given and is the same name in any case.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueName(Box<str>);
 
 /// Why a text is no name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a name is a letter and then at most 79 letters, digits, `-` or `_`")]
 pub struct NotAName;
 
-impl QueueName {
-    pub fn new(text: &str) -> Result<Self, NotAName> {
-        let rest_is_valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        let valid = text.len() <= limits::NAME_CHARACTERS_MAX
-            && text
-                .bytes()
-                .next()
-                .is_some_and(|first| first.is_ascii_alphabetic())
-            && text.bytes().all(rest_is_valid);
-        if valid {
-            Ok(Self(text.into()))
-        } else {
-            Err(NotAName)
-        }
-    }
+/// Kinds of names are kinds of values, so that none is used for another.
+macro_rules! names {
+    ($($(#[$meaning:meta])* $name:ident,)*) => {
+        $(
+            $(#[$meaning])*
+            /// A letter, then letters, digits, `-` and `_`, at most [`limits::NAME_CHARACTERS_MAX`].
+            /// It keeps the case it was given and is the same name in any case.
+            #[derive(Debug, Clone, PartialEq, Eq)]
+            pub struct $name(Box<str>);
 
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+            impl $name {
+                pub fn new(text: &str) -> Result<Self, NotAName> {
+                    if is_name(text) {
+                        Ok(Self(text.into()))
+                    } else {
+                        Err(NotAName)
+                    }
+                }
 
-    /// The form under which the name is looked up.
-    pub fn folded(&self) -> String {
-        self.0.to_ascii_lowercase()
-    }
+                pub fn as_str(&self) -> &str {
+                    &self.0
+                }
+
+                /// The form under which the name is looked up.
+                pub fn folded(&self) -> String {
+                    self.0.to_ascii_lowercase()
+                }
+            }
+
+            impl fmt::Display for $name {
+                fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    self.0.fmt(formatter)
+                }
+            }
+        )*
+    };
 }
 
-impl fmt::Display for QueueName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
-    }
+names! {
+    /// A queue's name, unique in its account.
+    QueueName,
+    /// A topic's name, unique among the topics of its account.
+    TopicName,
+    /// A subscription's name, unique in its topic.
+    SubscriptionName,
+}
+
+fn is_name(text: &str) -> bool {
+    let rest_is_valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    text.len() <= limits::NAME_CHARACTERS_MAX
+        && text
+            .bytes()
+            .next()
+            .is_some_and(|first| first.is_ascii_alphabetic())
+        && text.bytes().all(rest_is_valid)
 }
 
 #[cfg(test)]

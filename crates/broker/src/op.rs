@@ -3,6 +3,17 @@
 //! Dialects translate to and from these. Each operation names its output, so that
 //! `service.execute(account, SendMessages { .. })` is a `MessagesSent` without any matching.
 
+mod topic;
+
+pub use topic::{
+    CreateTopic, DeadLetterQueueChange, DeleteTopic, DeliveryFailure, DescribeSubscription,
+    DescribeTopic, EndpointName, ListSubscriptions, ListTopics, MessagesPublished, PublishMessages,
+    SetSubscriptionAttributes, SetTopicAttributes, Subscribe, Subscribed, SubscriptionChanged,
+    SubscriptionChanges, SubscriptionDescription, SubscriptionListing, SubscriptionTotals,
+    SubscriptionsListed, TopicChanged, TopicCreated, TopicDeleted, TopicDescription, TopicListing,
+    TopicsListed, Unsubscribe, Unsubscribed,
+};
+
 use bytes::Bytes;
 
 use crate::{
@@ -78,6 +89,17 @@ operations! {
     ReceiveMessages -> MessagesReceived,
     DeleteMessages -> MessagesDeleted,
     ChangeVisibility -> VisibilityChanged,
+    CreateTopic -> TopicCreated,
+    DeleteTopic -> TopicDeleted,
+    SetTopicAttributes -> TopicChanged,
+    DescribeTopic -> TopicDescription,
+    ListTopics -> TopicsListed,
+    PublishMessages -> MessagesPublished,
+    Subscribe -> Subscribed,
+    SetSubscriptionAttributes -> SubscriptionChanged,
+    DescribeSubscription -> SubscriptionDescription,
+    ListSubscriptions -> SubscriptionsListed,
+    Unsubscribe -> Unsubscribed,
 }
 
 /// Makes a queue that can be used when the answer is there.

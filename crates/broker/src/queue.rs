@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     attributes::{DeadLetterAfter, QueueAttributes, RetentionFrom},
-    command::Effect,
+    command::Room,
     error::Error,
     id::{QueueId, Sequence},
     limits,
@@ -27,11 +27,13 @@ mod late;
 mod leases;
 mod live;
 mod moving;
+mod outbox;
 mod receiving;
 mod retired;
 mod sending;
 mod state;
 
+pub(crate) use outbox::Role;
 pub(crate) use sending::NumberedBodies;
 pub(crate) use state::{restore_totals, save_totals};
 
@@ -45,6 +47,7 @@ pub(crate) struct Queue {
     id: QueueId,
     pub(crate) revision: u64,
     pub(crate) attributes: QueueAttributes,
+    role: Role,
     ready: MessageList,
     late: Late,
     /// Of ready messages that were received before.
@@ -82,6 +85,7 @@ impl Queue {
             id,
             revision,
             attributes,
+            role: Role::Received,
             ready: MessageList::default(),
             late: Late::default(),
             histories: SortedMap::default(),
@@ -122,6 +126,10 @@ impl Queue {
 
     pub(crate) fn id(&self) -> QueueId {
         self.id
+    }
+
+    pub(crate) fn is_outbox(&self) -> bool {
+        self.role != Role::Received
     }
 
     pub(crate) fn counts(&self, wall: WallOffset) -> QueueCounts {
@@ -170,6 +178,7 @@ impl Queue {
             + self.delayed.memory_bytes()
             + self.leases.memory_bytes()
             + self.retired.memory_bytes()
+            + self.lanes.memory_bytes()
     }
 
     fn dead_letter_after(&self) -> Option<DeadLetterAfter> {
@@ -181,6 +190,13 @@ impl Queue {
         match self.attributes.retention_from {
             RetentionFrom::Sent => Some(self.attributes.retention),
             RetentionFrom::Visible => None,
+        }
+    }
+
+    pub(crate) fn room_for_others(&self) -> Room {
+        Room {
+            messages: self.room(),
+            body_bytes_max: self.attributes.body_bytes_max,
         }
     }
 
@@ -204,7 +220,7 @@ impl Queue {
         if let Some(history) = history {
             self.histories.insert(message.sequence, history);
         }
-        turn.effect(Effect::QueueReady { queue: self.id });
+        self.ready_grew(turn);
     }
 
     /// The ready message that was sent first, and from when its retention counts.

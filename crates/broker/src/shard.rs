@@ -6,11 +6,11 @@
 
 use crate::{
     attributes::QueueAttributes,
-    catalog::{Catalog, Page},
+    catalog::Catalog,
     codec::{self, Batch, View},
-    command::{Answer, Command, Effect, Move, Placed, Query, Reply},
+    command::{Answer, Command, Effect, Lane, Placed, Query, Reply},
     error::Error,
-    id::{QueueId, Sequence, ShardId},
+    id::{QueueId, Sequence, ShardId, SubscriptionId},
     limits, moment,
     op::{QueueCounts, QueueTotals},
     queue::NumberedBodies,
@@ -21,6 +21,7 @@ use crate::{
 mod dropped;
 mod home;
 mod state;
+mod topics;
 
 use home::Home;
 
@@ -59,6 +60,10 @@ pub struct Totals {
     pub moving: u64,
     /// Of queues that ended, too.
     pub totals: QueueTotals,
+    pub topics: u64,
+    pub subscriptions: u64,
+    /// Messages that wait for a subscriber, counted once for each.
+    pub undelivered: u64,
 }
 
 impl Shard {
@@ -174,6 +179,27 @@ impl Shard {
             View::ReturnLeases { queue, receipts } => self
                 .home
                 .with(queue, |queue| queue.return_leases(&receipts, turn)),
+            View::Publish { topic, bodies } => {
+                let first = turn.number_messages(bodies.count());
+                let bodies = NumberedBodies { bodies, first };
+                self.home.publish(topic, &bodies, turn)
+            }
+            View::AcceptPublished {
+                queue,
+                source,
+                first,
+                bodies,
+            } => {
+                let ordinal = turn.number_messages(bodies.count());
+                let bodies = NumberedBodies {
+                    bodies,
+                    first: ordinal,
+                };
+                self.home.with(queue, |queue| {
+                    queue.accept_published(source, first, &bodies, turn)
+                })
+            }
+            View::GiveUp { queue, receipts } => self.home.give_up(queue, &receipts, turn),
             View::Rare(ref command) => self.rare_command(command, turn),
         }
     }
@@ -185,7 +211,7 @@ impl Shard {
                 revision,
                 ref attributes,
             } => self.home.put(queue, revision, attributes, turn),
-            Command::DropQueue { queue } => self.home.drop(queue, turn),
+            Command::DropQueue { queue } => self.home.drop_queue(queue, turn),
             Command::ClearQueue { queue } => self.home.with(queue, |queue| queue.clear(turn)),
             Command::RewindQueue { queue, to } => {
                 self.home.with(queue, |queue| queue.rewind(to, turn))
@@ -200,24 +226,61 @@ impl Shard {
             Command::ReturnMoves { queue, target } => self
                 .home
                 .with(queue, |queue| queue.return_moves(target, turn)),
+            Command::PutTopic {
+                topic,
+                revision,
+                ref attributes,
+            } => self.home.put_topic(topic, revision, attributes, turn),
+            Command::DropTopic { topic } => self.home.drop_topic(topic, turn),
+            Command::PutSubscription {
+                subscription,
+                topic,
+                revision,
+                ref attributes,
+            } => self
+                .home
+                .put_subscription(subscription, topic, revision, attributes, turn),
+            Command::DropSubscription { subscription } => {
+                self.home.drop_subscription(subscription, turn)
+            }
+            Command::MoveFailed {
+                queue,
+                target,
+                number,
+                wait_max,
+            } => self.home.with(queue, |queue| {
+                queue.move_failed(target, number, wait_max, turn)
+            }),
             Command::Settle => Reply::Done,
             ref other => match &mut self.catalog {
-                Some(catalog) => catalog_command(catalog, other, turn),
+                Some(catalog) => catalog.apply(other, turn),
                 None => Reply::Refused(Error::Unavailable),
             },
         }
     }
 
     pub fn query(&self, query: &Query) -> Answer {
-        if let Query::Counts { queue } = query {
-            return match self.home.queue(*queue) {
+        match (query, &self.catalog) {
+            (Query::Counts { queue }, _) => match self.home.queue(*queue) {
                 Some(queue) => Answer::Counts(queue.counts(self.wall)),
                 None => Answer::Refused(Error::NoSuchQueue),
-            };
-        }
-        match &self.catalog {
-            Some(catalog) => catalog_query(catalog, query, self.wall),
-            None => Answer::Refused(Error::Unavailable),
+            },
+            (Query::Room { queue }, _) => match self.home.queue(*queue) {
+                Some(queue) => Answer::Room(queue.room_for_others()),
+                None => Answer::Refused(Error::NoSuchQueue),
+            },
+            (Query::TopicCounts { topic }, _) => match self.home.topic_counts(*topic) {
+                Ok(counts) => Answer::TopicCounts(counts),
+                Err(error) => Answer::Refused(error),
+            },
+            (Query::SubscriptionCounts { subscription }, _) => {
+                match self.home.subscription_counts(*subscription) {
+                    Ok(counts) => Answer::SubscriptionCounts(counts),
+                    Err(error) => Answer::Refused(error),
+                }
+            }
+            (_, Some(catalog)) => catalog.query(query, self.wall),
+            (_, None) => Answer::Refused(Error::Unavailable),
         }
     }
 
@@ -271,23 +334,28 @@ impl Shard {
         }
     }
 
-    /// The first dead letters to carry from a queue, by target; at most `max` a target.
-    pub fn moves(&self, queue: QueueId, max: usize) -> Vec<(QueueId, Vec<Move>)> {
+    /// The first messages to carry from a queue to others; at most `max` a lane.
+    pub fn moves(&self, queue: QueueId, max: usize) -> Vec<Lane> {
         let queue = self.home.queue(queue);
-        queue.map_or_else(Vec::new, |queue| queue.moves(max))
+        queue.map_or_else(Vec::new, |queue| queue.moves(max, self.now))
+    }
+
+    /// The subscriptions whose pushers would find something.
+    pub fn outboxes_ready(&self) -> Vec<SubscriptionId> {
+        self.home.outboxes_ready().collect()
     }
 
     pub fn queues_with_moves(&self) -> Vec<QueueId> {
         self.home.queues_with_moves().collect()
     }
 
-    /// Catalog: the queues whose home has not confirmed the latest revision, or the deletion.
+    /// Catalog: everything whose home has not confirmed the latest revision, or the deletion.
     pub fn unsettled(&self) -> Vec<Placed> {
         let catalog = self.catalog.as_ref();
         catalog.map_or_else(Vec::new, Catalog::unsettled)
     }
 
-    /// Catalog: all living queues.
+    /// Catalog: all living queues, topics and subscriptions.
     pub fn routes(&self) -> Vec<Placed> {
         let catalog = self.catalog.as_ref();
         catalog.map_or_else(Vec::new, Catalog::routes)
@@ -316,54 +384,5 @@ impl Shard {
     /// About how many bytes the queues take in memory; the catalog is not counted.
     pub fn memory_bytes(&self) -> usize {
         self.home.memory_bytes()
-    }
-}
-
-fn catalog_command(catalog: &mut Catalog, command: &Command, turn: &mut Turn<'_>) -> Reply {
-    match command {
-        Command::CreateQueue(create) => catalog.create(create, turn),
-        Command::DeleteQueue { account, name } => catalog.delete(*account, name, turn),
-        Command::SetQueueAttributes {
-            account,
-            name,
-            changes,
-            dead_letter,
-        } => catalog.set_attributes(*account, name, changes, dead_letter, turn.now),
-        Command::QueueSettled { queue, revision } => catalog.settled(*queue, *revision),
-        other => unreachable!("{other:?} is not for the catalog"),
-    }
-}
-
-fn catalog_query(catalog: &Catalog, query: &Query, wall: WallOffset) -> Answer {
-    match query {
-        Query::Queue { account, name } => catalog.queue(*account, name, wall),
-        Query::Queues {
-            account,
-            search,
-            offset,
-            limit,
-        } => {
-            let page = Page {
-                search,
-                offset: *offset,
-                limit: *limit,
-            };
-            catalog.queues(*account, &page)
-        }
-        Query::DeadLetterSources {
-            account,
-            name,
-            search,
-            offset,
-            limit,
-        } => {
-            let page = Page {
-                search,
-                offset: *offset,
-                limit: *limit,
-            };
-            catalog.dead_letter_sources(*account, name, &page)
-        }
-        Query::Counts { .. } => unreachable!("counts are not for the catalog"),
     }
 }

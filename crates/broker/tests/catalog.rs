@@ -3,9 +3,9 @@
 use anser_broker::{
     attributes::{AttributeChanges, DeadLetterAfter, QueueAttributes, RetentionFrom},
     codec::{self, BatchBuilder},
-    command::{Answer, Command, CreateQueue, DeadLetterUpdate, Query, Reply},
+    command::{Answer, Command, CreateQueue, DeadLetterUpdate, Placed, Query, Reply},
     error::Error,
-    id::{AccountId, QueueId, ShardId},
+    id::{AccountId, ShardId},
     limits,
     name::QueueName,
     shard::Shard,
@@ -225,8 +225,8 @@ impl Naive {
             Action::Settle { queue, back } => {
                 let record = self.0.iter().find(|record| record.queue == queue);
                 let revision = record.map_or(1, |record| record.revision) - back;
-                Command::QueueSettled {
-                    queue: QueueId(queue),
+                Command::Settled {
+                    number: queue,
                     revision,
                 }
             }
@@ -270,7 +270,7 @@ fn check(shard: &Shard, naive: &Naive) {
     let unsettled: Vec<_> = shard
         .unsettled()
         .into_iter()
-        .map(|placed| (placed.queue.0, placed.revision))
+        .map(|placed| (placed.number(), placed.revision()))
         .collect();
     let expected = naive.0.iter().filter(|record| !record.settled);
     assert_eq!(
@@ -282,6 +282,9 @@ fn check(shard: &Shard, naive: &Naive) {
     let routes = shard.routes().into_iter();
     let routes: Vec<_> = routes
         .map(|placed| {
+            let Placed::Queue(placed) = placed else {
+                panic!("{placed:?} is no queue")
+            };
             let policy = placed.attributes.unwrap().dead_letter;
             (
                 placed.queue.0,
@@ -337,7 +340,7 @@ proptest! {
         for (action, restore) in actions {
             let command = naive.command(&action);
             let reply = match apply(&mut shard, &command) {
-                Reply::Placed(placed) => Ok(Some((placed.queue.0, placed.revision))),
+                Reply::Placed(placed) => Ok(Some((placed.number(), placed.revision()))),
                 Reply::Done => Ok(None),
                 Reply::Refused(error) => Err(error),
                 other => panic!("{other:?}"),

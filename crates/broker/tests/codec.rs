@@ -5,13 +5,18 @@ use std::fmt::Write;
 
 use anser_broker::{
     attributes::{
-        AttributeChanges, DeadLetterAfter, DeadLetterPolicy, QueueAttributes, RetentionFrom,
+        AttributeChanges, BodyFormat, DeadLetterAfter, DeadLetterPolicy, Endpoint, Filter,
+        FilterKind, QueueAttributes, RetentionFrom, SubscriptionAttributes, TopicAttributes,
+        TopicChanges,
     },
     codec::{self, Batch, BatchBuilder, Encoded},
-    command::{Command, CreateQueue, DeadLetterUpdate},
-    id::{AccountId, QueueId, Sequence, ShardId},
+    command::{Command, CreateQueue, CreateTopic, DeadLetterUpdate, Reply, Subscribe},
+    id::{AccountId, QueueId, Sequence, ShardId, SubscriptionId, TopicId},
+    labels::{BindingKey, Labels, Published, RoutingKey, Tag},
     limits,
-    name::QueueName,
+    name::{QueueName, SubscriptionName, TopicName},
+    op::{DeadLetterQueueChange, EndpointName, SubscriptionChanges},
+    retry::RetryStrategy,
     shard::Shard,
     time::{Millis, Stamp, Timestamp},
 };
@@ -105,8 +110,259 @@ fn some_receipts() -> impl Strategy<Value = Vec<Sequence>> {
     )
 }
 
-#[expect(clippy::too_many_lines, reason = "a flat table of kinds")]
+fn a_topic_name() -> impl Strategy<Value = TopicName> {
+    a_name().prop_map(|name| TopicName::new(name.as_str()).unwrap())
+}
+
+fn a_subscription_name() -> impl Strategy<Value = SubscriptionName> {
+    a_name().prop_map(|name| SubscriptionName::new(name.as_str()).unwrap())
+}
+
+fn some_topic_attributes() -> impl Strategy<Value = TopicAttributes> {
+    (any::<u32>(), any::<u64>(), any::<bool>()).prop_map(|(body_bytes_max, retention, by_tags)| {
+        TopicAttributes {
+            body_bytes_max,
+            retention: Millis(retention),
+            filter: if by_tags {
+                FilterKind::Tags
+            } else {
+                FilterKind::RoutingKey
+            },
+        }
+    })
+}
+
+fn a_retry() -> impl Strategy<Value = RetryStrategy> {
+    prop_oneof![
+        Just(RetryStrategy::BackOff),
+        Just(RetryStrategy::ExponentialDecay)
+    ]
+}
+
+fn a_format() -> impl Strategy<Value = BodyFormat> {
+    prop_oneof![Just(BodyFormat::Json), Just(BodyFormat::Simplified)]
+}
+
+fn some_tags() -> impl Strategy<Value = Vec<Tag>> {
+    let tag = "[a-zé, ]{1,64}".prop_map(|text| Tag::new(&text).unwrap());
+    prop::collection::vec(tag, 0..12)
+}
+
+fn some_binding_keys() -> impl Strategy<Value = Vec<BindingKey>> {
+    let key = "[a-z*#.]{1,15}".prop_map(|text| BindingKey::new(&text).unwrap());
+    prop::collection::vec(key, 0..12)
+}
+
+fn a_url() -> impl Strategy<Value = String> {
+    "http://[a-zé/]{0,40}"
+}
+
+fn some_subscription_attributes() -> impl Strategy<Value = SubscriptionAttributes> {
+    let queue = || prop::option::of(any::<u64>().prop_map(QueueId));
+    let endpoint = prop_oneof![
+        a_url().prop_map(|url| Endpoint::Http { url: url.into() }),
+        (a_name(), queue()).prop_map(|(name, queue)| Endpoint::Queue { name, queue }),
+    ];
+    let filter = prop_oneof![
+        some_tags().prop_map(|tags| Filter::Tags(tags.into())),
+        some_binding_keys().prop_map(|keys| Filter::BindingKeys(keys.into())),
+    ];
+    (endpoint, a_retry(), a_format(), filter, queue()).prop_map(
+        |(endpoint, retry, format, filter, dead_letter)| SubscriptionAttributes {
+            endpoint,
+            retry,
+            format,
+            filter,
+            dead_letter,
+        },
+    )
+}
+
+fn some_subscription_changes() -> impl Strategy<Value = SubscriptionChanges> {
+    let dead_letter = prop_oneof![
+        Just(DeadLetterQueueChange::Keep),
+        Just(DeadLetterQueueChange::Remove),
+        a_name().prop_map(DeadLetterQueueChange::Set),
+    ];
+    let (tags, keys) = (
+        prop::option::of(some_tags()),
+        prop::option::of(some_binding_keys()),
+    );
+    let (retry, format) = (prop::option::of(a_retry()), prop::option::of(a_format()));
+    (retry, format, tags, keys, dead_letter).prop_map(
+        |(retry, format, tags, binding_keys, dead_letter)| SubscriptionChanges {
+            retry,
+            format,
+            tags,
+            binding_keys,
+            dead_letter,
+        },
+    )
+}
+
+fn a_subscribe() -> impl Strategy<Value = Subscribe> {
+    let endpoint = prop_oneof![
+        a_url().prop_map(|url| EndpointName::Http { url }),
+        a_name().prop_map(EndpointName::Queue),
+    ];
+    (
+        (
+            any::<u64>(),
+            a_topic_name(),
+            a_subscription_name(),
+            endpoint,
+        ),
+        (a_retry(), a_format(), some_tags(), some_binding_keys()),
+        (prop::option::of(a_name()), any::<u64>()),
+    )
+        .prop_map(
+            |(
+                (account, topic, name, endpoint),
+                (retry, format, tags, binding_keys),
+                (dead_letter, subscriptions_max),
+            )| Subscribe {
+                account: AccountId(account),
+                topic,
+                name,
+                endpoint,
+                retry,
+                format,
+                tags,
+                binding_keys,
+                dead_letter,
+                subscriptions_max,
+            },
+        )
+}
+
+/// The commands on topics that are for the catalog.
+fn a_catalog_command() -> impl Strategy<Value = Command> {
+    let account = || any::<u64>().prop_map(AccountId);
+    let millis = || any::<u64>().prop_map(Millis);
+    let changes = (prop::option::of(any::<u32>()), prop::option::of(millis()));
+    prop_oneof![
+        (
+            account(),
+            a_topic_name(),
+            some_topic_attributes(),
+            any::<u64>(),
+            millis()
+        )
+            .prop_map(|(account, name, attributes, topics_max, reuse_after)| {
+                Command::CreateTopic(CreateTopic {
+                    account,
+                    name,
+                    attributes,
+                    topics_max,
+                    reuse_after,
+                })
+            }),
+        (account(), a_topic_name())
+            .prop_map(|(account, name)| Command::DeleteTopic { account, name }),
+        (account(), a_topic_name(), changes).prop_map(
+            |(account, name, (body_bytes_max, retention))| Command::SetTopicAttributes {
+                account,
+                name,
+                changes: TopicChanges {
+                    body_bytes_max,
+                    retention
+                },
+            }
+        ),
+        a_subscribe().prop_map(|subscribe| Command::Subscribe(Box::new(subscribe))),
+        (
+            account(),
+            a_topic_name(),
+            a_subscription_name(),
+            some_subscription_changes()
+        )
+            .prop_map(|(account, topic, name, changes)| {
+                Command::SetSubscriptionAttributes {
+                    account,
+                    topic,
+                    name,
+                    changes,
+                }
+            }),
+        (account(), a_topic_name(), a_subscription_name()).prop_map(|(account, topic, name)| {
+            Command::Unsubscribe {
+                account,
+                topic,
+                name,
+            }
+        }),
+    ]
+}
+
+/// The commands on topics that are for their home.
+fn a_topic_command() -> impl Strategy<Value = Command> {
+    let queue = || any::<u64>().prop_map(QueueId);
+    // Few numbers, so that one command finds what another one made.
+    let topic = || (100u64..102).prop_map(TopicId);
+    let subscription = || (200u64..203).prop_map(SubscriptionId);
+    let outbox = || (200u64..203).prop_map(QueueId);
+    let labels = (some_tags(), prop::option::of("[a-z.]{1,15}")).prop_map(|(mut tags, key)| {
+        tags.truncate(limits::TAGS_MAX);
+        let routing_key = key.map(|key| RoutingKey::new(&key).unwrap());
+        Labels { tags, routing_key }
+    });
+    let sealed = (labels, some_bodies()).prop_map(|(labels, bodies)| {
+        let sealed = bodies.iter().map(|body| Published::seal(&labels, body));
+        sealed.collect::<Vec<_>>()
+    });
+    let bodies = prop_oneof![4 => sealed, 1 => some_bodies()];
+    prop_oneof![
+        (topic(), any::<u64>(), some_topic_attributes()).prop_map(
+            |(topic, revision, attributes)| Command::PutTopic {
+                topic,
+                revision,
+                attributes
+            }
+        ),
+        topic().prop_map(|topic| Command::DropTopic { topic }),
+        (
+            subscription(),
+            topic(),
+            any::<u64>(),
+            some_subscription_attributes()
+        )
+            .prop_map(|(subscription, topic, revision, attributes)| {
+                Command::PutSubscription {
+                    subscription,
+                    topic,
+                    revision,
+                    attributes,
+                }
+            }),
+        subscription().prop_map(|subscription| Command::DropSubscription { subscription }),
+        (topic(), bodies).prop_map(|(topic, bodies)| Command::Publish { topic, bodies }),
+        (queue(), outbox(), any::<u64>(), some_bodies()).prop_map(
+            |(queue, source, first, bodies)| Command::AcceptPublished {
+                queue,
+                source,
+                first,
+                bodies
+            }
+        ),
+        (outbox(), queue(), any::<u64>(), any::<u64>()).prop_map(
+            |(queue, target, number, wait)| Command::MoveFailed {
+                queue,
+                target,
+                number,
+                wait_max: Millis(wait)
+            }
+        ),
+        (outbox(), some_receipts())
+            .prop_map(|(queue, receipts)| Command::GiveUp { queue, receipts }),
+    ]
+}
+
 fn a_command() -> impl Strategy<Value = Command> {
+    prop_oneof![17 => a_queue_command(), 6 => a_catalog_command(), 8 => a_topic_command()]
+}
+
+#[expect(clippy::too_many_lines, reason = "a flat table of kinds")]
+fn a_queue_command() -> impl Strategy<Value = Command> {
     let queue = || any::<u64>().prop_map(QueueId);
     let account = || any::<u64>().prop_map(AccountId);
     let millis = || any::<u64>().prop_map(Millis);
@@ -139,8 +395,8 @@ fn a_command() -> impl Strategy<Value = Command> {
                 }
             }
         ),
-        (queue(), any::<u64>())
-            .prop_map(|(queue, revision)| Command::QueueSettled { queue, revision }),
+        (any::<u64>(), any::<u64>())
+            .prop_map(|(number, revision)| Command::Settled { number, revision }),
         (queue(), any::<u64>(), some_attributes()).prop_map(|(queue, revision, attributes)| {
             Command::PutQueue {
                 queue,
@@ -238,6 +494,17 @@ proptest! {
     }
 
     #[test]
+    fn a_part_of_a_command_is_no_command(command in a_command()) {
+        let Encoded { bytes, .. } = codec::encode(&command);
+        for length in 0..bytes.len() {
+            prop_assert!(codec::decode(&bytes.slice(..length)).is_err());
+        }
+        let mut longer = bytes.to_vec();
+        longer.push(0);
+        prop_assert_eq!(codec::decode(&Bytes::from(longer)), Err(codec::Error::TrailingBytes));
+    }
+
+    #[test]
     fn a_batch_has_its_commands_and_finds_each_body(commands in prop::collection::vec(a_command(), 0..6)) {
         let payload = pack(&commands);
         let batch = Batch::decode(&payload).unwrap();
@@ -293,7 +560,10 @@ proptest! {
 
 fn bodies_of(command: &Command) -> &[Bytes] {
     match command {
-        Command::SendMessages { bodies, .. } | Command::AcceptMoved { bodies, .. } => bodies,
+        Command::SendMessages { bodies, .. }
+        | Command::AcceptMoved { bodies, .. }
+        | Command::Publish { bodies, .. }
+        | Command::AcceptPublished { bodies, .. } => bodies,
         _ => &[],
     }
 }
@@ -337,7 +607,7 @@ fn one_of_each() -> Vec<Command> {
     let bodies = vec![Bytes::from_static(b"a"), Bytes::from_static(b"bc")];
     let receipts = vec![Sequence::new(3, 4)];
     let after = DeadLetterAfter::Age(Millis(5));
-    vec![
+    let mut commands = vec![
         Command::CreateQueue(CreateQueue {
             account,
             name: name("orders"),
@@ -365,7 +635,10 @@ fn one_of_each() -> Vec<Command> {
             },
             dead_letter: DeadLetterUpdate::Set(name("dead"), after),
         },
-        Command::QueueSettled { queue, revision: 3 },
+        Command::Settled {
+            number: queue.0,
+            revision: 3,
+        },
         Command::PutQueue {
             queue,
             revision: 3,
@@ -416,6 +689,164 @@ fn one_of_each() -> Vec<Command> {
             queue,
             target: QueueId(3),
         },
+    ];
+    commands.extend(one_of_each_for_the_catalog());
+    commands.extend(one_of_each_for_a_home());
+    commands
+}
+
+fn simple_topic_attributes() -> TopicAttributes {
+    TopicAttributes {
+        body_bytes_max: 3,
+        retention: Millis(4),
+        filter: FilterKind::RoutingKey,
+    }
+}
+
+fn simple_tags() -> Vec<Tag> {
+    vec![Tag::new("red").unwrap(), Tag::new("é").unwrap()]
+}
+
+fn simple_binding_keys() -> Vec<BindingKey> {
+    vec![BindingKey::new("usa.#").unwrap()]
+}
+
+/// The commands on topics, in the order of their kinds.
+fn one_of_each_for_the_catalog() -> Vec<Command> {
+    let account = AccountId(1);
+    let queue_name = |text: &str| QueueName::new(text).unwrap();
+    let topic = TopicName::new("news").unwrap();
+    let name = SubscriptionName::new("mail").unwrap();
+    let subscribe = |endpoint, dead_letter| {
+        Command::Subscribe(Box::new(Subscribe {
+            account,
+            topic: topic.clone(),
+            name: name.clone(),
+            endpoint,
+            retry: RetryStrategy::BackOff,
+            format: BodyFormat::Simplified,
+            tags: simple_tags(),
+            binding_keys: simple_binding_keys(),
+            dead_letter,
+            subscriptions_max: 5,
+        }))
+    };
+    let url = "http://a/b".to_owned();
+    vec![
+        Command::CreateTopic(CreateTopic {
+            account,
+            name: topic.clone(),
+            attributes: simple_topic_attributes(),
+            topics_max: 5,
+            reuse_after: Millis(6),
+        }),
+        Command::DeleteTopic {
+            account,
+            name: topic.clone(),
+        },
+        Command::SetTopicAttributes {
+            account,
+            name: topic.clone(),
+            changes: TopicChanges {
+                body_bytes_max: Some(2),
+                retention: Some(Millis(3)),
+            },
+        },
+        subscribe(EndpointName::Http { url }, Some(queue_name("dead"))),
+        subscribe(EndpointName::Queue(queue_name("orders")), None),
+        Command::SetSubscriptionAttributes {
+            account,
+            topic: topic.clone(),
+            name: name.clone(),
+            changes: SubscriptionChanges {
+                retry: Some(RetryStrategy::ExponentialDecay),
+                format: Some(BodyFormat::Json),
+                tags: Some(simple_tags()),
+                binding_keys: Some(simple_binding_keys()),
+                dead_letter: DeadLetterQueueChange::Set(queue_name("dead")),
+            },
+        },
+        Command::SetSubscriptionAttributes {
+            account,
+            topic: topic.clone(),
+            name: name.clone(),
+            changes: SubscriptionChanges {
+                dead_letter: DeadLetterQueueChange::Remove,
+                ..SubscriptionChanges::default()
+            },
+        },
+        Command::Unsubscribe {
+            account,
+            topic,
+            name,
+        },
+    ]
+}
+
+fn one_of_each_for_a_home() -> Vec<Command> {
+    let (topic, subscription) = (TopicId(2), SubscriptionId(3));
+    let queue = subscription.outbox();
+    let labels = Labels {
+        tags: simple_tags(),
+        routing_key: Some(RoutingKey::new("usa.ca").unwrap()),
+    };
+    let put = |endpoint, filter, dead_letter| Command::PutSubscription {
+        subscription,
+        topic,
+        revision: 4,
+        attributes: SubscriptionAttributes {
+            format: match endpoint {
+                Endpoint::Http { .. } => BodyFormat::Json,
+                Endpoint::Queue { .. } => BodyFormat::Simplified,
+            },
+            endpoint,
+            retry: RetryStrategy::ExponentialDecay,
+            filter,
+            dead_letter,
+        },
+    };
+    let to_a_queue = |queue| Endpoint::Queue {
+        name: QueueName::new("orders").unwrap(),
+        queue,
+    };
+    let to_a_url = Endpoint::Http {
+        url: "http://a/b".into(),
+    };
+    let keys = || Filter::BindingKeys(simple_binding_keys().into());
+    vec![
+        Command::PutTopic {
+            topic,
+            revision: 3,
+            attributes: simple_topic_attributes(),
+        },
+        Command::DropTopic { topic },
+        put(to_a_url, Filter::Tags(simple_tags().into()), None),
+        put(to_a_queue(Some(QueueId(5))), keys(), Some(QueueId(6))),
+        put(to_a_queue(None), keys(), None),
+        Command::DropSubscription { subscription },
+        Command::Publish {
+            topic,
+            bodies: vec![
+                Published::seal(&labels, b"a"),
+                Published::seal(&Labels::default(), b"bc"),
+            ],
+        },
+        Command::AcceptPublished {
+            queue: QueueId(5),
+            source: queue,
+            first: 4,
+            bodies: vec![Bytes::from_static(b"a")],
+        },
+        Command::MoveFailed {
+            queue,
+            target: QueueId(5),
+            number: 4,
+            wait_max: Millis(5),
+        },
+        Command::GiveUp {
+            queue,
+            receipts: vec![Sequence::new(3, 4)],
+        },
     ]
 }
 
@@ -445,6 +876,209 @@ fn bytes_of_a_batch_and_of_what_is_kept_are_frozen() {
     let lines = [hex(&payload), hex(&kept)];
     let frozen: Vec<_> = include_str!("golden/batch.hex").lines().collect();
     assert_eq!(lines[..], frozen[..], "\n{}\n", lines.join("\n"));
+}
+
+/// Applies commands to a shard, an entry each.
+fn apply_all(shard: &mut Shard, commands: Vec<Command>) {
+    for command in commands {
+        let (mut replies, mut effects) = (Vec::new(), Vec::new());
+        let index = shard.applied() + 1;
+        shard
+            .apply(index, &pack(&[command]), &mut replies, &mut effects)
+            .unwrap();
+        assert!(!matches!(replies[0], Reply::Refused(_)), "{replies:?}");
+    }
+}
+
+fn save(shard: &Shard) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    shard.save(&mut |piece| bytes.extend_from_slice(piece));
+    bytes
+}
+
+/// A catalog with two queues, of which one ended.
+fn a_catalog_of_queues() -> Shard {
+    let mut shard = Shard::new(ShardId(0), 2);
+    let account = AccountId(1);
+    let name = |text: &str| QueueName::new(text).unwrap();
+    let create = |text| {
+        Command::CreateQueue(CreateQueue {
+            account,
+            name: name(text),
+            attributes: simple_attributes(),
+            dead_letter: None,
+            queues_max: 9,
+            reuse_after: Millis(0),
+        })
+    };
+    let ended = Command::DeleteQueue {
+        account,
+        name: name("gone"),
+    };
+    let commands = vec![create("orders"), create("gone"), create("dead"), ended];
+    apply_all(&mut shard, commands);
+    shard
+}
+
+/// What a home has of queues: one with a message of each kind.
+fn fill_queues(shard: &mut Shard) {
+    let queue = QueueId(1);
+    let put = Command::PutQueue {
+        queue,
+        revision: 1,
+        attributes: QueueAttributes {
+            backlog_max: 9,
+            ..simple_attributes()
+        },
+    };
+    let send = |delay| Command::SendMessages {
+        queue,
+        delay: Some(Millis(delay)),
+        bodies: vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")],
+    };
+    let receive = Command::ReceiveMessages {
+        queue,
+        max: 1,
+        visibility: None,
+    };
+    let drop = Command::DropQueue { queue: QueueId(20) };
+    apply_all(shard, vec![put, send(0), send(5), receive, drop]);
+}
+
+/// A topic with two subscriptions of the two kinds, and a topic and a subscription that ended.
+fn add_topics_to_the_catalog(shard: &mut Shard) {
+    let mut commands = one_of_each_for_the_catalog().into_iter();
+    let Some(Command::CreateTopic(create)) = commands.next() else {
+        panic!("the first command creates a topic")
+    };
+    let subscribes = commands.filter_map(|command| match command {
+        Command::Subscribe(subscribe) => Some(subscribe),
+        _ => None,
+    });
+    let subscribes: Vec<_> = subscribes.collect();
+    let over_http = Command::Subscribe(subscribes[0].clone());
+    let copy = SubscriptionName::new("copy").unwrap();
+    let to_a_queue = Command::Subscribe(Box::new(Subscribe {
+        name: copy,
+        ..Subscribe::clone(&subscribes[1])
+    }));
+    let account = create.account;
+    let unsubscribe = Command::Unsubscribe {
+        account,
+        topic: create.name.clone(),
+        name: subscribes[0].name.clone(),
+    };
+    let gone = TopicName::new("gone").unwrap();
+    let create_gone = Command::CreateTopic(CreateTopic {
+        name: gone.clone(),
+        ..create.clone()
+    });
+    let delete_gone = Command::DeleteTopic {
+        account,
+        name: gone,
+    };
+    let commands = vec![
+        Command::CreateTopic(create),
+        create_gone,
+        over_http.clone(),
+        to_a_queue,
+        unsubscribe,
+        over_http,
+        delete_gone,
+    ];
+    apply_all(shard, commands);
+}
+
+/// A topic with an outbox that is forwarded and one that is pushed, and messages in all places.
+fn add_topics_at_home(shard: &mut Shard) {
+    let commands = one_of_each_for_a_home();
+    let (topic, forwarded, pushed) = (TopicId(2), QueueId(3), QueueId(7));
+    let labels = Labels {
+        tags: simple_tags(),
+        routing_key: Some(RoutingKey::new("usa.ca").unwrap()),
+    };
+    let publish = Command::Publish {
+        topic,
+        bodies: vec![Published::seal(&labels, b"a")],
+    };
+    let failed = Command::MoveFailed {
+        queue: forwarded,
+        target: QueueId(5),
+        number: 1,
+        wait_max: Millis(5),
+    };
+    let [put_topic, _, _, put_forwarded, ..] = &commands[..] else {
+        panic!("there are more kinds")
+    };
+    let start = [put_topic, put_forwarded, &publish, &publish, &failed];
+    apply_all(shard, start.into_iter().cloned().collect());
+    let put_pushed = Command::PutSubscription {
+        subscription: SubscriptionId(pushed.0),
+        topic,
+        revision: 1,
+        attributes: SubscriptionAttributes {
+            endpoint: Endpoint::Http {
+                url: "http://a/b".into(),
+            },
+            retry: RetryStrategy::ExponentialDecay,
+            format: BodyFormat::Json,
+            filter: Filter::BindingKeys(simple_binding_keys().into()),
+            dead_letter: None,
+        },
+    };
+    let receive = Command::ReceiveMessages {
+        queue: pushed,
+        max: 1,
+        visibility: Some(Millis(2)),
+    };
+    let give_up = Command::GiveUp {
+        queue: pushed,
+        receipts: vec![Sequence::new(shard.applied() + 3, 0)],
+    };
+    apply_all(
+        shard,
+        vec![put_pushed, publish.clone(), receive.clone(), give_up],
+    );
+    apply_all(shard, vec![publish.clone(), publish, receive]);
+}
+
+/// Snapshots may have these bytes for ever.
+#[test]
+fn bytes_of_a_state_with_topics_are_frozen() {
+    let mut shard = a_catalog_of_queues();
+    fill_queues(&mut shard);
+    add_topics_to_the_catalog(&mut shard);
+    add_topics_at_home(&mut shard);
+    let frozen = include_str!("golden/state.hex").trim();
+    let line = hex(&save(&shard));
+    assert_eq!(line, frozen, "\n{line}\n");
+    let restored = Shard::restore(&unhex(frozen)).unwrap();
+    assert_eq!(hex(&save(&restored)), frozen);
+}
+
+/// The form before there were topics: without the five empty lists at the end of the catalog and the
+/// one at the end of the state.
+#[test]
+fn a_state_of_the_form_without_topics_is_restored() {
+    let mut shard = a_catalog_of_queues();
+    // Totals of eight numbers less one, no dropped queues, no queues, no topics.
+    let catalog_ends = save(&shard).len() - (7 + 3) * 8;
+    fill_queues(&mut shard);
+    let now = save(&shard);
+    let mut then = vec![3];
+    then.extend(&now[1..catalog_ends - 5 * 8]);
+    then.extend(&now[catalog_ends..now.len() - 8]);
+    let frozen = include_str!("golden/state-without-topics.hex").trim();
+    assert_eq!(hex(&then), frozen, "\n{}\n", hex(&then));
+    let restored = Shard::restore(&unhex(frozen)).unwrap();
+    assert_eq!(save(&restored), now, "it is saved in the form of today");
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let pairs = text.as_bytes().chunks(2);
+    pairs
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
 }
 
 #[test]

@@ -3,8 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "in a test what fails may fail")]
 
 mod catalog;
+mod catalog_topics;
 mod codec;
 mod memory;
 mod model;
 mod naive;
+mod naive_topics;
 mod scenarios;
+mod topics_cases;
+mod topics_model;

@@ -8,7 +8,7 @@
 use anser_broker::{
     attributes::{DeadLetterAfter, DeadLetterPolicy, QueueAttributes, RetentionFrom},
     codec::{self, BatchBuilder},
-    command::{Answer, Command, Effect, Query, Reply},
+    command::{Answer, Command, Effect, Lane, Query, Reply},
     id::{QueueId, Sequence, ShardId},
     shard::Shard,
     time::{Millis, Stamp, Timestamp},
@@ -327,7 +327,7 @@ impl World {
 
     fn carry(&self, source: QueueId, overlap: u64, max: usize, settle: bool) -> Vec<Command> {
         let mut commands = Vec::new();
-        for (target, moves) in self.shard.moves(source, max) {
+        for Lane { target, moves, .. } in self.shard.moves(source, max) {
             let first = moves[0].number;
             let last = moves[moves.len() - 1].number;
             let first = first.saturating_sub(overlap).max(1);
@@ -419,8 +419,9 @@ impl World {
                 );
             }
             let moves = self.shard.moves(queue, usize::MAX).into_iter();
-            let moves = moves.flat_map(|(target, moves)| {
-                moves
+            let moves = moves.flat_map(|lane| {
+                let target = lane.target;
+                lane.moves
                     .into_iter()
                     .map(move |one| (target, one.number, one.message))
             });

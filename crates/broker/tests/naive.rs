@@ -591,7 +591,9 @@ impl Naive {
                 .accepted
                 .insert(source, through);
         }
-        Ok(Reply::Accepted { through })
+        let is_left = (first..).take(count).any(|number| number > through);
+        let refused = is_left.then_some(Error::BacklogFull);
+        Ok(Reply::Accepted { through, refused })
     }
 
     fn rewind(&mut self, id: QueueId, to: Timestamp) -> Result<Reply, Error> {

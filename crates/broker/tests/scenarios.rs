@@ -1,4 +1,4 @@
-//! Stories of queues as scripts: `tests/scenarios/*.txt`. A line goes in; what comes out stands below
+//! Stories of queues and topics as scripts: `tests/scenarios/*.txt`. A line goes in; what comes out stands below
 //! the dashes. `REWRITE=1 cargo test` writes what came out into the files, to be read in review.
 //!
 //! Times count from the start of a story. `at=` lets time pass until then; `wall=` says how far the
@@ -7,12 +7,21 @@
 use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
 
 use anser_broker::{
-    attributes::{AttributeChanges, DeadLetterAfter, QueueAttributes, RetentionFrom},
+    attributes::{
+        AttributeChanges, BodyFormat, DeadLetterAfter, FilterKind, QueueAttributes, RetentionFrom,
+        TopicAttributes, TopicChanges,
+    },
     codec::{self, BatchBuilder},
-    command::{Answer, Command, CreateQueue, DeadLetterUpdate, Placed, Query, Reply},
+    command::{
+        Answer, Command, CreateQueue, CreateTopic, DeadLetterUpdate, Lane, Placed, Query, Reply,
+        Subscribe,
+    },
     error::Error,
-    id::{AccountId, QueueId, Sequence, ShardId},
-    name::QueueName,
+    id::{AccountId, QueueId, Sequence, ShardId, SubscriptionId, TopicId},
+    labels::{BindingKey, Labels, Published, RoutingKey, Tag},
+    name::{QueueName, SubscriptionName, TopicName},
+    op::{DeadLetterQueueChange, EndpointName, SubscriptionChanges},
+    retry::RetryStrategy,
     shard::Shard,
     time::{Millis, Stamp, Timestamp},
 };
@@ -71,7 +80,9 @@ struct World {
     shard: Shard,
     now: u64,
     wall: i64,
+    /// The outbox of a subscription is `topic/subscription`.
     queues: BTreeMap<String, QueueId>,
+    topics: BTreeMap<String, TopicId>,
     messages: Vec<(Sequence, Bytes)>,
     receipts: Vec<Sequence>,
 }
@@ -109,6 +120,124 @@ impl<'a> Line<'a> {
 
     fn name(&self) -> QueueName {
         QueueName::new(self.plain[0]).unwrap()
+    }
+
+    fn bodies(&self) -> Vec<Bytes> {
+        let bodies = self.plain[1..].iter();
+        let bodies = bodies.map(|body| Bytes::from(body.trim_matches('"').to_owned()));
+        bodies.collect()
+    }
+
+    /// Words divided by commas; `none`: no words.
+    fn words(&self, name: &str) -> Option<Vec<&'a str>> {
+        match *self.named.get(name)? {
+            "none" => Some(Vec::new()),
+            text => Some(text.split(',').collect()),
+        }
+    }
+
+    fn tags(&self) -> Option<Vec<Tag>> {
+        let words = self.words("tags")?.into_iter();
+        Some(words.map(|tag| Tag::new(tag).unwrap()).collect())
+    }
+
+    fn binding_keys(&self) -> Option<Vec<BindingKey>> {
+        let words = self.words("keys")?.into_iter();
+        Some(words.map(|key| BindingKey::new(key).unwrap()).collect())
+    }
+
+    fn retry(&self) -> Option<RetryStrategy> {
+        self.named.get("retry").map(|retry| match *retry {
+            "back-off" => RetryStrategy::BackOff,
+            _ => RetryStrategy::ExponentialDecay,
+        })
+    }
+
+    fn body_bytes_max(&self) -> Option<u32> {
+        self.number("body-max")
+            .map(|max| u32::try_from(max).unwrap())
+    }
+
+    fn topic_command(&self) -> Command {
+        let account = self.account();
+        let topic = TopicName::new(self.plain[0]).unwrap();
+        let subscription = self
+            .plain
+            .get(1)
+            .map(|name| SubscriptionName::new(name).unwrap());
+        match (self.verb, subscription) {
+            ("create-topic", _) => Command::CreateTopic(CreateTopic {
+                account,
+                name: topic,
+                attributes: TopicAttributes {
+                    body_bytes_max: self.body_bytes_max().unwrap_or(16),
+                    retention: self.time("retention").unwrap_or(duration("1d")),
+                    filter: match self.named.get("filter") {
+                        Some(&"keys") => FilterKind::RoutingKey,
+                        _ => FilterKind::Tags,
+                    },
+                },
+                topics_max: self.number("topics-max").unwrap_or(100),
+                reuse_after: self.time("reuse-after").unwrap_or(Millis(0)),
+            }),
+            ("set-topic", _) => Command::SetTopicAttributes {
+                account,
+                name: topic,
+                changes: TopicChanges {
+                    body_bytes_max: self.body_bytes_max(),
+                    retention: self.time("retention"),
+                },
+            },
+            ("delete-topic", _) => Command::DeleteTopic {
+                account,
+                name: topic,
+            },
+            ("subscribe", Some(name)) => Command::Subscribe(Box::new(self.subscribe(topic, name))),
+            ("set-subscription", Some(name)) => Command::SetSubscriptionAttributes {
+                account,
+                topic,
+                name,
+                changes: SubscriptionChanges {
+                    retry: self.retry(),
+                    format: None,
+                    tags: self.tags(),
+                    binding_keys: self.binding_keys(),
+                    dead_letter: match self.named.get("dead-letter") {
+                        None => DeadLetterQueueChange::Keep,
+                        Some(&"none") => DeadLetterQueueChange::Remove,
+                        Some(name) => DeadLetterQueueChange::Set(QueueName::new(name).unwrap()),
+                    },
+                },
+            },
+            ("unsubscribe", Some(name)) => Command::Unsubscribe {
+                account,
+                topic,
+                name,
+            },
+            (verb, _) => panic!("{verb} lacks a name"),
+        }
+    }
+
+    /// With `queue=` to a queue, otherwise over HTTP.
+    fn subscribe(&self, topic: TopicName, name: SubscriptionName) -> Subscribe {
+        let queue = |text: &&str| QueueName::new(text).unwrap();
+        Subscribe {
+            account: self.account(),
+            topic,
+            name,
+            endpoint: match self.named.get("queue").map(queue) {
+                Some(queue) => EndpointName::Queue(queue),
+                None => EndpointName::Http {
+                    url: "http://example.com/".to_owned(),
+                },
+            },
+            retry: self.retry().unwrap_or(RetryStrategy::ExponentialDecay),
+            format: BodyFormat::Simplified,
+            tags: self.tags().unwrap_or_default(),
+            binding_keys: self.binding_keys().unwrap_or_default(),
+            dead_letter: self.named.get("dead-letter").map(queue),
+            subscriptions_max: self.number("subscriptions-max").unwrap_or(100),
+        }
     }
 
     fn dead_letter(&self) -> DeadLetterUpdate {
@@ -150,6 +279,7 @@ impl World {
             now: START,
             wall: 0,
             queues: BTreeMap::new(),
+            topics: BTreeMap::new(),
             messages: Vec::new(),
             receipts: Vec::new(),
         }
@@ -166,6 +296,11 @@ impl World {
         }
         match line.verb {
             "create-queue" | "set-queue" | "delete-queue" => self.change_catalog(&line),
+            "create-topic" | "set-topic" | "delete-topic" | "subscribe" | "set-subscription"
+            | "unsubscribe" => self.change_topics(&line),
+            "topic-counts" | "subscription-counts" => self.ask_of_topics(&line),
+            "publish" => self.publish(&line),
+            "deliver" => self.deliver(&line),
             "describe" | "list" | "sources" | "counts" | "totals" => self.ask(&line),
             "settle" => self.reply(&Command::Settle),
             "next-deadline" => {
@@ -208,34 +343,218 @@ impl World {
         };
         match self.apply(&command) {
             Reply::Placed(placed) => {
-                let text = format!("queue {} revision {}", placed.queue.0, placed.revision);
-                self.tell_home(placed);
+                let text = format!("queue {} revision {}", placed.number(), placed.revision());
+                self.tell_home(&placed);
                 text
             }
             other => shown(&other),
         }
     }
 
-    fn tell_home(&mut self, placed: Placed) {
-        assert_eq!(self.shard.unsettled(), std::slice::from_ref(&placed));
-        let Placed {
-            queue, revision, ..
-        } = placed;
-        self.queues.insert(placed.name.folded(), queue);
-        let command = match placed.attributes {
-            Some(attributes) => Command::PutQueue {
-                queue,
-                revision,
-                attributes,
-            },
-            None => Command::DropQueue { queue },
-        };
-        assert_eq!(self.apply(&command), Reply::Done);
-        assert_eq!(
-            self.apply(&Command::QueueSettled { queue, revision }),
-            Reply::Done
-        );
+    /// The homes hear of everything that they do not know yet.
+    fn tell_home(&mut self, placed: &Placed) {
+        let told = self.shard.unsettled();
+        assert!(told.contains(placed));
+        for placed in told {
+            let (number, revision) = (placed.number(), placed.revision());
+            let command = self.word_for_home(placed);
+            assert_eq!(self.apply(&command), Reply::Done);
+            let settled = Command::Settled { number, revision };
+            assert_eq!(self.apply(&settled), Reply::Done);
+        }
         assert_eq!(self.shard.unsettled(), []);
+    }
+
+    fn word_for_home(&mut self, placed: Placed) -> Command {
+        let revision = placed.revision();
+        match placed {
+            Placed::Queue(placed) => {
+                let queue = placed.queue;
+                self.queues.insert(placed.name.folded(), queue);
+                match placed.attributes {
+                    Some(attributes) => Command::PutQueue {
+                        queue,
+                        revision,
+                        attributes,
+                    },
+                    None => Command::DropQueue { queue },
+                }
+            }
+            Placed::Topic(placed) => {
+                let topic = placed.topic;
+                self.topics.insert(placed.name.folded(), topic);
+                match placed.attributes {
+                    Some(attributes) => Command::PutTopic {
+                        topic,
+                        revision,
+                        attributes,
+                    },
+                    None => Command::DropTopic { topic },
+                }
+            }
+            Placed::Subscription(placed) => {
+                let subscription = placed.subscription;
+                let name = format!("{}/{}", placed.topic_name.folded(), placed.name.folded());
+                self.queues.insert(name, subscription.outbox());
+                match placed.attributes {
+                    Some(attributes) => Command::PutSubscription {
+                        subscription,
+                        topic: placed.topic,
+                        revision,
+                        attributes,
+                    },
+                    None => Command::DropSubscription { subscription },
+                }
+            }
+        }
+    }
+
+    fn change_topics(&mut self, line: &Line<'_>) -> String {
+        let command = line.topic_command();
+        match self.apply(&command) {
+            Reply::Placed(placed) => {
+                let kind = match placed {
+                    Placed::Topic(_) => "topic",
+                    _ => "subscription",
+                };
+                let text = format!("{kind} {} revision {}", placed.number(), placed.revision());
+                self.tell_home(&placed);
+                text
+            }
+            other => shown(&other),
+        }
+    }
+
+    fn ask_of_topics(&mut self, line: &Line<'_>) -> String {
+        let query = match line.verb {
+            "topic-counts" => Query::TopicCounts {
+                topic: self.topic(line),
+            },
+            _ => Query::SubscriptionCounts {
+                subscription: SubscriptionId(self.queue(line).0),
+            },
+        };
+        match self.shard.query(&query) {
+            Answer::TopicCounts(counts) => {
+                format!("waiting={} published={}", counts.waiting, counts.published)
+            }
+            Answer::SubscriptionCounts(counts) => {
+                let totals = counts.totals;
+                format!(
+                    "waiting={} matched={} delivered={} expired={} given-up={} dead-lettered={}",
+                    counts.waiting,
+                    totals.matched,
+                    totals.delivered,
+                    totals.expired,
+                    totals.given_up,
+                    totals.dead_lettered,
+                )
+            }
+            Answer::Refused(error) => error.to_string(),
+            other => panic!("{other:?} is about no topic"),
+        }
+    }
+
+    fn topic(&self, line: &Line<'_>) -> TopicId {
+        let name = line.plain[0].to_ascii_lowercase();
+        self.topics.get(&name).copied().unwrap_or(TopicId(999))
+    }
+
+    fn publish(&mut self, line: &Line<'_>) -> String {
+        let labels = Labels {
+            tags: line.tags().unwrap_or_default(),
+            routing_key: line
+                .named
+                .get("key")
+                .map(|key| RoutingKey::new(key).unwrap()),
+        };
+        let bodies = line.bodies();
+        let command = Command::Publish {
+            topic: self.topic(line),
+            bodies: bodies
+                .iter()
+                .map(|body| Published::seal(&labels, body))
+                .collect(),
+        };
+        match self.apply(&command) {
+            Reply::Sent { messages } => self.remember(&messages, &bodies),
+            other => shown(&other),
+        }
+    }
+
+    /// Carries what a subscription has for its queue, and its dead letters. A message that the queue
+    /// does not take comes again after `wait`.
+    fn deliver(&mut self, line: &Line<'_>) -> String {
+        let outbox = self.queue(line);
+        let mut text = Vec::new();
+        for lane in self.shard.moves(outbox, 64) {
+            let count = lane.moves.len();
+            let what = if lane.is_delivery {
+                "deliveries"
+            } else {
+                "dead letters"
+            };
+            let outcome = self.carry_lane(outbox, &lane, line);
+            text.push(format!("{count} {what}: {outcome}"));
+        }
+        if text.is_empty() {
+            "nothing".into()
+        } else {
+            text.join("\n")
+        }
+    }
+
+    fn carry_lane(&mut self, outbox: QueueId, lane: &Lane, line: &Line<'_>) -> String {
+        let bodies: Vec<Bytes> = lane
+            .moves
+            .iter()
+            .map(|one| self.body(one.message))
+            .collect();
+        let (queue, source, first) = (lane.target, outbox, lane.moves[0].number);
+        let accept = if lane.is_delivery {
+            Command::AcceptPublished {
+                queue,
+                source,
+                first,
+                bodies: bodies.clone(),
+            }
+        } else {
+            Command::AcceptMoved {
+                queue,
+                source,
+                first,
+                bodies: bodies.clone(),
+            }
+        };
+        let reply = self.apply(&accept);
+        let Reply::Accepted { through, refused } = reply else {
+            return shown(&reply);
+        };
+        let index = self.shard.applied();
+        let arrived = self.shard.live_between(index, index);
+        for sequence in arrived {
+            let body = bodies[sequence.ordinal() as usize].clone();
+            self.messages.push((sequence, body));
+        }
+        let mut outcome = format!("accepted through {through}");
+        if line.named.get("answer") == Some(&"lost") {
+            return outcome;
+        }
+        self.apply(&Command::MovesSettled {
+            queue: outbox,
+            target: lane.target,
+            through,
+        });
+        if let Some(error) = refused {
+            write!(outcome, ", then {error}").unwrap();
+            self.apply(&Command::MoveFailed {
+                queue: outbox,
+                target: lane.target,
+                number: through + 1,
+                wait_max: line.time("wait").unwrap_or(Millis::from_seconds(60)),
+            });
+        }
+        outcome
     }
 
     fn ask(&mut self, line: &Line<'_>) -> String {
@@ -306,6 +625,7 @@ impl World {
                 counts.moving,
                 counts.oldest.map_or("none".into(), since_start),
             ),
+            other => unreachable!("{other:?} is about no queue"),
         }
     }
 
@@ -318,15 +638,11 @@ impl World {
                 .collect()
         };
         let command = match line.verb {
-            "send" => {
-                let bodies = line.plain[1..].iter();
-                let bodies = bodies.map(|body| Bytes::from(body.trim_matches('"').to_owned()));
-                Command::SendMessages {
-                    queue,
-                    delay: line.time("delay"),
-                    bodies: bodies.collect(),
-                }
-            }
+            "send" => Command::SendMessages {
+                queue,
+                delay: line.time("delay"),
+                bodies: line.bodies(),
+            },
             "receive" => Command::ReceiveMessages {
                 queue,
                 max: line
@@ -342,6 +658,10 @@ impl World {
                 queue,
                 receipts: receipts(self),
                 visibility: line.time("visibility").unwrap(),
+            },
+            "give-up" => Command::GiveUp {
+                queue,
+                receipts: receipts(self),
             },
             "return-leases" => Command::ReturnLeases {
                 queue,
@@ -365,7 +685,7 @@ impl World {
     fn carry(&mut self, line: &Line<'_>) -> String {
         let source = self.queue(line);
         let mut text = Vec::new();
-        for (target, moves) in self.shard.moves(source, 64) {
+        for Lane { target, moves, .. } in self.shard.moves(source, 64) {
             let bodies = moves.iter().map(|one| self.body(one.message)).collect();
             let first = line.number("first").unwrap_or(moves[0].number);
             let accept = Command::AcceptMoved {
@@ -382,7 +702,7 @@ impl World {
                 moves.len(),
                 shown(&reply)
             ));
-            let Reply::Accepted { through } = reply else {
+            let Reply::Accepted { through, .. } = reply else {
                 continue;
             };
             for (ordinal, one) in (0u32..).zip(&moves) {
@@ -408,6 +728,16 @@ impl World {
         } else {
             text.join("\n")
         }
+    }
+
+    /// Keeps the bodies of new messages, and says how these are numbered here.
+    fn remember(&mut self, messages: &[Sequence], bodies: &[Bytes]) -> String {
+        let new = messages.iter().copied().zip(bodies.iter().cloned());
+        self.messages.extend(new);
+        let last = self.messages.len();
+        let numbers = last - messages.len() + 1..=last;
+        let texts: Vec<_> = numbers.map(|number| format!("message {number}")).collect();
+        texts.join("\n")
     }
 
     fn queue(&self, line: &Line<'_>) -> QueueId {
@@ -446,12 +776,7 @@ impl World {
                 let Command::SendMessages { bodies, .. } = command else {
                     unreachable!()
                 };
-                self.messages
-                    .extend(messages.iter().copied().zip(bodies.iter().cloned()));
-                let last = self.messages.len();
-                let numbers = last - messages.len() + 1..=last;
-                let texts: Vec<_> = numbers.map(|number| format!("message {number}")).collect();
-                texts.join("\n")
+                self.remember(messages, bodies)
             }
             Reply::Received { deliveries } if !deliveries.is_empty() => {
                 let mut text = Vec::new();
@@ -484,7 +809,7 @@ fn shown(reply: &Reply) -> String {
         Reply::Done => "ok".into(),
         Reply::Received { .. } => "none".into(),
         Reply::Refused(error) => error.to_string(),
-        Reply::Accepted { through } => format!("accepted through {through}"),
+        Reply::Accepted { through, .. } => format!("accepted through {through}"),
         Reply::Rewound { messages } => format!("{messages} rewound"),
         Reply::Each(each) => {
             let shown = |one: &Result<(), Error>| {

@@ -30,7 +30,9 @@ pub(crate) enum Job {
     Fetch {
         shard: ShardId,
         messages: Vec<Sequence>,
-        responder: oneshot::Sender<Option<Vec<Bytes>>>,
+        /// Of all of them together; a larger one comes alone.
+        bytes_max: usize,
+        responder: oneshot::Sender<Vec<Bytes>>,
     },
 }
 
@@ -75,14 +77,31 @@ impl<D: Disk> BodyReader<D> {
                 Job::Fetch {
                     shard,
                     messages,
+                    bytes_max,
                     responder,
                 } => {
-                    let bodies = messages.iter().map(|&message| self.body(shard, message));
                     // Whoever asked may be gone; bodies are not theirs to give back.
-                    drop(responder.send(bodies.collect()));
+                    drop(responder.send(self.fetch(shard, &messages, bytes_max)));
                 }
             }
         }
+    }
+
+    /// The first of these bodies, up to so many bytes or to the first that cannot be read.
+    fn fetch(&mut self, shard: ShardId, messages: &[Sequence], bytes_max: usize) -> Vec<Bytes> {
+        let mut bodies = Vec::new();
+        let mut bytes = 0;
+        for &message in messages {
+            let Some(body) = self.body(shard, message) else {
+                break;
+            };
+            bytes += body.len();
+            if bytes > bytes_max && !bodies.is_empty() {
+                break;
+            }
+            bodies.push(body);
+        }
+        bodies
     }
 
     fn deliver(&mut self, job: Deliver) {

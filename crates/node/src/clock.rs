@@ -11,6 +11,7 @@ use std::{
 
 use anser_broker::time::{Millis, Stamp, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::Notify;
 
 /// A source of time. Clones tell the same time.
 #[derive(Clone)]
@@ -24,6 +25,7 @@ enum Source {
 struct Manual {
     wall: Timestamp,
     elapsed: Millis,
+    moved: Arc<Notify>,
     wakers: Vec<Box<dyn Fn() + Send>>,
 }
 
@@ -38,6 +40,7 @@ impl Clock {
         let manual = Manual {
             wall,
             elapsed: Millis(0),
+            moved: Arc::default(),
             wakers: Vec::new(),
         };
         Self(Arc::new(Source::Manual(Mutex::new(manual))))
@@ -55,6 +58,7 @@ impl Clock {
         manual.wall = manual.wall + by;
         manual.elapsed = Millis(manual.elapsed.0 + by.0);
         manual.wakers.iter().for_each(|wake| wake());
+        manual.moved.notify_waiters();
     }
 
     /// Milliseconds since 1970 as people count them; may jump.
@@ -94,6 +98,26 @@ impl Clock {
                     .elapsed;
                 Duration::from_millis(elapsed.0)
             }
+        }
+    }
+
+    /// Waits until `length` has passed.
+    pub(crate) async fn sleep(&self, length: Millis) {
+        let Source::Manual(manual) = &*self.0 else {
+            return tokio::time::sleep(Duration::from_millis(length.0)).await;
+        };
+        let until = self.elapsed() + Duration::from_millis(length.0);
+        let moved = {
+            let manual = manual.lock().expect("no holder of this lock panics");
+            Arc::clone(&manual.moved)
+        };
+        loop {
+            let mut next = std::pin::pin!(moved.notified());
+            next.as_mut().enable();
+            if self.elapsed() >= until {
+                return;
+            }
+            next.await;
         }
     }
 

@@ -1,21 +1,29 @@
-//! Carries what one shard has for another: dead letters to their queue, and from the catalog to a
-//! queue's home what was set.
+//! Carries what one shard has for another: dead letters to their queue, messages of a topic to the
+//! queues that subscribed, and from the catalog what was set to where it lives.
 //!
-//! Everything carried is safe to carry twice: dead letters are numbered by their source, and a
-//! queue's settings have a revision. An errand is repeated until the other side has it, so a crash in
+//! Everything carried is safe to carry twice: messages are numbered by their source, and settings have
+//! a revision. An errand is repeated until the other side has it, so a crash in
 //! between delays it and does no more.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use anser_broker::{
     codec,
-    command::{Command, Move, Placed, Reply},
+    command::{Answer, Command, Lane, Move, Placed, Query, Reply, Room},
     error::Error,
     id::{QueueId, Sequence, ShardId},
+    labels::Published,
+    time::Millis,
 };
 use bytes::Bytes;
 use tokio::{
-    sync::{mpsc::UnboundedReceiver, oneshot},
+    sync::{Semaphore, mpsc::UnboundedReceiver, oneshot},
     time::Instant,
 };
 use tracing::debug;
@@ -24,22 +32,31 @@ use crate::{
     bodies,
     desk::Desk,
     event::{Event, Look, Request, Response},
+    status::Counters,
 };
 
-/// Dead letters carried to one queue at once.
-pub(crate) const MOVES_AT_ONCE: usize = 16;
-/// Bytes of dead letters carried at once; a larger one goes alone.
+/// Messages carried to one queue at once.
+pub(crate) const MOVES_AT_ONCE: usize = 64;
+/// Bytes of messages carried at once; a larger one goes alone.
 const CARRIED_BYTES_MAX: usize = 1 << 20;
 /// How long an errand that could not be done is left alone.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// The longest time, for one that could not be done again and again.
+const RETRY_INTERVAL_MAX: Duration = Duration::from_secs(8);
+/// Lanes whose messages are being carried at once.
+const CARRIERS_MAX: usize = 16;
+/// Homes that are being told at once what the catalog says.
+const TELLERS_MAX: usize = 64;
+/// The longest time until a queue is offered a message again that it refused for its size.
+const REFUSED_WAIT_MAX: Millis = Millis::from_seconds(512);
 
 #[derive(Debug)]
 pub(crate) enum Errand {
-    /// The queue has dead letters to be carried.
+    /// The queue has messages to be carried.
     Moves { shard: ShardId, queue: QueueId },
-    /// A queue's home may not have what the catalog says.
+    /// A home may not have what the catalog says.
     Place(Placed),
-    /// A change of the catalog and of the queue's home. It is done here and not by whoever asked, who
+    /// A change of the catalog and of a home. It is done here and not by whoever asked, who
     /// may leave in the middle.
     Change {
         command: Command,
@@ -47,7 +64,7 @@ pub(crate) enum Errand {
     },
 }
 
-/// The queues whose dead letters are being carried.
+/// The queues whose messages are being carried.
 type Moving = BTreeMap<QueueId, Announced>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,30 +74,56 @@ enum Announced {
     Again,
 }
 
+/// What all errands share.
+#[derive(Clone)]
+struct Courier {
+    desk: Desk,
+    counters: Arc<Counters>,
+    moving: Rc<RefCell<Moving>>,
+    /// Bounds what is read into memory at once.
+    carriers: Rc<Semaphore>,
+    /// Bounds what is told to homes at once.
+    tellers: Rc<Semaphore>,
+}
+
 /// Does errands until nobody can give any more.
-pub(crate) async fn run(desk: Desk, mut errands: UnboundedReceiver<Errand>) {
-    let moving: Rc<RefCell<Moving>> = Rc::default();
+pub(crate) async fn run(
+    desk: Desk,
+    counters: Arc<Counters>,
+    mut errands: UnboundedReceiver<Errand>,
+) {
+    let courier = Courier {
+        desk,
+        counters,
+        moving: Rc::default(),
+        carriers: Rc::new(Semaphore::new(CARRIERS_MAX)),
+        tellers: Rc::new(Semaphore::new(TELLERS_MAX)),
+    };
     while let Some(errand) = errands.recv().await {
-        let desk = desk.clone();
+        let courier = courier.clone();
         match errand {
             Errand::Place(placed) => {
-                tokio::task::spawn_local(async move { place_until_settled(&desk, &placed).await });
+                tokio::task::spawn_local(async move {
+                    let _turn = courier.tellers.acquire().await;
+                    place_until_settled(&courier.desk, &placed).await;
+                });
             }
             Errand::Change { command, done } => {
                 tokio::task::spawn_local(async move {
                     // Whoever asked may have left.
-                    done.send(change(&desk, &command).await).ok();
+                    done.send(change(&courier.desk, &command).await).ok();
                 });
             }
             Errand::Moves { shard, queue } => {
-                if moving
-                    .borrow_mut()
-                    .insert(queue, Announced::Again)
-                    .is_none()
-                {
-                    let moving = moving.clone();
+                let known = courier.moving.borrow_mut().insert(queue, Announced::Again);
+                if known.is_none() {
                     tokio::task::spawn_local(async move {
-                        carry_all(&desk, shard, queue, &moving).await;
+                        let source = Source {
+                            courier,
+                            shard,
+                            queue,
+                        };
+                        source.carry_all().await;
                     });
                 }
             }
@@ -98,136 +141,303 @@ async fn change(desk: &Desk, command: &Command) -> Result<Placed, Error> {
 
 async fn place_until_settled(desk: &Desk, placed: &Placed) {
     while let Err(error) = place(desk, placed).await {
-        debug!(queue = placed.queue.0, %error, "a queue's home could not be told; trying again");
+        debug!(number = placed.number(), %error, "a home could not be told; trying again");
         tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 
-/// Tells a queue's home what the catalog says, then the catalog that it was told.
+/// Tells a home what the catalog says, then the catalog that it was told.
 async fn place(desk: &Desk, placed: &Placed) -> Result<(), Error> {
-    let Placed {
-        queue,
-        shard,
-        revision,
-        ..
-    } = *placed;
-    let command = match placed.attributes.clone() {
-        Some(attributes) => Command::PutQueue {
-            queue,
-            revision,
-            attributes,
-        },
-        None => Command::DropQueue { queue },
+    desk.propose(placed.shard(), &told(placed)).await?;
+    let settled = Command::Settled {
+        number: placed.number(),
+        revision: placed.revision(),
     };
-    desk.propose(shard, &command).await?;
-    desk.propose(ShardId::CATALOG, &Command::QueueSettled { queue, revision })
-        .await?;
+    desk.propose(ShardId::CATALOG, &settled).await?;
     Ok(())
 }
 
-/// Carries the dead letters of one queue until it has none, or the node stops. A lane that cannot
-/// go on rests and holds up no other.
-async fn carry_all(desk: &Desk, shard: ShardId, queue: QueueId, moving: &RefCell<Moving>) {
-    let mut resting: BTreeMap<QueueId, Instant> = BTreeMap::new();
-    loop {
-        moving.borrow_mut().insert(queue, Announced::Seen);
-        let Some(lanes) = lanes(desk, shard, queue).await else {
-            return;
-        };
-        if lanes.is_empty() {
-            // What was announced since the look may have come after it.
-            if moving.borrow()[&queue] == Announced::Again {
-                continue;
-            }
-            moving.borrow_mut().remove(&queue);
-            return;
-        }
-        resting.retain(|_, until| *until > Instant::now());
-        for (target, moves) in lanes {
-            if resting.contains_key(&target) {
-                continue;
-            }
-            if let Err(error) = carry(desk, shard, queue, target, &moves).await {
-                debug!(queue = queue.0, %error, "dead letters could not be carried; trying again");
-                resting.insert(target, Instant::now() + RETRY_INTERVAL);
-            }
-        }
-        if let Some(&until) = resting.values().min() {
-            tokio::time::sleep_until(until).await;
-        }
+/// What the home is told.
+fn told(placed: &Placed) -> Command {
+    match placed.clone() {
+        Placed::Queue(placed) => match placed.attributes {
+            Some(attributes) => Command::PutQueue {
+                queue: placed.queue,
+                revision: placed.revision,
+                attributes,
+            },
+            None => Command::DropQueue {
+                queue: placed.queue,
+            },
+        },
+        Placed::Topic(placed) => match placed.attributes {
+            Some(attributes) => Command::PutTopic {
+                topic: placed.topic,
+                revision: placed.revision,
+                attributes,
+            },
+            None => Command::DropTopic {
+                topic: placed.topic,
+            },
+        },
+        Placed::Subscription(placed) => match placed.attributes {
+            Some(attributes) => Command::PutSubscription {
+                subscription: placed.subscription,
+                topic: placed.topic,
+                revision: placed.revision,
+                attributes,
+            },
+            None => Command::DropSubscription {
+                subscription: placed.subscription,
+            },
+        },
     }
 }
 
-/// What waits to be carried, by target; `None` if the node stops.
-async fn lanes(desk: &Desk, shard: ShardId, queue: QueueId) -> Option<Vec<(QueueId, Vec<Move>)>> {
-    let (sender, receiver) = oneshot::channel();
-    let look = Look::Moves(queue, sender);
-    desk.send(shard, Event::Look { shard, look }).ok()?;
-    receiver.await.ok()
+/// A queue from which messages are carried.
+struct Source {
+    courier: Courier,
+    shard: ShardId,
+    queue: QueueId,
 }
 
-async fn carry(
+/// How long a lane that could not go on is left alone, and until when.
+#[derive(Debug, Clone, Copy)]
+struct Rest {
+    length: Duration,
+    until: Instant,
+}
+
+impl Rest {
+    /// A rest after another: twice as long.
+    fn after(last: Option<Self>) -> Self {
+        let length = last.map_or(RETRY_INTERVAL, |last| {
+            (2 * last.length).min(RETRY_INTERVAL_MAX)
+        });
+        let until = Instant::now() + length;
+        Self { length, until }
+    }
+}
+
+impl Source {
+    /// Carries until there is nothing to be carried, or the node stops. A lane that cannot go on rests
+    /// and holds up no other.
+    async fn carry_all(self) {
+        let moving = Rc::clone(&self.courier.moving);
+        let mut rests: BTreeMap<QueueId, Rest> = BTreeMap::new();
+        loop {
+            moving.borrow_mut().insert(self.queue, Announced::Seen);
+            let Some(lanes) = self.lanes().await else {
+                return;
+            };
+            if lanes.is_empty() {
+                // What was announced since the look may have come after it.
+                if moving.borrow()[&self.queue] == Announced::Again {
+                    continue;
+                }
+                moving.borrow_mut().remove(&self.queue);
+                return;
+            }
+            let mut carried = false;
+            for lane in lanes {
+                let rest = rests.get(&lane.target).copied();
+                if rest.is_some_and(|rest| rest.until > Instant::now()) {
+                    continue;
+                }
+                match self.carry(&lane).await {
+                    Ok(()) => {
+                        rests.remove(&lane.target);
+                        carried = true;
+                    }
+                    Err(error) => {
+                        debug!(queue = self.queue.0, %error, "messages could not be carried; trying again");
+                        rests.insert(lane.target, Rest::after(rest));
+                    }
+                }
+            }
+            let next = rests.values().map(|rest| rest.until).min();
+            if let (false, Some(until)) = (carried, next) {
+                tokio::time::sleep_until(until).await;
+            }
+        }
+    }
+
+    /// What waits to be carried; `None` if the node stops.
+    async fn lanes(&self) -> Option<Vec<Lane>> {
+        let (sender, receiver) = oneshot::channel();
+        let look = Look::Moves(self.queue, sender);
+        let shard = self.shard;
+        let desk = &self.courier.desk;
+        desk.send(shard, Event::Look { shard, look }).ok()?;
+        receiver.await.ok()
+    }
+
+    async fn carry(&self, lane: &Lane) -> Result<(), Error> {
+        if self.courier.counters.storage_full.load(Ordering::Relaxed) {
+            // Carrying copies bodies, and what space is left is for what frees some.
+            return Err(Error::StorageFull);
+        }
+        match self.courier.desk.routes.shard_of(lane.target) {
+            Some(home) if lane.is_delivery => self.deliver(lane, home).await,
+            Some(home) => self.carry_dead_letters(lane, home).await,
+            None if lane.is_delivery => {
+                self.end_overdue(lane).await?;
+                Err(Error::NoSuchQueue)
+            }
+            None => {
+                // The target was deleted after the policy had let go of it.
+                self.tell(&Command::ReturnMoves {
+                    queue: self.queue,
+                    target: lane.target,
+                })
+                .await
+            }
+        }
+    }
+
+    async fn carry_dead_letters(&self, lane: &Lane, home: ShardId) -> Result<(), Error> {
+        let _turn = self.courier.carriers.acquire().await;
+        let bodies = self.bodies(lane, lane.moves.len()).await?;
+        let command = Command::AcceptMoved {
+            queue: lane.target,
+            source: self.queue,
+            first: lane.moves[0].number,
+            bodies,
+        };
+        match self.accepted(lane, home, &command).await? {
+            Some(refused) => Err(refused),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives a subscribed queue what it can take. What it cannot take is not even tried: each try is
+    /// written to a log.
+    async fn deliver(&self, lane: &Lane, home: ShardId) -> Result<(), Error> {
+        let room = match self.room(lane.target, home).await {
+            Ok(room) => room,
+            Err(error) => {
+                self.end_overdue(lane).await?;
+                return Err(error);
+            }
+        };
+        if room.messages == 0 {
+            self.end_overdue(lane).await?;
+            return Err(Error::BacklogFull);
+        }
+        let count = usize::try_from(room.messages).unwrap_or(usize::MAX);
+        let turn = self.courier.carriers.acquire().await;
+        let mut bodies = match self.bodies(lane, count).await {
+            Ok(bodies) => bodies,
+            Err(error) => {
+                self.end_overdue(lane).await?;
+                return Err(error);
+            }
+        };
+        let fits = |body: &Bytes| body.len() <= room.body_bytes_max as usize;
+        bodies.truncate(bodies.iter().take_while(|body| fits(body)).count());
+        if bodies.is_empty() {
+            return self.failed(lane, &lane.moves[..1]).await;
+        }
+        let command = Command::AcceptPublished {
+            queue: lane.target,
+            source: self.queue,
+            first: lane.moves[0].number,
+            bodies,
+        };
+        let refused = self.accepted(lane, home, &command).await;
+        drop(turn);
+        match refused? {
+            // The room has changed in between.
+            Some(Error::BodyTooLarge | Error::BacklogFull) | None => Ok(()),
+            Some(error) => Err(error),
+        }
+    }
+
+    async fn room(&self, queue: QueueId, home: ShardId) -> Result<Room, Error> {
+        let query = Request::Read(Query::Room { queue });
+        match self.courier.desk.ask(home, query).await? {
+            Response::Answer(Answer::Room(room)) => Ok(room),
+            Response::Answer(Answer::Refused(error)) => Err(error),
+            other => unreachable!("a query for room is answered with room, not {other:?}"),
+        }
+    }
+
+    /// Has the target take messages, and tells the source which have arrived; why the next one of
+    /// those that were sent was refused, if one was.
+    async fn accepted(
+        &self,
+        lane: &Lane,
+        home: ShardId,
+        command: &Command,
+    ) -> Result<Option<Error>, Error> {
+        let Reply::Accepted { through, refused } = self.courier.desk.propose(home, command).await?
+        else {
+            unreachable!("accepting is answered with what was accepted")
+        };
+        if through >= lane.moves[0].number {
+            self.tell(&Command::MovesSettled {
+                queue: self.queue,
+                target: lane.target,
+                through,
+            })
+            .await?;
+        }
+        Ok(refused)
+    }
+
+    /// The first bodies of a lane, at most `count`, without their labels. At least one.
+    async fn bodies(&self, lane: &Lane, count: usize) -> Result<Vec<Bytes>, Error> {
+        let messages = lane.moves.iter().take(count).map(|next| next.message);
+        let desk = &self.courier.desk;
+        let bytes_max = CARRIED_BYTES_MAX.min(desk.command_bytes_max() / 2);
+        let mut bodies = fetch(desk, self.shard, messages.collect(), bytes_max).await?;
+        if lane.has_labels {
+            let opened = bodies.iter().map_while(Published::open);
+            bodies = opened.map(|published| published.body).collect();
+        }
+        if bodies.is_empty() {
+            return Err(Error::Unavailable);
+        }
+        Ok(bodies)
+    }
+
+    /// Lets go of what the target did not take in time, from the front.
+    async fn end_overdue(&self, lane: &Lane) -> Result<(), Error> {
+        let overdue = lane.moves.iter().take_while(|next| next.is_overdue);
+        self.failed(lane, &lane.moves[..overdue.count()]).await
+    }
+
+    async fn failed(&self, lane: &Lane, moves: &[Move]) -> Result<(), Error> {
+        let commands = moves.iter().map(|next| Command::MoveFailed {
+            queue: self.queue,
+            target: lane.target,
+            number: next.number,
+            wait_max: REFUSED_WAIT_MAX,
+        });
+        let desk = &self.courier.desk;
+        desk.propose_all(self.shard, commands).await
+    }
+
+    async fn tell(&self, command: &Command) -> Result<(), Error> {
+        let desk = &self.courier.desk;
+        desk.propose(self.shard, command).await.map(drop)
+    }
+}
+
+async fn fetch(
     desk: &Desk,
     shard: ShardId,
-    source: QueueId,
-    target: QueueId,
-    moves: &[Move],
-) -> Result<(), Error> {
-    let Some(home) = desk.routes.shard_of(target) else {
-        // The target was deleted after the policy had let go of it.
-        let queue = source;
-        desk.propose(shard, &Command::ReturnMoves { queue, target })
-            .await?;
-        return Ok(());
-    };
-    let messages = moves.iter().map(|letter| letter.message).collect();
-    let mut bodies = fetch(desk, shard, messages).await?;
-    let bytes_max = CARRIED_BYTES_MAX.min(desk.command_bytes_max() / 2);
-    bodies.truncate(count_within(&bodies, bytes_max));
-    let first = moves[0].number;
-    let last = first + bodies.len() as u64 - 1;
-    let command = Command::AcceptMoved {
-        queue: target,
-        source,
-        first,
-        bodies,
-    };
-    let Reply::Accepted { through } = desk.propose(home, &command).await? else {
-        unreachable!("accepting is answered with what was accepted")
-    };
-    if through >= first {
-        let command = Command::MovesSettled {
-            queue: source,
-            target,
-            through,
-        };
-        desk.propose(shard, &command).await?;
-    }
-    if through < last {
-        Err(Error::BacklogFull)
-    } else {
-        Ok(())
-    }
-}
-
-/// How many bodies from the front fit into so many bytes; at least one.
-fn count_within(bodies: &[Bytes], bytes_max: usize) -> usize {
-    let mut bytes = 0;
-    let fitting = bodies.iter().take_while(|body| {
-        bytes += body.len();
-        bytes <= bytes_max
-    });
-    fitting.count().max(1)
-}
-
-async fn fetch(desk: &Desk, shard: ShardId, messages: Vec<Sequence>) -> Result<Vec<Bytes>, Error> {
+    messages: Vec<Sequence>,
+    bytes_max: usize,
+) -> Result<Vec<Bytes>, Error> {
     let (responder, receiver) = oneshot::channel();
     desk.read_bodies(bodies::Job::Fetch {
         shard,
         messages,
+        bytes_max,
         responder,
     })?;
-    receiver.await.ok().flatten().ok_or(Error::Unavailable)
+    receiver.await.map_err(|_| Error::Unavailable)
 }
 
 impl Desk {

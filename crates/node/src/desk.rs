@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use anser_broker::{error::Error, id::ShardId};
+use anser_broker::{codec, command::Command, error::Error, id::ShardId};
 use anser_replica::Ticket;
 use tokio::sync::oneshot;
 
@@ -87,6 +87,23 @@ impl Desk {
     pub(crate) async fn ask(&self, shard: ShardId, request: Request) -> Result<Response, Error> {
         let (_, answered) = self.hand_in(shard, request)?;
         answered.await.unwrap_or(Err(Error::Unknown))
+    }
+
+    /// Proposes commands in this order and waits for all of them; a refusal is an error.
+    pub(crate) async fn propose_all(
+        &self,
+        shard: ShardId,
+        commands: impl Iterator<Item = Command>,
+    ) -> Result<(), Error> {
+        let mut under_way = Vec::new();
+        for command in commands {
+            let (_, answered) = self.hand_in(shard, Request::Propose(codec::encode(&command)))?;
+            under_way.push(answered);
+        }
+        for answered in under_way {
+            answered.await.unwrap_or(Err(Error::Unknown))?;
+        }
+        Ok(())
     }
 
     /// Hands in a request; the answer will come to the receiver.

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 
 use anser_broker::{
     codec::Encoded,
-    command::{Answer, Move, Query, Reply},
+    command::{Answer, Lane, Query, Reply},
     error::Error,
     id::{QueueId, Sequence, ShardId},
     op::ReceivedMessage,
@@ -60,7 +60,7 @@ pub(crate) enum Look {
     AnyLive(Vec<(u64, u64)>, mpsc::Sender<Vec<bool>>),
     /// The messages between two indexes whose bodies are still needed.
     Live(u64, u64, mpsc::Sender<Vec<Sequence>>),
-    Moves(QueueId, oneshot::Sender<Vec<(QueueId, Vec<Move>)>>),
+    Moves(QueueId, oneshot::Sender<Vec<Lane>>),
     Status(mpsc::Sender<ShardStatus>),
 }
 

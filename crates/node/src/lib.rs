@@ -5,6 +5,7 @@
 //! Beside them work the body readers, the courier between shards, and the maintenance of the disk.
 //! Read `runner.rs` first.
 
+mod announcements;
 mod bodies;
 mod cache;
 mod clock;
@@ -13,8 +14,10 @@ mod courier;
 mod desk;
 mod event;
 mod failure;
+mod failures;
 mod maintenance;
 mod node;
+mod outboxes;
 mod routes;
 mod runner;
 mod scrub;

@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use crate::{
+    announcements::Announcements,
     bodies::{self, BodyReader},
     cache::EntryCache,
     clock::{Clock, ShardTime},
@@ -29,6 +30,7 @@ use crate::{
     desk::{Bounds, Desk},
     event::{Event, Look},
     failure::Failed,
+    failures::Failures,
     maintenance::Maintenance,
     routes::Routes,
     runner::Runner,
@@ -51,6 +53,9 @@ pub struct Node(Arc<Inner>);
 struct Inner {
     desk: Desk,
     errands: UnboundedSender<Errand>,
+    announcements: Arc<Announcements>,
+    failures: Failures,
+    clock: Clock,
     counters: Arc<Counters>,
     failed: Failed,
     store: Store<FileSystem>,
@@ -92,13 +97,14 @@ impl Node {
         } = log;
         let parts = Parts {
             routes: Arc::default(),
+            announcements: Arc::default(),
             counters: Arc::default(),
             failed: Failed::new(),
             time: ShardTime::continue_from(last, clock.clone()),
             clock,
             stopping: Arc::default(),
         };
-        let to_do = errands_at_start(&replicas, &parts.routes);
+        let to_do = errands_at_start(&replicas, &parts);
         let (errands, errand_list) = unbounded_channel();
         let body_readers = start_body_readers(&reader, config, &parts.counters)?;
         let (jobs, writer) = start_writer(appender, &parts)?;
@@ -120,7 +126,8 @@ impl Node {
             scrub: Scrub::default(),
         };
         let maintenance = spawn("maintenance", move || maintenance.run())?;
-        let (stop_courier, courier) = start_courier(desk.clone(), errand_list)?;
+        let counters = parts.counters.clone();
+        let (stop_courier, courier) = start_courier(desk.clone(), counters, errand_list)?;
         let threads = Threads {
             stop_courier,
             courier,
@@ -132,6 +139,9 @@ impl Node {
         let node = Self(Arc::new(Inner {
             desk,
             errands,
+            announcements: parts.announcements,
+            failures: Failures::default(),
+            clock: parts.clock,
             counters: parts.counters,
             failed: parts.failed,
             store,
@@ -168,6 +178,7 @@ impl Node {
             .take();
         let Some(threads) = threads else { return };
         self.0.stopping.store(true, Ordering::Relaxed);
+        self.0.announcements.close();
         // A thread that is gone already has nothing to be told.
         threads.stop_courier.send(()).ok();
         drop(threads.courier.join());
@@ -215,6 +226,18 @@ impl Node {
         &self.0.desk
     }
 
+    pub(crate) fn announcements(&self) -> &Announcements {
+        &self.0.announcements
+    }
+
+    pub(crate) fn failures(&self) -> &Failures {
+        &self.0.failures
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
     pub(crate) fn counters(&self) -> &Counters {
         &self.0.counters
     }
@@ -256,6 +279,7 @@ impl Node {
 /// What every runner shares.
 struct Parts {
     routes: Arc<Routes>,
+    announcements: Arc<Announcements>,
     counters: Arc<Counters>,
     failed: Failed,
     time: ShardTime,
@@ -324,6 +348,7 @@ fn start_runners(
             errands: errands.clone(),
             cache: EntryCache::new(config.cache_bytes / 2 / count),
             routes: parts.routes.clone(),
+            announcements: parts.announcements.clone(),
             counters: parts.counters.clone(),
             failed: parts.failed.clone(),
             time: parts.time.clone(),
@@ -356,6 +381,7 @@ type CourierThread = (tokio::sync::oneshot::Sender<()>, JoinHandle<()>);
 
 fn start_courier(
     desk: Desk,
+    counters: Arc<Counters>,
     errands: UnboundedReceiver<Errand>,
 ) -> Result<CourierThread, StartError> {
     let (stop, stopped) = tokio::sync::oneshot::channel();
@@ -366,7 +392,7 @@ fn start_courier(
     let thread = spawn("courier", move || {
         LocalSet::new().block_on(&runtime, async move {
             tokio::select! {
-                () = courier::run(desk, errands) => {}
+                () = courier::run(desk, counters, errands) => {}
                 _ = stopped => {}
             }
         });
@@ -374,22 +400,24 @@ fn start_courier(
     Ok((stop, thread))
 }
 
-/// What earlier runs of the node left undone; also fills the routes.
-fn errands_at_start(replicas: &[(ShardId, Replica)], routes: &Routes) -> Vec<Errand> {
+/// What earlier runs of the node left undone; also fills the routes and announces what is to be pushed.
+fn errands_at_start(replicas: &[(ShardId, Replica)], parts: &Parts) -> Vec<Errand> {
     let mut errands = Vec::new();
     for (shard, replica) in replicas {
-        let queues = replica.shard().queues_with_moves().into_iter();
+        let state = replica.shard();
+        let queues = state.queues_with_moves().into_iter();
         errands.extend(queues.map(|queue| Errand::Moves {
             shard: *shard,
             queue,
         }));
+        for subscription in state.outboxes_ready() {
+            parts.announcements.announce(subscription);
+        }
         if *shard == ShardId::CATALOG {
-            replica
-                .shard()
-                .routes()
-                .iter()
-                .for_each(|placed| routes.change(placed));
-            errands.extend(replica.shard().unsettled().into_iter().map(Errand::Place));
+            for placed in state.routes() {
+                parts.routes.change(&placed);
+            }
+            errands.extend(state.unsettled().into_iter().map(Errand::Place));
         }
     }
     errands

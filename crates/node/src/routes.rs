@@ -1,20 +1,37 @@
-//! This node's copy of where each queue lives, kept by what the catalog's shard says.
+//! This node's copy of where each queue and topic lives and of who subscribed over HTTP, kept by what
+//! the catalog's shard says.
 
 use std::{
     collections::HashMap,
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use anser_broker::{
-    command::Placed,
-    id::{AccountId, QueueId, ShardId},
-    name::QueueName,
+    attributes::Endpoint,
+    command::{Placed, PlacedQueue, PlacedSubscription, PlacedTopic},
+    id::{AccountId, QueueId, ShardId, SubscriptionId, TopicId},
+    name::{QueueName, TopicName},
+    outboxes::Subscriber,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) queue: QueueId,
     pub(crate) shard: ShardId,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TopicRoute {
+    pub(crate) topic: TopicId,
+    pub(crate) shard: ShardId,
+}
+
+/// A subscription over HTTP, and the shard of its outbox.
+#[derive(Debug, Clone)]
+pub(crate) struct SubscriberRoute {
+    pub(crate) subscriber: Arc<Subscriber>,
+    pub(crate) shard: ShardId,
+    revision: u64,
 }
 
 #[derive(Debug, Default)]
@@ -24,34 +41,99 @@ pub(crate) struct Routes(RwLock<Maps>);
 struct Maps {
     by_name: HashMap<(AccountId, String), Route>,
     by_queue: HashMap<QueueId, ShardId>,
+    topics: HashMap<(AccountId, String), TopicRoute>,
+    subscribers: HashMap<SubscriptionId, SubscriberRoute>,
 }
 
 impl Routes {
     pub(crate) fn find(&self, account: AccountId, name: &QueueName) -> Option<Route> {
-        let maps = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        maps.by_name.get(&(account, name.folded())).copied()
+        self.read().by_name.get(&(account, name.folded())).copied()
     }
 
     pub(crate) fn shard_of(&self, queue: QueueId) -> Option<ShardId> {
-        let maps = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        maps.by_queue.get(&queue).copied()
+        self.read().by_queue.get(&queue).copied()
+    }
+
+    pub(crate) fn find_topic(&self, account: AccountId, name: &TopicName) -> Option<TopicRoute> {
+        self.read().topics.get(&(account, name.folded())).copied()
+    }
+
+    pub(crate) fn subscriber(&self, subscription: SubscriptionId) -> Option<SubscriberRoute> {
+        self.read().subscribers.get(&subscription).cloned()
     }
 
     pub(crate) fn change(&self, placed: &Placed) {
+        let mut maps = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match placed {
+            Placed::Queue(placed) => maps.change_queue(placed),
+            Placed::Topic(placed) => maps.change_topic(placed),
+            Placed::Subscription(placed) => maps.change_subscription(placed),
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Maps> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Maps {
+    fn change_queue(&mut self, placed: &PlacedQueue) {
         let key = (placed.account, placed.name.folded());
         let route = Route {
             queue: placed.queue,
             shard: placed.shard,
         };
-        let mut maps = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if placed.attributes.is_some() {
-            maps.by_name.insert(key, route);
-            maps.by_queue.insert(placed.queue, placed.shard);
+            self.by_name.insert(key, route);
+            self.by_queue.insert(placed.queue, placed.shard);
         } else {
-            if maps.by_name.get(&key) == Some(&route) {
-                maps.by_name.remove(&key);
+            if self.by_name.get(&key) == Some(&route) {
+                self.by_name.remove(&key);
             }
-            maps.by_queue.remove(&placed.queue);
+            self.by_queue.remove(&placed.queue);
         }
+    }
+
+    fn change_topic(&mut self, placed: &PlacedTopic) {
+        let key = (placed.account, placed.name.folded());
+        let route = TopicRoute {
+            topic: placed.topic,
+            shard: placed.shard,
+        };
+        if placed.attributes.is_some() {
+            self.topics.insert(key, route);
+        } else if self.topics.get(&key) == Some(&route) {
+            self.topics.remove(&key);
+        }
+    }
+
+    fn change_subscription(&mut self, placed: &PlacedSubscription) {
+        let id = placed.subscription;
+        let Some(attributes) = &placed.attributes else {
+            self.subscribers.remove(&id);
+            return;
+        };
+        let Endpoint::Http { url } = &attributes.endpoint else {
+            return;
+        };
+        let known = self.subscribers.get(&id).map(|known| known.revision);
+        if known >= Some(placed.revision) {
+            return;
+        }
+        let subscriber = Subscriber {
+            subscription: id,
+            account: placed.account,
+            topic: placed.topic_name.clone(),
+            name: placed.name.clone(),
+            url: url.clone(),
+            retry: attributes.retry,
+            format: attributes.format,
+        };
+        let route = SubscriberRoute {
+            subscriber: Arc::new(subscriber),
+            shard: placed.shard,
+            revision: placed.revision,
+        };
+        self.subscribers.insert(id, route);
     }
 }

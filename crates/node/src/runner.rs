@@ -19,6 +19,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info};
 
 use crate::{
+    announcements::Announcements,
     bodies::{self, Deliver},
     cache::EntryCache,
     clock::{Clock, ShardTime},
@@ -46,6 +47,7 @@ pub(crate) struct Runner {
     pub(crate) errands: UnboundedSender<Errand>,
     pub(crate) cache: EntryCache<Bytes>,
     pub(crate) routes: Arc<Routes>,
+    pub(crate) announcements: Arc<Announcements>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) failed: Failed,
     pub(crate) time: ShardTime,
@@ -206,6 +208,8 @@ impl Runner {
                 // The courier ends only with the node.
                 drop(self.errands.send(Errand::Moves { shard, queue }));
             }
+            Effect::Unsettled(placed) => drop(self.errands.send(Errand::Place(placed))),
+            Effect::OutboxReady { subscription } => self.announcements.announce(subscription),
             Effect::QueueReady { .. } | Effect::QueueGone { .. } => {}
         }
     }

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 
 use anser_broker::{
     codec,
-    command::{self, Answer, Command, DeadLetterUpdate, Placed, Query, QueueRecord, Reply},
+    command::{
+        self, Answer, Command, DeadLetterUpdate, Placed, PlacedQueue, Query, QueueRecord, Reply,
+    },
     error::Error,
     id::{AccountId, MessageId, QueueId, Receipt, Sequence, ShardId},
     limits,
@@ -15,8 +17,8 @@ use anser_broker::{
         DeleteMessages, DeleteQueue, DescribeQueue, ListDeadLetterSources, ListQueues,
         MessagesDeleted, MessagesReceived, MessagesSent, NamedDeadLetterPolicy, Operation,
         QueueChanged, QueueCleared, QueueCounts, QueueCreated, QueueDeleted, QueueDescription,
-        QueueRewound, QueuesListed, ReceiveMessages, RewindQueue, SendMessages, SetQueueAttributes,
-        VisibilityChanged,
+        QueueRewound, QueuesListed, ReceiveMessages, ReceivedMessage, RewindQueue, SendMessages,
+        SetQueueAttributes, VisibilityChanged,
     },
     service::Service,
 };
@@ -31,6 +33,8 @@ use crate::{
     node::Node,
     routes::Route,
 };
+
+mod topics;
 
 impl Service for Node {
     async fn execute<O: Operation>(
@@ -72,6 +76,7 @@ impl Node {
             In::ChangeVisibility(input) => {
                 Out::ChangeVisibility(self.change_visibility(account, input).await?)
             }
+            about_topics => return self.perform_on_topics(account, about_topics).await,
         })
     }
 
@@ -85,7 +90,7 @@ impl Node {
             queues_max: input.queues_max,
             reuse_after: input.reuse_after,
         });
-        let placed = self.place(command).await?;
+        let placed = self.place_queue(command).await?;
         Ok(QueueCreated {
             queue: placed.queue,
         })
@@ -117,7 +122,7 @@ impl Node {
             changes,
             dead_letter,
         };
-        let placed = self.place(command).await?;
+        let placed = self.place_queue(command).await?;
         let attributes = placed
             .attributes
             .expect("a queue that was set has attributes");
@@ -127,7 +132,14 @@ impl Node {
         })
     }
 
-    /// Changes the catalog and then the queue's home, so that the change holds when this returns.
+    async fn place_queue(&self, command: Command) -> Result<PlacedQueue, Error> {
+        match self.place(command).await? {
+            Placed::Queue(placed) => Ok(placed),
+            other => unreachable!("a change of a queue places a queue, not {other:?}"),
+        }
+    }
+
+    /// Changes the catalog and then the home, so that the change holds when this returns.
     async fn place(&self, command: Command) -> Result<Placed, Error> {
         let (done, placed) = oneshot::channel();
         self.run_errand(Errand::Change { command, done });
@@ -256,25 +268,14 @@ impl Node {
             wait,
             ..
         } = input;
-        let request = Request::Receive(ReceiveRequest {
+        let request = ReceiveRequest {
             queue,
             max,
             visibility,
             wait,
-        });
-        let (ticket, answered) = self.desk().hand_in(shard, request)?;
-        let mut receiving = Receiving {
-            desk: self.desk(),
-            shard,
-            queue,
-            ticket,
-            answered: Some(answered),
         };
-        let response = receiving.wait().await?;
-        match response {
-            Response::Messages(messages) => Ok(MessagesReceived { messages }),
-            other => unreachable!("a receive is answered with messages, not {other:?}"),
-        }
+        let messages = Receiving::from(self.desk(), shard, request).await?;
+        Ok(MessagesReceived { messages })
     }
 
     async fn delete_messages(
@@ -376,7 +377,7 @@ fn check_batch(count: usize) -> Result<(), Error> {
 }
 
 /// A receive under way. Dropped before its end it is cancelled, and what it got is given back.
-struct Receiving<'a> {
+pub(crate) struct Receiving<'a> {
     desk: &'a Desk,
     shard: ShardId,
     queue: QueueId,
@@ -385,6 +386,26 @@ struct Receiving<'a> {
 }
 
 impl Receiving<'_> {
+    pub(crate) async fn from(
+        desk: &Desk,
+        shard: ShardId,
+        request: ReceiveRequest,
+    ) -> Result<Vec<ReceivedMessage>, Error> {
+        let queue = request.queue;
+        let (ticket, answered) = desk.hand_in(shard, Request::Receive(request))?;
+        let mut receiving = Receiving {
+            desk,
+            shard,
+            queue,
+            ticket,
+            answered: Some(answered),
+        };
+        match receiving.wait().await? {
+            Response::Messages(messages) => Ok(messages),
+            other => unreachable!("a receive is answered with messages, not {other:?}"),
+        }
+    }
+
     async fn wait(&mut self) -> Result<Response, Error> {
         let answered = self
             .answered

@@ -5,3 +5,4 @@ mod dead_letters;
 mod durability;
 mod house;
 mod receiving;
+mod topics;

@@ -391,7 +391,10 @@ impl Replica {
                         refuse(waiter.ticket, Error::NoSuchQueue, outputs);
                     }
                 }
-                Effect::RouteChanged(_) | Effect::MovesPending { .. } => {
+                Effect::RouteChanged(_)
+                | Effect::Unsettled(_)
+                | Effect::MovesPending { .. }
+                | Effect::OutboxReady { .. } => {
                     outputs.push(Output::Effect(effect));
                 }
             }

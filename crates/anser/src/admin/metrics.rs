@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, fmt::Error, sync::Arc};
 
 use anser_api::{HttpMetrics, RequestCount};
 use anser_node::{SYNC_BUCKETS_MICROS, ShardStatus, Status};
+use anser_push::Pusher;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet, text},
@@ -15,7 +16,9 @@ use prometheus_client::{
 
 use super::Sources;
 use crate::process::{self, Usage};
-use table::{FSYNC, HTTP, Kind, Metric, NODE, PROCESS, REQUEST_SECONDS, REQUESTS, SHARD};
+use table::{
+    FSYNC, HTTP, Kind, Metric, NODE, PROCESS, PUSH, PUSH_FAILURES, REQUEST_SECONDS, REQUESTS, SHARD,
+};
 
 /// The content type of the page.
 pub(super) const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -26,6 +29,7 @@ pub(super) fn page(sources: &Sources) -> String {
     registry.register_collector(Box::new(Snapshot {
         node: sources.node.status(),
         api: Arc::clone(&sources.api),
+        pusher: Arc::clone(&sources.pusher),
         process: process::usage(None).ok(),
     }));
     let mut page = String::new();
@@ -37,6 +41,7 @@ pub(super) fn page(sources: &Sources) -> String {
 struct Snapshot {
     node: Status,
     api: Arc<anser_api::Server>,
+    pusher: Arc<Pusher>,
     /// Absent where `/proc` is.
     process: Option<Usage>,
 }
@@ -56,6 +61,11 @@ impl Collector for Snapshot {
         }
         write_requests(&mut encoder, http)?;
         write_request_seconds(&mut encoder, http)?;
+        let pusher: &anser_push::Metrics = self.pusher.metrics();
+        for metric in PUSH {
+            write_one(&mut encoder, metric, pusher)?;
+        }
+        write_push_failures(&mut encoder, pusher)?;
         if let Some(process) = &self.process {
             for metric in PROCESS {
                 write_one(&mut encoder, metric, process)?;
@@ -141,6 +151,20 @@ fn write_requests(encoder: &mut DescriptorEncoder<'_>, http: &HttpMetrics) -> Re
     Ok(())
 }
 
+fn write_push_failures(
+    encoder: &mut DescriptorEncoder<'_>,
+    pusher: &anser_push::Metrics,
+) -> Result<(), Error> {
+    let (name, help) = PUSH_FAILURES;
+    let mut encoder = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (kind, count) in pusher.failures() {
+        encoder
+            .encode_family(&KindLabel { kind })?
+            .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+    }
+    Ok(())
+}
+
 /// Actions that nobody asked for are left out: the page would be long for nothing.
 fn write_request_seconds(
     encoder: &mut DescriptorEncoder<'_>,
@@ -179,6 +203,11 @@ struct RequestLabels {
 struct ActionLabels {
     dialect: &'static str,
     action: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -62,6 +62,7 @@ impl Backlog {
             body_bytes: self.body_bytes,
             duration: Duration::from_secs(self.seconds),
             warmup: Duration::from_secs(1),
+            routing_key: None,
         };
         progress("measuring sends on an empty queue");
         let empty_queue = load::create_queues(subject, 1).await?;
@@ -97,7 +98,12 @@ impl Backlog {
         })
     }
 
-    async fn fill(&self, subject: &Subject, queue: &str, progress: &impl Fn(&str)) -> Result<()> {
+    pub(super) async fn fill(
+        &self,
+        subject: &Subject,
+        queue: &str,
+        progress: &impl Fn(&str),
+    ) -> Result<()> {
         let left = Arc::new(AtomicU64::new(self.messages.div_ceil(BATCH)));
         let mut running = JoinSet::new();
         for number in 0..self.connections {
@@ -173,6 +179,6 @@ fn difference(before: u64, after: u64) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a measurement has fewer digits")]
-fn as_float(number: u64) -> f64 {
+pub(super) fn as_float(number: u64) -> f64 {
     number as f64
 }

@@ -8,10 +8,10 @@ use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 
 use super::subject::Subject;
-use crate::client::{Client, Error, Outcome, QueueSettings};
+use crate::client::{Client, Error, Labels, Outcome, QueueSettings};
 
 const BATCH: usize = 16;
-const LATENCY_MICROS_MAX: u64 = 120_000_000;
+pub(super) const LATENCY_MICROS_MAX: u64 = 120_000_000;
 /// A connection that fails this often without a success gives up.
 const FAILURES_IN_A_ROW_MAX: u64 = 50;
 
@@ -26,6 +26,12 @@ pub enum Workload {
     BatchSend,
     /// Send sixteen messages, receive up to sixteen, delete them: three requests.
     BatchCycle,
+    /// Publish one message to a topic.
+    #[value(skip)]
+    Publish,
+    /// Publish sixteen messages to a topic in one request.
+    #[value(skip)]
+    BatchPublish,
 }
 
 impl Workload {
@@ -35,6 +41,8 @@ impl Workload {
             Self::Cycle => "send + receive + delete",
             Self::BatchSend => "send, batches of 16",
             Self::BatchCycle => "send + receive + delete, batches of 16",
+            Self::Publish => "publish",
+            Self::BatchPublish => "publish, batches of 16",
         }
     }
 }
@@ -47,6 +55,8 @@ pub struct Plan {
     pub duration: Duration,
     /// Load before the measurement begins.
     pub warmup: Duration,
+    /// What messages are published with.
+    pub routing_key: Option<&'static str>,
 }
 
 /// What came out of a plan.
@@ -96,7 +106,8 @@ pub async fn delete_queues(subject: &Subject, queues: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Loads the server as planned. The connections are spread over the queues.
+/// Loads the server as planned. The connections are spread over the queues, which are topics if the
+/// plan is to publish.
 pub async fn measure(plan: &Plan, subject: &Subject, queues: &[String]) -> Result<Measured> {
     let mut workers = Vec::new();
     for number in 0..plan.connections {
@@ -148,6 +159,7 @@ struct Worker {
     client: Client,
     workload: Workload,
     queue: String,
+    routing_key: Option<&'static str>,
     bodies: Bodies,
     tally: Tally,
 }
@@ -158,6 +170,7 @@ impl Worker {
             client,
             workload: plan.workload,
             queue,
+            routing_key: plan.routing_key,
             bodies: Bodies::new(plan.body_bytes, number),
             tally: Tally::new()?,
         })
@@ -193,6 +206,10 @@ impl Worker {
     /// Gives how many messages went all the way.
     async fn operation(&mut self) -> Outcome<u64> {
         let (client, queue) = (&mut self.client, self.queue.as_str());
+        let labels = Labels {
+            tags: &[],
+            routing_key: self.routing_key,
+        };
         match self.workload {
             Workload::Send => {
                 client.send(queue, self.bodies.next(), 0).await?;
@@ -222,6 +239,15 @@ impl Worker {
                     .collect();
                 let deleted = client.batch_delete(queue, &handles).await?;
                 Ok((handles.len() - deleted.error_list.len()) as u64)
+            }
+            Workload::Publish => {
+                client.publish(queue, self.bodies.next(), labels).await?;
+                Ok(1)
+            }
+            Workload::BatchPublish => {
+                let bodies = self.bodies.batch();
+                client.batch_publish(queue, &bodies, labels).await?;
+                Ok(BATCH as u64)
             }
         }
     }
@@ -300,8 +326,8 @@ impl Tally {
     }
 }
 
-/// A queue name that no other run and no other queue of this run has.
-fn unique_name() -> String {
+/// A name that no other run and no other queue or topic of this run has.
+pub(super) fn unique_name() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static QUEUES: AtomicU64 = AtomicU64::new(0);
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

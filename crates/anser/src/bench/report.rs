@@ -8,6 +8,7 @@ use super::{
     backlog::Findings,
     load::{Measured, Plan},
     machine::Machine,
+    topics,
 };
 
 /// One measured cell.
@@ -53,7 +54,6 @@ impl Row {
     }
 
     fn cells(&self) -> String {
-        let cpu = self.server_cpu_micros_per_message;
         format!(
             "| {} | {} | {:.0} | {} | {} | {} | {} | {} | {} |",
             self.workload,
@@ -62,7 +62,7 @@ impl Row {
             milliseconds(self.p50_micros),
             milliseconds(self.p99_micros),
             milliseconds(self.p999_micros),
-            cpu.map_or("–".into(), |micros| format!("{micros:.1}")),
+            one_digit(self.server_cpu_micros_per_message),
             mebibytes(self.server_resident_bytes),
             self.failures,
         )
@@ -74,8 +74,10 @@ impl Row {
 pub struct Report {
     pub machine: Machine,
     pub command: String,
+    pub body_bytes: usize,
     pub rows: Vec<Row>,
     pub backlog: Option<Findings>,
+    pub topics: Option<topics::Findings>,
 }
 
 const HEADER: &str = "\
@@ -89,18 +91,22 @@ impl Report {
         if self.machine.is_in_memory() {
             text.push_str("**The data is in memory, so fsync costs nothing here.**  \n");
         }
-        let body = self.rows.first().map_or(0, |row| row.body_bytes);
         writeln!(
             text,
-            "Command: `{}`. Bodies of {body} bytes; client and server share the machine.  ",
-            self.command
+            "Command: `{}`. Bodies of {} bytes; client and server share the machine.  ",
+            self.command, self.body_bytes
         )
         .expect("a string takes all");
-        text.push_str("Latency is that of the whole row: all requests of one operation.\n\n");
-        text.push_str(HEADER);
+        if !self.rows.is_empty() {
+            text.push_str("Latency is that of the whole row: all requests of one operation.\n\n");
+            text.push_str(HEADER);
+        }
         for row in &self.rows {
             text.push_str(&row.cells());
             text.push('\n');
+        }
+        if let Some(topics) = &self.topics {
+            text.push_str(&topics.markdown());
         }
         if let Some(backlog) = &self.backlog {
             text.push('\n');
@@ -119,10 +125,13 @@ impl Report {
     }
 }
 
+/// A number that may not be known.
+pub(super) fn one_digit(value: Option<f64>) -> String {
+    value.map_or("–".into(), |value| format!("{value:.1}"))
+}
+
 impl Findings {
     fn markdown(&self) -> String {
-        let optional =
-            |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.1}"));
         let mut rows = vec![
             ("messages waiting", self.messages.to_string()),
             (
@@ -133,7 +142,7 @@ impl Findings {
             ("RSS full, MiB", mebibytes(self.resident_bytes_full)),
             (
                 "RSS, bytes/message",
-                optional(self.resident_bytes_per_message),
+                one_digit(self.resident_bytes_per_message),
             ),
             ("send p99 empty, ms", milliseconds(self.empty.p99_micros)),
             ("send p99 full, ms", milliseconds(self.full.p99_micros)),
@@ -159,12 +168,12 @@ impl Findings {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a measurement has fewer digits")]
-fn milliseconds(micros: u64) -> String {
+pub(super) fn milliseconds(micros: u64) -> String {
     format!("{:.2}", micros as f64 / 1e3)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a measurement has fewer digits")]
-fn mebibytes(bytes: Option<u64>) -> String {
+pub(super) fn mebibytes(bytes: Option<u64>) -> String {
     bytes.map_or("–".into(), |bytes| {
         format!("{:.1}", bytes as f64 / f64::from(1 << 20))
     })

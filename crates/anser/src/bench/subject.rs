@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
@@ -77,6 +78,27 @@ impl Subject {
     /// The folder whose disk is measured, if it is known.
     pub fn folder(&self) -> Option<&Path> {
         self.own.as_ref().map(|own| own.folder.as_path())
+    }
+
+    /// The server's process, if it is known.
+    pub fn process_id(&self) -> Option<u32> {
+        self.process_id
+    }
+
+    /// Where our own server shows its metrics, from what it says of itself.
+    pub fn metrics_address(&self) -> Result<Option<SocketAddr>> {
+        let Some(own) = &self.own else {
+            return Ok(None);
+        };
+        let log = log_of(&own.folder);
+        let said =
+            fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+        let mut words = said.split_whitespace();
+        let address = words.find_map(|word| {
+            let word = word.strip_prefix("http://")?;
+            word.strip_suffix("/metrics")?.parse().ok()
+        });
+        Ok(address)
     }
 
     /// CPU time and memory of the server so far.

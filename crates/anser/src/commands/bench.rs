@@ -14,6 +14,7 @@ use crate::{
         machine::Machine,
         report::{Report, Row},
         subject::{Ending, Subject},
+        topics::{Part, Topics},
     },
     exit::Exit,
     keystore::Key,
@@ -82,6 +83,36 @@ enum Kind {
         #[arg(long)]
         kill: bool,
     },
+    /// Publish to topics, and show what that costs, what it writes and how fast it is pushed.
+    Topic(TopicArguments),
+}
+
+#[derive(Debug, Args)]
+struct TopicArguments {
+    /// What to measure [default: all].
+    #[arg(long, value_enum, value_delimiter = ',')]
+    parts: Vec<Part>,
+    /// How many connections publish as fast as they can.
+    #[arg(long, value_name = "NUMBER", default_value_t = 16)]
+    publish_connections: usize,
+    /// How many messages are published to see what the server writes.
+    #[arg(long, value_name = "NUMBER", default_value_t = 20_000)]
+    messages: u64,
+    /// Publishes a second while the time from publish to push is measured.
+    #[arg(long, value_name = "NUMBER", default_value_t = 200)]
+    rate: u64,
+    /// How many subscriptions there are while one of them hangs.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
+    subscriptions: usize,
+    /// Publishes a second while one subscription hangs, each to 500 subscriptions.
+    #[arg(long, value_name = "NUMBER", default_value_t = 5)]
+    hanging_rate: u64,
+    /// How long each row with and without a hanging subscription is measured.
+    #[arg(long, value_name = "NUMBER", default_value_t = 40)]
+    hanging_seconds: u64,
+    /// Over how many ports the endpoints are spread: the server limits the pushes to one port.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    ports: usize,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<()> {
@@ -97,8 +128,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
     let mut report = Report {
         machine,
         command: command_line(),
+        body_bytes: common.body,
         rows: Vec::new(),
         backlog: None,
+        topics: None,
     };
     match &arguments.kind {
         None => report.rows = arguments.grid().run(&subject, say_row).await?,
@@ -118,6 +151,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
             report.rows = vec![found.empty.clone(), found.full.clone()];
             report.backlog = Some(found);
         }
+        Some(Kind::Topic(topic)) => {
+            let say = |text: &str| output::note(text);
+            report.topics = Some(topic.topics(common).run(&subject, &say).await?);
+        }
     }
     subject.finish()?;
     print(&report, common.json)
@@ -131,6 +168,11 @@ impl Arguments {
         }
         if self.common.seconds == 0 {
             return wrong("--seconds has to be at least 1");
+        }
+        if let Some(Kind::Topic(topic)) = &self.kind
+            && topic.has_nothing()
+        {
+            return wrong("every number of a topic run has to be at least 1");
         }
         if !(32..=65_536).contains(&self.common.body) {
             return wrong("--body has to be 32 to 65536 bytes, the default limit of a queue");
@@ -157,6 +199,39 @@ impl Arguments {
             seconds: self.common.seconds,
             warmup_seconds: 1,
             queues: self.queues,
+        }
+    }
+}
+
+impl TopicArguments {
+    fn has_nothing(&self) -> bool {
+        let numbers = [
+            self.messages,
+            self.rate,
+            self.hanging_rate,
+            self.hanging_seconds,
+        ];
+        let sizes = [self.publish_connections, self.subscriptions, self.ports];
+        numbers.contains(&0) || sizes.contains(&0)
+    }
+
+    fn topics(&self, common: &Common) -> Topics {
+        let parts = if self.parts.is_empty() {
+            vec![Part::Publish, Part::Disk, Part::Push, Part::Hanging]
+        } else {
+            self.parts.clone()
+        };
+        Topics {
+            parts,
+            connections: self.publish_connections,
+            body_bytes: common.body,
+            seconds: common.seconds,
+            messages: self.messages.next_multiple_of(16),
+            rate: self.rate,
+            subscriptions: self.subscriptions,
+            hanging_rate: self.hanging_rate,
+            hanging_seconds: self.hanging_seconds,
+            ports: self.ports,
         }
     }
 }

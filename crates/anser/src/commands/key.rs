@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
 use crate::{
     config::Config,
+    exit::Exit,
     keystore::{Key, Store},
     output, paths,
 };
@@ -55,6 +56,11 @@ enum Action {
     Enable { id: String },
     /// Remove a key for good.
     Delete { id: String },
+    /// Show the secret with which pushes of a subscription are signed, for its receiver to check.
+    PushSecret {
+        /// The subscription's id, as `anser subscription show` gives it.
+        subscription: String,
+    },
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
@@ -65,7 +71,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         Action::Disable { id } => store.set_enabled(id, false),
         Action::Enable { id } => store.set_enabled(id, true),
         Action::Delete { id } => store.delete(id),
+        Action::PushSecret { subscription } => push_secret(&store, subscription),
     }
+}
+
+fn push_secret(store: &Store, subscription: &str) -> Result<()> {
+    let id = anser_api::subscription_of(subscription).with_context(|| {
+        Exit::Configuration.reason(format!(
+            "\"{subscription}\" is no subscription's id: anser subscription show gives one"
+        ))
+    })?;
+    output::answer(anser_push::secret_of(&store.push_signing_key()?, id))
 }
 
 impl Place {

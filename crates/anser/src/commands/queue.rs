@@ -1,20 +1,19 @@
 //! `anser queue`: the everyday actions on queues and messages, from a terminal or a script.
 
-mod explain;
 mod settings;
 pub(crate) mod target;
 
-use std::io::{Read, Write};
+use std::io::Write;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
+use super::{explain::explain, topic::read_body};
 use crate::{
     client::{Client, QueueDetails, Received},
     exit::Exit,
     output, utc,
 };
-use explain::explain;
 use settings::Settings;
 use target::Target;
 
@@ -250,12 +249,4 @@ impl Receive {
         }
         Ok(output.flush()?)
     }
-}
-
-fn read_body() -> Result<String> {
-    let mut body = String::new();
-    std::io::stdin()
-        .read_to_string(&mut body)
-        .context("the message on standard input is no UTF-8 text")?;
-    Ok(body)
 }

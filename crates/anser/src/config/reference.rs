@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{
-    sections::{Admin, Api, General, Limits, Log, Storage},
+    sections::{Admin, Api, General, Limits, Log, Push, Storage},
     value::Field,
 };
 
@@ -37,6 +37,7 @@ pub fn page() -> String {
         ("", General::ABOUT, General::fields()),
         ("api", Api::ABOUT, Api::fields()),
         ("limits", Limits::ABOUT, Limits::fields()),
+        ("push", Push::ABOUT, Push::fields()),
         ("admin", Admin::ABOUT, Admin::fields()),
         ("storage", Storage::ABOUT, Storage::fields()),
         ("log", Log::ABOUT, Log::fields()),

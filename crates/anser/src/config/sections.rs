@@ -7,7 +7,8 @@ use std::{
 };
 
 use anser_api::{Limits as Http, cmq};
-use anyhow::Result;
+use anser_push::Network;
+use anyhow::{Context, Result};
 
 use super::{section::section, value::ByteCount};
 use crate::exit::Exit;
@@ -47,19 +48,25 @@ section! {
         public_names: Vec<String> = Vec::new();
         /// How far the time in a request may be from this machine's clock.
         clock_skew_seconds: u64 = 300, 1 => 7200;
-        /// How long the name of a deleted queue cannot be used again.
+        /// How long the name of a deleted queue or topic cannot be used again.
         name_reuse_seconds: u64 = 0, 0 => 600;
         /// How many queues an account may have.
         queues: u64 = 10_000, 1 => 1_000_000;
+        /// How many topics an account may have.
+        topics: u64 = 10_000, 1 => 1_000_000;
+        /// How many subscriptions a topic may have.
+        subscriptions: u64 = 500, 1 => 10_000;
+        /// Where clients of the TCP protocol are sent, as `HOST:PORT`; none: to where they asked.
+        advertised_tcp: Vec<String> = Vec::new();
         /// How many messages of a new queue may be received and not yet deleted.
         in_flight_messages: u64 = 100_000, 1 => 100_000_000;
         /// How many messages of a new queue may be delayed.
         delayed_messages: u64 = 1_000_000, 1 => 1_000_000_000;
-        /// How many messages a second may be sent to, received from and deleted from a queue, each;
-        /// 0: as many as possible. Clients do not slow down by themselves when they are refused.
+        /// How many messages a second may be sent to, received from and deleted from a queue, each, and
+        /// published to a topic; 0: as many as possible. Clients do not slow down by themselves when they are refused.
         messages_per_second: u64 = 0, 0 => 10_000_000;
-        /// How many requests a second that concern queues themselves an account may make; 0: as many
-        /// as possible. Used only if `messages_per_second` is not 0.
+        /// How many requests a second that concern queues and topics themselves an account may make;
+        /// 0: as many as possible. Used only if `messages_per_second` is not 0.
         control_per_second: u64 = 0, 0 => 10_000_000;
     }
 }
@@ -89,6 +96,33 @@ section! {
         write_seconds: u64 = http_default().write_time.as_secs(), 1 => 3600;
         /// How long a connection may be idle between two requests.
         idle_seconds: u64 = http_default().idle_time.as_secs(), 1 => 86_400;
+    }
+}
+
+section! {
+    /// Pushing messages of topics to web servers.
+    Push {
+        /// Networks that may be pushed to though they are private or of this machine, like
+        /// `10.1.0.0/16` or `127.0.0.0/8`. Without them only addresses of the public internet are.
+        allow: Vec<String> = Vec::new();
+        /// Ports that are never pushed to.
+        denied_ports: Vec<u16> = push_default().denied_ports;
+        /// Whether pushes carry a signature: see `docs/push.md`.
+        sign: bool = false;
+        /// How long it may take to find a web server, connect and agree on TLS.
+        connect_seconds: u64 = push_default().connect_time.as_secs(), 1 => 60;
+        /// How long a push may take from its beginning to the end of the answer.
+        total_seconds: u64 = push_default().total_time.as_secs(), 1 => 600;
+        /// How many messages of one subscription are pushed at once.
+        subscription_pushes: u64 = push_default().subscription_pushes as u64, 1 => 64;
+        /// How many pushes may be under way to one host and port.
+        host_pushes: u64 = push_default().host_pushes as u64, 1 => 10_000;
+        /// How many pushes may be under way in all.
+        pushes: u64 = push_default().pushes as u64, 1 => 100_000;
+        /// Memory for the bodies of all pushes under way.
+        bodies_bytes: ByteCount = ByteCount(push_default().bodies_bytes as u64), MIB => TIB;
+        /// A file of root certificates in PEM form to trust instead of the system's.
+        roots: Option<PathBuf> = None;
     }
 }
 
@@ -142,6 +176,10 @@ fn node_default() -> anser_node::Config {
     anser_node::Config::default()
 }
 
+fn push_default() -> anser_push::Config {
+    anser_push::Config::default()
+}
+
 fn http_default() -> Http {
     Http::default()
 }
@@ -169,6 +207,9 @@ impl Api {
             clock_skew: Duration::from_secs(self.clock_skew_seconds),
             name_reuse: Duration::from_secs(self.name_reuse_seconds),
             queues_max: self.queues,
+            topics_max: self.topics,
+            subscriptions_max: self.subscriptions,
+            advertised_tcp: self.advertised_tcp.clone(),
             in_flight_max: self.in_flight_messages,
             delayed_max: self.delayed_messages,
             rates: (self.messages_per_second > 0).then(|| cmq::Rates {
@@ -178,6 +219,37 @@ impl Api {
             public_names: self.public_names.clone(),
             ..cmq::Config::new(receipt_key)
         }
+    }
+}
+
+impl Push {
+    /// These settings in the pusher's words.
+    pub(super) fn pusher(&self, signing_key: [u8; 32]) -> Result<anser_push::Config> {
+        Ok(anser_push::Config {
+            subscription_pushes: size(self.subscription_pushes),
+            host_pushes: size(self.host_pushes),
+            pushes: size(self.pushes),
+            bodies_bytes: size(self.bodies_bytes.0),
+            connect_time: Duration::from_secs(self.connect_seconds),
+            total_time: Duration::from_secs(self.total_seconds),
+            allow: self.networks()?,
+            denied_ports: self.denied_ports.clone(),
+            roots: self.roots.clone(),
+            signing_key: self.sign.then_some(signing_key),
+            ..push_default()
+        })
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        self.networks().map(drop)
+    }
+
+    fn networks(&self) -> Result<Vec<Network>> {
+        let networks = self.allow.iter().map(|text| {
+            let network = text.parse::<Network>();
+            network.context(Exit::Configuration.reason("push.allow is not usable"))
+        });
+        networks.collect()
     }
 }
 

@@ -71,6 +71,14 @@ impl Value for Vec<String> {
     }
 }
 
+impl Value for Vec<u16> {
+    const KIND: &'static str = "list of numbers";
+
+    fn literal(&self) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
+}
+
 impl Value for SocketAddr {
     const KIND: &'static str = "address and port";
 

@@ -12,6 +12,12 @@ pub(crate) type Refusal = (i64, &'static str);
 
 pub(crate) const NO_MESSAGE: Refusal = (7000, "(10200)no message");
 pub(crate) const NO_QUEUE: Refusal = (4440, "(10100)queue is not existed, or deleted");
+pub(crate) const NO_TOPIC: Refusal = (4440, "(10600)topic is not existed, or deleted");
+pub(crate) const NO_SUBSCRIPTION: Refusal = (4000, "(10560)subscription is not existed");
+pub(crate) const NO_MATCH: Refusal = (
+    6030,
+    "(10730)no bindingKey or filterTag matches the routingKey or msgTag",
+);
 pub(crate) const BAD_RECEIPT: Refusal = (4430, "(10260)receipt handle is invalid");
 pub(crate) const BAD_SIGNATURE: Refusal = (4100, "(10030)authentication failed");
 

@@ -41,7 +41,33 @@ const ACTIONS: &[(&str, &[(&str, &str)])] = &[
         &[("deadLetterQueueName", "q")],
     ),
     ("UnbindDeadLetterQueue", &[("queueName", "q")]),
+    ("CreateTopic", &[TOPIC]),
+    ("SetTopicAttributes", &[TOPIC]),
+    ("GetTopicAttributes", &[TOPIC]),
+    ("ListTopic", &[]),
+    ("DeleteTopic", &[TOPIC]),
+    ("PublishMessage", &[TOPIC, ("msgBody", "x")]),
+    ("BatchPublishMessage", &[TOPIC, ("msgBody.1", "x")]),
+    (
+        "Subscribe",
+        &[
+            TOPIC,
+            SUBSCRIPTION,
+            ("protocol", "queue"),
+            ("endpoint", "q"),
+        ],
+    ),
+    ("SetSubscriptionAttributes", &[TOPIC, SUBSCRIPTION]),
+    ("GetSubscriptionAttributes", &[TOPIC, SUBSCRIPTION]),
+    ("ClearSubscriptionFilterTags", &[TOPIC, SUBSCRIPTION]),
+    ("ListSubscriptionByTopic", &[TOPIC]),
+    ("Unsubscribe", &[TOPIC, SUBSCRIPTION]),
+    ("QueryQueueRoute", &[("queueName", "q")]),
+    ("QueryTopicRoute", &[TOPIC]),
 ];
+
+const TOPIC: (&str, &str) = ("topicName", "t");
+const SUBSCRIPTION: (&str, &str) = ("subscriptionName", "s");
 
 /// The integers that actions take.
 const INTEGERS: &[(&str, &str)] = &[
@@ -62,6 +88,15 @@ const INTEGERS: &[(&str, &str)] = &[
     ("ReceiveMessage", "pollingWaitSeconds"),
     ("BatchReceiveMessage", "numOfMsg"),
     ("BatchReceiveMessage", "pollingWaitSeconds"),
+    ("CreateTopic", "maxMsgSize"),
+    ("CreateTopic", "filterType"),
+    ("CreateTopic", "msgRetentionSeconds"),
+    ("SetTopicAttributes", "maxMsgSize"),
+    ("SetTopicAttributes", "msgRetentionSeconds"),
+    ("ListTopic", "offset"),
+    ("ListTopic", "limit"),
+    ("ListSubscriptionByTopic", "offset"),
+    ("ListSubscriptionByTopic", "limit"),
 ];
 
 #[test]
@@ -72,7 +107,8 @@ fn c006_every_answer_holds_code_message_and_request_id() {
     for (action, parameters) in ACTIONS {
         let mut parameters = parameters.to_vec();
         parameters.push(("limit", "x"));
-        parameters.retain(|(name, _)| *name != "queueName" && *name != "deadLetterQueueName");
+        let names = ["queueName", "deadLetterQueueName", "topicName"];
+        parameters.retain(|(name, _)| !names.contains(name));
         assert_eq!(caller.call(action, &parameters).code(), 4000, "{action}");
     }
 }
@@ -104,6 +140,22 @@ fn c007_every_success_has_a_request_id_of_its_own() {
     let name = ("deadLetterQueueName", "q");
     keep(caller.call("ListDeadLetterSourceQueues", &[name])).done();
     keep(caller.call("UnbindDeadLetterQueue", &[q])).done();
+    keep(caller.call("QueryQueueRoute", &[q])).done();
+    keep(caller.call("CreateTopic", &[TOPIC])).done();
+    keep(caller.call("SetTopicAttributes", &[TOPIC])).done();
+    keep(caller.call("GetTopicAttributes", &[TOPIC])).done();
+    keep(caller.call("ListTopic", &[])).done();
+    keep(caller.call("QueryTopicRoute", &[TOPIC])).done();
+    keep(caller.subscribe("t", "s", "q", &[])).done();
+    let s = [TOPIC, SUBSCRIPTION];
+    keep(caller.call("SetSubscriptionAttributes", &s)).done();
+    keep(caller.call("GetSubscriptionAttributes", &s)).done();
+    keep(caller.call("ClearSubscriptionFilterTags", &s)).done();
+    keep(caller.call("ListSubscriptionByTopic", &[TOPIC])).done();
+    keep(caller.publish_with("t", "x", &[])).done();
+    keep(caller.batch_publish("t", &["y"], &[])).done();
+    keep(caller.call("Unsubscribe", &s)).done();
+    keep(caller.call("DeleteTopic", &[TOPIC])).done();
     keep(caller.call("ClearQueue", &[q])).done();
     keep(caller.call("DeleteQueue", &[q])).done();
     assert_eq!(seen.len(), ACTIONS.len());
@@ -146,7 +198,7 @@ fn c010_a_request_without_an_action_is_refused() {
 fn c011_an_unknown_action_is_named() {
     let world = World::shared();
     let mut caller = world.caller();
-    for action in ["CreateTopic", "sendmessages", "SendMessage2"] {
+    for action in ["CreateMulticast", "sendmessages", "SendMessage2"] {
         let text = format!("(10430)action name {action} is not existed");
         caller.call(action, &[]).refused((4000, text));
     }

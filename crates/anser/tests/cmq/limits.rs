@@ -1,4 +1,4 @@
-//! Limits that fill up: C88, C119, C209–C212. Each refusal leaves everything as it was.
+//! Limits of queues that fill up: C88, C119, C209–C212. Each refusal leaves everything as it was.
 
 use anser_api::cmq::Rates;
 
@@ -13,7 +13,7 @@ const TOO_MANY: Refusal = (
     6070,
     "(10690)too many unacked(inactive) messages or delayed messages",
 );
-const THROTTLED: Refusal = (4420, "(10250)qps throttling");
+pub(crate) const THROTTLED: Refusal = (4420, "(10250)qps throttling");
 
 #[test]
 fn c088_a_full_queue_takes_no_more() {
@@ -224,7 +224,7 @@ fn c212_without_that_time_a_name_can_be_used_at_once() {
 }
 
 /// A port with rates to a node without.
-fn limited(world: &World, messages: u32, control: u32) -> anser_api::Server {
+pub(crate) fn limited(world: &World, messages: u32, control: u32) -> anser_api::Server {
     world.second_port(vec![usual_key()], |cmq| {
         cmq.rates = Some(Rates {
             messages_per_second: messages,

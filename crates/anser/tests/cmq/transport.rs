@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    answer::{Answer, NO_QUEUE},
+    answer::{Answer, NO_QUEUE, NO_TOPIC},
     caller::{Caller, PATH, counts},
     world::World,
 };
@@ -14,13 +14,15 @@ fn c001_post_and_get_give_the_same_result_for_every_action() {
         let world = World::new();
         let mut told = Vec::new();
         let mut caller = world.caller();
-        tell_every_action(&mut |action, parameters| {
+        let mut call = |action: &str, parameters: &[(&str, &str)]| {
             let mut request = caller.request(action, parameters);
             request.method = method;
             let answer = caller.ask(&request);
             told.push((action.to_owned(), plain(&answer)));
             answer
-        });
+        };
+        tell_every_action_of_queues(&mut call);
+        tell_every_action_of_topics(&mut call);
         told
     };
     let (post, get) = (story("POST"), story("GET"));
@@ -28,10 +30,10 @@ fn c001_post_and_get_give_the_same_result_for_every_action() {
     let mut actions: Vec<&String> = post.iter().map(|(action, _)| action).collect();
     actions.sort();
     actions.dedup();
-    assert_eq!(actions.len(), 15, "{actions:?}");
+    assert_eq!(actions.len(), 30, "{actions:?}");
 }
 
-fn tell_every_action(call: &mut impl FnMut(&str, &[(&str, &str)]) -> Answer) {
+fn tell_every_action_of_queues(call: &mut impl FnMut(&str, &[(&str, &str)]) -> Answer) {
     let q = ("queueName", "q");
     call("CreateQueue", &[("queueName", "dead")]);
     call("CreateQueue", &[q, ("rewindSeconds", "600")]);
@@ -63,6 +65,44 @@ fn tell_every_action(call: &mut impl FnMut(&str, &[(&str, &str)]) -> Answer) {
     call("GetQueueAttributes", &[q]);
     call("DeleteQueue", &[q]);
     call("SendMessage", &[q, ("msgBody", "x")]).refused(NO_QUEUE);
+}
+
+fn tell_every_action_of_topics(call: &mut impl FnMut(&str, &[(&str, &str)]) -> Answer) {
+    let (q, t) = (("queueName", "q"), ("topicName", "t"));
+    let (s, web) = (("subscriptionName", "s"), ("subscriptionName", "web"));
+    let tag = ("msgTag.1", "日本");
+    call("CreateQueue", &[q]);
+    call("QueryQueueRoute", &[q]);
+    call("CreateTopic", &[t, ("maxMsgSize", "2048")]);
+    call("SetTopicAttributes", &[t, ("maxMsgSize", "4096")]);
+    call("GetTopicAttributes", &[t]);
+    call("ListTopic", &[("searchWord", "T"), ("limit", "5")]);
+    call("QueryTopicRoute", &[t]);
+    let endpoint = ("endpoint", "http://subscriber.example/?a=1&b=%2B");
+    call("Subscribe", &[t, web, ("protocol", "http"), endpoint]);
+    call("Unsubscribe", &[t, web]);
+    call("PublishMessage", &[t, ("msgBody", "too early")]);
+    let (protocol, endpoint) = (("protocol", "queue"), ("endpoint", "q"));
+    call(
+        "Subscribe",
+        &[t, s, protocol, endpoint, ("filterTag.1", "a&b")],
+    );
+    call("Subscribe", &[t, s, protocol, endpoint]);
+    call(
+        "SetSubscriptionAttributes",
+        &[t, s, ("filterTag.1", "日本"), ("filterTag.2", "b c")],
+    );
+    call("GetSubscriptionAttributes", &[t, s]);
+    call("ListSubscriptionByTopic", &[t]);
+    call("PublishMessage", &[t, ("msgBody", "héllo &=+% 世界"), tag]);
+    let bodies = [t, ("msgBody.1", "a b"), ("msgBody.2", "c+d"), tag];
+    call("BatchPublishMessage", &bodies);
+    call("ReceiveMessage", &[q, ("pollingWaitSeconds", "30")]);
+    call("DeleteTopic", &[t]);
+    call("ClearSubscriptionFilterTags", &[t, s]);
+    call("Unsubscribe", &[t, s]);
+    call("DeleteTopic", &[t]);
+    call("GetTopicAttributes", &[t]).refused(NO_TOPIC);
 }
 
 /// An answer without what differs between two servers.

@@ -20,7 +20,10 @@ use anser_broker::{
 use anser_node::Clock;
 use tempfile::TempDir;
 
-use super::caller::{Caller, ID, SECRET};
+use super::{
+    caller::{Caller, ID, SECRET},
+    receiver::Receiver,
+};
 
 pub(crate) const ACCOUNT: u64 = 100_000_001;
 pub(crate) const START: u64 = 1_700_000_000;
@@ -34,6 +37,7 @@ const WATCHER_ID: &str = "EXAMPLE-ID-0000000000000000000000003";
 pub(crate) struct World {
     clock: Clock,
     server: Server,
+    config: Config,
     _folder: TempDir,
 }
 
@@ -64,6 +68,9 @@ impl World {
         config.storage.wal_file_bytes.0 = 4 << 20;
         config.storage.wal_budget_bytes.0 = 64 << 20;
         config.storage.reserve_bytes.0 = 0;
+        // Receivers of pushes are on this machine, at any port.
+        config.push.allow = vec!["127.0.0.0/8".into()];
+        config.push.denied_ports = Vec::new();
         configure(&mut config);
         add_keys(&config);
         let clock = Clock::manual(Timestamp(START * 1000));
@@ -72,10 +79,27 @@ impl World {
         let world = Self {
             clock,
             server,
+            config,
             _folder: folder,
         };
         world.watch("CreateQueue");
         world
+    }
+
+    /// Stops the server and starts it again on what it left.
+    pub(crate) fn restarted(self) -> Self {
+        self.ended_by(Server::shutdown)
+    }
+
+    /// As [`World::restarted`], but the server does not get to stop: the plug is pulled.
+    pub(crate) fn unplugged(self) -> Self {
+        self.ended_by(drop)
+    }
+
+    fn ended_by(self, end: impl FnOnce(Server)) -> Self {
+        end(self.server);
+        let server = Server::start(&self.config, self.clock.clone()).unwrap();
+        Self { server, ..self }
     }
 
     /// A server for tests that look only at queues of their own and do not move the clock.
@@ -98,9 +122,19 @@ impl World {
         Caller::new(self.address(), self.clock.clone())
     }
 
+    /// A web server for pushes.
+    pub(crate) fn receiver(&self) -> Receiver {
+        Receiver::start(self.clock.clone())
+    }
+
     /// Moves the clock, and waits until what has fallen due is settled.
     pub(crate) fn advance(&self, seconds: u64) {
-        self.clock.advance(Millis::from_seconds(seconds));
+        self.advance_milliseconds(seconds * 1000);
+    }
+
+    /// As [`World::advance`].
+    pub(crate) fn advance_milliseconds(&self, milliseconds: u64) {
+        self.clock.advance(Millis(milliseconds));
         self.watch("ClearQueue");
     }
 

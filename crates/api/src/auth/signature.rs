@@ -119,7 +119,7 @@ impl Signed<'_> {
 }
 
 /// Whether a host ends with a port; the colons of a bare IPv6 address are none.
-fn has_port(host: &str) -> bool {
+pub(crate) fn has_port(host: &str) -> bool {
     host.rsplit_once(':')
         .is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
 }

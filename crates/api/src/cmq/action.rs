@@ -53,13 +53,14 @@ pub(crate) trait Action: Sized + Send + 'static {
     }
 }
 
-/// Which rate an action is counted against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Which rate an action is counted against: the account's, or that of the queue or topic which the
+/// field of this name names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Rate {
     Control,
-    Send,
-    Receive,
-    Delete,
+    Send(&'static str),
+    Receive(&'static str),
+    Delete(&'static str),
 }
 
 /// What an action may know besides its parameters.
@@ -68,8 +69,18 @@ pub(crate) struct Scope<'a> {
     pub(crate) config: &'a Config,
     pub(crate) cipher: &'a ReceiptCipher,
     pub(crate) account: AccountId,
+    /// As in the `Host` header.
+    pub(crate) host: &'a str,
     /// By the wall clock.
     pub(crate) now: Timestamp,
+}
+
+impl Scope<'_> {
+    /// How long the name of a deleted queue or topic stays unusable.
+    pub(crate) fn reuse_after(&self) -> Millis {
+        let reuse = self.config.name_reuse.as_millis();
+        Millis(u64::try_from(reuse).unwrap_or(u64::MAX))
+    }
 }
 
 /// The answer of an action that says no more than that it was done.

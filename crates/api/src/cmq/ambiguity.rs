@@ -1,25 +1,30 @@
 //! Refuses parameters that somebody could have re-cut from another request under its signature.
 //!
 //! The signed text joins `name=value` with `&` and escapes nothing, so a value `x&y=1` signs like a
-//! value `x` and a parameter `y`. Message bodies must be free to hold `&`. The rules here make sure
-//! that of all the parameter sets with one signed text at most one is accepted; the reasoning is in
-//! `docs/dialects/cmq.md`.
+//! value `x` and a parameter `y`. Message bodies and URLs must be free to hold `&`. The rules here
+//! make sure that of all the parameter sets with one signed text at most one is accepted; the
+//! reasoning is in `docs/dialects/cmq.md`.
 
 use super::{
     errors::{Fault, Refusal},
-    parameters::is_named,
+    parameters::{Field, is_named, member_index},
 };
 use crate::codec::form::Form;
 
-const BODY: &[u8] = b"msgBody";
-/// The only parameter other than a body that may come after a body in the signed order.
-const LAST: &[u8] = b"queueName";
+/// Checks the parameters of an action that reads these fields and has read them.
+pub(crate) fn check(form: &Form, fields: &[Field]) -> Result<(), Refusal> {
+    check_names(form)?;
+    match Cut::of(fields) {
+        Some(cut) => cut.check(form),
+        None => form
+            .pairs()
+            .try_for_each(|(name, value)| check_bound(name, value)),
+    }
+}
 
-pub(super) fn check(form: &Form) -> Result<(), Refusal> {
+fn check_names(form: &Form) -> Result<(), Refusal> {
     let mut previous: Option<&[u8]> = None;
-    let mut after_body = false;
-    let has_list = form.pairs().any(|(name, _)| is_body_member(name));
-    for (name, value) in form.pairs() {
+    for (name, _) in form.pairs() {
         if previous == Some(name) {
             return Err(Refusal::about(Fault::NotRepeatable, name));
         }
@@ -27,134 +32,150 @@ pub(super) fn check(form: &Form) -> Result<(), Refusal> {
         if name.iter().any(|byte| matches!(byte, b'&' | b'=')) {
             return Err(Refusal::about(Fault::KeyFormat, name));
         }
-        if has_list && is_named(name, BODY) {
-            return Err(Refusal::about(Fault::NoSuchParameter, name));
-        }
-        if is_named(name, BODY) || is_body_member(name) {
-            after_body = true;
-            if has_list && holds_member(value) {
-                return Err(Refusal::about(Fault::ParametersInvalid, name));
-            }
-        } else if after_body && !is_named(name, LAST) {
-            return Err(Refusal::about(Fault::NoSuchParameter, name));
-        } else if memchr::memchr(b'&', value).is_some() {
-            return Err(Refusal::about(Fault::ParametersInvalid, name));
-        }
     }
     Ok(())
 }
 
-fn is_body_member(name: &[u8]) -> bool {
-    let rest = name.trim_ascii().strip_prefix(BODY);
-    rest.is_some_and(|rest| matches!(rest.first(), Some(b'.' | b'_')))
+/// A value that is not free holds no `&`.
+fn check_bound(name: &[u8], value: &[u8]) -> Result<(), Refusal> {
+    match memchr::memchr(b'&', value) {
+        Some(_) => Err(Refusal::about(Fault::ParametersInvalid, name)),
+        None => Ok(()),
+    }
 }
 
-/// Whether a body holds what would be the beginning of another body: `&`, a member's name and `=`.
-fn holds_member(body: &[u8]) -> bool {
-    memchr::memchr_iter(b'&', body).any(|place| begins_member(&body[place + 1..]))
+/// How the signed text of an action with a free field is cut: up to the first free value at every
+/// `&`, and from the end at every `&` before what can be a field that follows the free one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut<'a> {
+    fields: &'a [Field],
+    free: &'a Field,
 }
 
-fn begins_member(text: &[u8]) -> bool {
-    let Some(rest) = text.trim_ascii_start().strip_prefix(BODY) else {
-        return false;
-    };
-    // Names are signed with dots for underscores.
-    let Some((b'.' | b'_', index)) = rest.split_first() else {
-        return false;
-    };
-    let digits = index
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
-    digits > 0 && index[digits..].trim_ascii_start().starts_with(b"=")
+impl<'a> Cut<'a> {
+    pub(crate) fn of(fields: &'a [Field]) -> Option<Self> {
+        let free = fields.iter().find(|field| field.kind.is_free())?;
+        Some(Self { fields, free })
+    }
+
+    fn check(self, form: &Form) -> Result<(), Refusal> {
+        let mut last_free: Option<(&[u8], &[u8])> = None;
+        let mut follower: Option<&Field> = None;
+        for (name, value) in form.pairs() {
+            if names(self.free, name) {
+                self.check_free(name, value, follower)?;
+                last_free = Some((name, value));
+                continue;
+            }
+            self.check_index(name)?;
+            check_bound(name, value)?;
+            if let Some(last) = last_free {
+                let next = self.next(name, follower)?;
+                if follower.is_none() {
+                    self.check_end(last, Some(next))?;
+                }
+                follower = Some(next);
+            }
+        }
+        match last_free {
+            Some(last) if follower.is_none() => self.check_end(last, None),
+            _ => Ok(()),
+        }
+    }
+
+    /// Free values stand together, and none holds the beginning of another.
+    fn check_free(
+        self,
+        name: &[u8],
+        value: &[u8],
+        follower: Option<&Field>,
+    ) -> Result<(), Refusal> {
+        if follower.is_some() {
+            return Err(Refusal::about(Fault::NoSuchParameter, name));
+        }
+        if self.free.kind.is_list() && pieces_within(value).any(|piece| self.begins_free(piece)) {
+            return Err(Refusal::about(Fault::ParametersInvalid, name));
+        }
+        Ok(())
+    }
+
+    /// A single body beside those of a batch would be lost unseen.
+    fn check_index(self, name: &[u8]) -> Result<(), Refusal> {
+        if self.free.kind.is_list() && is_named(name, self.free.name.as_bytes()) {
+            return Err(Refusal::about(Fault::NoSuchParameter, name));
+        }
+        Ok(())
+    }
+
+    /// The field of a parameter that stands after the free ones.
+    fn next(self, name: &[u8], before: Option<&Field>) -> Result<&'a Field, Refusal> {
+        self.follower(name)
+            .filter(|field| before.is_none_or(|before| may_precede(before, Some(field))))
+            .ok_or_else(|| Refusal::about(Fault::NoSuchParameter, name))
+    }
+
+    /// The end of the last free value must not read like a parameter that could stand there.
+    fn check_end(self, (name, value): (&[u8], &[u8]), next: Option<&Field>) -> Result<(), Refusal> {
+        let end = memchr::memrchr(b'&', value).map(|place| &value[place + 1..]);
+        match end.and_then(|end| self.begun_follower(end)) {
+            Some(field) if may_precede(field, next) => {
+                Err(Refusal::about(Fault::ParametersInvalid, name))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The field of this name, if it is one that follows the free one in the signed order.
+    fn follower(self, name: &[u8]) -> Option<&'a Field> {
+        self.fields
+            .iter()
+            .find(|field| field.name > self.free.name && names(field, name))
+    }
+
+    /// Whether a piece of signed text reads like the beginning of a free parameter.
+    pub(crate) fn begins_free(self, piece: &[u8]) -> bool {
+        name_of(piece).is_some_and(|name| names(self.free, name))
+    }
+
+    /// The following field like which a piece of signed text reads.
+    pub(crate) fn begun_follower(self, piece: &[u8]) -> Option<&'a Field> {
+        self.follower(name_of(piece)?)
+    }
+
+    pub(crate) fn has_list(self) -> bool {
+        self.free.kind.is_list()
+    }
+}
+
+/// Whether a field may stand before the next one among those that follow the free one.
+pub(crate) fn may_precede(field: &Field, next: Option<&Field>) -> bool {
+    next.is_none_or(|next| {
+        field.name < next.name || (field.name == next.name && field.kind.is_list())
+    })
+}
+
+/// Whether a parameter of this name is the field, or a member of it if it is a list.
+fn names(field: &Field, name: &[u8]) -> bool {
+    if !field.kind.is_list() {
+        return is_named(name, field.name.as_bytes());
+    }
+    member_index(name, field.name)
+        .is_some_and(|index| !index.is_empty() && index.iter().all(u8::is_ascii_digit))
+}
+
+/// The name, if a piece of signed text is read as a parameter.
+fn name_of(piece: &[u8]) -> Option<&[u8]> {
+    Some(&piece[..memchr::memchr(b'=', piece)?])
+}
+
+/// What stands after each `&` of a value, to the next.
+fn pieces_within(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let starts = memchr::memchr_iter(b'&', value).map(|place| place + 1);
+    let ends = memchr::memchr_iter(b'&', value)
+        .skip(1)
+        .chain([value.len()]);
+    starts.zip(ends).map(|(start, end)| &value[start..end])
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fault(form: &str) -> Option<Fault> {
-        let form = Form::parse(form.to_owned().into()).unwrap();
-        check(&form).err().map(|refusal| refusal.fault)
-    }
-
-    #[test]
-    fn bodies_may_hold_what_they_like() {
-        assert_eq!(
-            fault("a=1&msgBody=x%26y%3D1%26queueName%3Db&queueName=q"),
-            None
-        );
-        assert_eq!(fault("msgBody.0=x%26y%3D1&msgBody.1=%26&queueName=q"), None);
-        assert_eq!(fault("msgBody=a%26msgBody.1%3Db&queueName=q"), None);
-    }
-
-    #[test]
-    fn a_cut_off_tail_of_a_body_is_no_parameter() {
-        assert_eq!(
-            fault("msgBody=x&page=2&queueName=q"),
-            Some(Fault::NoSuchParameter)
-        );
-        assert_eq!(
-            fault("msgBody=x&queueName=a&queueName=b"),
-            Some(Fault::NotRepeatable)
-        );
-        assert_eq!(
-            fault("msgBody=x&queueName=a%26queueName%3Db"),
-            Some(Fault::ParametersInvalid)
-        );
-    }
-
-    #[test]
-    fn members_of_a_batch_are_not_merged() {
-        for merged in [
-            "a%26msgBody.2%3Db",
-            "a%26msgBody_2%3Db",
-            "a%26msgBody.12%20%3Db",
-            "%26%20msgBody.2%3D",
-            "a%26msgBody.%26msgBody.2%3Db",
-        ] {
-            assert_eq!(
-                fault(&format!("msgBody.1={merged}&queueName=q")),
-                Some(Fault::ParametersInvalid),
-                "{merged}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_only_resembles_a_member_may_stand_in_a_batch() {
-        for body in [
-            "a%26msgBody.",
-            "see%20%26msgBody.length%3D3",
-            "%26msgBody.2",
-            "%26msgBody.2x%3D",
-            "%26msgBody%3Dx",
-            "%26msgBody-2%3D",
-            "msgBody.2%3Dx",
-        ] {
-            let form = format!("msgBody.1={body}&queueName=q");
-            assert_eq!(fault(&form), None, "{body}");
-        }
-    }
-
-    #[test]
-    fn a_single_body_beside_those_of_a_batch_is_refused() {
-        // Signed like one member ` msgBody.1` with the value `a&msgBody=b`.
-        assert_eq!(
-            fault("%20msgBody.1=a&msgBody=b&queueName=q"),
-            Some(Fault::NoSuchParameter)
-        );
-    }
-
-    #[test]
-    fn an_optional_parameter_does_not_hide_in_another() {
-        assert_eq!(
-            fault("clientRequestId=1%26delaySeconds%3D5&msgBody=x&queueName=q"),
-            Some(Fault::ParametersInvalid)
-        );
-        assert_eq!(
-            fault("clientRequestId%3D1%26delaySeconds=5&msgBody=x&queueName=q"),
-            Some(Fault::KeyFormat)
-        );
-    }
-}
+mod tests;

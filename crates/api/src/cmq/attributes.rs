@@ -12,7 +12,7 @@ use super::{
     limits,
     parameters::{Arguments, Field, Kind},
     policy::PolicyShown,
-    queue_id::QueueText,
+    resource_id::ResourceText,
 };
 
 pub(crate) const BACKLOG: Field = Field::optional(
@@ -55,19 +55,22 @@ pub(crate) fn changes(
         return Err(Refusal::about(Fault::OutOfRange, BACKLOG.name.as_bytes()));
     }
     let retention = time(RETENTION);
-    let body_bytes_max = arguments
-        .integer(MESSAGE_BYTES.name)
-        .map(|bytes| u32::try_from(bytes).expect("a checked size is at most a mebibyte"));
     Ok(AttributeChanges {
         backlog_max,
         wait: time(WAIT),
         visibility: time(VISIBILITY),
-        body_bytes_max,
+        body_bytes_max: message_bytes(arguments),
         retention,
         rewind: time(REWIND),
         delay: None,
         delay_max: retention.map(delay_max),
     })
+}
+
+/// The largest message that a request allows.
+pub(crate) fn message_bytes(arguments: &Arguments<'_>) -> Option<u32> {
+    let bytes = arguments.integer(MESSAGE_BYTES.name)?;
+    Some(u32::try_from(bytes).expect("a checked size is at most a mebibyte"))
 }
 
 /// The longest delay of a message in a queue of this retention.
@@ -99,7 +102,7 @@ pub(crate) fn defaults(scope: &Scope<'_>) -> QueueAttributes {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AttributesShown {
-    queue_id: QueueText,
+    queue_id: ResourceText,
     max_msg_heap_num: u64,
     polling_wait_seconds: u64,
     visibility_timeout: u64,
@@ -111,7 +114,7 @@ pub(crate) struct AttributesShown {
 }
 
 impl AttributesShown {
-    pub(crate) fn new(queue: QueueText, attributes: &QueueAttributes) -> Self {
+    pub(crate) fn new(queue: ResourceText, attributes: &QueueAttributes) -> Self {
         Self {
             queue_id: queue,
             max_msg_heap_num: attributes.backlog_max,

@@ -3,7 +3,6 @@
 use anser_broker::{
     attributes::AttributeChanges,
     op::{self, DeadLetterChange, QueueChanged, QueueCleared, QueueCreated, QueueDeleted},
-    time::Millis,
 };
 use serde::Serialize;
 
@@ -13,7 +12,7 @@ use super::{
     errors::Refusal,
     parameters::{Arguments, Field, Kind},
     policy,
-    queue_id::QueueText,
+    resource_id::ResourceText,
 };
 
 pub(crate) const QUEUE: Field = Field::required("queueName", Kind::QueueName);
@@ -32,7 +31,7 @@ const SETTINGS: &[Field] = &[
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct QueueShown {
-    queue_id: QueueText,
+    queue_id: ResourceText,
 }
 
 pub(crate) struct CreateQueue;
@@ -49,20 +48,19 @@ impl Action for CreateQueue {
         scope: &Scope<'_>,
     ) -> Result<(Self, op::CreateQueue), Refusal> {
         let changes = attributes::changes(arguments, scope)?;
-        let reuse = scope.config.name_reuse.as_millis();
         let policy = arguments.text(attributes::POLICY.name);
         let operation = op::CreateQueue {
             name: arguments.queue_name(QUEUE.name),
             attributes: attributes::defaults(scope).with(&changes),
             dead_letter: policy.map(policy::read).transpose()?,
             queues_max: scope.config.queues_max,
-            reuse_after: Millis(u64::try_from(reuse).unwrap_or(u64::MAX)),
+            reuse_after: scope.reuse_after(),
         };
         Ok((Self, operation))
     }
 
     fn write(self, output: QueueCreated, _scope: &Scope<'_>) -> Result<QueueShown, Refusal> {
-        let queue_id = QueueText(output.queue);
+        let queue_id = ResourceText::from(output.queue);
         Ok(QueueShown { queue_id })
     }
 }
@@ -95,7 +93,7 @@ impl Action for SetQueueAttributes {
 
     fn write(self, output: QueueChanged, _scope: &Scope<'_>) -> Result<AttributesShown, Refusal> {
         Ok(AttributesShown::new(
-            QueueText(output.queue),
+            ResourceText::from(output.queue),
             &output.attributes,
         ))
     }
@@ -123,7 +121,7 @@ impl Action for UnbindDeadLetterQueue {
     }
 
     fn write(self, output: QueueChanged, _scope: &Scope<'_>) -> Result<QueueShown, Refusal> {
-        let queue_id = QueueText(output.queue);
+        let queue_id = ResourceText::from(output.queue);
         Ok(QueueShown { queue_id })
     }
 }

@@ -174,6 +174,7 @@ impl<S: Service> Dialect<S> {
                     dialect: self,
                     form,
                     envelope,
+                    host: request.host,
                     key,
                     now,
                 };

@@ -1,7 +1,5 @@
 //! The actions that send, receive and delete messages, one or a batch.
 
-use std::borrow::Cow;
-
 use anser_broker::{
     error::Error,
     id::MessageId,
@@ -10,7 +8,7 @@ use anser_broker::{
     time::Millis,
 };
 use bytes::Bytes;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::{
     action::{Action, Done, Rate, Scope, seconds},
@@ -18,10 +16,11 @@ use super::{
     errors::{Failure, Fault, Refusal},
     limits,
     parameters::{Arguments, Field, Kind},
+    shown::{Digits, Text},
 };
 
-const BODY: Field = Field::required("msgBody", Kind::Body);
-const BODIES: Field = Field::required("msgBody", Kind::Bodies);
+pub(crate) const BODY: Field = Field::required("msgBody", Kind::Body);
+pub(crate) const BODIES: Field = Field::required("msgBody", Kind::Bodies);
 const DELAY: Field = Field::optional(
     "delaySeconds",
     Kind::Integer {
@@ -34,27 +33,6 @@ const WAIT: Field = Field::optional("pollingWaitSeconds", Kind::integer(0, u64::
 const COUNT: Field = Field::required("numOfMsg", Kind::integer(1, limits::BATCH_MEMBERS as u64));
 const HANDLE: Field = Field::required("receiptHandle", Kind::Raw);
 const HANDLES: Field = Field::required("receiptHandle", Kind::RawList);
-
-/// A number that clients read as text.
-#[derive(Debug, Clone, Copy)]
-struct Digits(u64);
-
-impl Serialize for Digits {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(itoa::Buffer::new().format(self.0))
-    }
-}
-
-/// A body; one that is not UTF-8 came in by another door and is shown with replacements.
-#[derive(Debug)]
-struct Text(Bytes);
-
-impl Serialize for Text {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text: Cow<'_, str> = String::from_utf8_lossy(&self.0);
-        serializer.serialize_str(&text)
-    }
-}
 
 fn send(arguments: &Arguments<'_>, bodies: Vec<Bytes>) -> op::SendMessages {
     op::SendMessages {
@@ -82,7 +60,7 @@ pub(crate) struct SendMessage;
 impl Action for SendMessage {
     const NAME: &'static str = "SendMessage";
     const FIELDS: &'static [Field] = &[QUEUE, BODY, DELAY];
-    const RATE: Rate = Rate::Send;
+    const RATE: Rate = Rate::Send(QUEUE.name);
     type Operation = op::SendMessages;
     type Response = MessageShown;
 
@@ -110,10 +88,26 @@ pub(crate) struct MessagesShown {
     msg_list: Vec<MessageShown>,
 }
 
+impl From<Vec<MessageId>> for MessagesShown {
+    fn from(messages: Vec<MessageId>) -> Self {
+        let msg_list = messages.into_iter().map(Into::into).collect();
+        Self { msg_list }
+    }
+}
+
+/// The messages of a batch, which together have a bound.
+pub(crate) fn batch(arguments: &Arguments<'_>) -> Result<Vec<Bytes>, Refusal> {
+    let bodies = arguments.bodies(BODIES.name);
+    if bodies.iter().map(Bytes::len).sum::<usize>() > limits::BATCH_BYTES {
+        return Err(Fault::BatchTooLarge.into());
+    }
+    Ok(bodies)
+}
+
 impl Action for BatchSendMessage {
     const NAME: &'static str = "BatchSendMessage";
     const FIELDS: &'static [Field] = &[QUEUE, BODIES, DELAY];
-    const RATE: Rate = Rate::Send;
+    const RATE: Rate = Rate::Send(QUEUE.name);
     type Operation = op::SendMessages;
     type Response = MessagesShown;
 
@@ -121,17 +115,13 @@ impl Action for BatchSendMessage {
         arguments: &Arguments<'_>,
         _scope: &Scope<'_>,
     ) -> Result<(Self, op::SendMessages), Refusal> {
-        let bodies = arguments.bodies(BODIES.name);
-        if bodies.iter().map(Bytes::len).sum::<usize>() > limits::BATCH_BYTES {
-            return Err(Fault::BatchTooLarge.into());
-        }
+        let bodies = batch(arguments)?;
         let messages = bodies.len();
         Ok((Self { messages }, send(arguments, bodies)))
     }
 
     fn write(self, output: MessagesSent, _scope: &Scope<'_>) -> Result<MessagesShown, Refusal> {
-        let msg_list = output.messages.into_iter().map(Into::into).collect();
-        Ok(MessagesShown { msg_list })
+        Ok(output.messages.into())
     }
 
     fn messages(&self) -> usize {
@@ -193,7 +183,7 @@ pub(crate) struct ReceiveMessage;
 impl Action for ReceiveMessage {
     const NAME: &'static str = "ReceiveMessage";
     const FIELDS: &'static [Field] = &[QUEUE, WAIT];
-    const RATE: Rate = Rate::Receive;
+    const RATE: Rate = Rate::Receive(QUEUE.name);
     type Operation = op::ReceiveMessages;
     type Response = ReceivedShown;
 
@@ -231,7 +221,7 @@ pub(crate) struct BatchReceivedShown {
 impl Action for BatchReceiveMessage {
     const NAME: &'static str = "BatchReceiveMessage";
     const FIELDS: &'static [Field] = &[QUEUE, COUNT, WAIT];
-    const RATE: Rate = Rate::Receive;
+    const RATE: Rate = Rate::Receive(QUEUE.name);
     type Operation = op::ReceiveMessages;
     type Response = BatchReceivedShown;
 
@@ -273,7 +263,7 @@ pub(crate) struct DeleteMessage;
 impl Action for DeleteMessage {
     const NAME: &'static str = "DeleteMessage";
     const FIELDS: &'static [Field] = &[QUEUE, HANDLE];
-    const RATE: Rate = Rate::Delete;
+    const RATE: Rate = Rate::Delete(QUEUE.name);
     type Operation = op::DeleteMessages;
     type Response = Done;
 
@@ -304,7 +294,7 @@ pub(crate) struct BatchDeleteMessage {
 impl Action for BatchDeleteMessage {
     const NAME: &'static str = "BatchDeleteMessage";
     const FIELDS: &'static [Field] = &[QUEUE, HANDLES];
-    const RATE: Rate = Rate::Delete;
+    const RATE: Rate = Rate::Delete(QUEUE.name);
     type Operation = op::DeleteMessages;
     type Response = Done;
 

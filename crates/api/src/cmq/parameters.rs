@@ -4,9 +4,13 @@
 //! names; within each the order of the table. Whoever holds [`Arguments`] reads values that are
 //! known to be right.
 
-use anser_broker::name::QueueName;
+use anser_broker::{
+    labels::{BindingKey, RoutingKey, Tag},
+    name::{QueueName, SubscriptionName, TopicName},
+};
 use bytes::Bytes;
 
+pub(crate) use self::list::member_index;
 use super::{
     errors::{Fault, Refusal},
     limits,
@@ -25,6 +29,10 @@ pub(crate) struct Field {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     QueueName,
+    /// A queue's name; an empty value is not an absent one.
+    QueueNameOrEmpty,
+    TopicName,
+    SubscriptionName,
     /// UTF-8 of at most so many bytes.
     Text(usize),
     /// An integer from `least` to `most`; another one is refused with `beyond`.
@@ -41,6 +49,18 @@ pub(crate) enum Kind {
     Raw,
     /// `name.0` or `name.1` and on: any bytes.
     RawList,
+    /// Any bytes; a URL holds `&`.
+    Endpoint,
+    /// `name.0` or `name.1` and on: tags; too many are refused with `beyond`.
+    Tags {
+        beyond: Fault,
+    },
+    /// A routing key.
+    Key,
+    /// `name.0` or `name.1` and on: binding keys; too many are refused with `beyond`.
+    Keys {
+        beyond: Fault,
+    },
 }
 
 impl Field {
@@ -70,8 +90,23 @@ impl Kind {
         }
     }
 
-    fn is_list(self) -> bool {
-        matches!(self, Self::Bodies | Self::RawList)
+    pub(crate) fn is_list(self) -> bool {
+        self.members().is_some()
+    }
+
+    /// Whether values may hold `&`, which divides parameters where they are signed.
+    pub(crate) fn is_free(self) -> bool {
+        matches!(self, Self::Body | Self::Bodies | Self::Endpoint)
+    }
+
+    /// How many members a list may have, and what is said to more.
+    fn members(self) -> Option<(usize, Fault)> {
+        match self {
+            Self::Bodies | Self::RawList => Some((limits::BATCH_MEMBERS, Fault::BatchSize)),
+            Self::Tags { beyond } => Some((limits::TAGS, beyond)),
+            Self::Keys { beyond } => Some((limits::BINDING_KEYS, beyond)),
+            _ => None,
+        }
     }
 }
 
@@ -103,10 +138,10 @@ impl<'a> Arguments<'a> {
         let mut found = Vec::with_capacity(fields.len());
         let mut members = Vec::new();
         for &field in fields {
-            if field.kind.is_list() {
+            if let Some(bound) = field.kind.members() {
                 let listed = list::members(form, field.name)?;
                 require(field, !listed.is_empty())?;
-                members.push((field, found.len(), listed));
+                members.push((bound, found.len(), listed));
             }
             let places = match scalar(form, field)? {
                 Some(place) => Places::One(place),
@@ -115,8 +150,9 @@ impl<'a> Arguments<'a> {
             found.push(Found { field, places });
         }
         let mut arguments = Self { form, found };
-        for (field, at, listed) in members {
-            arguments.found[at].places = Places::List(list::ordered(field.name, listed)?);
+        for (bound, at, listed) in members {
+            let found = &mut arguments.found[at];
+            found.places = Places::List(list::ordered(found.field.name, bound, listed)?);
         }
         arguments.check()?;
         Ok(arguments)
@@ -136,8 +172,31 @@ impl<'a> Arguments<'a> {
     /// # Panics
     /// If the action's table has no such field, or the field is optional and absent.
     pub(crate) fn queue_name(&self, name: &str) -> QueueName {
-        let text = std::str::from_utf8(self.required(name)).expect("a checked name is ASCII");
-        QueueName::new(text).expect("a checked name is a name")
+        QueueName::new(self.name(name)).expect("a checked name is a name")
+    }
+
+    /// # Panics
+    /// As [`Arguments::queue_name`].
+    pub(crate) fn topic_name(&self, name: &str) -> TopicName {
+        TopicName::new(self.name(name)).expect("a checked name is a name")
+    }
+
+    /// # Panics
+    /// As [`Arguments::queue_name`].
+    pub(crate) fn subscription_name(&self, name: &str) -> SubscriptionName {
+        SubscriptionName::new(self.name(name)).expect("a checked name is a name")
+    }
+
+    /// A name of any kind in the form under which it is looked up.
+    ///
+    /// # Panics
+    /// As [`Arguments::queue_name`].
+    pub(crate) fn folded_name(&self, name: &str) -> String {
+        self.name(name).to_ascii_lowercase()
+    }
+
+    fn name(&self, name: &str) -> &'a str {
+        std::str::from_utf8(self.required(name)).expect("a checked name is ASCII")
     }
 
     pub(crate) fn integer(&self, name: &str) -> Option<u64> {
@@ -156,6 +215,31 @@ impl<'a> Arguments<'a> {
         self.required(name)
     }
 
+    pub(crate) fn raw_if_given(&self, name: &str) -> Option<&'a [u8]> {
+        self.optional(name)
+    }
+
+    /// Empty if the list is absent.
+    pub(crate) fn tags(&self, name: &str) -> Vec<Tag> {
+        let texts = self.texts(name);
+        texts
+            .map(|text| Tag::new(text).expect("a checked tag is a tag"))
+            .collect()
+    }
+
+    pub(crate) fn routing_key(&self, name: &str) -> Option<RoutingKey> {
+        let key = RoutingKey::new(self.text(name)?);
+        Some(key.expect("a checked key is a key"))
+    }
+
+    /// Empty if the list is absent.
+    pub(crate) fn binding_keys(&self, name: &str) -> Vec<BindingKey> {
+        let texts = self.texts(name);
+        texts
+            .map(|text| BindingKey::new(text).expect("a checked key is a key"))
+            .collect()
+    }
+
     pub(crate) fn body(&self, name: &str) -> Bytes {
         let &[place] = self.places(name) else {
             unreachable!("a required field is there")
@@ -172,6 +256,11 @@ impl<'a> Arguments<'a> {
         self.places(name)
             .iter()
             .map(|&place| self.form.value(place))
+    }
+
+    fn texts(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        let values = self.raw_list(name);
+        values.map(|value| std::str::from_utf8(value).expect("a checked text is UTF-8"))
     }
 
     fn required(&self, name: &str) -> &'a [u8] {
@@ -250,7 +339,8 @@ fn scalar(form: &Form, field: Field) -> Result<Option<usize>, Refusal> {
     let found = find(form, field.name)?;
     require(field, found.is_some())?;
     // An empty value is an absent one, unless there must be one: then it is a wrong one.
-    Ok(found.filter(|&place| field.required || !form.value(place).is_empty()))
+    let may_be_empty = field.required || field.kind == Kind::QueueNameOrEmpty;
+    Ok(found.filter(|&place| may_be_empty || !form.value(place).is_empty()))
 }
 
 fn require(field: Field, present: bool) -> Result<(), Refusal> {
@@ -266,7 +356,14 @@ fn require(field: Field, present: bool) -> Result<(), Refusal> {
 fn check_type(field: Field, value: &[u8]) -> Result<(), Refusal> {
     let fault = match field.kind {
         Kind::Integer { .. } if number(value).is_none() => Fault::WrongType,
-        Kind::Text(_) | Kind::Body | Kind::Bodies if std::str::from_utf8(value).is_err() => {
+        Kind::Text(_)
+        | Kind::Body
+        | Kind::Bodies
+        | Kind::Tags { .. }
+        | Kind::Key
+        | Kind::Keys { .. }
+            if std::str::from_utf8(value).is_err() =>
+        {
             Fault::Unparsable
         }
         _ => return Ok(()),
@@ -286,24 +383,38 @@ fn check_range(field: Field, value: &[u8]) -> Result<(), Refusal> {
         },
         Kind::Text(bytes_max) if value.len() > bytes_max => Fault::OutOfRange,
         Kind::Body | Kind::Bodies if value.is_empty() => Fault::BodyEmpty,
+        Kind::Tags { .. } if !label::is_tag(value) => Fault::OutOfRange,
+        Kind::Key | Kind::Keys { .. } => match label::check_key(value) {
+            Ok(()) => return Ok(()),
+            Err(fault) => fault,
+        },
         _ => return Ok(()),
     };
     Err(Refusal::about(fault, field.name.as_bytes()))
 }
 
 fn check_name(field: Field, value: &[u8]) -> Result<(), Refusal> {
-    if field.kind != Kind::QueueName {
-        return Ok(());
-    }
-    let is_name = std::str::from_utf8(value).is_ok_and(|text| QueueName::new(text).is_ok())
-        && value.len() <= limits::NAME_CHARACTERS;
-    if is_name {
+    let fault = match field.kind {
+        Kind::QueueNameOrEmpty if value.is_empty() => return Ok(()),
+        Kind::QueueName | Kind::QueueNameOrEmpty => Fault::QueueNameFormat,
+        Kind::TopicName => Fault::TopicNameFormat,
+        Kind::SubscriptionName => Fault::SubscriptionNameFormat,
+        _ => return Ok(()),
+    };
+    if is_name(value) {
         Ok(())
     } else {
-        Err(Fault::QueueNameFormat.into())
+        Err(fault.into())
     }
 }
 
+/// One rule for the names of queues, topics and subscriptions.
+pub(crate) fn is_name(value: &[u8]) -> bool {
+    value.len() <= limits::NAME_CHARACTERS
+        && std::str::from_utf8(value).is_ok_and(|text| QueueName::new(text).is_ok())
+}
+
+mod label;
 mod list;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use super::{
     action::seconds,
     errors::{Fault, Refusal},
     limits,
-    queue_id::QueueText,
+    resource_id::ResourceText,
 };
 
 /// Reads `{"deadLetterQueue":"name","policy":0,"maxReceiveCount":3}` or
@@ -59,7 +59,7 @@ fn bound(members: &Map<String, Value>, name: &str, least: u64, most: u64) -> Res
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PolicyShown {
-    dead_letter_queue: QueueText,
+    dead_letter_queue: ResourceText,
     policy: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_receive_count: Option<u32>,
@@ -69,7 +69,7 @@ pub(crate) struct PolicyShown {
 
 impl PolicyShown {
     pub(crate) fn new(policy: DeadLetterPolicy) -> Self {
-        let dead_letter_queue = QueueText(policy.queue);
+        let dead_letter_queue = ResourceText::from(policy.queue);
         match policy.after {
             DeadLetterAfter::Receives(count) => Self {
                 dead_letter_queue,

@@ -13,14 +13,12 @@ use super::{
     control::QUEUE,
     errors::{Fault, Refusal},
     limits,
+    page::{LIMIT, OFFSET, Page, SEARCH},
     parameters::{Arguments, Field, Kind},
-    queue_id::QueueText,
+    resource_id::ResourceText,
 };
 
 const DEAD_LETTER_QUEUE: Field = Field::required("deadLetterQueueName", Kind::QueueName);
-const SEARCH: Field = Field::optional("searchWord", Kind::Text(limits::TEXT_BYTES));
-const OFFSET: Field = Field::optional("offset", Kind::integer(0, u64::MAX));
-const LIMIT: Field = Field::optional("limit", Kind::integer(1, u64::MAX));
 const REWIND_TO: Field = Field::required(
     "startConsumeTime",
     Kind::Integer {
@@ -33,7 +31,7 @@ const REWIND_TO: Field = Field::required(
 pub(crate) struct GetQueueAttributes;
 
 /// Beyond the numbers of the documents: what the classic service calls its rates.
-const REQUESTS_PER_SECOND: u32 = 5_000;
+pub(crate) const REQUESTS_PER_SECOND: u32 = 5_000;
 const BYTES_PER_SECOND: u32 = 52_428_800;
 
 #[derive(Debug, Serialize)]
@@ -81,7 +79,7 @@ impl Action for GetQueueAttributes {
     ) -> Result<QueueAttributesShown, Refusal> {
         let counts = output.counts;
         Ok(QueueAttributesShown {
-            attributes: AttributesShown::new(QueueText(output.queue), &output.attributes),
+            attributes: AttributesShown::new(ResourceText::from(output.queue), &output.attributes),
             queue_name: output.name.as_str().to_owned(),
             create_time: output.created.seconds(),
             last_modify_time: output.modified.seconds(),
@@ -110,37 +108,19 @@ pub(crate) struct QueuesShown {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct QueueListed {
-    queue_id: QueueText,
+    queue_id: ResourceText,
     queue_name: String,
 }
 
 impl From<QueuesListed> for QueuesShown {
     fn from(output: QueuesListed) -> Self {
         let queues = output.queues.into_iter().map(|listing| QueueListed {
-            queue_id: QueueText(listing.queue),
+            queue_id: ResourceText::from(listing.queue),
             queue_name: listing.name.as_str().to_owned(),
         });
         Self {
             total_count: output.total,
             queue_list: queues.collect(),
-        }
-    }
-}
-
-struct Page {
-    search: String,
-    offset: u64,
-    limit: u64,
-}
-
-impl Page {
-    fn read(arguments: &Arguments<'_>) -> Self {
-        Self {
-            search: arguments.text(SEARCH.name).unwrap_or_default().to_owned(),
-            offset: arguments.integer(OFFSET.name).unwrap_or(0),
-            limit: arguments
-                .integer(LIMIT.name)
-                .map_or(limits::PAGE, |limit| limit.min(limits::PAGE_MOST)),
         }
     }
 }
@@ -162,7 +142,7 @@ impl Action for ListQueue {
             search,
             offset,
             limit,
-        } = Page::read(arguments);
+        } = Page::read(arguments, limits::PAGE_MOST);
         let operation = op::ListQueues {
             search,
             offset,
@@ -193,7 +173,7 @@ impl Action for ListDeadLetterSourceQueues {
             search,
             offset,
             limit,
-        } = Page::read(arguments);
+        } = Page::read(arguments, limits::PAGE_MOST);
         let operation = op::ListDeadLetterSources {
             name: arguments.queue_name(DEAD_LETTER_QUEUE.name),
             search,

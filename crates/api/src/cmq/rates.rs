@@ -1,4 +1,5 @@
-//! Rates, off by default: messages for each queue and direction, control actions for each account.
+//! Rates, off by default: messages for each queue or topic and direction, control actions for each
+//! account.
 //!
 //! A bucket fills at the rate up to a second's worth. Who comes while it is not empty may take what
 //! the request needs, even into debt: so a batch is never too large to pass, and a receive, whose
@@ -16,7 +17,6 @@ use anser_broker::id::AccountId;
 use super::{
     Rates,
     action::{Action, Rate},
-    control::QUEUE,
     errors::Fault,
     parameters::Arguments,
 };
@@ -30,12 +30,13 @@ pub(crate) struct Limiter {
     buckets: Mutex<HashMap<Key, Bucket>>,
 }
 
-/// What is counted: a queue by its folded name, or with no name an account.
+/// What is counted: a queue or topic by its folded name, or with no name an account. A topic and a
+/// queue of one name differ in the field that named them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     account: AccountId,
     rate: Rate,
-    queue: String,
+    name: String,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -63,22 +64,21 @@ impl Limiter {
         if self.rates.is_none() {
             return Ok(None);
         }
-        let queue = match A::RATE {
+        let name = match A::RATE {
             Rate::Control => String::new(),
-            _ => arguments.queue_name(QUEUE.name).folded(),
+            Rate::Send(field) | Rate::Receive(field) | Rate::Delete(field) => {
+                arguments.folded_name(field)
+            }
         };
         let key = Key {
             account,
             rate: A::RATE,
-            queue,
+            name,
         };
-        let count = if A::RATE == Rate::Receive {
-            0
-        } else {
-            messages
-        };
+        let pays_later = matches!(A::RATE, Rate::Receive(_));
+        let count = if pays_later { 0 } else { messages };
         self.take(&key, count, Instant::now())?;
-        Ok((A::RATE == Rate::Receive).then_some(key))
+        Ok(pays_later.then_some(key))
     }
 
     pub(crate) fn charge(&self, key: &Key, messages: usize) {
@@ -138,6 +138,9 @@ mod tests {
 
     use super::*;
 
+    const SEND: Rate = Rate::Send("queueName");
+    const RECEIVE: Rate = Rate::Receive("queueName");
+
     fn limiter() -> Limiter {
         Limiter::new(Some(Rates {
             messages_per_second: 10,
@@ -149,30 +152,43 @@ mod tests {
         Key {
             account: AccountId(1),
             rate,
-            queue: "q".to_owned(),
+            name: "q".to_owned(),
         }
     }
 
     #[test]
     fn a_batch_counts_each_message() {
         let (limiter, start) = (limiter(), Instant::now());
-        assert_eq!(limiter.take(&key(Rate::Send), 8, start), Ok(()));
-        assert_eq!(limiter.take(&key(Rate::Send), 8, start), Ok(()));
-        let refused = limiter.take(&key(Rate::Send), 1, start);
+        assert_eq!(limiter.take(&key(SEND), 8, start), Ok(()));
+        assert_eq!(limiter.take(&key(SEND), 8, start), Ok(()));
+        let refused = limiter.take(&key(SEND), 1, start);
         assert_eq!(refused, Err(Fault::Throttled));
-        assert_eq!(limiter.take(&key(Rate::Delete), 1, start), Ok(()));
+        assert_eq!(
+            limiter.take(&key(Rate::Delete("queueName")), 1, start),
+            Ok(())
+        );
         let later = start + Duration::from_secs(1);
-        assert_eq!(limiter.take(&key(Rate::Send), 1, later), Ok(()));
+        assert_eq!(limiter.take(&key(SEND), 1, later), Ok(()));
+    }
+
+    #[test]
+    fn a_topic_and_a_queue_of_one_name_are_counted_apart() {
+        let (limiter, start) = (limiter(), Instant::now());
+        assert_eq!(limiter.take(&key(SEND), 100, start), Ok(()));
+        let topic = key(Rate::Send("topicName"));
+        assert_eq!(limiter.take(&topic, 100, start), Ok(()));
+        let refused = limiter.take(&topic, 1, start);
+        assert_eq!(refused, Err(Fault::Throttled));
     }
 
     #[test]
     fn a_receive_pays_for_what_it_got() {
         let (limiter, start) = (limiter(), Instant::now());
         for _ in 0..100 {
-            assert_eq!(limiter.take(&key(Rate::Receive), 0, start), Ok(()));
+            assert_eq!(limiter.take(&key(RECEIVE), 0, start), Ok(()));
         }
-        limiter.charge(&key(Rate::Receive), 10);
-        let refused = limiter.take(&key(Rate::Receive), 0, start);
+        limiter.charge(&key(RECEIVE), 10);
+        let refused = limiter.take(&key(RECEIVE), 0, start);
         assert_eq!(refused, Err(Fault::Throttled));
     }
 

@@ -13,7 +13,7 @@ use super::{
     errors::{Fault, Refusal},
     message,
     parameters::Arguments,
-    queue,
+    publish, queue, route, subscription, subscription_attributes, topic,
 };
 use crate::{codec::form::Form, key::AccessKey};
 
@@ -26,6 +26,7 @@ pub(crate) struct Call<'a, S> {
     pub(crate) dialect: &'a Dialect<S>,
     pub(crate) form: &'a Form,
     pub(crate) envelope: &'a Envelope,
+    pub(crate) host: &'a str,
     pub(crate) key: Arc<AccessKey>,
     pub(crate) now: Timestamp,
 }
@@ -49,6 +50,8 @@ impl<S: Service> Table<S> {
         row::<message::BatchSendMessage, S>(),
         row::<message::BatchReceiveMessage, S>(),
         row::<message::BatchDeleteMessage, S>(),
+        row::<publish::PublishMessage, S>(),
+        row::<publish::BatchPublishMessage, S>(),
         row::<queue::GetQueueAttributes, S>(),
         row::<queue::ListQueue, S>(),
         row::<queue::ListDeadLetterSourceQueues, S>(),
@@ -58,6 +61,19 @@ impl<S: Service> Table<S> {
         row::<control::DeleteQueue, S>(),
         row::<control::ClearQueue, S>(),
         row::<control::UnbindDeadLetterQueue, S>(),
+        row::<topic::GetTopicAttributes, S>(),
+        row::<topic::ListTopic, S>(),
+        row::<topic::CreateTopic, S>(),
+        row::<topic::SetTopicAttributes, S>(),
+        row::<topic::DeleteTopic, S>(),
+        row::<subscription_attributes::GetSubscriptionAttributes, S>(),
+        row::<subscription::ListSubscriptionByTopic, S>(),
+        row::<subscription::Subscribe, S>(),
+        row::<subscription::SetSubscriptionAttributes, S>(),
+        row::<subscription::ClearSubscriptionFilterTags, S>(),
+        row::<subscription::Unsubscribe, S>(),
+        row::<route::QueryQueueRoute, S>(),
+        row::<route::QueryTopicRoute, S>(),
     ];
 
     pub(crate) fn names() -> Vec<&'static str> {
@@ -86,20 +102,24 @@ async fn run<A: Action, S: Service>(call: Call<'_, S>) -> Outcome {
         config: &dialect.config,
         cipher: &dialect.cipher,
         account,
+        host: call.host,
         now: call.now,
     };
     let (action, operation, counted, queue) = {
         let arguments = Arguments::read(call.form, A::FIELDS)?;
         let (action, operation) = A::read(&arguments, &scope)?;
-        ambiguity::check(call.form)?;
+        ambiguity::check(call.form, A::FIELDS)?;
         let counted = dialect
             .rates
             .admit::<A>(account, &arguments, action.messages())?;
-        let queue = (A::RATE == Rate::Receive).then(|| arguments.queue_name(control::QUEUE.name));
+        let queue = match A::RATE {
+            Rate::Receive(field) => Some(arguments.queue_name(field)),
+            _ => None,
+        };
         (action, operation, counted, queue)
     };
     let execution = dialect.service.execute(account, operation);
-    let output = if A::RATE == Rate::Receive {
+    let output = if queue.is_some() {
         let mut stop = dialect.stop.clone();
         tokio::select! {
             biased;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::{
     attributes::AttributeChanges,
     codec::{
-        Encoded, kind,
+        Encoded, kind, topic,
         wire::{Sink, Size},
     },
     command::{Command, CreateQueue, DeadLetterUpdate},
@@ -20,9 +20,10 @@ pub(super) fn encode(command: &Command) -> Encoded {
     let mut bytes = Vec::with_capacity(size.0);
     write(command, &mut bytes);
     let (messages, leases) = match command {
-        Command::SendMessages { bodies, .. } | Command::AcceptMoved { bodies, .. } => {
-            (bodies.len(), 0)
-        }
+        Command::SendMessages { bodies, .. }
+        | Command::AcceptMoved { bodies, .. }
+        | Command::Publish { bodies, .. }
+        | Command::AcceptPublished { bodies, .. } => (bodies.len(), 0),
         // A receive of more is refused when it is applied.
         Command::ReceiveMessages { max, .. } if *max as usize <= limits::BATCH_MESSAGES_MAX => {
             (0, *max)
@@ -64,9 +65,9 @@ fn write(command: &Command, sink: &mut impl Sink) {
                 }
             }
         }
-        Command::QueueSettled { queue, revision } => {
-            sink.u8(kind::QUEUE_SETTLED);
-            sink.u64(queue.0);
+        Command::Settled { number, revision } => {
+            sink.u8(kind::SETTLED);
+            sink.u64(*number);
             sink.u64(*revision);
         }
         Command::PutQueue {
@@ -93,7 +94,11 @@ fn write(command: &Command, sink: &mut impl Sink) {
             sink.u64(to.0);
         }
         Command::Settle => sink.u8(kind::SETTLE),
-        message_command => write_message_command(message_command, sink),
+        other => {
+            if !topic::write(other, sink) {
+                write_message_command(other, sink);
+            }
+        }
     }
 }
 
@@ -200,14 +205,14 @@ fn write_optional_millis(value: Option<Millis>, sink: &mut impl Sink) {
     sink.option(value.as_ref(), |sink, value| sink.u64(value.0));
 }
 
-fn write_bodies(bodies: &[Bytes], sink: &mut impl Sink) {
+pub(super) fn write_bodies(bodies: &[Bytes], sink: &mut impl Sink) {
     sink.count(bodies.len());
     for body in bodies {
         sink.slice(body);
     }
 }
 
-fn write_receipts(receipts: &[Sequence], sink: &mut impl Sink) {
+pub(super) fn write_receipts(receipts: &[Sequence], sink: &mut impl Sink) {
     sink.count(receipts.len());
     for receipt in receipts {
         sink.u64(receipt.number());

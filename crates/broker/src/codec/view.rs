@@ -7,9 +7,9 @@ use bytes::Bytes;
 
 use crate::{
     attributes::{AttributeChanges, DeadLetterAfter},
-    codec::{Error, kind, wire::Reader},
+    codec::{Error, kind, topic, wire::Reader},
     command::{Command, CreateQueue, DeadLetterUpdate},
-    id::{QueueId, Sequence},
+    id::{QueueId, Sequence, TopicId},
     name::QueueName,
     time::Millis,
 };
@@ -43,6 +43,20 @@ pub enum View<'a> {
         bodies: Bodies<'a>,
     },
     ReturnLeases {
+        queue: QueueId,
+        receipts: Receipts<'a>,
+    },
+    Publish {
+        topic: TopicId,
+        bodies: Bodies<'a>,
+    },
+    AcceptPublished {
+        queue: QueueId,
+        source: QueueId,
+        first: u64,
+        bodies: Bodies<'a>,
+    },
+    GiveUp {
         queue: QueueId,
         receipts: Receipts<'a>,
     },
@@ -125,7 +139,10 @@ impl<'a> View<'a> {
     /// The bodies it brings into the entry.
     pub fn bodies(&self) -> Option<&Bodies<'a>> {
         match self {
-            View::SendMessages { bodies, .. } | View::AcceptMoved { bodies, .. } => Some(bodies),
+            View::SendMessages { bodies, .. }
+            | View::AcceptMoved { bodies, .. }
+            | View::Publish { bodies, .. }
+            | View::AcceptPublished { bodies, .. } => Some(bodies),
             _ => None,
         }
     }
@@ -179,6 +196,25 @@ impl<'a> View<'a> {
                 queue,
                 receipts: receipts.iter().collect(),
             },
+            View::Publish { topic, bodies } => Command::Publish {
+                topic,
+                bodies: bodies.to_vec(bytes),
+            },
+            View::AcceptPublished {
+                queue,
+                source,
+                first,
+                bodies,
+            } => Command::AcceptPublished {
+                queue,
+                source,
+                first,
+                bodies: bodies.to_vec(bytes),
+            },
+            View::GiveUp { queue, receipts } => Command::GiveUp {
+                queue,
+                receipts: receipts.iter().collect(),
+            },
             View::Rare(ref command) => Command::clone(command),
         }
     }
@@ -221,6 +257,20 @@ pub(super) fn view(bytes: &[u8]) -> Result<View<'_>, Error> {
             queue: reader.queue()?,
             receipts: Receipts::read(&mut reader)?,
         },
+        kind::PUBLISH => View::Publish {
+            topic: reader.topic()?,
+            bodies: Bodies::read(&mut reader)?,
+        },
+        kind::ACCEPT_PUBLISHED => View::AcceptPublished {
+            queue: reader.queue()?,
+            source: reader.queue()?,
+            first: reader.u64()?,
+            bodies: Bodies::read(&mut reader)?,
+        },
+        kind::GIVE_UP => View::GiveUp {
+            queue: reader.queue()?,
+            receipts: Receipts::read(&mut reader)?,
+        },
         _ => View::Rare(Box::new(read_rare(kind, &mut reader)?)),
     };
     reader.end()?;
@@ -255,8 +305,8 @@ fn read_rare(kind: u8, reader: &mut Reader<'_>) -> Result<Command, Error> {
                 _ => return Err(Error::BadValue),
             },
         },
-        kind::QUEUE_SETTLED => Command::QueueSettled {
-            queue: reader.queue()?,
+        kind::SETTLED => Command::Settled {
+            number: reader.u64()?,
             revision: reader.u64()?,
         },
         kind::PUT_QUEUE => Command::PutQueue {
@@ -284,7 +334,7 @@ fn read_rare(kind: u8, reader: &mut Reader<'_>) -> Result<Command, Error> {
             target: reader.queue()?,
         },
         kind::SETTLE => Command::Settle,
-        unknown => return Err(Error::UnknownKind(unknown)),
+        other => return topic::read(other, reader)?.ok_or(Error::UnknownKind(other)),
     })
 }
 

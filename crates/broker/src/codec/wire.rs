@@ -129,11 +129,15 @@ impl<'a> Reader<'a> {
         Sequence::from_number(self.u64()?).ok_or(Error::BadValue)
     }
 
-    pub(crate) fn name(&mut self) -> Result<QueueName, Error> {
+    /// A text of at most 255 bytes.
+    pub(crate) fn short_text(&mut self) -> Result<&'a str, Error> {
         let length = self.u8()?;
         let bytes = self.take(usize::from(length))?;
-        let text = std::str::from_utf8(bytes).map_err(|_| Error::BadValue)?;
-        QueueName::new(text).map_err(|_| Error::BadValue)
+        std::str::from_utf8(bytes).map_err(|_| Error::BadValue)
+    }
+
+    pub(crate) fn name(&mut self) -> Result<QueueName, Error> {
+        QueueName::new(self.short_text()?).map_err(|_| Error::BadValue)
     }
 
     pub(crate) fn dead_letter_after(&mut self) -> Result<DeadLetterAfter, Error> {
@@ -213,10 +217,14 @@ pub(crate) trait Sink {
         }
     }
 
+    /// A name, a tag or a key.
+    fn short_text(&mut self, text: &str) {
+        self.u8(u8::try_from(text.len()).expect("a short text is at most 255 bytes long"));
+        self.put(text.as_bytes());
+    }
+
     fn name(&mut self, name: &QueueName) {
-        let bytes = name.as_str().as_bytes();
-        self.u8(u8::try_from(bytes.len()).expect("a name is at most 80 bytes long"));
-        self.put(bytes);
+        self.short_text(name.as_str());
     }
 
     fn dead_letter_after(&mut self, after: DeadLetterAfter) {

@@ -155,6 +155,8 @@ impl Queue {
         } else {
             self.return_lease(&lease, at, turn);
         }
+        // There is room for another lease, whatever became of this message.
+        self.announce_to_pusher(turn);
     }
 
     fn end_delay(&mut self, at: Timestamp, turn: &mut Turn<'_>) {

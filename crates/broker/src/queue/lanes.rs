@@ -1,4 +1,4 @@
-//! Dead letters on their way: a lane for each queue they go to, numbered without a gap.
+//! Messages on their way to other queues: a lane for each queue they go to, numbered without a gap.
 //!
 //! A number is given once and never taken back, so that the queue at the end of the lane knows by
 //! the numbers alone what it has already.
@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
-    command::Move,
     id::{QueueId, Sequence},
     list::Waiting,
     time::Timestamp,
@@ -59,13 +58,50 @@ impl Lanes {
         arrived
     }
 
-    /// The first moves to each target, at most `max` a target.
-    pub(super) fn pending(&self, max: usize) -> Vec<(QueueId, Vec<Move>)> {
+    /// Takes out the first message to `target` if it has this number, which stays used.
+    pub(super) fn pass_over(&mut self, target: QueueId, number: u64) -> Option<Moving> {
+        let lane = self.by_target.get_mut(&target)?;
+        if lane.settled.checked_add(1) != Some(number) {
+            return None;
+        }
+        let passed = lane.pending.pop_front()?;
+        lane.settled = number;
+        self.len -= 1;
+        Some(passed)
+    }
+
+    /// The lanes with messages, and these with their numbers.
+    pub(super) fn pending(
+        &self,
+    ) -> impl Iterator<Item = (QueueId, impl Iterator<Item = (u64, Moving)>)> {
         let lanes = self.by_target.iter();
         lanes
             .filter(|(_, lane)| !lane.pending.is_empty())
-            .map(|(target, lane)| (*target, lane.moves().take(max).collect()))
-            .collect()
+            .map(|(target, lane)| (*target, lane.numbered()))
+    }
+
+    /// Forgets a lane to a queue that is no more, and gives what was in it.
+    pub(super) fn close(&mut self, target: QueueId) -> VecDeque<Moving> {
+        let lane = self.by_target.remove(&target).unwrap_or_default();
+        self.len -= lane.pending.len() as u64;
+        lane.pending
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        let lanes = self.by_target.values();
+        let pending = lanes.map(|lane| lane.pending.capacity() * size_of::<Moving>());
+        pending.sum()
+    }
+
+    pub(super) fn len_to(&self, target: QueueId) -> u64 {
+        let lane = self.by_target.get(&target);
+        lane.map_or(0, |lane| lane.pending.len() as u64)
+    }
+
+    pub(super) fn messages_to(&self, target: QueueId) -> impl Iterator<Item = Sequence> {
+        let lane = self.by_target.get(&target).into_iter();
+        let moving = lane.flat_map(|lane| &lane.pending);
+        moving.map(|moving| moving.message.sequence)
     }
 
     pub(super) fn messages(&self) -> impl Iterator<Item = Sequence> {
@@ -81,12 +117,8 @@ impl Lanes {
 }
 
 impl Lane {
-    fn moves(&self) -> impl Iterator<Item = Move> {
+    fn numbered(&self) -> impl Iterator<Item = (u64, Moving)> {
         let numbers = self.settled.saturating_add(1)..;
-        let pending = numbers.zip(&self.pending);
-        pending.map(|(number, moving)| Move {
-            number,
-            message: moving.message.sequence,
-        })
+        numbers.zip(self.pending.iter().copied())
     }
 }

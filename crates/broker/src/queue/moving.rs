@@ -1,11 +1,12 @@
-//! Dead letters from the moment they leave the other states until they have arrived, or until the
-//! queue they were for is no more.
+//! Messages on their way to another queue, from the moment they leave the other states until they have
+//! arrived, or until the queue they were for is no more.
 
 use crate::{
-    command::{Effect, Move, Reply},
+    command::{Effect, Lane, Move, Reply},
     id::QueueId,
     list::MessageList,
     queue::{Passing, Queue, lanes::Moving},
+    time::Timestamp,
     turn::Turn,
 };
 
@@ -13,7 +14,12 @@ impl Queue {
     /// Puts a message into the lane to the dead-letter queue. There must be a policy.
     pub(super) fn start_move(&mut self, moving: Moving, turn: &mut Turn<'_>) {
         let policy = self.attributes.dead_letter.expect("a dead-letter policy");
-        self.lanes.push(policy.queue, moving);
+        self.push_move(policy.queue, moving, turn);
+    }
+
+    /// Puts a message into the lane to another queue.
+    pub(super) fn push_move(&mut self, target: QueueId, moving: Moving, turn: &mut Turn<'_>) {
+        self.lanes.push(target, moving);
         turn.blocks.add(moving.message.sequence);
         turn.effect(Effect::MovesPending { queue: self.id });
     }
@@ -25,16 +31,25 @@ impl Queue {
         turn: &mut Turn<'_>,
     ) -> Reply {
         let arrived = self.lanes.settle(target, through);
-        self.totals.dead_lettered += arrived.len() as u64;
+        if self.delivers_to(target) {
+            self.totals.deleted += arrived.len() as u64;
+        } else {
+            self.totals.dead_lettered += arrived.len() as u64;
+        }
         for moving in arrived {
             turn.blocks.remove(moving.message.sequence);
         }
+        self.fill_lane(turn);
         Reply::Done
     }
 
     /// Makes the messages for a queue that is no more ready again, each as if it had never been
     /// received. Their numbers stay used.
     pub(crate) fn return_moves(&mut self, target: QueueId, turn: &mut Turn<'_>) -> Reply {
+        if self.delivers_to(target) {
+            // The catalog will say where they go instead.
+            return Reply::Done;
+        }
         let mut returned = self.lanes.settle(target, u64::MAX);
         // A list takes messages in their order without opening a chunk for each.
         returned.sort_unstable_by_key(|moving| moving.message.sequence);
@@ -59,13 +74,36 @@ impl Queue {
         }
         if !ready.is_empty() {
             self.ready.absorb(ready);
-            turn.effect(Effect::QueueReady { queue: self.id });
+            self.ready_grew(turn);
         }
         Reply::Done
     }
 
-    pub(crate) fn moves(&self, max: usize) -> Vec<(QueueId, Vec<Move>)> {
-        self.lanes.pending(max)
+    /// The first moves of each lane, at most `max` a lane.
+    pub(crate) fn moves(&self, max: usize, now: Timestamp) -> Vec<Lane> {
+        let lanes = self.lanes.pending().map(|(target, moving)| Lane {
+            target,
+            is_delivery: self.delivers_to(target),
+            has_labels: self.is_outbox(),
+            moves: moving
+                .take(max)
+                .map(|(number, moving)| Move {
+                    number,
+                    message: moving.message.sequence,
+                    is_overdue: self.is_overdue(&moving, now),
+                })
+                .collect(),
+        });
+        lanes.collect()
+    }
+
+    fn delivers_to(&self, target: QueueId) -> bool {
+        self.forwards_to() == Some(target)
+    }
+
+    fn is_overdue(&self, moving: &Moving, now: Timestamp) -> bool {
+        self.gives_up_by_age(moving.message.sent, now)
+            || moving.since + self.attributes.retention <= now
     }
 
     pub(crate) fn has_moves(&self) -> bool {

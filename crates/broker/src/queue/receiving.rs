@@ -38,6 +38,10 @@ impl Queue {
         while (deliveries.len() as u64) < count && self.skip_due(turn) {
             deliveries.push(self.lease_first(visibility, turn));
         }
+        if deliveries.is_empty() {
+            // What is ready was not reached for all that is due: it must be looked for again.
+            self.announce_to_pusher(turn);
+        }
         self.totals.received += deliveries.len() as u64;
         Reply::Received { deliveries }
     }
@@ -125,12 +129,13 @@ impl Queue {
     fn take_delivery_back(&mut self, lease: &Lease, turn: &mut Turn<'_>) {
         if self.gives_up_by_age(lease.message.sent, turn.now) {
             self.start_move(lease.into(), turn);
+            self.announce_to_pusher(turn);
         } else {
             self.make_ready_again(lease, lease.deliveries - 1, turn);
         }
     }
 
-    fn end_running_lease(
+    pub(super) fn end_running_lease(
         &mut self,
         receipt: Sequence,
         turn: &mut Turn<'_>,

@@ -73,7 +73,7 @@ impl Queue {
         if messages > 0 {
             self.ready.absorb(revived);
             self.totals.rewound += messages;
-            turn.effect(Effect::QueueReady { queue: self.id });
+            self.ready_grew(turn);
         }
         Reply::Rewound { messages }
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     codec::Bodies,
-    command::{Effect, Reply},
+    command::Reply,
     error::Error,
     id::{QueueId, Sequence},
     limits,
@@ -49,7 +49,7 @@ impl Queue {
             }
         }
         if delay == Millis(0) {
-            turn.effect(Effect::QueueReady { queue: self.id });
+            self.ready_grew(turn);
         }
         self.totals.sent += messages.len() as u64;
         Reply::Sent { messages }
@@ -99,25 +99,65 @@ impl Queue {
         if first > arrived.saturating_add(1) {
             return Reply::Refused(Error::Unavailable);
         }
-        let known = arrived.saturating_add(1) - first;
-        let new = u64::from(bodies.bodies.count()).saturating_sub(known);
-        let new = new.min(self.room());
-        if new == 0 {
-            return Reply::Accepted { through: arrived };
-        }
-        // There are new ones, so fewer are known than there are bodies.
-        let known = u32::try_from(known).expect("less than the number of bodies");
-        for number in 0..u32::try_from(new).expect("at most the number of bodies") {
-            let sequence = Sequence::new(turn.index, bodies.first + known + number);
+        self.accept(source, (first, arrived), bodies, turn, |_, _| Ok(()))
+    }
+
+    /// Stores messages of a subscription's outbox, those that did not arrive before and until one
+    /// cannot be taken. Numbers that are left out were passed over by the outbox.
+    pub(crate) fn accept_published(
+        &mut self,
+        source: QueueId,
+        first: u64,
+        bodies: &NumberedBodies<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Reply {
+        let arrived = self.accepted.get(&source).copied().unwrap_or(0);
+        let arrived = arrived.max(first.saturating_sub(1));
+        self.accept(source, (first, arrived), bodies, turn, |queue, body| {
+            if body.len() > queue.attributes.body_bytes_max as usize {
+                Err(Error::BodyTooLarge)
+            } else {
+                Ok(())
+            }
+        })
+    }
+
+    /// Stores the bodies with numbers from `first` on that are beyond `arrived`.
+    fn accept(
+        &mut self,
+        source: QueueId,
+        (first, arrived): (u64, u64),
+        bodies: &NumberedBodies<'_>,
+        turn: &mut Turn<'_>,
+        check: impl Fn(&Self, &[u8]) -> Result<(), Error>,
+    ) -> Reply {
+        let mut through = arrived;
+        let mut refused = None;
+        for (place, body) in (0u32..).zip(bodies.bodies.iter()) {
+            let number = first.saturating_add(place.into());
+            let ordinal = bodies.first + place;
+            if number <= arrived {
+                continue;
+            }
+            let fits = match self.room() {
+                0 => Err(Error::BacklogFull),
+                _ => check(self, body),
+            };
+            if let Err(error) = fits {
+                refused = Some(error);
+                break;
+            }
             self.ready.insert(Waiting {
-                sequence,
+                sequence: Sequence::new(turn.index, ordinal),
                 sent: turn.now,
             });
+            through = number;
         }
-        let through = arrived.saturating_add(new);
-        self.accepted.insert(source, through);
-        self.totals.sent += new;
-        turn.effect(Effect::QueueReady { queue: self.id });
-        Reply::Accepted { through }
+        if through > arrived {
+            self.accepted.insert(source, through);
+            self.totals.sent += through - arrived;
+            self.ready_grew(turn);
+        }
+        Reply::Accepted { through, refused }
     }
 }

@@ -10,17 +10,21 @@ use crate::{
     blocks::Blocks,
     command::Reply,
     error::Error,
-    id::{QueueId, Sequence},
+    id::{QueueId, Sequence, SubscriptionId, TopicId},
     op::{QueueCounts, QueueTotals},
     queue::Queue,
     shard::{Totals, dropped::Dropped},
     time::Timestamp,
+    topic::Topic,
     turn::{Turn, WallOffset},
 };
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Home {
+    /// The outboxes of subscriptions are among them.
     pub(super) queues: BTreeMap<QueueId, Box<Queue>>,
+    pub(super) topics: BTreeMap<TopicId, Topic>,
+    pub(super) topic_of: BTreeMap<SubscriptionId, TopicId>,
     deadlines: BTreeSet<(Timestamp, QueueId)>,
     touched: Vec<QueueId>,
     /// Messages whose state is not kept in the order of sending.
@@ -58,6 +62,9 @@ impl Home {
         if let Err(error) = attributes.check() {
             return Reply::Refused(error);
         }
+        if self.is_outbox(id) {
+            return Reply::Refused(Error::Unavailable);
+        }
         if self.queues.contains_key(&id) {
             return self.with(id, |queue| {
                 if queue.revision < revision {
@@ -74,6 +81,18 @@ impl Home {
         Reply::Done
     }
 
+    /// Ends a queue that is no subscription's.
+    pub(super) fn drop_queue(&mut self, id: QueueId, turn: &mut Turn<'_>) -> Reply {
+        if self.is_outbox(id) {
+            return Reply::Refused(Error::Unavailable);
+        }
+        self.drop(id, turn)
+    }
+
+    fn is_outbox(&self, id: QueueId) -> bool {
+        self.topic_of.contains_key(&SubscriptionId(id.0))
+    }
+
     pub(super) fn drop(&mut self, id: QueueId, turn: &mut Turn<'_>) -> Reply {
         self.dropped.add(id);
         if let Some(mut queue) = self.queues.remove(&id) {
@@ -81,7 +100,9 @@ impl Home {
                 self.deadlines.remove(&(deadline, id));
             }
             queue.end(turn);
-            self.ended = sum_of_totals(self.ended, queue.totals);
+            if !queue.is_outbox() {
+                self.ended = sum_of_totals(self.ended, queue.totals);
+            }
         }
         Reply::Done
     }
@@ -161,6 +182,8 @@ impl Home {
             live.extend(unordered.filter(|message| (first..=last).contains(message)));
         }
         live.sort_unstable();
+        // Several outboxes may have one message.
+        live.dedup();
         live
     }
 
@@ -186,21 +209,26 @@ impl Home {
     }
 
     pub(super) fn totals(&self) -> Totals {
+        let outboxes = self.queues.values().filter(|queue| queue.is_outbox());
         let start = Totals {
-            queues: self.queues.len() as u64,
+            topics: self.topics.len() as u64,
+            subscriptions: self.topic_of.len() as u64,
+            undelivered: outboxes.map(|outbox| outbox.undelivered()).sum(),
             totals: self.ended,
             ..Totals::default()
         };
-        self.queues.values().fold(start, |sum, queue| {
+        let queues = self.queues.values().filter(|queue| !queue.is_outbox());
+        queues.fold(start, |sum, queue| {
             let counts = queue.counts_by_state();
             Totals {
-                queues: sum.queues,
+                queues: sum.queues + 1,
                 ready: sum.ready + counts.ready,
                 leased: sum.leased + counts.leased,
                 delayed: sum.delayed + counts.delayed,
                 retired: sum.retired + counts.retired,
                 moving: sum.moving + counts.moving,
                 totals: sum_of_totals(sum.totals, queue.totals),
+                ..sum
             }
         })
     }
@@ -224,6 +252,19 @@ impl Home {
                 blocks.add(message);
             }
         }
+        for (subscription, topic) in &self.topic_of {
+            let known = self.topics[topic]
+                .subscriptions()
+                .contains_key(subscription);
+            let outbox = &self.queues[&subscription.outbox()];
+            assert!(known && outbox.is_outbox(), "a subscription is half there");
+        }
+        let outboxes = self.queues.values().filter(|queue| queue.is_outbox());
+        assert_eq!(
+            outboxes.count(),
+            self.topic_of.len(),
+            "an outbox is nobody's"
+        );
         assert_eq!(blocks, self.blocks, "the counts by block are wrong");
         assert_eq!(deadlines, self.deadlines, "the order of deadlines is wrong");
     }

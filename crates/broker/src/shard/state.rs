@@ -6,13 +6,14 @@
 use crate::{
     catalog::Catalog,
     codec::{
-        Error, format,
+        Error, TopicSink, format,
         wire::{Reader, Sink},
     },
-    id::ShardId,
+    id::{ShardId, SubscriptionId, TopicId},
     limits,
     queue::{Queue, restore_totals, save_totals},
     shard::Shard,
+    topic::{self, Subscription, Topic},
     turn::WallOffset,
 };
 
@@ -48,15 +49,78 @@ impl Shard {
         for queue in self.home.queues.values() {
             queue.save(sink);
         }
+        self.save_topics(sink);
+    }
+
+    fn save_topics(&self, sink: &mut impl Sink) {
+        sink.u64(self.home.topics.len() as u64);
+        for (id, topic) in &self.home.topics {
+            sink.u64(id.0);
+            sink.u64(topic.revision);
+            sink.topic_attributes(&topic.attributes);
+            sink.u64(topic.published);
+            sink.u64(topic.subscriptions().len() as u64);
+            for (id, subscription) in topic.subscriptions() {
+                sink.u64(id.0);
+                sink.u64(subscription.revision);
+                sink.subscription_attributes(&subscription.attributes);
+                sink.u64(subscription.given_up);
+            }
+        }
+    }
+
+    fn restore_topics(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        for _ in 0..reader.long_count(45)? {
+            let id = reader.topic()?;
+            let revision = reader.u64()?;
+            let attributes = reader.topic_attributes()?;
+            attributes.check().map_err(|_| Error::BadValue)?;
+            let mut topic = Topic::new(revision, attributes);
+            topic.published = reader.u64()?;
+            for _ in 0..reader.long_count(32)? {
+                let subscription_id = reader.subscription()?;
+                let subscription = Subscription {
+                    revision: reader.u64()?,
+                    attributes: reader.subscription_attributes()?,
+                    given_up: reader.u64()?,
+                };
+                self.restore_subscription(id, subscription_id, &subscription)?;
+                topic.put(subscription_id, subscription);
+            }
+            if self.home.topics.insert(id, topic).is_some() {
+                return Err(Error::BadValue);
+            }
+        }
+        Ok(())
+    }
+
+    fn restore_subscription(
+        &mut self,
+        topic: TopicId,
+        id: SubscriptionId,
+        subscription: &Subscription,
+    ) -> Result<(), Error> {
+        subscription
+            .attributes
+            .check()
+            .map_err(|_| Error::BadValue)?;
+        let outbox = self.home.queues.get_mut(&id.outbox());
+        let outbox = outbox.ok_or(Error::BadValue)?;
+        outbox.restore_role(topic::role(id, &subscription.attributes));
+        if self.home.topic_of.insert(id, topic).is_some() {
+            return Err(Error::BadValue);
+        }
+        Ok(())
     }
 
     /// The shard that wrote these bytes.
     pub fn restore(bytes: &[u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(bytes);
-        match reader.u8()? {
-            format::STATE => {}
+        let has_topics = match reader.u8()? {
+            format::STATE => true,
+            format::STATE_WITHOUT_TOPICS => false,
             unknown => return Err(Error::UnknownFormat(unknown)),
-        }
+        };
         let (id, shards) = (reader.shard()?, reader.u16()?);
         if id.0 >= shards || shards > ShardId::LAST.0 + 1 {
             return Err(Error::BadValue);
@@ -66,9 +130,12 @@ impl Shard {
         shard.now = reader.timestamp()?;
         shard.wall = WallOffset(reader.u64()?.cast_signed());
         if id == ShardId::CATALOG {
-            shard.catalog = Some(Catalog::restore(&mut reader, shards)?);
+            shard.catalog = Some(Catalog::restore(&mut reader, shards, has_topics)?);
         }
         shard.restore_home(&mut reader)?;
+        if has_topics {
+            shard.restore_topics(&mut reader)?;
+        }
         reader.end()?;
         Ok(shard)
     }

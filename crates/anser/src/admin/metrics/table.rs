@@ -147,6 +147,15 @@ pub(super) const SHARD: &[Metric<ShardStatus>] = &[
         "messages on their way to a dead-letter queue",
         |shard| shard.totals.moving,
     ),
+    gauge("topics", "topics of the shard", |shard| shard.totals.topics),
+    gauge("subscriptions", "subscriptions to its topics", |shard| {
+        shard.totals.subscriptions
+    }),
+    gauge(
+        "messages_undelivered",
+        "published messages that wait for a subscriber, counted once for each",
+        |shard| shard.totals.undelivered,
+    ),
     counter("messages_sent", "messages sent", |shard| {
         shard.totals.totals.sent
     }),
@@ -221,6 +230,38 @@ pub(super) const HTTP: &[Metric<HttpMetrics>] = &[
     ),
 ];
 
+pub(super) const PUSH: &[Metric<anser_push::Metrics>] = &[
+    counter(
+        "push_attempts",
+        "pushes begun",
+        anser_push::Metrics::attempts,
+    ),
+    counter(
+        "push_successes",
+        "pushes answered with a success",
+        anser_push::Metrics::successes,
+    ),
+    counter(
+        "push_given_up",
+        "messages given up after the last retry",
+        anser_push::Metrics::given_up,
+    ),
+    counter(
+        "push_connections",
+        "connections opened to web servers",
+        anser_push::Metrics::connections,
+    ),
+    gauge(
+        "push_in_flight",
+        "pushes under way",
+        anser_push::Metrics::in_flight,
+    ),
+];
+
+pub(super) const PUSH_FAILURES: (&str, &str) = (
+    "push_failures",
+    "pushes that failed, by kind: endpoint, refused (address or port), resolve, connect, tls, time_limit, broken, crowded, status",
+);
 pub(super) const REQUESTS: (&str, &str) = (
     "http_requests",
     "requests by dialect, action, code and module code of the answer",
@@ -265,15 +306,18 @@ mod tests {
         let shard = SHARD.iter().map(|metric| name(metric.kind, metric.name));
         let process = PROCESS.iter().map(|metric| name(metric.kind, metric.name));
         let http = HTTP.iter().map(|metric| name(metric.kind, metric.name));
+        let push = PUSH.iter().map(|metric| name(metric.kind, metric.name));
         let others = [
             name(Kind::Gauge, FSYNC.0),
             name(Kind::Counter, REQUESTS.0),
+            name(Kind::Counter, PUSH_FAILURES.0),
             name(Kind::Gauge, REQUEST_SECONDS.0),
         ];
         let missing: Vec<String> = node
             .chain(shard)
             .chain(process)
             .chain(http)
+            .chain(push)
             .chain(others)
             .filter(|row| !page.contains(row))
             .collect();

@@ -1,6 +1,7 @@
 //! Whole requests against a service that remembers what it was asked.
 
 use anser_broker::{
+    error::Error,
     name::QueueName,
     op::{self, AnyOperation, AnyOutput},
     time::{Millis, Timestamp},
@@ -11,12 +12,16 @@ use tokio::sync::watch;
 use super::*;
 use crate::{
     AccessKey,
+    cmq::action::Scope,
     testing::{ACCOUNT, Fake, Keys, NOW, SECRET, clock, key, signed_for},
 };
 
 mod access;
 mod messages;
+mod publishing;
 mod queues;
+mod subscriptions;
+mod topics;
 
 const HOST: &str = "localhost:8080";
 const PATH: &str = "/v2/index.php";
@@ -50,12 +55,15 @@ fn world() -> World {
 
 impl World {
     fn send(&self, form: String, path: &str) -> Answer {
-        let request = Request {
+        self.answer(Request {
             post: true,
             host: HOST,
             path,
             form: form.into(),
-        };
+        })
+    }
+
+    fn answer(&self, request: Request<'_>) -> Answer {
         let runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = { runtime }.build().unwrap();
         runtime.block_on(self.dialect.answer(request))
@@ -69,10 +77,36 @@ impl World {
         self.raw(signed_for("POST", HOST, PATH, parameters))
     }
 
+    /// What the service says to the next operation.
+    fn answers(&self, output: AnyOutput) {
+        *self.fake.answer.lock().unwrap() = Some(output);
+    }
+
+    /// The answer if the service refuses.
+    fn refused(&self, error: Error, parameters: &[(&str, &str)]) -> Value {
+        *self.fake.refusal.lock().unwrap() = Some(error);
+        self.ask(parameters)
+    }
+
+    fn scope(&self) -> Scope<'_> {
+        Scope {
+            config: &self.dialect.config,
+            cipher: &self.dialect.cipher,
+            account: ACCOUNT,
+            host: HOST,
+            now: Timestamp(0),
+        }
+    }
+
     /// Code and module code of the answer.
     fn codes(&self, parameters: &[(&str, &str)]) -> (u64, u64) {
         codes(&self.ask(parameters))
     }
+}
+
+fn without_number(mut answer: Value) -> Value {
+    answer.as_object_mut().unwrap().remove("requestId");
+    answer
 }
 
 fn codes(answer: &Value) -> (u64, u64) {
@@ -123,10 +157,10 @@ fn actions_are_found_in_any_case_and_unknown_ones_named() {
         ("msgBody", "x"),
     ]);
     assert_eq!(sent["code"], 0);
-    let unknown = world.ask(&[("Action", "CreateTopic")]);
+    let unknown = world.ask(&[("Action", "CreateMulticast")]);
     assert_eq!(
         unknown["message"],
-        "(10430)action name CreateTopic is not existed"
+        "(10430)action name CreateMulticast is not existed"
     );
     assert_eq!(world.codes(&[("queueName", "q")]), (4000, 10280));
     assert_eq!(world.codes(&[("Action", "")]), (4000, 10280));

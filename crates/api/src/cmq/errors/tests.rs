@@ -2,12 +2,27 @@
 
 use super::*;
 
+/// Module codes that CMQ uses twice, once for queues and once for topics.
+const USED_TWICE: [u16; 7] = [10470, 10660, 10680, 10700, 10710, 10720, 10730];
+
 #[test]
-fn module_codes_of_queues_are_unique() {
-    let mut codes: Vec<_> = Fault::ALL.iter().map(|fault| fault.module()).collect();
-    codes.sort_unstable();
-    codes.dedup();
-    assert_eq!(codes.len(), Fault::ALL.len());
+fn module_codes_are_used_twice_only_where_the_vendor_does() {
+    let mut uses = std::collections::BTreeMap::<u16, Vec<Fault>>::new();
+    for fault in Fault::ALL {
+        uses.entry(fault.module()).or_default().push(*fault);
+    }
+    uses.retain(|_, faults| faults.len() > 1);
+    assert!(uses.values().all(|faults| faults.len() == 2));
+    let twice: Vec<_> = uses.into_keys().collect();
+    assert_eq!(twice, USED_TWICE);
+}
+
+#[test]
+fn each_fault_has_its_own_text_and_name() {
+    let texts: std::collections::BTreeSet<_> = Fault::ALL.iter().map(|it| it.text()).collect();
+    assert_eq!(texts.len(), Fault::ALL.len());
+    let names: std::collections::BTreeSet<_> = Fault::ALL.iter().map(|it| it.name()).collect();
+    assert_eq!(names.len(), Fault::ALL.len());
 }
 
 #[test]
@@ -68,6 +83,20 @@ fn each_refusal_of_the_core_has_a_code() {
         (Error::ReceiptInvalid, 4430, 10260),
         (Error::NotRewindable, 6050, 10670),
         (Error::RewindOutOfRange, 4000, 10680),
+        (Error::NoSuchTopic, 4440, 10600),
+        (Error::TopicExists, 4460, 10550),
+        (Error::TopicRecentlyDeleted, 6040, 10660),
+        (Error::TooManyTopics, 4450, 10610),
+        (Error::TopicHasSubscriptions, 4000, 10540),
+        (Error::NoSuchSubscription, 4000, 10560),
+        (Error::SubscriptionExists, 4490, 10470),
+        (Error::TooManySubscriptions, 4500, 10480),
+        (Error::NoSuchEndpointQueue, 4440, 10100),
+        (Error::FormatNotForQueues, 4000, 10640),
+        (Error::RoutingKeyMissing, 4000, 10700),
+        (Error::BindingKeyMissing, 4000, 10710),
+        (Error::NoSubscription, 6030, 10650),
+        (Error::NoSubscriptionMatches, 6030, 10730),
         (Error::Busy, 4420, 10250),
         (Error::StorageFull, 6000, 10090),
         (Error::Unknown, 6000, 10050),

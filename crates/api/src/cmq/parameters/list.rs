@@ -1,6 +1,6 @@
 //! Lists: `name.0`, `name.1` and on, or from 1 on, without a gap and in numeric order.
 
-use super::{is_named, limits};
+use super::is_named;
 use crate::{
     cmq::errors::{Fault, Refusal},
     codec::form::Form,
@@ -20,7 +20,7 @@ pub(super) struct Member {
 pub(super) fn members(form: &Form, name: &str) -> Result<Vec<Member>, Refusal> {
     let mut members = Vec::new();
     for (place, (given, _)) in form.pairs().enumerate() {
-        let Some(index) = index_of(given, name) else {
+        let Some(index) = member_index(given, name) else {
             continue;
         };
         if !is_index(index) {
@@ -36,10 +36,14 @@ pub(super) fn members(form: &Form, name: &str) -> Result<Vec<Member>, Refusal> {
     Ok(members)
 }
 
-/// The places of the members in the order of their indices.
-pub(super) fn ordered(name: &str, mut members: Vec<Member>) -> Result<Vec<usize>, Refusal> {
-    if members.len() > limits::BATCH_MEMBERS {
-        return Err(Refusal::about(Fault::BatchSize, name.as_bytes()));
+/// The places of the members in the order of their indices; more than `most` are refused.
+pub(super) fn ordered(
+    name: &str,
+    (most, beyond): (usize, Fault),
+    mut members: Vec<Member>,
+) -> Result<Vec<usize>, Refusal> {
+    if members.len() > most {
+        return Err(Refusal::about(beyond, name.as_bytes()));
     }
     members.sort_unstable_by_key(|member| member.index);
     if members
@@ -63,11 +67,11 @@ pub(super) fn ordered(name: &str, mut members: Vec<Member>) -> Result<Vec<usize>
 pub(super) fn indexed<'a>(form: &'a Form, name: &str) -> Option<&'a [u8]> {
     form.pairs()
         .map(|(given, _)| given)
-        .find(|given| index_of(given, name).is_some())
+        .find(|given| member_index(given, name).is_some())
 }
 
 /// What follows `name` and a dot.
-fn index_of<'a>(given: &'a [u8], name: &str) -> Option<&'a [u8]> {
+pub(crate) fn member_index<'a>(given: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let given = given.trim_ascii();
     let (head, rest) = given.split_at_checked(name.len())?;
     let (mark, index) = rest.split_first()?;

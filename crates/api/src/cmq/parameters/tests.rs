@@ -12,6 +12,25 @@ const FIELDS: &[Field] = &[
 ];
 const BATCH: &[Field] = &[Field::required("msgBody", Kind::Bodies)];
 
+const SUBSCRIBE: &[Field] = &[
+    Field::required("topicName", Kind::TopicName),
+    Field::required("subscriptionName", Kind::SubscriptionName),
+    Field::optional(
+        "filterTag",
+        Kind::Tags {
+            beyond: Fault::TooManyFilterTags,
+        },
+    ),
+    Field::optional(
+        "bindingKey",
+        Kind::Keys {
+            beyond: Fault::TooManyBindingKeys,
+        },
+    ),
+    Field::optional("routingKey", Kind::Key),
+    Field::optional("deadLetterQueueName", Kind::QueueNameOrEmpty),
+];
+
 fn form(text: &str) -> Form {
     Form::parse(text.to_owned().into()).unwrap()
 }
@@ -173,12 +192,77 @@ fn a_list_has_at_most_sixteen_members_in_numeric_order() {
     assert_eq!(module(&list(17), BATCH), 10370);
 }
 
+#[test]
+fn each_kind_of_name_has_its_text() {
+    for (text, expected) in [
+        ("topicName=t&subscriptionName=s", "fine"),
+        (
+            "topicName=1&subscriptionName=1",
+            "(10590)topic name format error",
+        ),
+        (
+            "topicName=t&subscriptionName=1",
+            "(10580)subscription name format error",
+        ),
+        (
+            "topicName=t&subscriptionName=s&deadLetterQueueName=1",
+            "(10020)queue name format error",
+        ),
+    ] {
+        assert_eq!(message(text, SUBSCRIBE), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_list_that_may_be_absent_has_its_own_bound() {
+    let names = "topicName=t&subscriptionName=s";
+    for (more, expected) in [
+        ("filterTag.1=a&filterTag.2=b", 0),
+        ("filterTag.2=a", 10380),
+        ("filterTag.1=", 10350),
+        ("filterTag.1=%ff", 10420),
+        (
+            "filterTag.1=&filterTag.3=&filterTag.4=&filterTag.5=&filterTag.6=&filterTag.7=",
+            10490,
+        ),
+        ("filterTag=a", 0),
+        ("bindingKey.1=a..b", 0),
+        ("bindingKey.1=", 10350),
+        ("routingKey=", 0),
+        ("routingKey=%ff", 10420),
+        ("routingKey=%00", 10350),
+        ("routingKey.1=a", 10330),
+    ] {
+        let text = format!("{names}&{more}");
+        assert_eq!(module(&text, SUBSCRIBE), expected, "{more}");
+    }
+    let form = form(names);
+    let arguments = Arguments::read(&form, SUBSCRIBE).unwrap();
+    assert!(arguments.tags("filterTag").is_empty());
+    assert!(arguments.binding_keys("bindingKey").is_empty());
+    assert_eq!(arguments.routing_key("routingKey"), None);
+}
+
+#[test]
+fn an_empty_queue_name_may_mean_something() {
+    let read = |more: &str| {
+        let form = form(&format!("topicName=t&subscriptionName=s{more}"));
+        let arguments = Arguments::read(&form, SUBSCRIBE).unwrap();
+        let value = arguments.raw_if_given("deadLetterQueueName");
+        value.map(<[u8]>::to_vec)
+    };
+    assert_eq!(read(""), None);
+    assert_eq!(read("&deadLetterQueueName="), Some(Vec::new()));
+    assert_eq!(read("&deadLetterQueueName=q"), Some(b"q".to_vec()));
+}
+
 proptest! {
     #[test]
     fn arbitrary_forms_never_panic(raw in "[a-zA-Z0-9.=&%_ -]{0,120}") {
         if let Ok(form) = Form::parse(raw.into_bytes().into()) {
             let _ = Arguments::read(&form, FIELDS);
             let _ = Arguments::read(&form, BATCH);
+            let _ = Arguments::read(&form, SUBSCRIBE);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Sending, receiving and deleting.
 
-use anser_broker::{error::Error, id::MessageId};
+use anser_broker::id::MessageId;
 
 use super::*;
 use crate::testing::message;

@@ -66,12 +66,7 @@ fn setting_changes_what_is_given_and_shows_all() {
             queue: QUEUE,
             after: DeadLetterAfter::Receives(3),
         }),
-        ..crate::cmq::attributes::defaults(&crate::cmq::action::Scope {
-            config: &world.dialect.config,
-            cipher: &world.dialect.cipher,
-            account: ACCOUNT,
-            now: Timestamp(0),
-        })
+        ..crate::cmq::attributes::defaults(&world.scope())
     };
     let queue = QUEUE;
     let changed = op::QueueChanged { queue, attributes };
@@ -106,16 +101,10 @@ fn setting_changes_what_is_given_and_shows_all() {
 #[test]
 fn a_description_has_every_field_that_clients_index() {
     let world = world();
-    let scope = crate::cmq::action::Scope {
-        config: &world.dialect.config,
-        cipher: &world.dialect.cipher,
-        account: ACCOUNT,
-        now: Timestamp(0),
-    };
     let description = op::QueueDescription {
         queue: QUEUE,
         name: QueueName::new("Orders").unwrap(),
-        attributes: crate::cmq::attributes::defaults(&scope),
+        attributes: crate::cmq::attributes::defaults(&world.scope()),
         dead_letter: None,
         created: Timestamp(5_999),
         modified: Timestamp(7_000),

@@ -1,0 +1,141 @@
+//! A topic `t` with a subscription `s` over HTTP, and a witness that shows how far the pusher has come.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    answer::Answer,
+    caller::Caller,
+    receiver::{Push, Receiver},
+    world::World,
+};
+
+/// Nothing takes this long, on a busy machine either.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Looks again and again until there is something, but not for ever.
+#[track_caller]
+pub(crate) fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "it did not come about in time");
+        thread::sleep(PAUSE);
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) caller: Caller,
+    pub(crate) receiver: Receiver,
+    witness: Witness,
+    pub(crate) world: World,
+}
+
+impl Stage {
+    pub(crate) fn new(attributes: &[(&str, &str)]) -> Self {
+        Self::in_world(World::new(), attributes)
+    }
+
+    /// Of an empty world.
+    pub(crate) fn in_world(world: World, attributes: &[(&str, &str)]) -> Self {
+        let mut caller = world.caller();
+        let receiver = world.receiver();
+        caller.create_topic("t", &[]);
+        let url = receiver.url("/");
+        caller.subscribe("t", "s", &url, attributes).done();
+        Self {
+            caller,
+            receiver,
+            witness: Witness::new(&world),
+            world,
+        }
+    }
+
+    pub(crate) fn subscription(&mut self) -> Answer {
+        self.caller.subscription("t", "s")
+    }
+
+    #[track_caller]
+    pub(crate) fn publish(&mut self, body: &str) -> String {
+        self.caller.publish("t", body)
+    }
+
+    /// Waits until an attempt to push a message is the newest failure, and until everything that
+    /// follows from it has been done.
+    #[track_caller]
+    pub(crate) fn settle(&mut self, message: &str, attempt: usize) {
+        let caller = &mut self.caller;
+        wait_for_failure(caller, ("t", "s"), message, attempt);
+        self.witness.look();
+    }
+
+    /// Asserts that so many pushes have come and that the pusher has no other to make now.
+    #[track_caller]
+    pub(crate) fn assert_pushes(&mut self, count: usize) -> Vec<Push> {
+        self.witness.look();
+        let pushes = self.receiver.pushes();
+        assert_eq!(pushes.len(), count);
+        pushes
+    }
+
+    /// Waits until no message waits for the subscription.
+    #[track_caller]
+    pub(crate) fn wait_until_empty(&mut self) -> Answer {
+        wait_until_empty(&mut self.caller, "t", "s")
+    }
+}
+
+#[track_caller]
+pub(crate) fn wait_until_empty(caller: &mut Caller, topic: &str, subscription: &str) -> Answer {
+    until(|| {
+        let shown = caller.subscription(topic, subscription);
+        (shown["msgCount"] == 0).then_some(shown)
+    })
+}
+
+/// Waits until an attempt to push a message is the newest failure of a subscription.
+#[track_caller]
+pub(crate) fn wait_for_failure(
+    caller: &mut Caller,
+    (topic, subscription): (&str, &str),
+    message: &str,
+    attempt: usize,
+) {
+    until(|| {
+        let shown = caller.subscription(topic, subscription);
+        let newest = shown["lastFailures"].get(0)?;
+        (newest["msgId"] == message && newest["attempt"] == attempt).then_some(())
+    });
+}
+
+/// A subscription that always gets its messages. The pusher does one thing after the other, so when a
+/// message has arrived here, what was there to be done before it has been done.
+#[derive(Debug)]
+pub(crate) struct Witness {
+    caller: Caller,
+    receiver: Receiver,
+}
+
+impl Witness {
+    pub(crate) fn new(world: &World) -> Self {
+        let mut caller = world.caller();
+        let receiver = world.receiver();
+        caller.create_topic("witness", &[]);
+        let url = receiver.url("/");
+        caller.subscribe("witness", "witness", &url, &[]).done();
+        Self { caller, receiver }
+    }
+
+    #[track_caller]
+    pub(crate) fn look(&mut self) {
+        let seen = self.receiver.pushes().len();
+        self.caller.publish("witness", "x");
+        self.receiver.wait_for(seen + 1);
+    }
+}

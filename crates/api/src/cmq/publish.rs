@@ -1,0 +1,90 @@
+//! The actions that publish messages, one or a batch.
+
+use anser_broker::{
+    labels::Labels,
+    op::{self, MessagesPublished},
+};
+use bytes::Bytes;
+
+use super::{
+    action::{Action, Rate, Scope},
+    errors::{Fault, Refusal},
+    message::{BODIES, BODY, MessageShown, MessagesShown, batch},
+    parameters::{Arguments, Field, Kind},
+    topic::TOPIC,
+};
+
+const TAGS: Field = Field::optional(
+    "msgTag",
+    Kind::Tags {
+        beyond: Fault::TooManyMessageTags,
+    },
+);
+const ROUTING_KEY: Field = Field::optional("routingKey", Kind::Key);
+
+fn publish(arguments: &Arguments<'_>, bodies: Vec<Bytes>) -> op::PublishMessages {
+    op::PublishMessages {
+        topic: arguments.topic_name(TOPIC.name),
+        labels: Labels {
+            tags: arguments.tags(TAGS.name),
+            routing_key: arguments.routing_key(ROUTING_KEY.name),
+        },
+        bodies,
+    }
+}
+
+pub(crate) struct PublishMessage;
+
+impl Action for PublishMessage {
+    const NAME: &'static str = "PublishMessage";
+    const FIELDS: &'static [Field] = &[TOPIC, BODY, TAGS, ROUTING_KEY];
+    const RATE: Rate = Rate::Send(TOPIC.name);
+    type Operation = op::PublishMessages;
+    type Response = MessageShown;
+
+    fn read(
+        arguments: &Arguments<'_>,
+        _scope: &Scope<'_>,
+    ) -> Result<(Self, op::PublishMessages), Refusal> {
+        let bodies = vec![arguments.body(BODY.name)];
+        Ok((Self, publish(arguments, bodies)))
+    }
+
+    fn write(self, output: MessagesPublished, _scope: &Scope<'_>) -> Result<MessageShown, Refusal> {
+        let first = output.messages.first();
+        Ok((*first.expect("a published message has an id")).into())
+    }
+}
+
+pub(crate) struct BatchPublishMessage {
+    messages: usize,
+}
+
+impl Action for BatchPublishMessage {
+    const NAME: &'static str = "BatchPublishMessage";
+    const FIELDS: &'static [Field] = &[TOPIC, BODIES, TAGS, ROUTING_KEY];
+    const RATE: Rate = Rate::Send(TOPIC.name);
+    type Operation = op::PublishMessages;
+    type Response = MessagesShown;
+
+    fn read(
+        arguments: &Arguments<'_>,
+        _scope: &Scope<'_>,
+    ) -> Result<(Self, op::PublishMessages), Refusal> {
+        let bodies = batch(arguments)?;
+        let messages = bodies.len();
+        Ok((Self { messages }, publish(arguments, bodies)))
+    }
+
+    fn write(
+        self,
+        output: MessagesPublished,
+        _scope: &Scope<'_>,
+    ) -> Result<MessagesShown, Refusal> {
+        Ok(output.messages.into())
+    }
+
+    fn messages(&self) -> usize {
+        self.messages
+    }
+}

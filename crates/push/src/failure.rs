@@ -1,0 +1,158 @@
+//! Why a push failed: in a kind to count and in words to read.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use hyper::StatusCode;
+
+use crate::{endpoint::NotAnEndpoint, guard::Refusal};
+
+/// A push that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) kind: Kind,
+    pub(crate) reason: String,
+    /// If there was an answer.
+    pub(crate) status: Option<StatusCode>,
+    /// The first bytes of the answer's body.
+    pub(crate) answer: Bytes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Endpoint,
+    Refused,
+    Resolve,
+    Crowded,
+    Connect,
+    Tls,
+    TimeLimit,
+    Broken,
+    Status,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Endpoint,
+        Self::Refused,
+        Self::Resolve,
+        Self::Crowded,
+        Self::Connect,
+        Self::Tls,
+        Self::TimeLimit,
+        Self::Broken,
+        Self::Status,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Endpoint => "endpoint",
+            Self::Refused => "refused",
+            Self::Resolve => "resolve",
+            Self::Crowded => "crowded",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::TimeLimit => "time_limit",
+            Self::Broken => "broken",
+            Self::Status => "status",
+        }
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(kind: Kind, reason: impl Into<String>) -> Self {
+        Self {
+            kind,
+            reason: reason.into(),
+            status: None,
+            answer: Bytes::new(),
+        }
+    }
+
+    /// An answer that is no success.
+    pub(crate) fn answered(status: StatusCode, answer: Bytes) -> Self {
+        let reason = if status.is_redirection() {
+            format!("status {}: redirects are not followed", status.as_u16())
+        } else {
+            format!("status {}", status.as_u16())
+        };
+        Self {
+            status: Some(status),
+            answer,
+            ..Self::new(Kind::Status, reason)
+        }
+    }
+
+    pub(crate) fn no_answer(within: Duration) -> Self {
+        Self::new(
+            Kind::TimeLimit,
+            format!("no answer within {}", length(within)),
+        )
+    }
+
+    pub(crate) fn no_connection(within: Duration) -> Self {
+        Self::new(
+            Kind::TimeLimit,
+            format!("no connection within {}", length(within)),
+        )
+    }
+
+    pub(crate) fn crowded(address: SocketAddr) -> Self {
+        Self::new(
+            Kind::Crowded,
+            format!("too many pushes to address {address}"),
+        )
+    }
+
+    pub(crate) fn connect(error: &io::Error) -> Self {
+        Self::new(Kind::Connect, io_words(error))
+    }
+
+    /// A connection that broke before there was an answer.
+    pub(crate) fn broken(error: &hyper::Error) -> Self {
+        let reason = if error.is_parse_too_large() {
+            "the answer's head is too large".into()
+        } else if error.is_parse() {
+            "the answer is not HTTP".into()
+        } else if let Some(error) = io_cause(error) {
+            io_words(error)
+        } else {
+            "the connection was closed before the answer".into()
+        };
+        Self::new(Kind::Broken, reason)
+    }
+}
+
+impl From<NotAnEndpoint> for Failure {
+    fn from(error: NotAnEndpoint) -> Self {
+        Self::new(Kind::Endpoint, error.to_string())
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(Kind::Refused, refusal.to_string())
+    }
+}
+
+fn io_cause(error: &hyper::Error) -> Option<&io::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
+fn io_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        io::ErrorKind::ConnectionReset => "connection reset".into(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
+            "the connection was closed before the answer".into()
+        }
+        _ => error.to_string(),
+    }
+}
+
+fn length(length: Duration) -> String {
+    match length.subsec_millis() {
+        0 => format!("{} s", length.as_secs()),
+        _ => format!("{} ms", length.as_millis()),
+    }
+}
