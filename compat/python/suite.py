@@ -1,72 +1,22 @@
-"""Finds the cases in cases.py, runs each against a server, and counts.
+"""Finds the cases in the files of cases, runs each against a server, and counts.
 
-A case is a function whose name begins with `case_`; its only argument is a World, which makes accounts
-and queues and removes the queues afterwards.
+A case is a function whose name begins with `case_`; its only argument is a World, which makes accounts,
+queues and topics, and removes them afterwards.
 """
 
 import argparse
-import itertools
-import logging
 import sys
-import time
 import traceback
 
-import cases
-from cmq.account import Account
-from cmq.cmq_exception import CMQServerException
-from cmq.queue import QueueMeta
+import publish_cases
+import push_cases
+import queue_cases
+import subscription_cases
+import topic_cases
+from world import World
 
+FILES = (queue_cases, topic_cases, subscription_cases, publish_cases, push_cases)
 MODES = [("POST", "sha1"), ("POST", "sha256"), ("GET", "sha1"), ("GET", "sha256")]
-_numbers = itertools.count(1)
-
-
-class World:
-    """One case's view of the server: a method, a signature algorithm, and queues of its own."""
-
-    def __init__(self, endpoint, key, label, method, algorithm):
-        self.endpoint = endpoint
-        self.secret_id, _, self.secret_key = key.partition(":")
-        self.label = label
-        self.method = method
-        self.algorithm = algorithm
-        self._made = []
-        self.account = self.connect()
-
-    def connect(self, secret_id=None, secret_key=None, endpoint=None):
-        """A new account object, so a new connection."""
-        account = Account(
-            endpoint or self.endpoint, secret_id or self.secret_id, secret_key or self.secret_key
-        )
-        account.set_log_level(logging.CRITICAL)
-        account.set_sign(self.algorithm)
-        account.get_client().set_method(self.method)
-        return account
-
-    def name(self, hint="q"):
-        """A queue name that nobody has used."""
-        name = "compat-%s-%s-%d-%d" % (self.label, hint, time.time_ns() // 1000, next(_numbers))
-        self._made.append(name)
-        return name
-
-    def queue(self, hint="q", **attributes):
-        """A new queue with these attributes."""
-        meta = QueueMeta()
-        for attribute, value in attributes.items():
-            assert hasattr(meta, attribute), attribute
-            setattr(meta, attribute, value)
-        queue = self.account.get_queue(self.name(hint))
-        queue.create(meta)
-        return queue
-
-    def close(self):
-        account = self.connect()
-        # A dead-letter queue cannot go before its sources, which were made after it.
-        for name in reversed(self._made):
-            try:
-                account.get_queue(name).delete()
-            except CMQServerException as error:
-                if error.code != 4440:
-                    raise
 
 
 def main():
@@ -77,7 +27,7 @@ def main():
     parser.add_argument("--only", default="", help="run cases whose name contains this")
     options = parser.parse_args()
     # The data plane must be right in every mode; one mode is enough for what waits for long.
-    found = [(name, case) for name, case in vars(cases).items() if name.startswith("case_")]
+    found = [item for file in FILES for item in vars(file).items() if item[0].startswith("case_")]
     passed, failures = 0, []
     for name, case in found:
         if options.only not in name:
@@ -92,6 +42,8 @@ def main():
             except Exception:
                 failures.append(title)
                 print("FAILED %s\n%s" % (title, traceback.format_exc()), flush=True)
+            finally:
+                world.close_receivers()
     for title in failures:
         print("failed: " + title)
     line = "%d passed, %d failed" % (passed, len(failures))

@@ -4,57 +4,13 @@ import base64
 import json
 import time
 
-from cmq.cmq_exception import (
-    CMQClientNetworkException,
-    CMQClientParameterException,
-    CMQServerException,
-)
+from bodies import SPECIAL
+from cmq.cmq_exception import CMQClientNetworkException, CMQClientParameterException
 from cmq.queue import Message, QueueMeta
-
-
-def once(case):
-    """Marks a case that takes seconds: it runs in one mode only."""
-    case.once = True
-    return case
-
-
-def refused(code, message, call, *arguments, **named):
-    """Asserts that the call is refused with this code and message, and gives back the error."""
-    try:
-        call(*arguments, **named)
-    except CMQServerException as error:
-        assert (error.code, error.message) == (code, message), (error.code, error.message)
-        assert isinstance(error.request_id, str) and error.request_id.isdigit(), error.request_id
-        return error
-    raise AssertionError("not refused, expected %d %s" % (code, message))
-
-
-def nothing_in(queue, wait=0):
-    refused(7000, "(10200)no message", queue.receive_message, wait)
-
-
-def equal(found, wanted):
-    assert found == wanted, "found %r, wanted %r" % (found, wanted)
-
+from expect import equal, nothing_in, once, refused, refused_code
 
 NO_QUEUE = "(10100)queue is not existed, or deleted"
 BAD_HANDLE = "(10260)receipt handle is invalid"
-
-SPECIAL = [
-    "plain",
-    " spaces  around ",
-    "a&b=c+d%20e%",
-    "msgBody=x&queueName=y",
-    "line\nbreak\r\nand\ttab",
-    "quotes \" ' \\ / <xml/> {\"json\": [1]}",
-    "h\u00e9llo w\u00f6rld \u4e16\u754c \u041f\u0440\u0438\u0432\u0435\u0442",
-    "emoji \U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467",
-    "@at the start",
-    "@",
-    "#?;,:$!*()[]~`^|",
-    "%E4%B8%96 not decoded twice %2B",
-    "\u0001\u007f\u2028\ufeff",
-]
 
 
 # Control plane
@@ -147,15 +103,6 @@ def case_a_name_is_taken_whatever_its_case(world):
     for name in (queue.queue_name, queue.queue_name.upper()):
         error = refused_code(4460, world.account.get_queue(name).create, QueueMeta())
         assert error.message.startswith("(10210)queue is already existed"), error.message
-
-
-def refused_code(code, call, *arguments):
-    try:
-        call(*arguments)
-    except CMQServerException as error:
-        equal(error.code, code)
-        return error
-    raise AssertionError("not refused, expected %d" % code)
 
 
 def case_bad_names_are_refused(world):
