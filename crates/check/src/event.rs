@@ -1,9 +1,11 @@
-//! Events: what one client asked of one queue, and what it was told.
+//! Events: what one client asked of one queue or topic, and what it was told.
 //!
 //! Times are nanoseconds on the monotonic clock of the test process, so all clients share them. The
 //! server's own times (`enqueued_at`) are whole seconds, as its dialect shows them.
 
 use serde::{Deserialize, Serialize};
+
+use crate::subscription::Labels;
 
 /// Nanoseconds since some fixed moment of the test process.
 pub type Nanos = u64;
@@ -11,6 +13,7 @@ pub type Nanos = u64;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Event {
     pub client: u32,
+    /// The queue, or the topic of a publish, a push and the end of pushing.
     pub queue: String,
     /// When the request left.
     pub invoked: Nanos,
@@ -52,8 +55,16 @@ pub enum Operation {
     Count(Counters),
     /// The server did not serve between the two times. Concerns all queues.
     Outage,
-    /// The final drain of this queue: receive and delete until nothing comes any more.
+    /// The final drain of this queue: receive and delete until nothing comes any more. Of a topic:
+    /// all receivers were good, and nothing waited for a subscription at the end.
     Drain,
+    /// One publish, of one body or of a batch; the outcome holds the message ids in the same order.
+    Publish {
+        labels: Labels,
+        bodies: Vec<SentBody>,
+        outcome: Outcome<Vec<String>>,
+    },
+    Push(Push),
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -95,6 +106,20 @@ pub struct Delivery {
     pub count: u32,
     /// When the server says it took the message, in seconds of its clock.
     pub enqueued_at: u64,
+}
+
+/// A push as its receiver saw it: between the end of the request and the end of the answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Push {
+    pub subscription: String,
+    /// The id that the body names; absent if it is not one of ours or not whole.
+    pub body: Option<u64>,
+    /// [`crate::checksum`] of the message's body as it arrived.
+    pub checksum: u64,
+    pub message: String,
+    pub tags: Vec<String>,
+    /// The answer; absent if whoever pushed cannot have seen one in time.
+    pub status: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -35,6 +35,12 @@ impl Outages {
         due
     }
 
+    /// How many began between the two times.
+    pub(crate) fn count(&self, from: Nanos, to: Nanos) -> usize {
+        let begun = self.sorted.iter().map(|&(begun, _)| begun);
+        begun.filter(|begun| (from..=to).contains(begun)).count()
+    }
+
     fn overlap(&self, from: Nanos, to: Nanos) -> bool {
         overlaps(&self.sorted, from, to)
     }

@@ -1,14 +1,18 @@
-//! A history: the queues and the events of one run, and its form as a file of JSON lines.
+//! A history: the queues, the subscriptions and the events of one run, and its form as a file of JSON lines.
 
 use std::io::{BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Event, QueueFacts};
+use crate::{
+    event::{Event, QueueFacts},
+    subscription::SubscriptionFacts,
+};
 
 #[derive(Debug, Clone, Default)]
 pub struct History {
     pub queues: Vec<QueueFacts>,
+    pub subscriptions: Vec<SubscriptionFacts>,
     /// In any order; the judge sorts for itself.
     pub events: Vec<Event>,
 }
@@ -17,7 +21,7 @@ pub struct History {
 pub enum HistoryError {
     #[error("the history could not be read or written")]
     Io(#[from] std::io::Error),
-    #[error("line {line} of the history is not a queue or an event")]
+    #[error("line {line} of the history is not a queue, a subscription or an event")]
     Line {
         line: usize,
         source: serde_json::Error,
@@ -28,6 +32,7 @@ pub enum HistoryError {
 #[serde(rename_all = "snake_case")]
 enum Line {
     Queue(QueueFacts),
+    Subscription(SubscriptionFacts),
     Event(Event),
 }
 
@@ -35,6 +40,7 @@ enum Line {
 #[serde(rename_all = "snake_case")]
 enum LineRef<'a> {
     Queue(&'a QueueFacts),
+    Subscription(&'a SubscriptionFacts),
     Event(&'a Event),
 }
 
@@ -48,6 +54,7 @@ impl History {
             })?;
             match parsed {
                 Line::Queue(facts) => history.queues.push(facts),
+                Line::Subscription(facts) => history.subscriptions.push(facts),
                 Line::Event(event) => history.events.push(event),
             }
         }
@@ -56,8 +63,9 @@ impl History {
 
     pub fn write(&self, mut output: impl Write) -> Result<(), HistoryError> {
         let queues = self.queues.iter().map(LineRef::Queue);
+        let subscriptions = self.subscriptions.iter().map(LineRef::Subscription);
         let events = self.events.iter().map(LineRef::Event);
-        for line in queues.chain(events) {
+        for line in queues.chain(subscriptions).chain(events) {
             serde_json::to_writer(&mut output, &line).map_err(std::io::Error::from)?;
             output.write_all(b"\n")?;
         }
@@ -68,7 +76,10 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Operation, Outcome, SentBody};
+    use crate::{
+        event::{Operation, Outcome, SentBody},
+        subscription::{Filter, Retry, Target},
+    };
 
     #[test]
     fn a_history_survives_its_file() {
@@ -87,8 +98,16 @@ mod tests {
             returned: 4,
             operation: send,
         };
+        let subscription = SubscriptionFacts {
+            topic: "t".to_owned(),
+            name: "s".to_owned(),
+            filter: Filter::Tags(vec!["red".to_owned()]),
+            target: Target::Queue("q".to_owned()),
+            retry: Retry::BackOff,
+        };
         let history = History {
             queues: Vec::new(),
+            subscriptions: vec![subscription],
             events: vec![event],
         };
         let mut file = Vec::new();

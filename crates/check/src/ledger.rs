@@ -6,10 +6,13 @@
 
 mod build;
 
+use std::collections::BTreeMap;
+
 use crate::{
     event::{Answer, Counters, Nanos, QueueFacts},
     evidence::{Evidence, Outages},
     report::{Invalid, Statistics},
+    subscription::{Labels, SubscriptionFacts},
 };
 
 #[derive(Debug)]
@@ -18,9 +21,12 @@ pub(crate) struct Ledger<'h> {
     pub(crate) sends: Vec<Sent<'h>>,
     /// The copy at a send's place is the one in the queue it was sent to; others follow.
     pub(crate) copies: Vec<Copy<'h>>,
+    pub(crate) subscriptions: Vec<Subscription<'h>>,
+    /// The bodies of one publish stand together, in their order.
+    pub(crate) publishes: Vec<Published<'h>>,
     pub(crate) outages: Outages,
     /// What fits no send or no receipt, found while sorting.
-    pub(crate) strays: Vec<Stray>,
+    pub(crate) strays: Vec<Stray<'h>>,
     pub(crate) statistics: Statistics,
 }
 
@@ -53,6 +59,10 @@ pub(crate) struct Sent<'h> {
     pub(crate) invoked: Nanos,
     pub(crate) returned: Nanos,
     pub(crate) delay: Nanos,
+    /// When it must be visible at the latest, if it was acknowledged.
+    pub(crate) due: Nanos,
+    /// Whether a topic carries it here, and nobody sent it.
+    pub(crate) is_carried: bool,
     pub(crate) outcome: SendOutcome<'h>,
     /// Which request it was part of, and how many bodies that had.
     pub(crate) request: usize,
@@ -62,7 +72,7 @@ pub(crate) struct Sent<'h> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SendOutcome<'h> {
     Acknowledged(&'h str),
-    /// Acknowledged, but the answer held too few ids.
+    /// Acknowledged without an id to compare: the answer held too few, or it came by a topic.
     Unnamed,
     Refused,
     Unknown,
@@ -107,9 +117,43 @@ pub(crate) enum Purpose {
     Extend(Nanos),
 }
 
+/// A subscription, and what its receiver saw.
 #[derive(Debug)]
-pub(crate) struct Stray {
-    pub(crate) queue: usize,
+pub(crate) struct Subscription<'h> {
+    pub(crate) facts: &'h SubscriptionFacts,
+    /// By the place of what was published, in the order in which they came.
+    pub(crate) pushes: BTreeMap<usize, Vec<Pushed<'h>>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Published<'h> {
+    pub(crate) body: u64,
+    pub(crate) checksum: u64,
+    pub(crate) topic: &'h str,
+    pub(crate) labels: &'h Labels,
+    pub(crate) invoked: Nanos,
+    pub(crate) returned: Nanos,
+    pub(crate) outcome: SendOutcome<'h>,
+    /// The code of the refusal.
+    pub(crate) refusal: Option<i64>,
+    pub(crate) request: usize,
+    /// Whether it was acknowledged, or something of the same publish came.
+    pub(crate) happened: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Pushed<'h> {
+    pub(crate) invoked: Nanos,
+    pub(crate) returned: Nanos,
+    pub(crate) message: &'h str,
+    pub(crate) tags: &'h [String],
+    pub(crate) status: Option<u16>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Stray<'h> {
+    /// The queue or the topic.
+    pub(crate) place: &'h str,
     pub(crate) kind: StrayKind,
     pub(crate) detail: String,
 }
@@ -119,6 +163,7 @@ pub(crate) enum StrayKind {
     Phantom,
     Receipt,
     Batch,
+    FanOut,
 }
 
 impl<'h> Ledger<'h> {
@@ -136,6 +181,24 @@ impl<'h> Ledger<'h> {
 
     pub(crate) fn name(&self, queue: usize) -> &'h str {
         &self.queues[queue].facts.name
+    }
+}
+
+impl Subscription<'_> {
+    pub(crate) fn wants(&self, published: &Published<'_>) -> bool {
+        self.facts.topic == published.topic && self.facts.filter.wants(published.labels)
+    }
+
+    /// How it is called in a report.
+    pub(crate) fn name(&self) -> String {
+        format!("{}/{}", self.facts.topic, self.facts.name)
+    }
+}
+
+impl Pushed<'_> {
+    pub(crate) fn is_received(&self) -> bool {
+        self.status
+            .is_some_and(|status| (200..300).contains(&status))
     }
 }
 

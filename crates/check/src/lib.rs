@@ -1,4 +1,4 @@
-//! The history checker: judges what the clients of a queue saw, against what the queue promises.
+//! The history checker: judges what the clients of queues and topics saw, against what those promise.
 //!
 //! A test records every operation as an [`Event`] in a [`History`]: who asked what, when the request
 //! left, when the answer came, and what it said. [`judge`] knows nothing of the server; it decides from
@@ -13,13 +13,16 @@ mod history;
 mod ledger;
 mod report;
 mod rules;
+mod subscription;
 
 pub use body::{Body, checksum};
 pub use event::{
-    Answer, Counters, DeadLetter, Delivery, Event, Nanos, Operation, Outcome, QueueFacts, SentBody,
+    Answer, Counters, DeadLetter, Delivery, Event, Nanos, Operation, Outcome, Push, QueueFacts,
+    SentBody,
 };
 pub use history::{History, HistoryError};
-pub use report::{Invalid, Report, Rule, Statistics, Violation};
+pub use report::{Invalid, Report, Rule, Statistics, TopicStatistics, Violation};
+pub use subscription::{Filter, Labels, Retry, SubscriptionFacts, Target};
 
 /// Judges a history: which promises it breaks, or why it proves nothing.
 pub fn judge(history: &History) -> Result<Report, Invalid> {

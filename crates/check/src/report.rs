@@ -23,6 +23,8 @@ pub enum Rule {
     Duplicate,
     /// Q12: a rewind brought back too little or too much.
     Rewind,
+    /// Q13: a published message is not where it is wanted, or is where it is not.
+    FanOut,
     /// Q14: a message that gave up is not in the dead-letter queue exactly once.
     DeadLetter,
     /// Q15: counters do not tell what is there.
@@ -43,6 +45,7 @@ impl Rule {
             Self::Receipt => 8,
             Self::Duplicate => 9,
             Self::Rewind => 12,
+            Self::FanOut => 13,
             Self::DeadLetter => 14,
             Self::Counters => 15,
             Self::Batch => 17,
@@ -77,9 +80,15 @@ impl fmt::Display for Violation {
 pub enum Invalid {
     #[error("the history names queue {0}, whose facts are not given")]
     UnknownQueue(String),
-    #[error("no send was acknowledged")]
+    #[error("the history names subscription {name} of {topic}, whose facts are not given")]
+    UnknownSubscription { topic: String, name: String },
+    #[error("the history names topic {0}, of which no subscription is given")]
+    UnknownTopic(String),
+    #[error("queue {0} has dead letters or two subscriptions: what must be there cannot be said")]
+    UnclearTarget(String),
+    #[error("no send or publish was acknowledged")]
     NothingAcknowledged,
-    #[error("queue {0} was not drained at the end")]
+    #[error("{0} was not drained at the end")]
     NotDrained(String),
     #[error("the final drain received nothing")]
     EmptyDrain,
@@ -106,6 +115,30 @@ pub struct Statistics {
     pub outages: u64,
     /// Counters that could be compared with the model.
     pub counters_judged: u64,
+    pub topics: TopicStatistics,
+}
+
+/// Counts of what went through topics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TopicStatistics {
+    pub published: u64,
+    pub acknowledged: u64,
+    pub refused: u64,
+    pub unknown: u64,
+    /// Publishes without an answer that happened all the same.
+    pub recovered: u64,
+    /// What the receivers saw, whatever they answered.
+    pub pushes: u64,
+    /// Messages that a receiver took, once for each subscription.
+    pub received: u64,
+    /// Those that it took again.
+    pub received_again: u64,
+    /// Messages that a subscription with back-off may have given up.
+    pub given_up: u64,
+    /// Messages that the queues of subscriptions had to get.
+    pub carried: u64,
+    /// Pushes received within the final drain.
+    pub drained: u64,
 }
 
 #[derive(Debug, Clone, Default)]

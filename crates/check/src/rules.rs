@@ -4,6 +4,7 @@ mod bodies;
 mod counters;
 mod dead_letters;
 mod deletes;
+mod fan_out;
 mod leases;
 mod visible;
 
@@ -27,6 +28,7 @@ pub(crate) fn judge(history: &History) -> Result<Report, Invalid> {
     dead_letters::judge(&ledger, &moved, &mut report)?;
     counters::judge(&ledger, &moved, &mut report);
     visible::judge(&ledger, &moved, &mut report)?;
+    fan_out::judge(&ledger, &mut report);
     Ok(report)
 }
 

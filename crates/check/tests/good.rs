@@ -152,6 +152,20 @@ fn a_message_may_give_up_by_receives_without_answer() {
 }
 
 #[test]
+fn a_message_that_gave_up_unseen_is_counted_no_more() {
+    let story = Story::new()
+        .send("s", 0, 1)
+        .receive("s", 10, 1, 1)
+        .unanswered("s", 10_500)
+        .counted("s", 29_000, (0, 0, 0));
+    let mut dead = delivery(1, 1);
+    dead.message = "x1".to_owned();
+    let story = story.received("d", 30_000, 30_005, vec![dead]);
+    let report = story.delete("d", 30_010, "r1.1").holds();
+    assert_eq!(report.statistics.counters_judged, 1);
+}
+
+#[test]
 fn counters_are_exact_in_quiet_moments() {
     let story = Story::new()
         .send("q", 0, 1)

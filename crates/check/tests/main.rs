@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 mod bad;
+mod fan_out;
 mod good;
 mod speed;
 mod story;

@@ -124,5 +124,6 @@ fn long_history() -> History {
     History {
         queues: vec![facts],
         events: flow.0,
+        ..History::default()
     }
 }

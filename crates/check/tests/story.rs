@@ -3,10 +3,13 @@
 //! Queue `q` has a visibility timeout of 10 s and keeps messages for a day, `d` is the dead-letter
 //! queue of `s`, where a message may be received twice. Each story ends with a message of its own that
 //! the final drain receives, and with empty receives long after everything is due.
+//!
+//! Topic `tags` has the subscriptions `all`, `red` and `ordered` (with back-off), and `reds` to queue `t`;
+//! topic `keys` has `users`. `Story::of_topics` also drains them.
 
 use anser_check::{
-    Answer, Counters, DeadLetter, Delivery, Event, History, Invalid, Operation, Outcome,
-    QueueFacts, Report, Rule, SentBody, judge,
+    Answer, Counters, DeadLetter, Delivery, Event, Filter, History, Invalid, Labels, Operation,
+    Outcome, Push, QueueFacts, Report, Retry, Rule, SentBody, SubscriptionFacts, Target, judge,
 };
 
 pub(crate) const VISIBILITY: u64 = 10_000;
@@ -37,10 +40,82 @@ impl Story {
         Self {
             history: History {
                 queues,
-                events: Vec::new(),
+                ..History::default()
             },
             drained: true,
         }
+    }
+
+    pub(crate) fn of_topics() -> Self {
+        let mut story = Self::new();
+        let mut subscribe = |topic: &str, name: &str, filter, target, retry| {
+            story.history.subscriptions.push(SubscriptionFacts {
+                topic: topic.to_owned(),
+                name: name.to_owned(),
+                filter,
+                target,
+                retry,
+            });
+        };
+        let (decay, back_off) = (Retry::ExponentialDecay, Retry::BackOff);
+        let red = || Filter::Tags(vec!["red".to_owned()]);
+        let users = Filter::BindingKeys(vec!["user.#".to_owned()]);
+        subscribe("tags", "all", Filter::Tags(Vec::new()), Target::Http, decay);
+        subscribe("tags", "red", red(), Target::Http, decay);
+        let ordered = Filter::Tags(vec!["ordered".to_owned()]);
+        subscribe("tags", "ordered", ordered, Target::Http, back_off);
+        subscribe("tags", "reds", red(), Target::Queue("t".to_owned()), decay);
+        subscribe("keys", "users", users, Target::Http, decay);
+        let facts = QueueFacts {
+            name: "t".to_owned(),
+            ..story.history.queues[0].clone()
+        };
+        story.history.queues.push(facts);
+        story
+    }
+
+    /// Changes what is known of the queues and subscriptions.
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut History)) -> Self {
+        change(&mut self.history);
+        self
+    }
+
+    /// An acknowledged publish of body `id` to `tags`, which takes 5 ms and gives the message `m<id>`.
+    pub(crate) fn publish(self, at: u64, id: u64, tags: &[&str]) -> Self {
+        let outcome = Outcome::Ok(vec![format!("m{id}")]);
+        self.published("tags", at, &[id], labels(tags, None), outcome)
+    }
+
+    pub(crate) fn published(
+        self,
+        topic: &str,
+        at: u64,
+        ids: &[u64],
+        labels: Labels,
+        outcome: Outcome<Vec<String>>,
+    ) -> Self {
+        let bodies = bodies(ids);
+        let operation = Operation::Publish {
+            labels,
+            bodies,
+            outcome,
+        };
+        self.event(topic, at, at + 5, operation)
+    }
+
+    /// Message `m<id>` of `tags` is received at `at`.
+    pub(crate) fn push(self, name: &str, at: u64, id: u64, tags: &[&str]) -> Self {
+        self.pushed("tags", at, push(name, id, tags))
+    }
+
+    pub(crate) fn failed(self, name: &str, at: u64, id: u64, tags: &[&str]) -> Self {
+        let status = Some(500);
+        let push = push(name, id, tags);
+        self.pushed("tags", at, Push { status, ..push })
+    }
+
+    pub(crate) fn pushed(self, topic: &str, at: u64, push: Push) -> Self {
+        self.event(topic, at, at + 5, Operation::Push(push))
     }
 
     /// A story whose author drains, or forgets to.
@@ -78,13 +153,7 @@ impl Story {
         delay_ms: u64,
         outcome: Outcome<Vec<String>>,
     ) -> Self {
-        let bodies = ids
-            .iter()
-            .map(|&id| SentBody {
-                id,
-                checksum: id + 1,
-            })
-            .collect();
+        let bodies = bodies(ids);
         self.event(
             queue,
             at,
@@ -187,8 +256,17 @@ impl Story {
     }
 
     pub(crate) fn count(self, at: u64, active: u64, inactive: u64, delayed: u64) -> Self {
+        self.counted("q", at, (active, inactive, delayed))
+    }
+
+    pub(crate) fn counted(
+        self,
+        queue: &str,
+        at: u64,
+        (active, inactive, delayed): (u64, u64, u64),
+    ) -> Self {
         self.event(
-            "q",
+            queue,
             at,
             at + 5,
             Operation::Count(Counters {
@@ -209,6 +287,14 @@ impl Story {
                 .send("q", DRAIN - 20, 9999)
                 .receive("q", DRAIN + 10, 9999, 1);
             self = self.delete("q", DRAIN + 20, "r9999.1");
+            if !self.history.subscriptions.is_empty() {
+                for place in ["tags", "keys"] {
+                    self = self.event(place, DRAIN, DRAIN + 100_000, Operation::Drain);
+                }
+                self = self
+                    .event("t", DRAIN, DRAIN + 200_000, Operation::Drain)
+                    .empty("t", DRAIN + 150_000);
+            }
             for queue in ["q", "s", "d"] {
                 self = self
                     .event(queue, DRAIN, DRAIN + 200_000, Operation::Drain)
@@ -233,6 +319,33 @@ impl Story {
         let report = self.judge().expect("the run is valid");
         assert!(report.passed(), "{report}");
         report
+    }
+}
+
+fn bodies(ids: &[u64]) -> Vec<SentBody> {
+    let body = |&id: &u64| SentBody {
+        id,
+        checksum: id + 1,
+    };
+    ids.iter().map(body).collect()
+}
+
+pub(crate) fn labels(tags: &[&str], routing_key: Option<&str>) -> Labels {
+    Labels {
+        tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
+        routing_key: routing_key.map(str::to_owned),
+    }
+}
+
+/// A push of body `id` to a subscription, which takes it.
+pub(crate) fn push(name: &str, id: u64, tags: &[&str]) -> Push {
+    Push {
+        subscription: name.to_owned(),
+        body: Some(id),
+        checksum: id + 1,
+        message: format!("m{id}"),
+        tags: labels(tags, None).tags,
+        status: Some(200),
     }
 }
 

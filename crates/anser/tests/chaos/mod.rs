@@ -1,4 +1,4 @@
-//! Real processes under real faults: kill -9, power loss, full disk, failing and late fsync.
+//! Real processes under real faults: kill -9, power loss, full disk, failing and late fsync, bad receivers.
 //!
 //! Every test drives the built program with many clients, records what they saw, and lets the history
 //! checker judge it. `CHAOS_ROUNDS` and `CHAOS_SEED` set length and chance; both are printed, and a failed
@@ -6,9 +6,11 @@
 //! error as `SKIPPED <what>: <why>`. The tests run one at a time: each wants the machine for itself.
 
 mod disk;
+mod fan_out;
 mod full_disk;
 mod kill;
 mod power_loss;
+mod receivers;
 mod recorder;
 mod server;
 mod story;

@@ -8,7 +8,9 @@ use std::{
     time::Instant,
 };
 
-use anser_check::{Event, History, Nanos, Operation, Outcome, QueueFacts, Report, judge};
+use anser_check::{
+    Event, History, Nanos, Operation, Outcome, QueueFacts, Report, SubscriptionFacts, judge,
+};
 
 #[derive(Debug)]
 pub(crate) struct Recorder {
@@ -18,8 +20,16 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn new(queues: Vec<QueueFacts>) -> Self {
+        Self::with_topics(queues, Vec::new())
+    }
+
+    pub(crate) fn with_topics(
+        queues: Vec<QueueFacts>,
+        subscriptions: Vec<SubscriptionFacts>,
+    ) -> Self {
         let history = History {
             queues,
+            subscriptions,
             events: Vec::new(),
         };
         Self {
@@ -64,6 +74,11 @@ impl Recorder {
 
     /// Gives the history to the judge. A failed one is kept in the target folder, under this name.
     pub(crate) fn judged(self, name: &str) -> Report {
+        self.judged_and_kept(name).0
+    }
+
+    /// The same, and the history to try the judge with.
+    pub(crate) fn judged_and_kept(self, name: &str) -> (Report, History) {
         let history = self
             .history
             .into_inner()
@@ -77,7 +92,7 @@ impl Recorder {
             super::say(&format!("the history is in {}", path.display()));
         }
         match verdict {
-            Ok(report) => report,
+            Ok(report) => (report, history),
             Err(invalid) => panic!("{name}: the run proves nothing: {invalid}"),
         }
     }

@@ -23,6 +23,8 @@ pub(crate) struct Place {
     pub(crate) data: PathBuf,
     /// The `[storage]` section, if it is not the default one.
     pub(crate) storage: Option<String>,
+    /// The `[push]` section, if it is not the default one.
+    pub(crate) push: Option<String>,
 }
 
 #[derive(Debug)]
@@ -74,13 +76,19 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_anser"));
         command.env_clear().env("HOME", &self.home);
         let address = "127.0.0.1:0";
-        if let Some(storage) = &self.storage {
+        if self.storage.is_some() || self.push.is_some() {
+            let section = |name: &str, text: &Option<String>| {
+                let text = text.as_deref().unwrap_or_default();
+                format!("[{name}]\n{text}\n")
+            };
+            let storage = section("storage", &self.storage);
+            let push = section("push", &self.push);
             self.make_key();
             let file = self.home.join("anser.toml");
             let data = self.data.display();
             let text = format!(
                 "data = \"{data}\"\n[api]\nlisten = \"{address}\"\n[admin]\nlisten = \"{address}\"\n\
-                 [storage]\n{storage}\n"
+                 {storage}{push}"
             );
             fs::write(&file, text).unwrap();
             command.arg("serve").arg("--config").arg(file);
@@ -101,6 +109,7 @@ impl Place {
         }
         let first = Self {
             storage: None,
+            push: None,
             data: self.home.join("first"),
             ..self.clone()
         };
@@ -188,5 +197,6 @@ pub(crate) fn place_in(folder: &Path) -> Place {
         home: folder.join("home"),
         data: folder.join("data"),
         storage: None,
+        push: None,
     }
 }

@@ -20,8 +20,8 @@ use super::{
     workload::{Gone, Load, Turn, Worker, later},
 };
 
-const VISIBILITY_SECONDS: u64 = 2;
-const RETENTION_SECONDS: u64 = 86_400;
+pub(crate) const VISIBILITY_SECONDS: u64 = 2;
+pub(crate) const RETENTION_SECONDS: u64 = 86_400;
 const DELAY_SECONDS_MAX: u64 = 3;
 const RECEIVES_MAX: u32 = 3;
 const QUEUES: [&str; 3] = ["work", "doomed", "dead"];
@@ -46,24 +46,8 @@ pub(crate) struct Story {
 }
 
 impl Story {
-    /// Reads length and seed from the environment and says how to run the same again.
     pub(crate) fn new(name: &'static str, rounds_default: u64) -> Self {
-        let number = |name| {
-            env::var(name)
-                .ok()
-                .map(|text| text.parse::<u64>().expect(name))
-        };
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .expect("after 1970");
-        let seed = number("CHAOS_SEED").unwrap_or_else(|| u64::from(now.subsec_nanos()));
-        let rounds = number("CHAOS_ROUNDS").unwrap_or(rounds_default);
-        // A name is that of the module, with what is particular after a dash.
-        let module = name.split('-').next().expect("a split has a first part");
-        say(&format!(
-            "{name}: {rounds} rounds, seed {seed}; again with CHAOS_SEED={seed} \
-             CHAOS_ROUNDS={rounds} cargo test -p anser --test main chaos::{module} -- --nocapture"
-        ));
+        let (seed, rounds) = seed_and_rounds(name, rounds_default);
         let facts = QUEUES.map(|queue| QueueFacts {
             name: queue.to_owned(),
             visibility_ms: VISIBILITY_SECONDS * 1_000,
@@ -103,9 +87,7 @@ impl Story {
 
     /// Starts all clients against this server.
     pub(crate) fn run(&self, server: &Server) -> Running {
-        let stop = Arc::new(AtomicBool::new(false));
-        let clients = self.load.start(server, CLIENTS, &stop);
-        Running { stop, clients }
+        Running::start(&self.load, server, CLIENTS)
     }
 
     /// Receives and deletes everything, to the end, and asks the judge.
@@ -133,6 +115,27 @@ impl Story {
     }
 }
 
+/// Reads length and seed from the environment and says how to run the same again.
+pub(crate) fn seed_and_rounds(name: &str, rounds_default: u64) -> (u64, u64) {
+    let number = |name| {
+        env::var(name)
+            .ok()
+            .map(|text| text.parse::<u64>().expect(name))
+    };
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970");
+    let seed = number("CHAOS_SEED").unwrap_or_else(|| u64::from(now.subsec_nanos()));
+    let rounds = number("CHAOS_ROUNDS").unwrap_or(rounds_default);
+    // A name is that of the module, with what is particular after a dash.
+    let module = name.split('-').next().expect("a split has a first part");
+    say(&format!(
+        "{name}: {rounds} rounds, seed {seed}; again with CHAOS_SEED={seed} \
+         CHAOS_ROUNDS={rounds} cargo test -p anser --test main chaos::{module} -- --nocapture"
+    ));
+    (seed, rounds)
+}
+
 /// Clients at work.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -141,6 +144,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    pub(crate) fn start(load: &Load, server: &Server, turns: &[Turn]) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let clients = load.start(server, turns, &stop);
+        Self { stop, clients }
+    }
+
     /// Lets every client end what it does, and waits for them.
     pub(crate) fn join(self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -151,7 +160,7 @@ impl Running {
 }
 
 /// Until nothing can come any more: all leases and delays over, and all moves made.
-fn drain(worker: &mut Worker, queue: &str) -> Result<(), Gone> {
+pub(crate) fn drain(worker: &mut Worker, queue: &str) -> Result<(), Gone> {
     let recorder = Arc::clone(&worker.recorder);
     let begun = recorder.now();
     if queue != "dead" {
@@ -257,6 +266,6 @@ fn neglect_doomed(worker: &mut Worker) -> Result<(), Gone> {
     Ok(())
 }
 
-fn pause(worker: &mut Worker, milliseconds: u64) {
+pub(crate) fn pause(worker: &mut Worker, milliseconds: u64) {
     thread::sleep(Duration::from_millis(worker.chance.below(2 * milliseconds)));
 }

@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 
-use anser::client::{Client, Error, Received};
-use anser_check::{Answer, Body, Delivery, Nanos, Operation, Outcome, checksum};
+use anser::client::{self, Client, Error, Received};
+use anser_check::{Answer, Body, Delivery, Labels, Nanos, Operation, Outcome, SentBody, checksum};
 
 use super::{
     recorder::Recorder,
@@ -84,15 +84,7 @@ impl Worker {
         bytes: usize,
         delay_seconds: u64,
     ) -> Result<bool, Gone> {
-        let mut texts = Vec::with_capacity(count);
-        let mut sent = Vec::with_capacity(count);
-        for _ in 0..count {
-            let sequence = self.bodies.fetch_add(1, Ordering::Relaxed);
-            let body = Body::new(self.run, self.number, sequence);
-            let text = body.text(bytes);
-            sent.push(body.sent(&text));
-            texts.push(text);
-        }
+        let (texts, sent) = self.new_bodies(count, bytes);
         let invoked = self.recorder.now();
         let client = &mut self.client;
         let answer = self.runtime.block_on(async {
@@ -116,6 +108,51 @@ impl Worker {
         };
         self.recorder.add(self.number, queue, invoked, operation);
         went_on.map(|()| taken)
+    }
+
+    /// Publishes `count` new bodies of about `bytes`.
+    pub(crate) fn publish(
+        &mut self,
+        topic: &str,
+        count: usize,
+        bytes: usize,
+        labels: Labels,
+    ) -> Result<(), Gone> {
+        let (texts, bodies) = self.new_bodies(count, bytes);
+        let carried = client::Labels {
+            tags: &labels.tags,
+            routing_key: labels.routing_key.as_deref(),
+        };
+        let invoked = self.recorder.now();
+        let client = &mut self.client;
+        let answer = self.runtime.block_on(async {
+            if count == 1 {
+                let sent = client.publish(topic, &texts[0], carried).await?;
+                Ok(vec![sent.msg_id])
+            } else {
+                let sent = client.batch_publish(topic, &texts, carried).await?;
+                Ok(sent.msg_list.into_iter().map(|sent| sent.msg_id).collect())
+            }
+        });
+        let (outcome, went_on) = judged(answer)?;
+        let operation = Operation::Publish {
+            labels,
+            bodies,
+            outcome,
+        };
+        self.recorder.add(self.number, topic, invoked, operation);
+        went_on
+    }
+
+    fn new_bodies(&self, count: usize, bytes: usize) -> (Vec<String>, Vec<SentBody>) {
+        let new_body = |_| {
+            let sequence = self.bodies.fetch_add(1, Ordering::Relaxed);
+            let body = Body::new(self.run, self.number, sequence);
+            let text = body.text(bytes);
+            let sent = body.sent(&text);
+            (text, sent)
+        };
+        (0..count).map(new_body).unzip()
     }
 
     pub(crate) fn receive(

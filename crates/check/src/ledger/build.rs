@@ -1,10 +1,14 @@
-//! Sorting a history into the ledger: sends first, then what was handed out, then the uses of receipts.
+//! Sorting a history into the ledger: sends and publishes first, then what was handed out or pushed, then
+//! the uses of receipts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 mod handouts;
+mod topics;
 
-use super::{Copy, Ledger, Queue, Rewind, SendOutcome, Sent, Stray, StrayKind};
+use super::{
+    Copy, Ledger, Published, Queue, Rewind, SendOutcome, Sent, Stray, StrayKind, Subscription,
+};
 use crate::{
     event::{Event, Nanos, Operation, Outcome, SentBody},
     evidence::{Evidence, MILLISECOND, Outages},
@@ -24,21 +28,36 @@ pub(super) fn ledger(history: &History) -> Result<Ledger<'_>, Invalid> {
             .ok_or_else(|| Invalid::UnknownQueue(event.queue.clone()))
     };
     let mut builder = Builder::new(history);
+    builder.targets = topics::targets(history, &names)?;
+    for (request, event) in history.events.iter().enumerate() {
+        match &event.operation {
+            Operation::Outage => builder.outages.push((event.invoked, event.returned)),
+            Operation::Send {
+                delay_ms,
+                bodies,
+                outcome,
+            } => builder.send(place_of(event)?, event, request, *delay_ms, bodies, outcome),
+            Operation::Publish {
+                labels,
+                bodies,
+                outcome,
+            } => builder.publish(topics::Publish {
+                event,
+                request,
+                labels,
+                bodies,
+                outcome,
+            })?,
+            _ => {}
+        }
+    }
     let mut operations = Vec::with_capacity(history.events.len());
     for event in &history.events {
         match &event.operation {
-            Operation::Outage => builder.outages.push((event.invoked, event.returned)),
+            Operation::Outage | Operation::Publish { .. } => {}
+            Operation::Push(push) => builder.push(event, push)?,
+            Operation::Drain if builder.knows_topic(&event.queue) => builder.drain_topic(event),
             _ => operations.push((place_of(event)?, event)),
-        }
-    }
-    for (request, &(queue, event)) in operations.iter().enumerate() {
-        if let Operation::Send {
-            delay_ms,
-            bodies,
-            outcome,
-        } = &event.operation
-        {
-            builder.send(queue, event, request, *delay_ms, bodies, outcome);
         }
     }
     for &(queue, event) in &operations {
@@ -65,10 +84,20 @@ struct Builder<'h> {
     notes: Vec<Notes>,
     sends: Vec<Sent<'h>>,
     copies: Vec<Copy<'h>>,
-    strays: Vec<Stray>,
+    subscriptions: Vec<Subscription<'h>>,
+    /// The queue of each subscription that has one.
+    targets: Vec<Option<usize>>,
+    publishes: Vec<Published<'h>>,
+    topic_drains: BTreeMap<&'h str, (Nanos, Nanos)>,
+    /// The bodies that came anywhere.
+    seen: HashSet<u64>,
+    strays: Vec<Stray<'h>>,
     statistics: Statistics,
     outages: Vec<(Nanos, Nanos)>,
     by_body: HashMap<u64, usize>,
+    by_published: HashMap<u64, usize>,
+    /// What topics carry, by queue and body.
+    by_carried: HashMap<(usize, u64), usize>,
     /// Copies in other queues than the one sent to, by send and queue.
     elsewhere: HashMap<(usize, usize), usize>,
     /// Copy and handout of each receipt.
@@ -82,21 +111,52 @@ impl<'h> Builder<'h> {
             notes: history.queues.iter().map(|_| Notes::default()).collect(),
             sends: Vec::new(),
             copies: Vec::new(),
+            subscriptions: history
+                .subscriptions
+                .iter()
+                .map(|facts| Subscription {
+                    facts,
+                    pushes: BTreeMap::new(),
+                })
+                .collect(),
+            targets: Vec::new(),
+            publishes: Vec::new(),
+            topic_drains: BTreeMap::new(),
+            seen: topics::seen(history),
             strays: Vec::new(),
             statistics: Statistics::default(),
             outages: Vec::new(),
             by_body: HashMap::new(),
+            by_published: HashMap::new(),
+            by_carried: HashMap::new(),
             elsewhere: HashMap::new(),
             by_receipt: HashMap::new(),
         }
     }
 
-    fn stray(&mut self, queue: usize, kind: StrayKind, detail: String) {
+    fn stray(&mut self, place: &'h str, kind: StrayKind, detail: String) {
         self.strays.push(Stray {
-            queue,
+            place,
             kind,
             detail,
         });
+    }
+
+    fn name(&self, queue: usize) -> &'h str {
+        &self.history.queues[queue].name
+    }
+
+    fn check_ids(&mut self, place: &'h str, count: usize, outcome: &Outcome<Vec<String>>) {
+        let Outcome::Ok(ids) = outcome else {
+            return;
+        };
+        let mut unique: Vec<&str> = ids.iter().map(String::as_str).collect();
+        unique.sort_unstable();
+        unique.dedup();
+        if unique.len() != count {
+            let detail = format!("{count} bodies sent, {} different ids", unique.len());
+            self.stray(place, StrayKind::Batch, detail);
+        }
     }
 
     fn send(
@@ -108,28 +168,10 @@ impl<'h> Builder<'h> {
         bodies: &[SentBody],
         outcome: &'h Outcome<Vec<String>>,
     ) {
-        if let Outcome::Ok(ids) = outcome {
-            let mut unique: Vec<&str> = ids.iter().map(String::as_str).collect();
-            unique.sort_unstable();
-            unique.dedup();
-            if unique.len() != bodies.len() {
-                let detail = format!(
-                    "{} bodies sent, {} different ids",
-                    bodies.len(),
-                    unique.len()
-                );
-                self.stray(queue, StrayKind::Batch, detail);
-            }
-        }
+        self.check_ids(self.name(queue), bodies.len(), outcome);
         self.notes[queue].sends += 1;
         for (item, body) in bodies.iter().enumerate() {
-            let outcome = match outcome {
-                Outcome::Ok(ids) => ids
-                    .get(item)
-                    .map_or(SendOutcome::Unnamed, |id| SendOutcome::Acknowledged(id)),
-                Outcome::Refused(_) => SendOutcome::Refused,
-                Outcome::Unknown => SendOutcome::Unknown,
-            };
+            let outcome = SendOutcome::of_item(outcome, item);
             self.statistics.attempted += 1;
             match outcome {
                 SendOutcome::Refused => self.statistics.refused += 1,
@@ -145,6 +187,8 @@ impl<'h> Builder<'h> {
                 invoked: event.invoked,
                 returned: event.returned,
                 delay: delay_ms.saturating_mul(MILLISECOND),
+                due: 0,
+                is_carried: false,
                 outcome,
                 request,
                 request_size: bodies.len(),
@@ -158,9 +202,10 @@ impl<'h> Builder<'h> {
     }
 
     fn finish(mut self, names: &BTreeMap<&str, usize>) -> Result<Ledger<'h>, Invalid> {
-        if self.statistics.acknowledged == 0 {
+        if self.statistics.acknowledged + self.statistics.topics.acknowledged == 0 {
             return Err(Invalid::NothingAcknowledged);
         }
+        let subscriptions = self.finish_topics()?;
         self.statistics.outages = self.outages.len() as u64;
         let outages = Outages::new(std::mem::take(&mut self.outages));
         let mut queues = Vec::with_capacity(self.notes.len());
@@ -196,12 +241,14 @@ impl<'h> Builder<'h> {
             });
         }
         let Self {
-            sends,
+            mut sends,
             mut copies,
+            publishes,
             strays,
             mut statistics,
             ..
         } = self;
+        set_due(&mut sends, &drains, &outages);
         for copy in &mut copies {
             handouts::settle(copy, &sends[copy.send], queues[copy.queue].visibility);
             let drain = drains[copy.queue].unwrap_or((Nanos::MAX, Nanos::MAX));
@@ -212,16 +259,41 @@ impl<'h> Builder<'h> {
             statistics.drained += drained.count() as u64;
             statistics.redelivered += (copy.handouts.len() as u64).saturating_sub(1);
         }
-        if statistics.drained == 0 {
+        if statistics.drained + statistics.topics.drained == 0 {
             return Err(Invalid::EmptyDrain);
         }
         Ok(Ledger {
             queues,
             sends,
             copies,
+            subscriptions,
+            publishes,
             outages,
             strays,
             statistics,
         })
+    }
+}
+
+/// How fast topics are is not promised: what they carry is due when the final drain begins.
+fn set_due(sends: &mut [Sent<'_>], drains: &[Option<(Nanos, Nanos)>], outages: &Outages) {
+    for sent in sends {
+        let carried = drains[sent.queue].filter(|_| sent.is_carried);
+        sent.due = carried.map_or_else(
+            || outages.latest(sent.returned, sent.delay),
+            |(drain, _)| drain,
+        );
+    }
+}
+
+impl<'h> SendOutcome<'h> {
+    fn of_item(outcome: &'h Outcome<Vec<String>>, item: usize) -> Self {
+        match outcome {
+            Outcome::Ok(ids) => ids
+                .get(item)
+                .map_or(Self::Unnamed, |id| Self::Acknowledged(id)),
+            Outcome::Refused(_) => Self::Refused,
+            Outcome::Unknown => Self::Unknown,
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::called;
 use crate::{
-    ledger::{Copy, Ledger, SendOutcome, StrayKind},
+    ledger::{Copy, Ledger, SendOutcome, Sent, StrayKind},
     report::{Report, Rule},
 };
 
@@ -14,8 +14,9 @@ pub(super) fn judge(ledger: &Ledger<'_>, report: &mut Report) {
             StrayKind::Phantom => Rule::Phantom,
             StrayKind::Receipt => Rule::Receipt,
             StrayKind::Batch => Rule::Batch,
+            StrayKind::FanOut => Rule::FanOut,
         };
-        report.add(rule, ledger.name(stray.queue), stray.detail.clone());
+        report.add(rule, stray.place, stray.detail.clone());
     }
     let mut owners = HashMap::new();
     for copy in &ledger.copies {
@@ -98,13 +99,16 @@ fn messages<'h>(ledger: &Ledger<'h>, copy: &Copy<'h>) -> Vec<(&'h str, usize)> {
 /// A batch is one command: without an answer either all of it came or nothing.
 fn batches(ledger: &Ledger<'_>, report: &mut Report) {
     let sends = &ledger.sends;
-    for batch in sends.chunk_by(|one, other| one.request == other.request) {
+    let mut start = 0;
+    let same =
+        |one: &Sent<'_>, other: &Sent<'_>| one.request == other.request && one.queue == other.queue;
+    for batch in sends.chunk_by(same) {
+        let copies = &ledger.copies[start..start + batch.len()];
+        start += batch.len();
         let first = &batch[0];
         if first.outcome != SendOutcome::Unknown || batch.len() == 1 {
             continue;
         }
-        let start = sends.partition_point(|sent| sent.request < first.request);
-        let copies = &ledger.copies[start..start + batch.len()];
         let came = copies
             .iter()
             .filter(|copy| !copy.handouts.is_empty())
@@ -113,7 +117,7 @@ fn batches(ledger: &Ledger<'_>, report: &mut Report) {
             continue;
         }
         let queue = &ledger.queues[first.queue];
-        let due = ledger.outages.latest(first.returned, first.delay);
+        let due = first.due;
         let moves = queue.dead_letter.is_some();
         let kept = first.invoked.saturating_add(queue.retention);
         if !moves && queue.evidence.nothing_visible(due, kept) {

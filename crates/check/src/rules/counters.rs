@@ -100,7 +100,7 @@ impl Life<'_, '_> {
             return;
         }
         let due = sent.invoked.saturating_add(sent.delay);
-        let due_latest = self.ledger.outages.latest(sent.returned, sent.delay);
+        let due_latest = sent.due;
         if sent.delay > 0 && source {
             self.possible(
                 State::Delayed,
@@ -117,7 +117,7 @@ impl Life<'_, '_> {
             first.map_or(Nanos::MAX, |handout| handout.returned),
         );
         if sure {
-            let from = if sent.delay > 0 {
+            let from = if sent.delay > 0 || sent.is_carried {
                 due_latest
             } else {
                 sent.returned
@@ -157,7 +157,9 @@ impl Life<'_, '_> {
             self.possible(State::Active, handout.held_until, freed);
         } else {
             self.possible(State::Active, handout.held_until, next_taken);
-            if touched.is_none() && !gives_up {
+            // Somebody who never got the answer may have received it for the last time.
+            let left_unseen = next.is_none() && self.moved.of(self.ledger, self.copy).is_some();
+            if touched.is_none() && !gives_up && !left_unseen {
                 self.certain(State::Active, freed, next_asked);
             }
         }

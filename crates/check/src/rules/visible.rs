@@ -49,7 +49,7 @@ fn one_copy(
     let queue = ledger.queue_of(copy);
     let kept = kept_until(ledger, copy);
     let known = copy.is_source(sent) && sent.acknowledged();
-    let mut visible_from = known.then(|| ledger.outages.latest(sent.returned, sent.delay));
+    let mut visible_from = known.then_some(sent.due);
     for (at, handout) in copy.handouts.iter().enumerate() {
         let until = handout.invoked.min(kept);
         if let Some(from) = visible_from
@@ -81,6 +81,7 @@ fn one_copy(
         });
     }
     let (rule, what) = match copy.handouts.len() {
+        0 if sent.is_carried => (Rule::FanOut, "was published and never came".to_owned()),
         0 => (Rule::Loss, "was acknowledged and never came".to_owned()),
         times => (
             Rule::Redelivery,

@@ -26,7 +26,7 @@ impl<'h> Builder<'h> {
                 }
                 if deliveries.len() > *most as usize {
                     let detail = format!("{most} asked for, {} received", deliveries.len());
-                    self.stray(queue, StrayKind::Batch, detail);
+                    self.stray(self.name(queue), StrayKind::Batch, detail);
                 }
                 for delivery in deliveries {
                     self.hand_out(queue, event, delivery);
@@ -60,18 +60,20 @@ impl<'h> Builder<'h> {
                 "message {} has a body that is damaged or not ours",
                 delivery.message
             );
-            return self.stray(queue, StrayKind::Phantom, detail);
+            return self.stray(self.name(queue), StrayKind::Phantom, detail);
         };
-        let Some(&send) = self.by_body.get(&body) else {
-            return self.stray(
-                queue,
-                StrayKind::Phantom,
-                format!("body {body:016x} was never sent"),
-            );
+        let carried = self.by_carried.get(&(queue, body));
+        let Some(&send) = carried.or_else(|| self.by_body.get(&body)) else {
+            let (kind, detail) = if self.by_published.contains_key(&body) {
+                (StrayKind::FanOut, "was published, and not for this queue")
+            } else {
+                (StrayKind::Phantom, "was never sent")
+            };
+            return self.stray(self.name(queue), kind, format!("body {body:016x} {detail}"));
         };
         if self.sends[send].checksum != delivery.checksum {
             let detail = format!("body {body:016x} came with other bytes");
-            return self.stray(queue, StrayKind::Phantom, detail);
+            return self.stray(self.name(queue), StrayKind::Phantom, detail);
         }
         let copy = if self.sends[send].queue == queue {
             send
@@ -103,7 +105,7 @@ impl<'h> Builder<'h> {
             .is_some()
         {
             let detail = format!("receipt {} was given out twice", delivery.receipt);
-            self.stray(queue, StrayKind::Receipt, detail);
+            self.stray(self.name(queue), StrayKind::Receipt, detail);
         }
         self.copies[copy].handouts.push(handout);
     }
@@ -115,7 +117,7 @@ impl<'h> Builder<'h> {
                     && answers.len() != receipts.len()
                 {
                     let detail = format!("{} receipts, {} results", receipts.len(), answers.len());
-                    self.stray(queue, StrayKind::Batch, detail);
+                    self.stray(self.name(queue), StrayKind::Batch, detail);
                 }
                 for (item, receipt) in receipts.iter().enumerate() {
                     let answer = match outcome {
@@ -171,7 +173,7 @@ impl<'h> Builder<'h> {
             }
             None if answer == Some(Answer::Done) => {
                 let detail = format!("receipt {receipt} worked, but nobody was given it");
-                self.stray(queue, StrayKind::Receipt, detail);
+                self.stray(self.name(queue), StrayKind::Receipt, detail);
             }
             None => {}
         }
