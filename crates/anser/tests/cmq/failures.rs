@@ -194,7 +194,8 @@ fn a_private_address_is_not_dialled_unless_it_is_allowed() {
     let reason = refused(&world, &receiver.url("/"));
     assert_eq!(reason, "address 127.0.0.1 is loopback: not allowed");
     let mut caller = world.caller();
-    for (number, host) in ["localhost", "127.1", "0x7f000001", "2130706433", "[::1]"]
+    // Names have their tests in `crates/push`: not every machine knows one for itself.
+    for (number, host) in ["127.1", "0x7f000001", "2130706433", "[::1]"]
         .into_iter()
         .enumerate()
     {
