@@ -261,16 +261,19 @@ impl<O: Outboxes> Subscription<O> {
     fn push_all(&mut self, deliveries: Vec<PendingDelivery>, places: Vec<Place>) {
         self.taking = false;
         self.pause = Pause::default();
-        if !deliveries.is_empty() {
-            self.announce();
+        if deliveries.is_empty() {
+            return;
         }
-        let Some(target) = &self.target else {
+        self.announce();
+        // As the subscription is now: what was taken may have been published after a change of it.
+        let Some(target) = self.current_target() else {
+            self.close();
             return;
         };
         for (delivery, place) in deliveries.into_iter().zip(places) {
             self.pushes += 1;
             let role = self.pace.took();
-            let (shared, target) = (Rc::clone(&self.shared), Rc::clone(target));
+            let (shared, target) = (Rc::clone(&self.shared), Rc::clone(&target));
             self.tasks
                 .spawn_local(push::push(shared, target, delivery, place, role));
         }

@@ -163,7 +163,8 @@ fn c116_a_receiver_that_left_takes_no_message() {
     for _ in 0..20 {
         drop(waiting(&world, Some("30")));
         caller.send("q", "x");
-        let received = caller.receive("q").done();
+        // If the server heard of the message first, it takes the delivery back at once.
+        let received = caller.receive_due("q");
         assert_eq!(received["dequeueCount"], 1);
         caller.delete("q", received.text("receiptHandle")).done();
     }
