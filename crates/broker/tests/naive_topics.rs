@@ -318,7 +318,7 @@ impl Naive {
         let is_leased = |message: &&Message| matches!(message.state, State::Leased { .. });
         let leased = outbox.messages.iter().filter(is_leased).count();
         let room = match outbox.attributes.retry {
-            RetryStrategy::BackOff => 1 - leased,
+            RetryStrategy::BackOff => 1usize.saturating_sub(leased),
             RetryStrategy::ExponentialDecay => usize::MAX,
         };
         let messages = outbox.messages.iter_mut();
