@@ -1,8 +1,9 @@
-//! The admin port: metrics, and whether the server lives and is ready.
+//! The admin port: metrics, whether the server lives and is ready, and the cluster.
 //!
-//! It runs on a thread of its own, so that it answers while the server is busy. It asks for no key
-//! and changes nothing.
+//! It runs on a thread of its own, so that it answers while the server is busy. It asks for no key;
+//! what changes the cluster takes the cluster's token.
 
+mod cluster;
 mod metrics;
 
 use std::{
@@ -28,7 +29,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::server::cannot_listen;
+use crate::{cluster::token::Token, server::cannot_listen};
 
 const CONNECTIONS_MAX: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,6 +42,8 @@ pub(crate) struct Sources {
     pub(crate) node: Node,
     pub(crate) api: Arc<anser_api::Server>,
     pub(crate) pusher: Arc<anser_push::Pusher>,
+    /// That of the cluster, if the server is in one.
+    pub(crate) token: Option<Token>,
 }
 
 /// An open port that nobody answers yet.
@@ -132,7 +135,9 @@ async fn serve(listener: TcpListener, sources: Sources) {
         };
         let sources = sources.clone();
         tokio::spawn(async move {
-            let service = service_fn(|request| std::future::ready(answer(&request, &sources)));
+            let service = service_fn(|request| async {
+                Ok::<_, Infallible>(answer(request, &sources).await)
+            });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
@@ -147,18 +152,18 @@ async fn serve(listener: TcpListener, sources: Sources) {
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "hyper asks for a result")]
-fn answer(
-    request: &Request<Incoming>,
-    sources: &Sources,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(request: Request<Incoming>, sources: &Sources) -> Response<Full<Bytes>> {
+    let path = request.uri().path().to_owned();
+    if path == "/cluster" || path.starts_with("/cluster/") {
+        return cluster::answer(request, &path, sources).await;
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Ok(text(
+        return text(
             StatusCode::METHOD_NOT_ALLOWED,
             "only GET works here\n".into(),
-        ));
+        );
     }
-    Ok(match request.uri().path() {
+    match path.as_str() {
         "/metrics" => {
             let mut response = text(StatusCode::OK, metrics::page(sources));
             response
@@ -181,9 +186,9 @@ fn answer(
         },
         _ => text(
             StatusCode::NOT_FOUND,
-            "see /metrics, /healthz and /readyz\n".into(),
+            "see /metrics, /healthz, /readyz and /cluster\n".into(),
         ),
-    })
+    }
 }
 
 fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {

@@ -17,7 +17,7 @@ pub use answer::{
     BatchDeleted, BatchSent, Done, NotDeleted, QueueCreated, QueueDetails, QueueList, QueueListing,
     Received, Sent,
 };
-use connection::Connection;
+pub(crate) use connection::Connection;
 use request::RequestWriter;
 pub use request::{Parameter, SignatureMethod};
 pub use topics::{
@@ -79,6 +79,8 @@ pub struct QueueSettings {
     pub rewind_seconds: Option<u64>,
     /// JSON text.
     pub dead_letter_policy: Option<String>,
+    /// `majority` or `all`; an extension of CMQ.
+    pub acknowledge: Option<String>,
 }
 
 #[derive(Debug)]
@@ -317,6 +319,9 @@ impl QueueSettings {
         parameters.push(("queueName".into(), name.to_owned().into()));
         if let Some(policy) = &self.dead_letter_policy {
             parameters.push(("deadLetterPolicy".into(), policy.as_str().into()));
+        }
+        if let Some(acknowledge) = &self.acknowledge {
+            parameters.push(("acknowledge".into(), acknowledge.as_str().into()));
         }
         parameters
     }

@@ -1,6 +1,7 @@
 //! The command line: one module a command, and what they share.
 
 pub mod bench;
+pub mod cluster;
 pub mod config;
 pub mod dev;
 mod explain;
@@ -29,10 +30,12 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve one node for development: no configuration, a ready-made key.
+    /// Serve one node, or a whole cluster, for development: no configuration, a ready-made key.
     Dev(dev::Arguments),
     /// Serve as configured.
     Serve(serve::Arguments),
+    /// Show a cluster, take nodes out of it, make its token.
+    Cluster(cluster::Arguments),
     /// Check a configuration file, or print what can be configured.
     Config(config::Arguments),
     /// Make, list, disable and delete access keys.
@@ -53,6 +56,7 @@ impl Arguments {
         match self.command {
             Command::Dev(arguments) => dev::run(arguments, format),
             Command::Serve(arguments) => serve::run(&arguments, format),
+            Command::Cluster(arguments) => runtime()?.block_on(cluster::run(arguments)),
             Command::Config(arguments) => config::run(&arguments),
             Command::Key(arguments) => {
                 logs::start(format.unwrap_or(logs::Format::Text), "warn")?;
@@ -79,13 +83,18 @@ fn serve_until_stopped(server: Server, ready: impl FnOnce(&Server)) -> Result<()
     let failure = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        if server.node().failure().is_none() {
-            ready(&server);
-        }
+        let say_ready = async {
+            server.wait_until_useful().await;
+            if server.node().failure().is_none() {
+                ready(&server);
+            }
+            std::future::pending::<()>().await;
+        };
         anyhow::Ok(tokio::select! {
             _ = terminate.recv() => None,
             _ = interrupt.recv() => None,
             reason = server.node().failed() => Some(reason),
+            () = say_ready => None,
         })
     })?;
     let Some(reason) = failure else {

@@ -3,6 +3,7 @@
 //! Each section is declared once in `config/sections.rs`; reading, defaults, range checks and the
 //! page `docs/configuration.md` all come from that declaration.
 
+mod cluster;
 pub mod reference;
 mod section;
 mod sections;
@@ -16,7 +17,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-pub use sections::{Admin, Api, General, Limits, Log, Push, Storage};
+pub use sections::{Admin, Api, Cluster, General, Limits, Log, Push, Storage};
 pub use value::ByteCount;
 
 use crate::{exit::Exit, keystore::master, paths};
@@ -29,6 +30,7 @@ pub struct Config {
     pub limits: Limits,
     pub push: Push,
     pub admin: Admin,
+    pub cluster: Cluster,
     pub storage: Storage,
     pub log: Log,
 }
@@ -44,6 +46,7 @@ struct Document {
     limits: Limits,
     push: Push,
     admin: Admin,
+    cluster: Cluster,
     storage: Storage,
     log: Log,
 }
@@ -56,6 +59,7 @@ impl Default for Document {
             limits,
             push,
             admin,
+            cluster,
             storage,
             log,
         } = Config::default();
@@ -72,6 +76,7 @@ impl Default for Document {
             limits,
             push,
             admin,
+            cluster,
             storage,
             log,
         }
@@ -91,10 +96,16 @@ impl Config {
         let mut config = Self::parse(&text).with_context(wrong)?;
         let folder = path.parent().unwrap_or(Path::new("."));
         config.general.data = folder.join(&config.general.data);
-        if let Some(file) = &mut config.general.master_key_file {
-            *file = folder.join(&file);
-        }
-        if let Some(file) = &mut config.push.roots {
+        let cluster = &mut config.cluster;
+        let files = [
+            &mut config.general.master_key_file,
+            &mut config.push.roots,
+            &mut cluster.token_file,
+            &mut cluster.certificate,
+            &mut cluster.key,
+            &mut cluster.roots,
+        ];
+        for file in files.into_iter().flatten() {
             *file = folder.join(&file);
         }
         if let Ok(file) = config.master_key_file() {
@@ -113,6 +124,7 @@ impl Config {
             limits,
             push,
             admin,
+            cluster,
             storage,
             log,
         } = toml::from_str(text)?;
@@ -127,6 +139,7 @@ impl Config {
             limits,
             push,
             admin,
+            cluster,
             storage,
             log,
         };
@@ -164,18 +177,37 @@ impl Config {
         self.limits.check_ranges("limits")?;
         self.push.check_ranges("push")?;
         self.admin.check_ranges("admin")?;
+        self.cluster.check_ranges("cluster")?;
         self.storage.check_ranges("storage")?;
         self.log.check_ranges("log")?;
         self.limits.check()?;
         self.push.check()?;
+        self.cluster.check()?;
         self.storage.check()?;
         self.log.check()?;
-        if self.api.listen == self.admin.listen && self.api.listen.port() != 0 {
-            return Err(Exit::Configuration.error(format!(
-                "clients (--listen, api.listen) and metrics (--admin, admin.listen) have the same \
-                 address {}: give the admin port an address of its own",
-                self.api.listen
-            )));
+        self.check_addresses()?;
+        Ok(())
+    }
+
+    /// The same address twice would only be noticed when the second port is opened.
+    fn check_addresses(&self) -> Result<()> {
+        let clients = ("clients (--listen, api.listen)", self.api.listen);
+        let metrics = ("metrics (--admin, admin.listen)", self.admin.listen);
+        let nodes = self
+            .cluster
+            .listen
+            .map(|listen| ("other nodes (cluster.listen)", listen));
+        let pairs = [
+            Some((clients, metrics)),
+            nodes.map(|nodes| (clients, nodes)),
+            nodes.map(|nodes| (metrics, nodes)),
+        ];
+        for ((one, address), (other, same)) in pairs.into_iter().flatten() {
+            if address == same && address.port() != 0 {
+                return Err(Exit::Configuration.error(format!(
+                    "{one} and {other} have the same address {address}: give each an address of its own"
+                )));
+            }
         }
         Ok(())
     }

@@ -24,6 +24,20 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// What another process meant that ended with this code; [`Exit::Failed`] if it is none of these.
+    pub fn of_code(code: i32) -> Self {
+        let all = [
+            Self::Damaged,
+            Self::Unreachable,
+            Self::Storage,
+            Self::InUse,
+            Self::Permission,
+            Self::Configuration,
+        ];
+        let meant = all.into_iter().find(|exit| i32::from(*exit as u8) == code);
+        meant.unwrap_or(Self::Failed)
+    }
+
     /// The code that an error carries.
     pub fn of(error: &anyhow::Error) -> Self {
         error
@@ -80,5 +94,11 @@ mod tests {
         let error = cause.context(Exit::Storage.reason("disk")).unwrap_err();
         assert_eq!(Exit::of(&error.context("stopped")), Exit::Storage);
         assert_eq!(Exit::of(&anyhow::anyhow!("plain")), Exit::Failed);
+    }
+
+    #[test]
+    fn the_code_of_another_process_is_understood() {
+        assert_eq!(Exit::of_code(75), Exit::InUse);
+        assert_eq!(Exit::of_code(2), Exit::Failed);
     }
 }

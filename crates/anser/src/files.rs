@@ -5,8 +5,8 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -15,6 +15,33 @@ use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::exit::Exit;
+
+/// Far above the one line of a secret file; a wrong path may name anything.
+const SECRET_BYTES_MAX: u64 = 4096;
+
+/// The text of a file with a secret, refused if anybody but its owner may read it; `None` if there is
+/// no such file. `what` names the file to people, and `advice` says what to do if it was exposed.
+pub(crate) fn read_secret(path: &Path, what: &str, advice: &str) -> Result<Option<String>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(explained(error, &format!("open the {what}"), path)),
+    };
+    let mode = file.metadata()?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(Exit::Permission.error(format!(
+            "the {what} {path} has mode {mode:03o}, so others may have read it: \
+             run chmod 600 {path}, and {advice} if the file was exposed",
+            path = path.display(),
+        )));
+    }
+    let mut text = String::new();
+    Read::by_ref(&mut file)
+        .take(SECRET_BYTES_MAX)
+        .read_to_string(&mut text)
+        .with_context(|| format!("cannot read the {what} {}", path.display()))?;
+    Ok(Some(text))
+}
 
 /// Makes a folder that only its owner can read; an existing one stays as it is.
 pub(crate) fn make_private_folder(path: &Path) -> Result<()> {

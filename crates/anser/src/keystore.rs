@@ -3,6 +3,7 @@
 //! A [`Store`] is one encrypted file, replaced as a whole by one writer at a time and read by anyone
 //! who has the master key. A running server follows the file through [`watch::Watched`].
 
+pub mod exchange;
 mod format;
 pub mod master;
 pub mod watch;
@@ -210,6 +211,46 @@ impl Store {
         })
     }
 
+    /// Of two contents of one cluster the one with the higher revision is the newer one; 0: this store
+    /// was never that of a cluster.
+    pub fn revision(&self) -> Result<u64> {
+        Ok(self.content()?.revision)
+    }
+
+    /// Makes this store the beginning of a cluster's, unless it is a cluster's already.
+    fn begin_revisions(&self) -> Result<()> {
+        self.receipt_key()?;
+        self.replace_content(|content| {
+            if content.revision > 0 {
+                return Ok(false);
+            }
+            content.revision = revision_after(0)?;
+            Ok(true)
+        })
+        .map(drop)
+    }
+
+    /// The revision and what is given to other nodes for it.
+    fn sealed_shared(&self, key: &[u8; 32]) -> Result<(u64, Vec<u8>)> {
+        let content = self.content()?;
+        Ok((content.revision, format::seal_shared(&content, key)?))
+    }
+
+    /// Takes over what another node has given if its revision is higher. Whether it was.
+    fn take_shared(&self, bytes: &[u8], revision: u64, key: &[u8; 32]) -> Result<bool> {
+        let shared = format::open_shared(bytes, revision, key)?;
+        self.replace_content(|content| {
+            if content.revision >= shared.revision {
+                return Ok(false);
+            }
+            if content.revision > 0 && content.receipt_key != shared.receipt_key {
+                tracing::warn!("the key of receipt handles is another one now: restart this node");
+            }
+            *content = shared;
+            Ok(true)
+        })
+    }
+
     fn path(&self) -> PathBuf {
         paths::keys(&self.data)
     }
@@ -229,12 +270,34 @@ impl Store {
     }
 
     fn change_content(&self, change: impl FnOnce(&mut Content) -> Result<()>) -> Result<()> {
+        self.replace_content(|content| {
+            change(content)?;
+            if content.revision > 0 {
+                content.revision = revision_after(content.revision)?;
+            }
+            Ok(true)
+        })
+        .map(drop)
+    }
+
+    /// Writes the content that `change` makes, if it says that it has changed it. Whether it did.
+    fn replace_content(&self, change: impl FnOnce(&mut Content) -> Result<bool>) -> Result<bool> {
         files::make_private_folder(&self.data)?;
         let _lock = files::FileLock::wait(&paths::keys_lock(&self.data))?;
         let mut content = self.content()?;
-        change(&mut content)?;
-        files::replace(&self.path(), &format::seal(&content, &self.master)?)
+        let changed = change(&mut content)?;
+        if changed {
+            files::replace(&self.path(), &format::seal(&content, &self.master)?)?;
+        }
+        Ok(changed)
     }
+}
+
+/// The time in microseconds, so that nodes that do not hear of each other hardly ever use the same
+/// revision, but never less than what is known to be used.
+fn revision_after(last: u64) -> Result<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
+    Ok(u64::try_from(now)?.max(last.saturating_add(1)))
 }
 
 fn unreadable(path: &Path) -> String {
@@ -298,6 +361,22 @@ mod tests {
             .unwrap();
         assert_eq!(store(folder.path()).receipt_key().unwrap(), made);
         assert_ne!(made, [0; 32]);
+    }
+
+    #[test]
+    fn revisions_are_those_of_a_cluster_and_rise() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        store.add(Key::generate(1, None).unwrap()).unwrap();
+        assert_eq!(store.revision().unwrap(), 0);
+        store.begin_revisions().unwrap();
+        let first = store.revision().unwrap();
+        store.begin_revisions().unwrap();
+        assert_eq!(store.revision().unwrap(), first);
+        store.add(Key::generate(1, None).unwrap()).unwrap();
+        assert!(store.revision().unwrap() > first && first > 0);
+        let ahead = first * 2;
+        assert_eq!(revision_after(ahead).unwrap(), ahead + 1);
     }
 
     #[test]

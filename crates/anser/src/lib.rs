@@ -7,6 +7,7 @@
 mod admin;
 pub mod bench;
 pub mod client;
+pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod exit;

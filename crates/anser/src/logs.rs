@@ -19,6 +19,14 @@ pub enum Format {
 }
 
 impl Format {
+    /// As a flag and a configuration name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+
     /// The format a configuration names; it was checked when read.
     pub fn named(name: &str) -> Self {
         if name == "json" {

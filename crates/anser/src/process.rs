@@ -58,6 +58,11 @@ pub fn process_of(data: &Path) -> Option<u32> {
         .ok()
 }
 
+/// Whether the process that wrote its id into a data directory seems to be there still.
+pub fn is_served(data: &Path) -> bool {
+    process_of(data).is_some_and(|id| Path::new(&format!("/proc/{id}/stat")).exists())
+}
+
 /// CPU time and memory of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {

@@ -16,12 +16,20 @@ use anyhow::{Context, Result};
 
 use crate::{
     admin::{Admin, Port, Sources},
+    cluster::token::Token,
     config::Config,
     exit::Exit,
-    keystore::{Store, watch::Watcher},
+    keystore::{Store, exchange::Exchange, watch::Watcher},
     process::Claim,
     system::{self, Connections},
 };
+
+/// How long a node that joins a cluster waits for the access keys of the others.
+const KEYS_PATIENCE: Duration = Duration::from_secs(10);
+/// The node that forms a cluster, whose access keys are the beginning.
+const FIRST_NODE: u64 = 1;
+/// How often a node looks whether the catalog has a leader.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A running server. Dropping it without [`Server::shutdown`] is like pulling the plug.
 #[derive(Debug)]
@@ -30,6 +38,7 @@ pub struct Server {
     api: Arc<anser_api::Server>,
     pusher: Arc<Pusher>,
     admin: Admin,
+    in_cluster: bool,
     stop: Duration,
     _keys: Watcher,
     // Last, so that the data directory is free only when nothing uses it any more.
@@ -65,31 +74,39 @@ impl Server {
     ) -> Result<Self> {
         system::warn_if_readable(&config.general.data);
         let store = Store::open(&config.general.data, &config.master_key_file()?)?;
-        let mut server = config.server(store.receipt_key()?);
-        let signing_key = store.push_signing_key()?;
-        let mut pusher = config.pusher(signing_key)?;
-        let asked = Connections {
-            clients: server.limits.connections,
-            pushes: pusher.pushes,
-            idle_pushes: pusher.idle_connections,
-        };
-        let within = system::connections_within(asked, system::raise_open_files());
-        server.limits.connections = within.clients;
-        (pusher.pushes, pusher.idle_connections) = (within.pushes, within.idle_pushes);
-        adjust(&mut server);
-        let keys = Watcher::start(store)?;
-        let node = start_node(config, clock.clone())?;
-        let edges = Edges::start(config, server, pusher, &node, &keys, clock);
-        let Edges { api, pusher, admin } = edges.inspect_err(|_| node.shutdown())?;
-        let stop = Duration::from_secs(config.general.stop_seconds);
+        // A node takes its time to start, so what will not work anyway is noticed before.
+        store.keys()?;
+        let token = config.cluster.token()?;
+        let node = start_node(config, token.as_ref(), clock.clone())?;
+        let edges = Edges::start(config, store, token, &node, clock, adjust);
+        let edges = edges.inspect_err(|_| node.shutdown())?;
         Ok(Self {
             node,
-            api,
-            pusher,
-            admin,
-            stop,
-            _keys: keys,
+            api: edges.api,
+            pusher: edges.pusher,
+            admin: edges.admin,
+            in_cluster: config.cluster.listen.is_some(),
+            stop: Duration::from_secs(config.general.stop_seconds),
+            _keys: edges.keys,
             _claim: claim,
+        })
+    }
+
+    /// Waits until requests can be answered: a node of a cluster knows where queues are once it knows
+    /// who leads the catalog.
+    pub async fn wait_until_useful(&self) {
+        while self.in_cluster && !self.knows_the_catalog().await {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn knows_the_catalog(&self) -> bool {
+        let node = self.node.clone();
+        // It asks the threads of the shards, which may be busy.
+        let status = tokio::task::spawn_blocking(move || node.cluster_status()).await;
+        status.is_ok_and(|status| {
+            let catalog = status.shards.iter().find(|shard| shard.shard == 0);
+            catalog.is_some_and(|catalog| catalog.leader.is_some())
         })
     }
 
@@ -124,9 +141,11 @@ impl Server {
     }
 }
 
-fn start_node(config: &Config, clock: Clock) -> Result<Node> {
+fn start_node(config: &Config, token: Option<&Token>, clock: Clock) -> Result<Node> {
     let data = &config.general.data;
-    Node::start(&config.storage.node(data.clone()), clock).map_err(|error| {
+    let mut settings = config.storage.node(data.clone());
+    settings.cluster = config.cluster.node(token)?;
+    Node::start(&settings, clock).map_err(|error| {
         let exit = exit_of(&error);
         let text = format!("cannot start the node on {}", data.display());
         anyhow::Error::new(error).context(exit.reason(text))
@@ -138,23 +157,35 @@ struct Edges {
     api: Arc<anser_api::Server>,
     pusher: Arc<Pusher>,
     admin: Admin,
+    keys: Watcher,
 }
 
 impl Edges {
     fn start(
         config: &Config,
-        server: ServerConfig,
-        mut pusher: anser_push::Config,
+        store: Store,
+        token: Option<Token>,
         node: &Node,
-        keys: &Watcher,
         clock: Clock,
+        adjust: impl FnOnce(&mut ServerConfig),
     ) -> Result<Self> {
+        let exchange = token.as_ref().map(|token| common_keys(&store, node, token));
+        let exchange = exchange.transpose()?;
+        let mut server = config.server(store.receipt_key()?);
+        let mut pusher = config.pusher(store.push_signing_key()?)?;
+        share_connections(&mut server, &mut pusher);
+        adjust(&mut server);
+        let keys = match exchange {
+            Some(exchange) => Watcher::start_sharing(store, exchange)?,
+            None => Watcher::start(store)?,
+        };
         let wall = Arc::new(move || clock.wall());
         let api = anser_api::start(server, node.clone(), keys.keys(), wall)
             .map_err(|error| cannot_listen(error, config.api.listen, "--listen or api.listen"))?;
         let api = Arc::new(api);
         let port = Port::open(config.admin.listen)?;
         pusher.own_addresses = vec![api.address(), port.address()];
+        pusher.own_addresses.extend(config.cluster.listen);
         let pusher = anser_push::start(node.clone(), pusher).context(
             Exit::Configuration.reason("the pusher cannot start with the settings of [push]"),
         )?;
@@ -163,6 +194,7 @@ impl Edges {
             node: node.clone(),
             api: Arc::clone(&api),
             pusher: Arc::clone(&pusher),
+            token,
         };
         let admin = Admin::start(port, sources)?;
         tracing::info!(
@@ -171,8 +203,33 @@ impl Edges {
             data = %config.general.data.display(),
             "serving"
         );
-        Ok(Self { api, pusher, admin })
+        Ok(Self {
+            api,
+            pusher,
+            admin,
+            keys,
+        })
     }
+}
+
+/// Makes the access keys, and what is worked out from them, the same as on the cluster's other nodes.
+fn common_keys(store: &Store, node: &Node, token: &Token) -> Result<Exchange> {
+    let mut exchange = Exchange::new(node.clone(), token);
+    let first = node.cluster_status().node == FIRST_NODE;
+    exchange.begin(store, first, KEYS_PATIENCE)?;
+    Ok(exchange)
+}
+
+/// Gives clients and pushes the files that this process may open.
+fn share_connections(server: &mut ServerConfig, pusher: &mut anser_push::Config) {
+    let asked = Connections {
+        clients: server.limits.connections,
+        pushes: pusher.pushes,
+        idle_pushes: pusher.idle_connections,
+    };
+    let within = system::connections_within(asked, system::raise_open_files());
+    server.limits.connections = within.clients;
+    (pusher.pushes, pusher.idle_connections) = (within.pushes, within.idle_pushes);
 }
 
 /// What to do when a port cannot be opened; `setting` is what names its address.

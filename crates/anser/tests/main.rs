@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 mod access_keys;
-mod chaos;
+pub(crate) mod chaos;
+pub(crate) mod cluster;
 mod cmq;
 mod fuzz_corpus;
+mod ports;
 mod program;
 mod tidy;

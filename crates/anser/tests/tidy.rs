@@ -13,7 +13,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("broker", &[]),
     ("log", &[]),
     ("replica", &["broker", "raft"]),
-    ("node", &["broker", "log", "raft", "replica"]),
+    ("transport", &[]),
+    ("node", &["broker", "log", "raft", "replica", "transport"]),
+    ("sim", &["broker", "check", "log", "replica"]),
     ("api", &["broker"]),
     ("push", &["broker"]),
     ("check", &[]),
@@ -21,7 +23,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// What the crates that must be simulated may not even see.
-const PURE: &[&str] = &["broker", "replica", "log"];
+const PURE: &[&str] = &["broker", "replica", "log", "sim"];
 const IMPURE: &[&str] = &[
     "tokio",
     "rand",

@@ -8,7 +8,7 @@
 use std::time::Instant;
 
 use anser_broker::{
-    attributes::{QueueAttributes, RetentionFrom},
+    attributes::{Acknowledge, QueueAttributes, RetentionFrom},
     codec::{self, BatchBuilder},
     command::{Command, Reply},
     id::{QueueId, Sequence, ShardId},
@@ -94,6 +94,7 @@ impl Bench {
             delayed_max: 1000,
             in_flight_max: 100_000,
             dead_letter: None,
+            acknowledge: Acknowledge::Majority,
         };
         let put = Command::PutQueue {
             queue: QUEUE,

@@ -6,10 +6,12 @@ mod topic;
 pub use subscription::{BodyFormat, Endpoint, Filter, SubscriptionAttributes};
 pub use topic::{FilterKind, TopicAttributes, TopicChanges};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{error::Error, id::QueueId, limits, time::Millis};
 
 /// A queue's settings. All of them are kept and reported as they were given.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueAttributes {
     /// Messages waiting, leased and delayed together; one more is refused.
     pub backlog_max: u64,
@@ -31,10 +33,22 @@ pub struct QueueAttributes {
     /// Leases running at once; a receive beyond is refused.
     pub in_flight_max: u64,
     pub dead_letter: Option<DeadLetterPolicy>,
+    pub acknowledge: Acknowledge,
+}
+
+/// Which replicas must have a message on disk before its sender hears that it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Acknowledge {
+    /// So many that one of them is in every majority to come.
+    #[default]
+    Majority,
+    /// Every voter: no message is lost while one disk of them is left, and no send is answered while
+    /// one of them is away.
+    All,
 }
 
 /// When a message's retention begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RetentionFrom {
     /// At its sending: a delay longer than the retention means that nobody sees it.
     Sent,
@@ -43,13 +57,13 @@ pub enum RetentionFrom {
 }
 
 /// When and where a message gives up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetterPolicy {
     pub queue: QueueId,
     pub after: DeadLetterAfter,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeadLetterAfter {
     /// When a lease ends that was at least this many-th delivery.
     Receives(u32),
@@ -68,6 +82,7 @@ pub struct AttributeChanges {
     pub rewind: Option<Millis>,
     pub delay: Option<Millis>,
     pub delay_max: Option<Millis>,
+    pub acknowledge: Option<Acknowledge>,
 }
 
 impl QueueAttributes {
@@ -107,6 +122,7 @@ impl QueueAttributes {
             rewind: changes.rewind.unwrap_or(self.rewind),
             delay: changes.delay.unwrap_or(self.delay),
             delay_max: changes.delay_max.unwrap_or(self.delay_max),
+            acknowledge: changes.acknowledge.unwrap_or(self.acknowledge),
             ..self.clone()
         }
     }

@@ -18,10 +18,12 @@ use crate::{
 
 mod deletions;
 mod listing;
+mod nodes;
 mod state;
 mod topics;
 
 use deletions::Deletions;
+use nodes::{Nodes, Place};
 use topics::Topics;
 
 #[derive(Debug, Clone)]
@@ -42,6 +44,7 @@ pub(crate) struct Catalog {
     ending: BTreeMap<QueueId, PlacedQueue>,
     deletions: Deletions,
     topics: Topics,
+    nodes: Nodes,
 }
 
 #[derive(Debug, Clone)]
@@ -69,6 +72,7 @@ impl Catalog {
             ending: BTreeMap::new(),
             deletions: Deletions::default(),
             topics: Topics::default(),
+            nodes: Nodes::default(),
         }
     }
 
@@ -103,6 +107,25 @@ impl Catalog {
                 topic,
                 name,
             } => self.unsubscribe(*account, topic, name, turn),
+            Command::AddNode {
+                incarnation,
+                address,
+                host,
+                zone,
+            } => {
+                let place = Place {
+                    address,
+                    host,
+                    zone,
+                };
+                let added = self.nodes.add(*incarnation, &place, turn);
+                added.map_or_else(Reply::Refused, Reply::Node)
+            }
+            Command::SetNodeState { node, state } => {
+                let set = self.nodes.set_state(*node, *state, turn);
+                set.map_or_else(Reply::Refused, Reply::Node)
+            }
+            Command::ClusterFormed { cluster } => self.nodes.form(*cluster, turn),
             other => unreachable!("{other:?} is not for the catalog"),
         }
     }
@@ -288,6 +311,10 @@ impl Catalog {
         let queues = self.queues.iter();
         let queues = queues.map(|(queue, record)| Placed::Queue(record.placed(*queue)));
         queues.chain(self.topics.all_placed()).collect()
+    }
+
+    pub(crate) fn nodes(&self) -> &Nodes {
+        &self.nodes
     }
 
     fn find(&self, account: AccountId, name: &QueueName) -> Option<QueueId> {

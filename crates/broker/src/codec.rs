@@ -6,15 +6,20 @@
 
 use bytes::Bytes;
 
-use crate::command::Command;
+use crate::{
+    command::Command,
+    id::{QueueId, Sequence},
+};
 
 mod batch;
+mod cluster;
 mod command;
 mod kept;
 mod topic;
 mod view;
 pub(crate) mod wire;
 
+pub(crate) use cluster::NodeSink;
 pub(crate) use topic::TopicSink;
 
 pub use batch::{Batch, BatchBuilder, body};
@@ -46,6 +51,32 @@ pub struct Encoded {
     pub leases: u32,
 }
 
+impl Encoded {
+    /// A command that came from elsewhere as bytes, checked. One with more bodies than an entry can
+    /// hold is refused, so that what is given fits into an empty batch.
+    pub fn from_bytes(bytes: Bytes) -> Result<Self, Error> {
+        let view = view::view(&bytes)?;
+        let messages = view.bodies().map_or(0, Bodies::count);
+        let leases = view.leases();
+        if messages > Sequence::PER_ENTRY {
+            return Err(Error::BadValue);
+        }
+        Ok(Self {
+            bytes,
+            messages,
+            leases,
+        })
+    }
+
+    /// The queue it sends to, if it is a send.
+    pub fn sends_to(&self) -> Option<QueueId> {
+        match view::view(&self.bytes).ok()? {
+            View::SendMessages { queue, .. } | View::SendMessagesOnce { queue, .. } => Some(queue),
+            _ => None,
+        }
+    }
+}
+
 /// A command as bytes, in a buffer of exactly their size.
 pub fn encode(command: &Command) -> Encoded {
     command::encode(command)
@@ -64,8 +95,31 @@ pub(crate) mod format {
     pub(crate) const KEPT: u8 = 2;
     /// The state of a shard, without topics.
     pub(crate) const STATE_WITHOUT_TOPICS: u8 = 3;
+    /// The state of a shard, without nodes, tokens and acknowledgement policies.
+    pub(crate) const STATE_WITHOUT_NODES: u8 = 4;
     /// The state of a shard.
-    pub(crate) const STATE: u8 = 4;
+    pub(crate) const STATE: u8 = 5;
+}
+
+/// The forms of a state, the oldest first; each has all that the ones before it have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum StateForm {
+    WithoutTopics,
+    /// And without tokens and acknowledgement policies.
+    WithoutNodes,
+    Whole,
+}
+
+impl StateForm {
+    /// What the first byte says.
+    pub(crate) fn of(format: u8) -> Result<Self, Error> {
+        match format {
+            format::STATE_WITHOUT_TOPICS => Ok(Self::WithoutTopics),
+            format::STATE_WITHOUT_NODES => Ok(Self::WithoutNodes),
+            format::STATE => Ok(Self::Whole),
+            unknown => Err(Error::UnknownFormat(unknown)),
+        }
+    }
 }
 
 /// The numbers of the kinds, frozen.
@@ -80,6 +134,11 @@ pub(crate) mod kind {
     pub(crate) const SUBSCRIBE: u8 = 8;
     pub(crate) const SET_SUBSCRIPTION_ATTRIBUTES: u8 = 9;
     pub(crate) const UNSUBSCRIBE: u8 = 10;
+    pub(crate) const ADD_NODE: u8 = 11;
+    pub(crate) const SET_NODE_STATE: u8 = 12;
+    pub(crate) const CLUSTER_FORMED: u8 = 13;
+    pub(crate) const CREATE_QUEUE_ACKNOWLEDGED: u8 = 14;
+    pub(crate) const SET_QUEUE_ACKNOWLEDGED: u8 = 15;
     pub(crate) const PUT_QUEUE: u8 = 16;
     pub(crate) const DROP_QUEUE: u8 = 17;
     pub(crate) const CLEAR_QUEUE: u8 = 18;
@@ -88,6 +147,7 @@ pub(crate) mod kind {
     pub(crate) const DROP_TOPIC: u8 = 21;
     pub(crate) const PUT_SUBSCRIPTION: u8 = 22;
     pub(crate) const DROP_SUBSCRIPTION: u8 = 23;
+    pub(crate) const PUT_QUEUE_ACKNOWLEDGED: u8 = 24;
     pub(crate) const SEND_MESSAGES: u8 = 32;
     pub(crate) const RECEIVE_MESSAGES: u8 = 33;
     pub(crate) const DELETE_MESSAGES: u8 = 34;
@@ -100,5 +160,6 @@ pub(crate) mod kind {
     pub(crate) const ACCEPT_PUBLISHED: u8 = 41;
     pub(crate) const MOVE_FAILED: u8 = 42;
     pub(crate) const GIVE_UP: u8 = 43;
+    pub(crate) const SEND_MESSAGES_ONCE: u8 = 44;
     pub(crate) const SETTLE: u8 = 48;
 }

@@ -1,8 +1,12 @@
 //! What a shard's log holds, what applying it answers and what it asks the shell to do.
 //!
 //! A command's meaning never changes once it may be in a log; new behaviour is a new kind.
+//!
+//! Nodes send each other queries, answers and replies with serde, where a variant is its number: a new
+//! variant or field goes to the end.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     attributes::{
@@ -10,7 +14,7 @@ use crate::{
         SubscriptionAttributes, TopicAttributes, TopicChanges,
     },
     error::Error,
-    id::{AccountId, QueueId, Sequence, ShardId, SubscriptionId, TopicId},
+    id::{AccountId, NodeId, QueueId, Sequence, ShardId, SubscriptionId, TopicId},
     name::{QueueName, SubscriptionName, TopicName},
     op::{
         QueueListing, SubscriptionChanges, SubscriptionListing, SubscriptionTotals, TopicListing,
@@ -18,8 +22,10 @@ use crate::{
     time::{Millis, Timestamp},
 };
 
+mod node;
 mod topic;
 
+pub use node::{NodeRecord, NodeState};
 pub use topic::{CreateTopic, Subscribe};
 
 /// One change of a shard. The first group is for the catalog on shard 0, the second for the shard
@@ -65,6 +71,22 @@ pub enum Command {
         topic: TopicName,
         name: SubscriptionName,
     },
+    /// Gives the node with this data directory its number. One that has a number keeps it, and what
+    /// is known of it is brought up to date.
+    AddNode {
+        incarnation: [u8; 16],
+        address: String,
+        host: String,
+        zone: String,
+    },
+    SetNodeState {
+        node: NodeId,
+        state: NodeState,
+    },
+    /// The cluster has this id for ever.
+    ClusterFormed {
+        cluster: [u8; 16],
+    },
 
     /// Creates the queue or brings its attributes up to date; an older revision changes nothing.
     PutQueue {
@@ -106,6 +128,15 @@ pub enum Command {
     },
     SendMessages {
         queue: QueueId,
+        delay: Option<Millis>,
+        bodies: Vec<Bytes>,
+    },
+    /// As [`Command::SendMessages`], but a repeat within [`crate::limits::TOKEN_WINDOW`] of the
+    /// first send sends nothing and is answered as that was.
+    SendMessagesOnce {
+        queue: QueueId,
+        /// The hash of what the sender calls this send.
+        token: [u8; 16],
         delay: Option<Millis>,
         bodies: Vec<Bytes>,
     },
@@ -198,12 +229,14 @@ pub enum DeadLetterUpdate {
 }
 
 /// The answer to a command, the same on every replica.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// To every command that has nothing more to say.
     Done,
     /// To every change of the catalog: what the home must be told.
     Placed(Placed),
+    /// To `AddNode` and `SetNodeState`: what is known of the node now.
+    Node(NodeRecord),
     Sent {
         messages: Vec<Sequence>,
     },
@@ -225,7 +258,7 @@ pub enum Reply {
 }
 
 /// What the catalog says of something that lives on a shard.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Placed {
     Queue(PlacedQueue),
     Topic(PlacedTopic),
@@ -260,7 +293,7 @@ impl Placed {
 }
 
 /// A queue as the catalog knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlacedQueue {
     pub account: AccountId,
     pub name: QueueName,
@@ -272,7 +305,7 @@ pub struct PlacedQueue {
 }
 
 /// A topic as the catalog knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlacedTopic {
     pub account: AccountId,
     pub name: TopicName,
@@ -284,7 +317,7 @@ pub struct PlacedTopic {
 }
 
 /// A subscription as the catalog knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlacedSubscription {
     pub account: AccountId,
     pub topic: TopicId,
@@ -298,7 +331,7 @@ pub struct PlacedSubscription {
 }
 
 /// A lease that was just granted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     /// Where the message was sent; its body lies in that entry.
     pub message: Sequence,
@@ -319,6 +352,9 @@ pub enum Effect {
     QueueGone { queue: QueueId },
     /// A name now leads elsewhere, or nowhere. Every replica's shell keeps its routes by this.
     RouteChanged(Placed),
+    /// What [`crate::shard::Shard::nodes`] or [`crate::shard::Shard::cluster`] says is new. Every
+    /// replica's shell acts on it.
+    NodesChanged,
     /// The home of this does not have the latest revision yet.
     Unsettled(Placed),
     /// The queue has messages to carry to another queue.
@@ -351,7 +387,7 @@ pub struct Move {
 }
 
 /// A read of a shard's state.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Query {
     /// Catalog: one queue by name.
     Queue { account: AccountId, name: QueueName },
@@ -401,9 +437,11 @@ pub enum Query {
     TopicCounts { topic: TopicId },
     /// Home.
     SubscriptionCounts { subscription: SubscriptionId },
+    /// Catalog: the cluster and its nodes.
+    Nodes,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     Queue(Box<QueueRecord>),
     Queues {
@@ -424,11 +462,17 @@ pub enum Answer {
     Room(Room),
     TopicCounts(TopicCounts),
     SubscriptionCounts(SubscriptionCounts),
+    Nodes {
+        /// `None`: the cluster was not formed yet.
+        cluster: Option<[u8; 16]>,
+        /// In the order of their numbers, the removed ones included.
+        nodes: Vec<NodeRecord>,
+    },
     Refused(Error),
 }
 
 /// A queue in the catalog.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueRecord {
     pub queue: QueueId,
     pub shard: ShardId,
@@ -441,7 +485,7 @@ pub struct QueueRecord {
 }
 
 /// A topic in the catalog.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicRecord {
     pub topic: TopicId,
     pub shard: ShardId,
@@ -454,7 +498,7 @@ pub struct TopicRecord {
 }
 
 /// A subscription in the catalog.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscriptionRecord {
     pub subscription: SubscriptionId,
     pub shard: ShardId,
@@ -469,7 +513,7 @@ pub struct SubscriptionRecord {
 }
 
 /// What a queue can take at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Room {
     pub messages: u64,
     /// Of one body.
@@ -477,7 +521,7 @@ pub struct Room {
 }
 
 /// What a topic holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TopicCounts {
     /// As [`crate::op::TopicDescription::waiting`].
     pub waiting: u64,
@@ -485,7 +529,7 @@ pub struct TopicCounts {
 }
 
 /// What a subscription has not delivered, and what became of the rest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SubscriptionCounts {
     pub waiting: u64,
     pub totals: SubscriptionTotals,

@@ -1,7 +1,10 @@
 //! Refusals: what a client hears instead of a result. Each dialect has a word for each of them.
+//! Nodes send them to each other by number: a new one goes to the end.
+
+use serde::{Deserialize, Serialize};
 
 /// Why an operation did not happen. Unless said otherwise, nothing has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Error {
     #[error("the queue does not exist")]
     NoSuchQueue,
@@ -76,6 +79,21 @@ pub enum Error {
     NoSubscription,
     #[error("no subscription's filter matches")]
     NoSubscriptionMatches,
+    /// A repeat of a send has as many messages as the send.
+    #[error("the token was used for a send of another number of messages")]
+    TokenReused,
+    #[error("the node does not exist")]
+    NoSuchNode,
+    /// A node that was removed comes back as another one, with an empty disk.
+    #[error("the node was removed from the cluster")]
+    NodeRemoved,
+    /// Those that were removed count too.
+    #[error("the cluster has had as many nodes as it may have")]
+    TooManyNodes,
+    #[error("the cluster has another id")]
+    OtherCluster,
+    #[error("some shard would have too few voters without the node: empty it first")]
+    NodeNeeded,
     /// Too much is under way for this shard; the same request may succeed in a moment.
     #[error("too many requests are under way")]
     Busy,

@@ -5,12 +5,24 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
+/// Why a number is no id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the number is beyond the largest of its kind")]
+pub struct NotAnId;
+
 /// A tenant. Every queue and every access key belongs to one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AccountId(pub u64);
 
+/// A node of a cluster, from 1 on. A number is never given to another node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(pub u64);
+
 /// One of a cluster's shards, from 0 to [`ShardId::LAST`]. Shard 0 also holds the catalog.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
 pub struct ShardId(pub u16);
 
 impl ShardId {
@@ -20,17 +32,36 @@ impl ShardId {
     pub const LAST: ShardId = ShardId(1023);
 }
 
+impl TryFrom<u16> for ShardId {
+    type Error = NotAnId;
+
+    fn try_from(number: u16) -> Result<Self, NotAnId> {
+        let shard = Self(number);
+        if shard <= Self::LAST {
+            Ok(shard)
+        } else {
+            Err(NotAnId)
+        }
+    }
+}
+
+impl From<ShardId> for u16 {
+    fn from(shard: ShardId) -> Self {
+        shard.0
+    }
+}
+
 /// A queue, for as long as it lives: a queue created again under an old name is another queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct QueueId(pub u64);
 
 /// A topic, for as long as it lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TopicId(pub u64);
 
 /// A subscription, for as long as it lives. Queues, topics and subscriptions have their numbers from
 /// one counter, so that a number names one thing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SubscriptionId(pub u64);
 
 impl SubscriptionId {
@@ -42,7 +73,8 @@ impl SubscriptionId {
 
 /// A place in the history of one shard: the index of a log entry and a number within the entry.
 /// Later places are larger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
 pub struct Sequence(u64);
 
 impl Sequence {
@@ -86,9 +118,23 @@ impl Sequence {
     }
 }
 
+impl TryFrom<u64> for Sequence {
+    type Error = NotAnId;
+
+    fn try_from(number: u64) -> Result<Self, NotAnId> {
+        Self::from_number(number).ok_or(NotAnId)
+    }
+}
+
+impl From<Sequence> for u64 {
+    fn from(sequence: Sequence) -> Self {
+        sequence.number()
+    }
+}
+
 /// A place in the history of a cluster: a shard and a place in its history. As a number it is below
 /// 2^63, so that clients with signed integers read the same number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MessageId {
     pub shard: ShardId,
     pub sequence: Sequence,

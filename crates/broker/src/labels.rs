@@ -6,22 +6,26 @@
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use crate::limits;
 
 /// A word on a message. 1 to [`limits::TAG_CHARACTERS_MAX`] characters and at most 255 bytes, none of
 /// them a control character. Compared byte by byte.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Box<str>", into = "Box<str>")]
 pub struct Tag(Box<str>);
 
 /// Words divided by dots, at most [`limits::KEY_BYTES_MAX`] bytes and [`limits::KEY_DOTS_MAX`] dots,
 /// no control characters. Not empty, though a word of it may be.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Box<str>", into = "Box<str>")]
 pub struct RoutingKey(Box<str>);
 
 /// A routing key in which a word `*` stands for exactly one word that is not empty, and `#` for any
 /// number of words, none included.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Box<str>", into = "Box<str>")]
 pub struct BindingKey(Box<str>);
 
 /// Why a text is no tag or key.
@@ -73,6 +77,29 @@ impl BindingKey {
     }
 }
 
+/// From and to text, for words between nodes.
+macro_rules! texts {
+    ($($label:ident),*) => {
+        $(
+            impl TryFrom<Box<str>> for $label {
+                type Error = NotALabel;
+
+                fn try_from(text: Box<str>) -> Result<Self, NotALabel> {
+                    Self::new(&text)
+                }
+            }
+
+            impl From<$label> for Box<str> {
+                fn from(label: $label) -> Self {
+                    label.0
+                }
+            }
+        )*
+    };
+}
+
+texts!(Tag, RoutingKey, BindingKey);
+
 fn check_characters(text: &str) -> Result<(), NotALabel> {
     if text.is_empty() {
         return Err(NotALabel::Empty);
@@ -101,7 +128,7 @@ impl fmt::Display for Tag {
 }
 
 /// A message's tags and routing key.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Labels {
     /// At most [`limits::TAGS_MAX`].
     pub tags: Vec<Tag>,

@@ -17,6 +17,8 @@ pub mod name;
 pub mod op;
 pub mod outboxes;
 pub mod retry;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 pub mod service;
 pub mod shard;
 pub mod time;

@@ -52,3 +52,13 @@ pub const DELIVERY_LANE_MAX: u64 = 256;
 pub const UNDELIVERED_COUNTED_MAX: u64 = 10_000;
 /// Subscriptions that one topic can have at all; operations set lower bounds.
 pub const SUBSCRIPTIONS_MAX: u64 = 10_000;
+/// Nodes that a cluster remembers, the removed ones included.
+pub const NODES_MAX: usize = 1000;
+/// Bytes of a node's address.
+pub const NODE_ADDRESS_BYTES_MAX: usize = 255;
+/// Bytes of the name of a node's machine, and of its zone.
+pub const NODE_PLACE_BYTES_MAX: usize = 64;
+/// For how long after a send with a token a repeat of it is recognised.
+pub const TOKEN_WINDOW: Millis = Millis::from_seconds(300);
+/// Tokens that one queue remembers; a send with one more is refused as [`crate::error::Error::Busy`].
+pub const TOKENS_MAX: usize = 1_000_000;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits;
 
 /// Why a text is no name.
@@ -16,7 +18,8 @@ macro_rules! names {
             $(#[$meaning])*
             /// A letter, then letters, digits, `-` and `_`, at most [`limits::NAME_CHARACTERS_MAX`].
             /// It keeps the case it was given and is the same name in any case.
-            #[derive(Debug, Clone, PartialEq, Eq)]
+            #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+            #[serde(try_from = "Box<str>", into = "Box<str>")]
             pub struct $name(Box<str>);
 
             impl $name {
@@ -35,6 +38,24 @@ macro_rules! names {
                 /// The form under which the name is looked up.
                 pub fn folded(&self) -> String {
                     self.0.to_ascii_lowercase()
+                }
+            }
+
+            impl TryFrom<Box<str>> for $name {
+                type Error = NotAName;
+
+                fn try_from(text: Box<str>) -> Result<Self, NotAName> {
+                    if is_name(&text) {
+                        Ok(Self(text))
+                    } else {
+                        Err(NotAName)
+                    }
+                }
+            }
+
+            impl From<$name> for Box<str> {
+                fn from(name: $name) -> Self {
+                    name.0
                 }
             }
 

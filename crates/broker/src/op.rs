@@ -15,6 +15,7 @@ pub use topic::{
 };
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     attributes::{AttributeChanges, DeadLetterAfter, QueueAttributes},
@@ -177,7 +178,7 @@ pub struct QueueDescription {
 }
 
 /// How many messages a queue has in each state; exact at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct QueueCounts {
     pub ready: u64,
     pub leased: u64,
@@ -192,7 +193,7 @@ pub struct QueueCounts {
 }
 
 /// What happened in a queue since it was created.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct QueueTotals {
     pub sent: u64,
     /// Leases granted; a message received twice counts twice, a lease that reached nobody not at all.
@@ -224,7 +225,7 @@ pub struct QueuesListed {
     pub queues: Vec<QueueListing>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueListing {
     pub queue: QueueId,
     pub name: QueueName,
@@ -268,6 +269,9 @@ pub struct SendMessages {
     pub bodies: Vec<Bytes>,
     /// `None`: the queue's own.
     pub delay: Option<Millis>,
+    /// The hash of the sender's name for this send. The same send with the same token within
+    /// [`crate::limits::TOKEN_WINDOW`] gives the same messages and adds none.
+    pub token: Option<[u8; 16]>,
 }
 
 #[derive(Debug, Clone)]
@@ -293,7 +297,7 @@ pub struct MessagesReceived {
     pub messages: Vec<ReceivedMessage>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceivedMessage {
     pub message: MessageId,
     pub receipt: Receipt,

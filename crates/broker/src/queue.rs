@@ -32,6 +32,7 @@ mod receiving;
 mod retired;
 mod sending;
 mod state;
+mod tokens;
 
 pub(crate) use outbox::Role;
 pub(crate) use sending::NumberedBodies;
@@ -41,6 +42,7 @@ use delayed::{Delayed, DelayedMessage};
 use lanes::Lanes;
 use late::Late;
 use leases::{Lease, Leases};
+use tokens::Tokens;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Queue {
@@ -58,6 +60,7 @@ pub(crate) struct Queue {
     lanes: Lanes,
     /// The last number that arrived, by the queue it came from.
     accepted: BTreeMap<QueueId, u64>,
+    tokens: Tokens,
     pub(crate) totals: QueueTotals,
     /// Where the shard's order of deadlines has this queue.
     pub(crate) scheduled: Option<Timestamp>,
@@ -94,6 +97,7 @@ impl Queue {
             retired: MessageList::default(),
             lanes: Lanes::default(),
             accepted: BTreeMap::new(),
+            tokens: Tokens::default(),
             totals: QueueTotals::default(),
             scheduled: None,
             touched: false,
@@ -179,6 +183,7 @@ impl Queue {
             + self.leases.memory_bytes()
             + self.retired.memory_bytes()
             + self.lanes.memory_bytes()
+            + self.tokens.memory_bytes()
     }
 
     fn dead_letter_after(&self) -> Option<DeadLetterAfter> {

@@ -1,9 +1,11 @@
 //! When a delivery that failed is tried again.
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Millis;
 
 /// What becomes of deliveries that fail. Both strategies also end with the topic's retention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RetryStrategy {
     /// One message at a time, in order: three retries, each after 10 to 20 s, then the next message.
     BackOff,

@@ -5,10 +5,10 @@
 //! and `catalog` the names.
 
 use crate::{
-    attributes::QueueAttributes,
+    attributes::{Acknowledge, QueueAttributes},
     catalog::Catalog,
-    codec::{self, Batch, View},
-    command::{Answer, Command, Effect, Lane, Placed, Query, Reply},
+    codec::{self, Batch, Bodies, View},
+    command::{Answer, Command, Effect, Lane, NodeRecord, Placed, Query, Reply},
     error::Error,
     id::{QueueId, Sequence, ShardId, SubscriptionId},
     limits, moment,
@@ -139,10 +139,19 @@ impl Shard {
                 delay,
                 bodies,
             } => {
-                let first = turn.number_messages(bodies.count());
-                let bodies = NumberedBodies { bodies, first };
+                let bodies = numbered(bodies, turn);
                 self.home
                     .with(queue, |queue| queue.send(delay, &bodies, turn))
+            }
+            View::SendMessagesOnce {
+                queue,
+                token,
+                delay,
+                bodies,
+            } => {
+                let bodies = numbered(bodies, turn);
+                self.home
+                    .with(queue, |queue| queue.send_once(token, delay, &bodies, turn))
             }
             View::ReceiveMessages {
                 queue,
@@ -167,11 +176,7 @@ impl Shard {
                 first,
                 bodies,
             } => {
-                let ordinal = turn.number_messages(bodies.count());
-                let bodies = NumberedBodies {
-                    bodies,
-                    first: ordinal,
-                };
+                let bodies = numbered(bodies, turn);
                 self.home.with(queue, |queue| {
                     queue.accept_moved(source, first, &bodies, turn)
                 })
@@ -180,8 +185,7 @@ impl Shard {
                 .home
                 .with(queue, |queue| queue.return_leases(&receipts, turn)),
             View::Publish { topic, bodies } => {
-                let first = turn.number_messages(bodies.count());
-                let bodies = NumberedBodies { bodies, first };
+                let bodies = numbered(bodies, turn);
                 self.home.publish(topic, &bodies, turn)
             }
             View::AcceptPublished {
@@ -190,11 +194,7 @@ impl Shard {
                 first,
                 bodies,
             } => {
-                let ordinal = turn.number_messages(bodies.count());
-                let bodies = NumberedBodies {
-                    bodies,
-                    first: ordinal,
-                };
+                let bodies = numbered(bodies, turn);
                 self.home.with(queue, |queue| {
                     queue.accept_published(source, first, &bodies, turn)
                 })
@@ -317,6 +317,12 @@ impl Shard {
         self.home.queue(queue).map(|queue| &queue.attributes)
     }
 
+    /// Which replicas must have the messages of a queue before a send is answered.
+    pub fn acknowledge(&self, queue: QueueId) -> Acknowledge {
+        let attributes = self.attributes(queue);
+        attributes.map_or_else(Acknowledge::default, |attributes| attributes.acknowledge)
+    }
+
     /// What a receive at this moment of the shard's time would find. Messages that become ready by
     /// then are not seen: [`Shard::next_deadline`] tells of them.
     pub fn receivable(&self, queue: QueueId, now: Timestamp) -> Receivable {
@@ -361,6 +367,17 @@ impl Shard {
         catalog.map_or_else(Vec::new, Catalog::routes)
     }
 
+    /// Catalog: the cluster's nodes in the order of their numbers, the removed ones included.
+    pub fn nodes(&self) -> Vec<NodeRecord> {
+        let catalog = self.catalog.as_ref();
+        catalog.map_or_else(Vec::new, |catalog| catalog.nodes().records(self.wall))
+    }
+
+    /// Catalog: the cluster's id; `None` if it was not formed yet.
+    pub fn cluster(&self) -> Option<[u8; 16]> {
+        self.catalog.as_ref()?.nodes().cluster()
+    }
+
     /// Every message sent by these entries (both included) whose body may still be needed, in order.
     pub fn live_between(&self, first_index: u64, last_index: u64) -> Vec<Sequence> {
         self.home.live_between(first_index, last_index)
@@ -385,4 +402,10 @@ impl Shard {
     pub fn memory_bytes(&self) -> usize {
         self.home.memory_bytes()
     }
+}
+
+/// Bodies with the numbers that they have in the entry.
+fn numbered<'a>(bodies: Bodies<'a>, turn: &mut Turn<'_>) -> NumberedBodies<'a> {
+    let first = turn.number_messages(bodies.count());
+    NumberedBodies { bodies, first }
 }

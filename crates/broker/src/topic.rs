@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     attributes::{
-        DeadLetterAfter, DeadLetterPolicy, Endpoint, QueueAttributes, RetentionFrom,
+        Acknowledge, DeadLetterAfter, DeadLetterPolicy, Endpoint, QueueAttributes, RetentionFrom,
         SubscriptionAttributes, TopicAttributes,
     },
     id::SubscriptionId,
@@ -111,6 +111,7 @@ impl Topic {
                 RetryStrategy::ExponentialDecay => limits::OUTBOX_IN_FLIGHT_MAX,
             },
             dead_letter,
+            acknowledge: Acknowledge::Majority,
         }
     }
 }

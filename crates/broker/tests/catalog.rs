@@ -1,7 +1,7 @@
 //! Random changes of the catalog against a plain list of queues.
 
 use anser_broker::{
-    attributes::{AttributeChanges, DeadLetterAfter, QueueAttributes, RetentionFrom},
+    attributes::{Acknowledge, AttributeChanges, DeadLetterAfter, QueueAttributes, RetentionFrom},
     codec::{self, BatchBuilder},
     command::{Answer, Command, CreateQueue, DeadLetterUpdate, Placed, Query, Reply},
     error::Error,
@@ -248,6 +248,7 @@ fn attributes() -> QueueAttributes {
         delayed_max: 1,
         in_flight_max: 1,
         dead_letter: None,
+        acknowledge: Acknowledge::Majority,
     }
 }
 

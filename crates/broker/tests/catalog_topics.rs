@@ -3,8 +3,8 @@
 
 use anser_broker::{
     attributes::{
-        BodyFormat, Endpoint, Filter, FilterKind, QueueAttributes, RetentionFrom, TopicAttributes,
-        TopicChanges,
+        Acknowledge, BodyFormat, Endpoint, Filter, FilterKind, QueueAttributes, RetentionFrom,
+        TopicAttributes, TopicChanges,
     },
     codec::{self, BatchBuilder},
     command::{Answer, Command, CreateQueue, CreateTopic, Effect, Placed, Query, Reply, Subscribe},
@@ -535,6 +535,7 @@ fn queue_attributes() -> QueueAttributes {
         delayed_max: 1,
         in_flight_max: 1,
         dead_letter: None,
+        acknowledge: Acknowledge::Majority,
     }
 }
 

@@ -5,13 +5,13 @@ use std::fmt::Write;
 
 use anser_broker::{
     attributes::{
-        AttributeChanges, BodyFormat, DeadLetterAfter, DeadLetterPolicy, Endpoint, Filter,
-        FilterKind, QueueAttributes, RetentionFrom, SubscriptionAttributes, TopicAttributes,
-        TopicChanges,
+        Acknowledge, AttributeChanges, BodyFormat, DeadLetterAfter, DeadLetterPolicy, Endpoint,
+        Filter, FilterKind, QueueAttributes, RetentionFrom, SubscriptionAttributes,
+        TopicAttributes, TopicChanges,
     },
     codec::{self, Batch, BatchBuilder, Encoded},
-    command::{Command, CreateQueue, CreateTopic, DeadLetterUpdate, Reply, Subscribe},
-    id::{AccountId, QueueId, Sequence, ShardId, SubscriptionId, TopicId},
+    command::{Command, CreateQueue, CreateTopic, DeadLetterUpdate, NodeState, Reply, Subscribe},
+    id::{AccountId, NodeId, QueueId, Sequence, ShardId, SubscriptionId, TopicId},
     labels::{BindingKey, Labels, Published, RoutingKey, Tag},
     limits,
     name::{QueueName, SubscriptionName, TopicName},
@@ -23,21 +23,22 @@ use anser_broker::{
 use bytes::Bytes;
 use proptest::prelude::*;
 
-fn a_name() -> impl Strategy<Value = QueueName> {
+pub(crate) fn a_name() -> impl Strategy<Value = QueueName> {
     "[A-Za-z][A-Za-z0-9_-]{0,79}".prop_map(|name| QueueName::new(&name).unwrap())
 }
 
-fn an_after() -> impl Strategy<Value = DeadLetterAfter> {
+pub(crate) fn an_after() -> impl Strategy<Value = DeadLetterAfter> {
     prop_oneof![
         any::<u32>().prop_map(DeadLetterAfter::Receives),
         any::<u64>().prop_map(|age| DeadLetterAfter::Age(Millis(age))),
     ]
 }
 
-fn some_attributes() -> impl Strategy<Value = QueueAttributes> {
+pub(crate) fn some_attributes() -> impl Strategy<Value = QueueAttributes> {
     let policy = prop::option::of((any::<u64>(), an_after()));
-    (any::<[u64; 9]>(), any::<u32>(), any::<bool>(), policy).prop_map(
-        |([a, b, c, d, e, f, g, h, i], body_bytes_max, visible, policy)| QueueAttributes {
+    let bools = (any::<bool>(), any::<bool>());
+    (any::<[u64; 9]>(), any::<u32>(), bools, policy).prop_map(
+        |([a, b, c, d, e, f, g, h, i], body_bytes_max, (visible, all), policy)| QueueAttributes {
             backlog_max: a,
             wait: Millis(b),
             visibility: Millis(c),
@@ -57,8 +58,17 @@ fn some_attributes() -> impl Strategy<Value = QueueAttributes> {
                 queue: QueueId(queue),
                 after,
             }),
+            acknowledge: acknowledge(all),
         },
     )
+}
+
+fn acknowledge(all: bool) -> Acknowledge {
+    if all {
+        Acknowledge::All
+    } else {
+        Acknowledge::Majority
+    }
 }
 
 fn some_changes() -> impl Strategy<Value = AttributeChanges> {
@@ -67,12 +77,14 @@ fn some_changes() -> impl Strategy<Value = AttributeChanges> {
     (
         prop::option::of(any::<u64>()),
         prop::option::of(any::<u32>()),
+        prop::option::of(any::<bool>().prop_map(acknowledge)),
         times,
     )
         .prop_map(
             |(
                 backlog_max,
                 body_bytes_max,
+                acknowledge,
                 [wait, visibility, retention, rewind, delay, delay_max],
             )| {
                 AttributeChanges {
@@ -84,6 +96,7 @@ fn some_changes() -> impl Strategy<Value = AttributeChanges> {
                     rewind,
                     delay,
                     delay_max,
+                    acknowledge,
                 }
             },
         )
@@ -97,28 +110,29 @@ fn an_update() -> impl Strategy<Value = DeadLetterUpdate> {
     ]
 }
 
-fn some_bodies() -> impl Strategy<Value = Vec<Bytes>> {
+pub(crate) fn some_bodies() -> impl Strategy<Value = Vec<Bytes>> {
     let body = prop::collection::vec(any::<u8>(), 0..20).prop_map(Bytes::from);
     prop::collection::vec(body, 0..6)
 }
 
-fn some_receipts() -> impl Strategy<Value = Vec<Sequence>> {
-    let receipt = (0..=Sequence::INDEX_LAST, 0..Sequence::PER_ENTRY);
-    prop::collection::vec(
-        receipt.prop_map(|(index, ordinal)| Sequence::new(index, ordinal)),
-        0..6,
-    )
+pub(crate) fn a_sequence() -> impl Strategy<Value = Sequence> {
+    let place = (0..=Sequence::INDEX_LAST, 0..Sequence::PER_ENTRY);
+    place.prop_map(|(index, ordinal)| Sequence::new(index, ordinal))
 }
 
-fn a_topic_name() -> impl Strategy<Value = TopicName> {
+pub(crate) fn some_receipts() -> impl Strategy<Value = Vec<Sequence>> {
+    prop::collection::vec(a_sequence(), 0..6)
+}
+
+pub(crate) fn a_topic_name() -> impl Strategy<Value = TopicName> {
     a_name().prop_map(|name| TopicName::new(name.as_str()).unwrap())
 }
 
-fn a_subscription_name() -> impl Strategy<Value = SubscriptionName> {
+pub(crate) fn a_subscription_name() -> impl Strategy<Value = SubscriptionName> {
     a_name().prop_map(|name| SubscriptionName::new(name.as_str()).unwrap())
 }
 
-fn some_topic_attributes() -> impl Strategy<Value = TopicAttributes> {
+pub(crate) fn some_topic_attributes() -> impl Strategy<Value = TopicAttributes> {
     (any::<u32>(), any::<u64>(), any::<bool>()).prop_map(|(body_bytes_max, retention, by_tags)| {
         TopicAttributes {
             body_bytes_max,
@@ -143,12 +157,12 @@ fn a_format() -> impl Strategy<Value = BodyFormat> {
     prop_oneof![Just(BodyFormat::Json), Just(BodyFormat::Simplified)]
 }
 
-fn some_tags() -> impl Strategy<Value = Vec<Tag>> {
+pub(crate) fn some_tags() -> impl Strategy<Value = Vec<Tag>> {
     let tag = "[a-zé, ]{1,64}".prop_map(|text| Tag::new(&text).unwrap());
     prop::collection::vec(tag, 0..12)
 }
 
-fn some_binding_keys() -> impl Strategy<Value = Vec<BindingKey>> {
+pub(crate) fn some_binding_keys() -> impl Strategy<Value = Vec<BindingKey>> {
     let key = "[a-z*#.]{1,15}".prop_map(|text| BindingKey::new(&text).unwrap());
     prop::collection::vec(key, 0..12)
 }
@@ -157,7 +171,7 @@ fn a_url() -> impl Strategy<Value = String> {
     "http://[a-zé/]{0,40}"
 }
 
-fn some_subscription_attributes() -> impl Strategy<Value = SubscriptionAttributes> {
+pub(crate) fn some_subscription_attributes() -> impl Strategy<Value = SubscriptionAttributes> {
     let queue = || prop::option::of(any::<u64>().prop_map(QueueId));
     let endpoint = prop_oneof![
         a_url().prop_map(|url| Endpoint::Http { url: url.into() }),
@@ -358,7 +372,50 @@ fn a_topic_command() -> impl Strategy<Value = Command> {
 }
 
 fn a_command() -> impl Strategy<Value = Command> {
-    prop_oneof![17 => a_queue_command(), 6 => a_catalog_command(), 8 => a_topic_command()]
+    prop_oneof![
+        17 => a_queue_command(),
+        6 => a_catalog_command(),
+        8 => a_topic_command(),
+        3 => a_cluster_command(),
+        1 => a_send_once(),
+    ]
+}
+
+/// The commands on the cluster and its nodes.
+fn a_cluster_command() -> impl Strategy<Value = Command> {
+    let id = || prop_oneof![Just([7; 16]), any::<[u8; 16]>()];
+    let text = || prop_oneof![9 => "[a-zé.:]{0,20}", 1 => "a{60,70}", 1 => "a{250,260}"];
+    let state = prop::sample::select(vec![
+        NodeState::Active,
+        NodeState::Draining,
+        NodeState::Removed,
+    ]);
+    let node = prop_oneof![1u64..3, any::<u64>()].prop_map(NodeId);
+    prop_oneof![
+        (id(), text(), text(), text()).prop_map(|(incarnation, address, host, zone)| {
+            Command::AddNode {
+                incarnation,
+                address,
+                host,
+                zone,
+            }
+        }),
+        (node, state).prop_map(|(node, state)| Command::SetNodeState { node, state }),
+        id().prop_map(|cluster| Command::ClusterFormed { cluster }),
+    ]
+}
+
+fn a_send_once() -> impl Strategy<Value = Command> {
+    let token = prop_oneof![Just([7; 16]), any::<[u8; 16]>()];
+    let delay = prop::option::of(any::<u64>().prop_map(Millis));
+    (any::<u64>(), token, delay, some_bodies()).prop_map(|(queue, token, delay, bodies)| {
+        Command::SendMessagesOnce {
+            queue: QueueId(queue),
+            token,
+            delay,
+            bodies,
+        }
+    })
 }
 
 #[expect(clippy::too_many_lines, reason = "a flat table of kinds")]
@@ -489,8 +546,9 @@ proptest! {
 
     #[test]
     fn a_command_is_read_as_it_was_written(command in a_command()) {
-        let Encoded { bytes, .. } = codec::encode(&command);
-        prop_assert_eq!(codec::decode(&bytes).unwrap(), command);
+        let encoded = codec::encode(&command);
+        prop_assert_eq!(codec::decode(&encoded.bytes).unwrap(), command);
+        prop_assert_eq!(Encoded::from_bytes(encoded.bytes.clone()), Ok(encoded));
     }
 
     #[test]
@@ -561,6 +619,7 @@ proptest! {
 fn bodies_of(command: &Command) -> &[Bytes] {
     match command {
         Command::SendMessages { bodies, .. }
+        | Command::SendMessagesOnce { bodies, .. }
         | Command::AcceptMoved { bodies, .. }
         | Command::Publish { bodies, .. }
         | Command::AcceptPublished { bodies, .. } => bodies,
@@ -571,6 +630,7 @@ fn bodies_of(command: &Command) -> &[Bytes] {
 fn read_everything(bytes: &[u8], ordinal: u32) {
     let shared = Bytes::copy_from_slice(bytes);
     let _ = codec::decode(&shared);
+    let _ = Encoded::from_bytes(shared.clone());
     let _ = Batch::decode(bytes);
     let _ = codec::body(&shared, ordinal);
     let _ = codec::kept_body(&shared, ordinal);
@@ -596,6 +656,7 @@ fn simple_attributes() -> QueueAttributes {
             queue: QueueId(11),
             after: DeadLetterAfter::Receives(12),
         }),
+        acknowledge: Acknowledge::Majority,
     }
 }
 
@@ -632,6 +693,7 @@ fn one_of_each() -> Vec<Command> {
                 rewind: Some(Millis(6)),
                 delay: Some(Millis(7)),
                 delay_max: None,
+                acknowledge: None,
             },
             dead_letter: DeadLetterUpdate::Set(name("dead"), after),
         },
@@ -692,7 +754,69 @@ fn one_of_each() -> Vec<Command> {
     ];
     commands.extend(one_of_each_for_the_catalog());
     commands.extend(one_of_each_for_a_home());
+    commands.extend(one_of_each_for_a_cluster());
     commands
+}
+
+/// The kinds that came with clusters.
+fn one_of_each_for_a_cluster() -> Vec<Command> {
+    let name = QueueName::new("orders").unwrap();
+    let attributes = || QueueAttributes {
+        acknowledge: Acknowledge::All,
+        ..simple_attributes()
+    };
+    let set_state = |state| Command::SetNodeState {
+        node: NodeId(1),
+        state,
+    };
+    let set = |acknowledge, dead_letter| Command::SetQueueAttributes {
+        account: AccountId(1),
+        name: name.clone(),
+        changes: AttributeChanges {
+            acknowledge: Some(acknowledge),
+            ..AttributeChanges::default()
+        },
+        dead_letter,
+    };
+    let after = DeadLetterAfter::Receives(2);
+    vec![
+        Command::ClusterFormed {
+            cluster: *b"the cluster's id",
+        },
+        Command::AddNode {
+            incarnation: *b"a disk's own id.",
+            address: "10.0.0.1:7600".into(),
+            host: "rack-3".into(),
+            zone: "é".into(),
+        },
+        set_state(NodeState::Draining),
+        set_state(NodeState::Active),
+        set_state(NodeState::Removed),
+        Command::CreateQueue(CreateQueue {
+            account: AccountId(1),
+            name: name.clone(),
+            attributes: attributes(),
+            dead_letter: Some((QueueName::new("dead").unwrap(), after)),
+            queues_max: 13,
+            reuse_after: Millis(14),
+        }),
+        set(Acknowledge::All, DeadLetterUpdate::Remove),
+        set(
+            Acknowledge::Majority,
+            DeadLetterUpdate::Set(QueueName::new("dead").unwrap(), after),
+        ),
+        Command::PutQueue {
+            queue: QueueId(2),
+            revision: 3,
+            attributes: attributes(),
+        },
+        Command::SendMessagesOnce {
+            queue: QueueId(2),
+            token: *b"hash of a token.",
+            delay: Some(Millis(3)),
+            bodies: vec![Bytes::from_static(b"a"), Bytes::from_static(b"bc")],
+        },
+    ]
 }
 
 fn simple_topic_attributes() -> TopicAttributes {
@@ -1042,36 +1166,124 @@ fn add_topics_at_home(shard: &mut Shard) {
     apply_all(shard, vec![publish.clone(), publish, receive]);
 }
 
-/// Snapshots may have these bytes for ever.
-#[test]
-fn bytes_of_a_state_with_topics_are_frozen() {
+/// A state as it was before there were nodes.
+fn a_state_with_topics() -> Shard {
     let mut shard = a_catalog_of_queues();
     fill_queues(&mut shard);
     add_topics_to_the_catalog(&mut shard);
     add_topics_at_home(&mut shard);
-    let frozen = include_str!("golden/state.hex").trim();
+    shard
+}
+
+/// Nodes in all states, queues whose sends wait for all replicas, and tokens.
+fn add_a_cluster(shard: &mut Shard) {
+    let commands = one_of_each_for_a_cluster();
+    let add = |incarnation: &[u8; 16]| Command::AddNode {
+        incarnation: *incarnation,
+        address: "10.0.0.2:7600".into(),
+        host: String::new(),
+        zone: "north".into(),
+    };
+    let drain = Command::SetNodeState {
+        node: NodeId(2),
+        state: NodeState::Draining,
+    };
+    let [form, add_first, _, _, remove, create, set, _, put, send] = &commands[..] else {
+        panic!("there are more kinds")
+    };
+    let mut create = create.clone();
+    if let Command::CreateQueue(create) = &mut create {
+        create.name = QueueName::new("safe").unwrap();
+        create.dead_letter = None;
+    }
+    let mut put = put.clone();
+    if let Command::PutQueue {
+        queue, attributes, ..
+    } = &mut put
+    {
+        *queue = QueueId(30);
+        attributes.backlog_max = 9;
+    }
+    let send = |token: u8| {
+        let mut send = send.clone();
+        if let Command::SendMessagesOnce {
+            queue, token: its, ..
+        } = &mut send
+        {
+            *queue = QueueId(30);
+            its[0] = token;
+        }
+        send
+    };
+    let start = [form, add_first].into_iter().cloned();
+    apply_all(shard, start.collect());
+    apply_all(
+        shard,
+        vec![
+            add(b"the second disk."),
+            add(b"one more, of now"),
+            drain,
+            remove.clone(),
+            create,
+            set.clone(),
+            put,
+            send(2),
+            send(1),
+            send(2),
+        ],
+    );
+}
+
+/// Snapshots may have these bytes for ever.
+#[test]
+fn bytes_of_a_state_with_nodes_are_frozen() {
+    let mut shard = a_state_with_topics();
+    add_a_cluster(&mut shard);
+    let frozen = include_str!("golden/state-with-nodes.hex").trim();
     let line = hex(&save(&shard));
     assert_eq!(line, frozen, "\n{line}\n");
     let restored = Shard::restore(&unhex(frozen)).unwrap();
     assert_eq!(hex(&save(&restored)), frozen);
 }
 
-/// The form before there were topics: without the five empty lists at the end of the catalog and the
-/// one at the end of the state.
+/// The form before there were nodes, tokens and acknowledgement policies.
+#[test]
+fn a_state_of_the_form_without_nodes_is_restored() {
+    let frozen = unhex(include_str!("golden/state.hex").trim());
+    assert_eq!(frozen[0], 4);
+    let restored = Shard::restore(&frozen).unwrap();
+    let now = save(&a_state_with_topics());
+    assert_eq!(save(&restored), now, "it is saved in the form of today");
+    check_parts_of_an_old_form(&frozen);
+}
+
+/// The form before there were topics.
 #[test]
 fn a_state_of_the_form_without_topics_is_restored() {
+    let frozen = unhex(include_str!("golden/state-without-topics.hex").trim());
+    assert_eq!(frozen[0], 3);
+    let restored = Shard::restore(&frozen).unwrap();
     let mut shard = a_catalog_of_queues();
-    // Totals of eight numbers less one, no dropped queues, no queues, no topics.
-    let catalog_ends = save(&shard).len() - (7 + 3) * 8;
     fill_queues(&mut shard);
-    let now = save(&shard);
-    let mut then = vec![3];
-    then.extend(&now[1..catalog_ends - 5 * 8]);
-    then.extend(&now[catalog_ends..now.len() - 8]);
-    let frozen = include_str!("golden/state-without-topics.hex").trim();
-    assert_eq!(hex(&then), frozen, "\n{}\n", hex(&then));
-    let restored = Shard::restore(&unhex(frozen)).unwrap();
-    assert_eq!(save(&restored), now, "it is saved in the form of today");
+    assert_eq!(
+        save(&restored),
+        save(&shard),
+        "it is saved in the form of today"
+    );
+    check_parts_of_an_old_form(&frozen);
+}
+
+/// An old form is read as carefully as the new one.
+fn check_parts_of_an_old_form(bytes: &[u8]) {
+    for length in 0..bytes.len() {
+        assert!(Shard::restore(&bytes[..length]).is_err());
+    }
+    crate::model::restore_damaged(bytes, 0, 7);
+    for form in [3, 4, 5] {
+        let mut other = bytes.to_vec();
+        other[0] = form;
+        assert_eq!(Shard::restore(&other).is_ok(), form == bytes[0]);
+    }
 }
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -1114,6 +1326,21 @@ fn a_batch_is_full_by_bytes_messages_or_leases() {
     assert!(!batch.fits(&receive) && !batch.fits(&many));
     let size = batch.size();
     assert_eq!(batch.finish().len(), size);
+}
+
+#[test]
+fn a_command_from_elsewhere_fits_an_empty_batch() {
+    let send = |bodies| {
+        codec::encode(&Command::SendMessages {
+            queue: QueueId(1),
+            delay: None,
+            bodies: vec![Bytes::from_static(b"x"); bodies],
+        })
+    };
+    let most = Encoded::from_bytes(send(1024).bytes).unwrap();
+    assert!(BatchBuilder::new(Stamp::default()).fits(&most));
+    let too_many = send(1025).bytes;
+    assert_eq!(Encoded::from_bytes(too_many), Err(codec::Error::BadValue));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! How many bytes a message takes in each state: the numbers that bind.
 
 use anser_broker::{
-    attributes::{QueueAttributes, RetentionFrom},
+    attributes::{Acknowledge, QueueAttributes, RetentionFrom},
     codec::{self, BatchBuilder},
     command::{Command, Reply},
     id::{QueueId, Sequence, ShardId},
@@ -43,6 +43,7 @@ impl World {
             delayed_max: u64::MAX,
             in_flight_max: u64::MAX,
             dead_letter: None,
+            acknowledge: Acknowledge::Majority,
         };
         self.apply(&[Command::PutQueue {
             queue,

@@ -6,7 +6,7 @@
 //! which must save to the same bytes.
 
 use anser_broker::{
-    attributes::{DeadLetterAfter, DeadLetterPolicy, QueueAttributes, RetentionFrom},
+    attributes::{Acknowledge, DeadLetterAfter, DeadLetterPolicy, QueueAttributes, RetentionFrom},
     codec::{self, BatchBuilder},
     command::{Answer, Command, Effect, Lane, Query, Reply},
     id::{QueueId, Sequence, ShardId},
@@ -47,6 +47,13 @@ enum Action {
     },
     Send {
         queue: u64,
+        delay: Option<u64>,
+        bodies: Vec<usize>,
+    },
+    /// With one of few tokens.
+    SendOnce {
+        queue: u64,
+        token: u8,
         delay: Option<u64>,
         bodies: Vec<usize>,
     },
@@ -140,6 +147,7 @@ fn some_attributes() -> impl Strategy<Value = QueueAttributes> {
                     queue: QueueId(target),
                     after,
                 }),
+                acknowledge: Acknowledge::Majority,
             }
         },
     )
@@ -156,6 +164,8 @@ fn an_action() -> impl Strategy<Value = Action> {
         2 => (a_queue(), 0u64..14_000).prop_map(|(queue, back)| Action::Rewind { queue, back }),
         9 => (a_queue(), prop::option::of(some_millis()), prop::collection::vec(prop_oneof![20 => 1usize..9, 1 => 0usize..10], 1..4))
             .prop_map(|(queue, delay, bodies)| Action::Send { queue, delay, bodies }),
+        5 => (a_queue(), 0u8..4, prop::option::of(some_millis()), prop::collection::vec(prop_oneof![20 => 1usize..9, 1 => 0usize..10], 0..3))
+            .prop_map(|(queue, token, delay, bodies)| Action::SendOnce { queue, token, delay, bodies }),
         9 => (a_queue(), prop_oneof![20 => 1u32..5, 1 => 0u32..2, 1 => 63u32..66], prop::option::of(some_millis()))
             .prop_map(|(queue, max, visibility)| Action::Receive { queue, max, visibility }),
         6 => (a_queue(), receipts()).prop_map(|(queue, receipts)| Action::Delete { queue, receipts }),
@@ -175,14 +185,17 @@ fn an_action() -> impl Strategy<Value = Action> {
 fn an_entry() -> impl Strategy<Value = Entry> {
     let jump = prop::option::weighted(0.1, -900_000i64..900_000);
     let actions = prop::collection::vec(an_action(), 1..4);
-    (some_millis(), jump, actions, prop::bool::weighted(0.1)).prop_map(
-        |(later, jump, actions, restore)| Entry {
+    // Sometimes as long as tokens are remembered, or nearly so.
+    let long = (297u64..302).prop_map(|seconds| seconds * 1000);
+    let later = prop_oneof![30 => some_millis(), 1 => long];
+    (later, jump, actions, prop::bool::weighted(0.1)).prop_map(|(later, jump, actions, restore)| {
+        Entry {
             later,
             jump,
             actions,
             restore,
-        },
-    )
+        }
+    })
 }
 
 struct World {
@@ -256,6 +269,20 @@ impl World {
                 bodies,
             } => Command::SendMessages {
                 queue: QueueId(queue),
+                delay: delay.map(Millis),
+                bodies: bodies
+                    .into_iter()
+                    .map(|length| Bytes::from(vec![b'x'; length]))
+                    .collect(),
+            },
+            Action::SendOnce {
+                queue,
+                token,
+                delay,
+                bodies,
+            } => Command::SendMessagesOnce {
+                queue: QueueId(queue),
+                token: [token; 16],
                 delay: delay.map(Millis),
                 bodies: bodies
                     .into_iter()

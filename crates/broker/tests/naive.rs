@@ -50,7 +50,15 @@ struct Queue {
     /// The last number given, by target.
     numbers: BTreeMap<QueueId, u64>,
     accepted: BTreeMap<QueueId, u64>,
+    tokens: BTreeMap<[u8; 16], TokenSend>,
     totals: QueueTotals,
+}
+
+/// A send that had a token.
+#[derive(Debug, Clone)]
+struct TokenSend {
+    messages: Vec<Sequence>,
+    at: Timestamp,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +74,9 @@ pub(crate) struct Naive {
     skips: usize,
     pub(crate) effects: Vec<Effect>,
 }
+
+/// The kind of event that is no message's.
+const TOKEN_ENDS: u8 = 5;
 
 type Event = (Timestamp, QueueId, u8, Sequence);
 
@@ -148,16 +159,23 @@ impl Naive {
         let queues = self.queues.iter();
         queues
             .flat_map(|(id, queue)| {
-                queue.messages.iter().filter_map(|message| {
+                let messages = queue.messages.iter().filter_map(|message| {
                     let (due, kind, tie) = queue.due(message)?;
                     Some((due, *id, kind, tie))
-                })
+                });
+                let tokens = queue.tokens.values();
+                messages
+                    .chain(tokens.map(|send| (send.forgotten(), *id, TOKEN_ENDS, send.messages[0])))
             })
             .collect()
     }
 
     fn settle(&mut self, (at, id, kind, tie): Event) {
         let queue = self.queues.get_mut(&id).unwrap();
+        if kind == TOKEN_ENDS {
+            queue.tokens.retain(|_, send| send.messages[0] != tie);
+            return;
+        }
         let place = queue.messages.iter().position(|message| {
             queue
                 .due(message)
@@ -265,6 +283,7 @@ impl Naive {
             messages: Vec::new(),
             numbers: BTreeMap::new(),
             accepted: BTreeMap::new(),
+            tokens: BTreeMap::new(),
             totals: QueueTotals::default(),
         });
         if revision > queue.revision {
@@ -287,6 +306,17 @@ impl Naive {
                 self.bodies += u32::try_from(bodies.len()).unwrap();
                 let lengths: Vec<_> = bodies.iter().map(bytes::Bytes::len).collect();
                 self.send(*queue, *delay, &lengths, first)
+            }
+            Command::SendMessagesOnce {
+                queue,
+                token,
+                delay,
+                bodies,
+            } => {
+                let first = self.bodies;
+                self.bodies += u32::try_from(bodies.len()).unwrap();
+                let lengths: Vec<_> = bodies.iter().map(bytes::Bytes::len).collect();
+                self.send_once(*queue, *token, *delay, &lengths, first)
             }
             Command::ReceiveMessages {
                 queue,
@@ -403,6 +433,32 @@ impl Naive {
         };
         let messages = self.store(id, lengths.len(), first, state);
         Ok(Reply::Sent { messages })
+    }
+
+    fn send_once(
+        &mut self,
+        id: QueueId,
+        token: [u8; 16],
+        delay: Option<Millis>,
+        lengths: &[usize],
+        first: u32,
+    ) -> Result<Reply, Error> {
+        let queue = self.queues.get(&id).ok_or(Error::NoSuchQueue)?;
+        let known = queue.tokens.get(&token);
+        if let Some(known) = known.filter(|known| self.now < known.end()) {
+            if known.messages.len() != lengths.len() {
+                return Err(Error::TokenReused);
+            }
+            let messages = known.messages.clone();
+            return Ok(Reply::Sent { messages });
+        }
+        let reply = self.send(id, delay, lengths, first)?;
+        if let Reply::Sent { messages } = &reply {
+            let (messages, at) = (messages.clone(), self.now);
+            let queue = self.queues.get_mut(&id).unwrap();
+            queue.tokens.insert(token, TokenSend { messages, at });
+        }
+        Ok(reply)
     }
 
     fn store(&mut self, id: QueueId, count: usize, first: u32, state: State) -> Vec<Sequence> {
@@ -631,6 +687,16 @@ impl Naive {
         }
         self.queues.get_mut(&id).unwrap().totals.rewound += messages;
         Ok(Reply::Rewound { messages })
+    }
+}
+
+impl TokenSend {
+    fn end(&self) -> Timestamp {
+        self.at + Millis(300_000)
+    }
+
+    fn forgotten(&self) -> Timestamp {
+        Timestamp(self.end().0.div_ceil(1000) * 1000)
     }
 }
 

@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
 
 use anser_broker::{
     attributes::{
-        AttributeChanges, BodyFormat, DeadLetterAfter, FilterKind, QueueAttributes, RetentionFrom,
-        TopicAttributes, TopicChanges,
+        Acknowledge, AttributeChanges, BodyFormat, DeadLetterAfter, FilterKind, QueueAttributes,
+        RetentionFrom, TopicAttributes, TopicChanges,
     },
     codec::{self, BatchBuilder},
     command::{
@@ -638,10 +638,18 @@ impl World {
                 .collect()
         };
         let command = match line.verb {
-            "send" => Command::SendMessages {
-                queue,
-                delay: line.time("delay"),
-                bodies: line.bodies(),
+            "send" => match line.number("token") {
+                None => Command::SendMessages {
+                    queue,
+                    delay: line.time("delay"),
+                    bodies: line.bodies(),
+                },
+                Some(token) => Command::SendMessagesOnce {
+                    queue,
+                    token: u128::from(token).to_le_bytes(),
+                    delay: line.time("delay"),
+                    bodies: line.bodies(),
+                },
             },
             "receive" => Command::ReceiveMessages {
                 queue,
@@ -732,11 +740,16 @@ impl World {
 
     /// Keeps the bodies of new messages, and says how these are numbered here.
     fn remember(&mut self, messages: &[Sequence], bodies: &[Bytes]) -> String {
-        let new = messages.iter().copied().zip(bodies.iter().cloned());
-        self.messages.extend(new);
-        let last = self.messages.len();
-        let numbers = last - messages.len() + 1..=last;
-        let texts: Vec<_> = numbers.map(|number| format!("message {number}")).collect();
+        let mut texts = Vec::new();
+        for (message, body) in messages.iter().zip(bodies) {
+            // A send that is repeated answers with messages that are known.
+            let known = self.messages.iter().position(|(known, _)| known == message);
+            let place = known.unwrap_or(self.messages.len());
+            if known.is_none() {
+                self.messages.push((*message, body.clone()));
+            }
+            texts.push(format!("message {}", place + 1));
+        }
         texts.join("\n")
     }
 
@@ -773,7 +786,9 @@ impl World {
         let reply = self.apply(command);
         match &reply {
             Reply::Sent { messages } => {
-                let Command::SendMessages { bodies, .. } = command else {
+                let (Command::SendMessages { bodies, .. }
+                | Command::SendMessagesOnce { bodies, .. }) = command
+                else {
                     unreachable!()
                 };
                 self.remember(messages, bodies)
@@ -853,6 +868,7 @@ fn attributes(line: &Line<'_>) -> QueueAttributes {
         delayed_max: line.number("delayed-max").unwrap_or(100),
         in_flight_max: line.number("in-flight-max").unwrap_or(100),
         dead_letter: None,
+        acknowledge: Acknowledge::Majority,
     };
     defaults.with(&changes(line))
 }
@@ -869,5 +885,9 @@ fn changes(line: &Line<'_>) -> AttributeChanges {
         rewind: line.time("rewind"),
         delay: line.time("delay"),
         delay_max: line.time("delay-max"),
+        acknowledge: line.named.get("acknowledge").map(|text| match *text {
+            "all" => Acknowledge::All,
+            _ => Acknowledge::Majority,
+        }),
     }
 }

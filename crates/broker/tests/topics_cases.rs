@@ -2,7 +2,7 @@
 
 use anser_broker::{
     attributes::{
-        BodyFormat, Endpoint, Filter, FilterKind, QueueAttributes, RetentionFrom,
+        Acknowledge, BodyFormat, Endpoint, Filter, FilterKind, QueueAttributes, RetentionFrom,
         SubscriptionAttributes, TopicAttributes,
     },
     codec::{self, BatchBuilder},
@@ -349,5 +349,6 @@ fn queue_attributes() -> QueueAttributes {
         delayed_max: 1,
         in_flight_max: 10,
         dead_letter: None,
+        acknowledge: Acknowledge::Majority,
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anser_broker::{
     attributes::{
-        BodyFormat, Endpoint, Filter, FilterKind, QueueAttributes, RetentionFrom,
+        Acknowledge, BodyFormat, Endpoint, Filter, FilterKind, QueueAttributes, RetentionFrom,
         SubscriptionAttributes, TopicAttributes,
     },
     codec::{self, BatchBuilder},
@@ -765,6 +765,7 @@ fn queue_attributes((body_bytes_max, backlog_max): (u32, u64)) -> QueueAttribute
         delayed_max: 1,
         in_flight_max: 1000,
         dead_letter: None,
+        acknowledge: Acknowledge::Majority,
     }
 }
 

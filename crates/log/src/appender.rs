@@ -100,7 +100,9 @@ impl<D: Disk> Appender<D> {
     /// first part of it may be there. After a failed write or sync this and every later call gives
     /// [`Error::Failed`]; after any other error nothing was written.
     pub fn append(&mut self, writes: &[Write]) -> Result<(), Error> {
-        self.shared.check_usable()?;
+        let shared = Arc::clone(&self.shared);
+        let _appending = shared.appending();
+        shared.check_usable()?;
         let bytes: usize = items(writes).map(|item| item.bytes()).sum();
         if bytes == 0 {
             return Ok(());
@@ -284,7 +286,11 @@ impl<D: Disk> Appender<D> {
         );
         let file = &current.file.file;
         let written = file.write_at(&self.buffer, current.end.offset.into());
-        written.and_then(|()| file.sync()).map_err(|error| {
+        #[cfg(feature = "sabotage")]
+        let written = crate::sabotage::end_write(written, &**file);
+        #[cfg(not(feature = "sabotage"))]
+        let written = written.and_then(|()| file.sync());
+        written.map_err(|error| {
             self.shared
                 .fail(&names::wal_file(current.end.sequence), &error)
         })?;

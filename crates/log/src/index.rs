@@ -81,9 +81,23 @@ impl<D: Disk> ShardIndex<D> {
         (index <= segment.info().last_index).then_some(segment)
     }
 
-    /// Refuses entries that leave a gap behind what the shard has.
+    /// The first index from which on the write-ahead log holds every entry to the last.
+    pub(crate) fn log_first(&self) -> u64 {
+        let covered = self.snapshot_index();
+        match (self.runs.first(), self.runs.last()) {
+            (Some(first), Some(last)) if last >= covered => first,
+            _ => covered + 1,
+        }
+    }
+
+    /// Refuses entries that leave a gap behind what the shard has, or that its snapshot covers: those
+    /// were committed.
     pub(crate) fn check_follows(&self, shard: u16, index: u64) -> Result<(), Error> {
         let expected = self.last_index() + 1;
+        if index != 0 && index <= self.snapshot_index() {
+            let what = "an entry was to be written that its snapshot covers";
+            return Err(Error::Refused { shard, what });
+        }
         if index == 0 || index > expected {
             return Err(Error::Gap {
                 shard,

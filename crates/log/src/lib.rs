@@ -20,10 +20,13 @@ mod manifest;
 mod marks;
 mod names;
 mod options;
+mod pieces;
 mod reader;
 mod record;
 mod recovery;
 mod runs;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 mod scan;
 mod segment;
 mod shared;
@@ -43,4 +46,6 @@ pub use reader::Reader;
 pub use recovery::{Certainty, Log, Opened, RecoveredShard, RecoveryReport, TornTail};
 pub use segment::writer::SegmentWriter;
 pub use snapshot::{SnapshotReader, SnapshotWriter};
-pub use store::{Change, Due, DueShard, SnapshotOrigin, Store};
+pub use store::{
+    Change, Due, DueShard, Export, ExportedFile, Import, Imported, SnapshotOrigin, Store,
+};

@@ -17,7 +17,9 @@ use crate::{
 mod codec;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"AMAN");
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Before shards could be forgotten.
+const VERSION_WITHOUT_FORGOTTEN: u32 = 1;
 const HEADER_BYTES: usize = 32;
 const CHECKED_BYTES: usize = 28;
 /// A disk full of the smallest sensible segments stays far below.
@@ -43,8 +45,12 @@ pub(crate) struct Manifest {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ShardManifest {
     pub(crate) snapshot: Option<SnapshotInfo>,
-    /// Entries written before this place are void: a snapshot from a peer replaced them.
+    /// Entries written before this place are void: a snapshot from a peer replaced them, or the
+    /// shard was forgotten.
     pub(crate) void_before: Position,
+    /// The shard was forgotten here: what was written before this place, hard states too, is void.
+    /// Zero if never, or if no listed log file is that old.
+    pub(crate) forgotten_before: Position,
     /// By first index.
     pub(crate) segments: Vec<SegmentInfo>,
 }
@@ -56,7 +62,36 @@ pub(crate) struct WriteFailure {
     pub(crate) source: io::Error,
 }
 
+impl ShardManifest {
+    /// Whether any file of the shard is listed.
+    pub(crate) fn has_files(&self) -> bool {
+        self.snapshot.is_some() || !self.segments.is_empty()
+    }
+
+    pub(crate) fn was_forgotten(&self) -> bool {
+        self.forgotten_before != Position::default()
+    }
+
+    /// Whether only old log records, which do not count, are left of the shard.
+    pub(crate) fn is_tombstone(&self) -> bool {
+        self.was_forgotten() && !self.has_files()
+    }
+}
+
 impl Manifest {
+    /// Drops tombstones that no listed log file needs.
+    pub(crate) fn drop_old_tombstones(&mut self) {
+        let first = self.wal_first;
+        self.shards.retain(|_, shard| {
+            let is_needed = shard.forgotten_before.sequence >= first;
+            let is_kept = is_needed || !shard.is_tombstone();
+            if !is_needed {
+                shard.forgotten_before = Position::default();
+            }
+            is_kept
+        });
+    }
+
     /// The sequence behind the last listed log file.
     pub(crate) fn wal_end(&self) -> u64 {
         self.wal_first + self.wal_bytes.len() as u64
@@ -78,7 +113,7 @@ impl Manifest {
         if file.read_at(&mut header, 0).map_err(error)? < HEADER_BYTES {
             return Err(damaged(0, "shorter than its header"));
         }
-        let generation = check_header(&header)?;
+        let (version, generation) = check_header(&header)?;
         let length = get_u64(&header, 16);
         if length > BODY_BYTES_MAX {
             return Err(damaged(16, "impossible length"));
@@ -90,7 +125,7 @@ impl Manifest {
         if read < body.len() || crc32c::crc32c(&body) != get_u32(&header, 24) {
             return Err(damaged(HEADER_BYTES as u64, "checksum"));
         }
-        let manifest = codec::decode(&body, generation);
+        let manifest = codec::decode(&body, version, generation);
         manifest
             .map(Some)
             .ok_or_else(|| damaged(HEADER_BYTES as u64, "impossible content"))
@@ -121,6 +156,11 @@ impl Manifest {
             _ => {}
         }
         let file = disk.open(names::MANIFEST_STAGED, OpenMode::Create)?;
+        file.write_at(&self.encode(), 0)?;
+        file.sync()
+    }
+
+    fn encode(&self) -> Vec<u8> {
         let body = codec::encode(self);
         let mut bytes = vec![0; HEADER_BYTES];
         put_u32(&mut bytes, 0, MAGIC);
@@ -131,19 +171,18 @@ impl Manifest {
         let checksum = crc32c::crc32c(&bytes[..CHECKED_BYTES]);
         put_u32(&mut bytes, CHECKED_BYTES, checksum);
         bytes.extend_from_slice(&body);
-        file.write_at(&bytes, 0)?;
-        file.sync()
+        bytes
     }
 }
 
-/// Gives the generation.
-fn check_header(header: &[u8; HEADER_BYTES]) -> Result<u64, Error> {
+/// Gives the version and the generation.
+fn check_header(header: &[u8; HEADER_BYTES]) -> Result<(u32, u64), Error> {
     let checksum = crc32c::crc32c(&header[..CHECKED_BYTES]);
     if get_u32(header, 0) != MAGIC || get_u32(header, CHECKED_BYTES) != checksum {
         return Err(damaged(0, "header checksum"));
     }
     let version = get_u32(header, 4);
-    if version != VERSION {
+    if ![VERSION_WITHOUT_FORGOTTEN, VERSION].contains(&version) {
         let file = names::MANIFEST.to_owned();
         return Err(Error::UnknownVersion {
             file,
@@ -151,9 +190,104 @@ fn check_header(header: &[u8; HEADER_BYTES]) -> Result<u64, Error> {
             known: VERSION,
         });
     }
-    Ok(get_u64(header, 8))
+    Ok((version, get_u64(header, 8)))
 }
 
 fn damaged(offset: u64, what: &'static str) -> Error {
     Error::corrupt(names::MANIFEST, offset, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::simulated::{Image, SimulatedDisk};
+
+    /// What the frozen manifests hold.
+    fn sample() -> Manifest {
+        let segment = |id, first_index| SegmentInfo {
+            id,
+            first_index,
+            last_index: first_index + 8,
+            bytes: 4096,
+            records: 5,
+        };
+        let snapshot = SnapshotInfo {
+            index: 20,
+            term: 2,
+            bytes: 100,
+            id: 4,
+            checksum: 0x0506_0708,
+        };
+        let place = |sequence, offset| Position { sequence, offset };
+        let full = ShardManifest {
+            snapshot: Some(snapshot),
+            void_before: place(2, 64),
+            forgotten_before: place(2, 56),
+            segments: vec![segment(2, 1), segment(3, 10)],
+        };
+        let tombstone = ShardManifest {
+            void_before: place(3, 128),
+            forgotten_before: place(3, 128),
+            ..ShardManifest::default()
+        };
+        Manifest {
+            generation: 8,
+            suspect: true,
+            next_id: 5,
+            durable: place(3, 128),
+            wal_first: 2,
+            wal_bytes: vec![4096, 8192],
+            shards: BTreeMap::from([(0, ShardManifest::default()), (7, full), (9, tombstone)]),
+        }
+    }
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits = hex.trim().as_bytes();
+        let pairs = digits
+            .chunks_exact(2)
+            .map(|pair| std::str::from_utf8(pair).expect("hexadecimal digits"));
+        pairs
+            .map(|pair| u8::from_str_radix(pair, 16).expect("hexadecimal digits"))
+            .collect()
+    }
+
+    fn read(bytes: Vec<u8>) -> Manifest {
+        let mut image = Image::default();
+        image
+            .files
+            .insert(names::MANIFEST.to_owned(), std::sync::Arc::new(bytes));
+        let disk = SimulatedDisk::from_image(&image);
+        Manifest::read(&disk)
+            .expect("it is readable")
+            .expect("it is there")
+    }
+
+    #[test]
+    fn bytes_of_a_manifest_are_frozen() {
+        let frozen = bytes(include_str!("../tests/golden/manifest-2.hex"));
+        assert_eq!(sample().encode(), frozen);
+        assert_eq!(read(frozen), sample());
+    }
+
+    #[test]
+    fn a_manifest_from_before_shards_could_be_forgotten_is_read() {
+        let mut expected = sample();
+        for shard in expected.shards.values_mut() {
+            shard.forgotten_before = Position::default();
+        }
+        let frozen = bytes(include_str!("../tests/golden/manifest-1.hex"));
+        assert_eq!(read(frozen), expected);
+    }
+
+    #[test]
+    fn a_tombstone_goes_with_the_last_log_file_that_needs_it() {
+        let mut manifest = sample();
+        manifest.wal_first = 3;
+        manifest.drop_old_tombstones();
+        assert_eq!(manifest.shards.keys().collect::<Vec<_>>(), [&0, &7, &9]);
+        assert!(!manifest.shards[&7].was_forgotten());
+        manifest.wal_first = 4;
+        manifest.drop_old_tombstones();
+        assert_eq!(manifest.shards.keys().collect::<Vec<_>>(), [&0, &7]);
+    }
 }

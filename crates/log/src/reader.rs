@@ -24,9 +24,10 @@ use crate::{
     snapshot::SnapshotReader,
 };
 
-/// How often a reader looks again after a place changed under it. Each time the file was recycled,
-/// which takes a whole round of the log.
+/// How often a reader looks for a snapshot that is replaced again and again.
 const ATTEMPTS: usize = 4;
+/// Bounds how long the index is locked by one read.
+const ENTRIES_AT_ONCE: usize = 1024;
 const CACHED_BLOCKS: usize = 4;
 /// The first read of an entry; more only if the body is longer.
 const FIRST_READ_BYTES: usize = 4096;
@@ -52,8 +53,11 @@ impl<D: Disk> Reader<D> {
         }
     }
 
-    /// Entries of the write-ahead log from `from` on, at least one, else as many as are there before
-    /// `to_exclusive` and fit into `max_bytes` of bodies.
+    /// Entries of the write-ahead log from `from` on, as they stood at one moment: at least one, else as
+    /// many as are there before `to_exclusive` and fit into `max_bytes` of bodies, at most 1,024.
+    ///
+    /// Those whose log file was recycled give [`Error::Compacted`], those that are not there yet
+    /// [`Error::Missing`].
     pub fn entries(
         &self,
         shard: u16,
@@ -61,22 +65,36 @@ impl<D: Disk> Reader<D> {
         to_exclusive: u64,
         max_bytes: u64,
     ) -> Result<Vec<Entry>, Error> {
-        let mut entries = Vec::new();
-        let mut bytes = 0;
-        for index in from..to_exclusive {
-            let Some(entry) = self.entry(shard, index)? else {
-                break;
-            };
-            bytes += entry.data.len() as u64;
-            if bytes > max_bytes && !entries.is_empty() {
-                break;
-            }
-            entries.push(entry);
-        }
+        let entries = self.collect(shard, from, to_exclusive, max_bytes)?;
         if entries.is_empty() && from < to_exclusive {
             return Err(self.absent(shard, from));
         }
         Ok(entries)
+    }
+
+    /// The first entry, index and term, of each stretch of entries of one term that the write-ahead
+    /// log holds, ascending. Entries of a term follow each other, so this tells the term of every entry
+    /// from [`Reader::first_index`] to the last.
+    pub fn terms(&self, shard: u16) -> Vec<(u64, u64)> {
+        let log = self.shared.index();
+        let Some(shard) = log.shards.get(&shard) else {
+            return Vec::new();
+        };
+        let last = shard.runs.last();
+        if last.is_some_and(|last| last >= shard.snapshot_index()) {
+            shard.runs.terms()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// The first index from which on the write-ahead log holds every entry to the last; the next to
+    /// come if it holds none. At most the snapshot's index and one.
+    pub fn first_index(&self, shard: u16) -> u64 {
+        let log = self.shared.index();
+        log.shards
+            .get(&shard)
+            .map_or(1, crate::index::ShardIndex::log_first)
     }
 
     /// The term of an entry in the write-ahead log or of the snapshot's last.
@@ -149,38 +167,72 @@ impl<D: Disk> Reader<D> {
 
     /// An entry of the write-ahead log; `None` if it is not there.
     fn entry(&self, shard: u16, index: u64) -> Result<Option<Entry>, Error> {
-        let mut damaged: Option<(Position, Error)> = None;
-        for _ in 0..ATTEMPTS {
-            let Some((position, file)) = self.locate(shard, index) else {
-                return Ok(None);
-            };
-            match damaged {
-                Some((before, error)) if before == position => return Err(error),
-                _ => {}
-            }
-            match read_entry::<D>(&file, position, shard, index)? {
-                Ok(entry) => return Ok(Some(entry)),
-                Err(what) => {
-                    let name = names::wal_file(position.sequence);
-                    let error = Error::corrupt(&name, position.offset.into(), what);
-                    damaged = Some((position, error));
+        Ok(self
+            .collect(shard, index, index.saturating_add(1), u64::MAX)?
+            .pop())
+    }
+
+    /// Entries from `from` on as they stood at one moment; none if the first is not there.
+    ///
+    /// All places are taken at once: what is written over one of them meanwhile stands elsewhere, so
+    /// old and new entries are never mixed.
+    fn collect(
+        &self,
+        shard: u16,
+        from: u64,
+        to_exclusive: u64,
+        max_bytes: u64,
+    ) -> Result<Vec<Entry>, Error> {
+        loop {
+            let located = self.locate(shard, from, to_exclusive);
+            let mut entries = Vec::new();
+            let mut bytes = 0;
+            for (index, (position, file)) in (from..).zip(&located) {
+                match read_entry::<D>(file, *position, shard, index)? {
+                    Ok(entry) => {
+                        bytes += entry.data.len() as u64;
+                        if bytes > max_bytes && !entries.is_empty() {
+                            return Ok(entries);
+                        }
+                        entries.push(entry);
+                    }
+                    Err(what) if self.stands_at(shard, index, *position) => {
+                        let name = names::wal_file(position.sequence);
+                        return Err(Error::corrupt(&name, position.offset.into(), what));
+                    }
+                    Err(_) => break,
                 }
             }
-        }
-        match damaged {
-            Some((_, error)) => Err(error),
-            None => Ok(None),
+            // Otherwise the first one's file was recycled under the reader: it is elsewhere by now.
+            if !entries.is_empty() || located.is_empty() {
+                return Ok(entries);
+            }
         }
     }
 
-    fn locate(&self, shard: u16, index: u64) -> Option<(Position, Arc<D::File>)> {
+    fn locate(&self, shard: u16, from: u64, to_exclusive: u64) -> Vec<(Position, Arc<D::File>)> {
         let log = self.shared.index();
-        let position = log.shards.get(&shard)?.runs.find(index)?;
-        let file = log
-            .files
-            .get(&position.sequence)
-            .expect("an indexed file is in use");
-        Some((position, Arc::clone(&file.file)))
+        let Some(shard) = log.shards.get(&shard) else {
+            return Vec::new();
+        };
+        let places = (from..to_exclusive)
+            .take(ENTRIES_AT_ONCE)
+            .map_while(|index| shard.runs.find(index));
+        let located = places.map(|position| {
+            let file = log
+                .files
+                .get(&position.sequence)
+                .expect("an indexed file is in use");
+            (position, Arc::clone(&file.file))
+        });
+        located.collect()
+    }
+
+    /// Whether the entry is still where it was found; then what was read there is not it but damage.
+    fn stands_at(&self, shard: u16, index: u64, position: Position) -> bool {
+        let log = self.shared.index();
+        let shard = log.shards.get(&shard);
+        shard.and_then(|shard| shard.runs.find(index)) == Some(position)
     }
 
     fn absent(&self, shard: u16, index: u64) -> Error {
@@ -188,10 +240,7 @@ impl<D: Disk> Reader<D> {
         let Some(shard_index) = log.shards.get(&shard) else {
             return Error::Missing { shard, index };
         };
-        let first = shard_index
-            .runs
-            .first()
-            .unwrap_or(shard_index.snapshot_index() + 1);
+        let first = shard_index.log_first();
         if index < first {
             Error::Compacted { shard, first }
         } else {

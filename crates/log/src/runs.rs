@@ -123,6 +123,14 @@ impl Runs {
         Some(self.run(index)?.term(index))
     }
 
+    /// The first entry of each stretch of entries of one term: index and term, ascending.
+    pub(crate) fn terms(&self) -> Vec<(u64, u64)> {
+        let all = self.runs.iter().flat_map(|run| run.terms.iter().copied());
+        let mut terms: Vec<(u64, u64)> = all.collect();
+        terms.dedup_by_key(|(_, term)| *term);
+        terms
+    }
+
     /// First and last index in the files up to and with `sequence`.
     pub(crate) fn range_through(&self, sequence: u64) -> Option<(u64, u64)> {
         let after = self.runs.partition_point(|run| run.sequence <= sequence);
@@ -190,6 +198,7 @@ mod tests {
         assert_eq!(runs.find(5), Some(at(2, 500)));
         assert_eq!((runs.term(5), runs.term(6)), (Some(1), Some(2)));
         assert_eq!((runs.find(0), runs.find(11)), (None, None));
+        assert_eq!(runs.terms(), [(1, 1), (6, 2)]);
     }
 
     #[test]
@@ -200,6 +209,7 @@ mod tests {
         assert_eq!((runs.find(5), runs.term(5)), (Some(at(3, 2000)), Some(9)));
         assert_eq!((runs.find(4), runs.term(4)), (Some(at(2, 400)), Some(1)));
         assert_eq!(runs.range_through(2), Some((1, 4)));
+        assert_eq!(runs.terms(), [(1, 1), (5, 9)]);
     }
 
     #[test]
@@ -221,7 +231,8 @@ mod tests {
             (runs.first(), runs.term(6), runs.find(6)),
             (Some(6), Some(2), Some(at(2, 600)))
         );
+        assert_eq!(runs.terms(), [(6, 2)]);
         runs.drop_before(at(9, 0));
-        assert_eq!(runs.first(), None);
+        assert_eq!((runs.first(), runs.terms()), (None, Vec::new()));
     }
 }

@@ -5,6 +5,7 @@
 //! it is read.
 
 mod format;
+pub(crate) mod incoming;
 pub(crate) mod writer;
 
 use bytes::Bytes;
@@ -16,7 +17,10 @@ use crate::{
     layout::{padded, wide},
     names,
 };
-use format::{RECORD_HEADER_BYTES, RecordHeader, SparseEntry, TRAILER_BYTES, Trailer};
+use format::{
+    HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, SPARSE_BYTES, SparseEntry, TRAILER_BYTES,
+    Trailer,
+};
 
 #[derive(Debug)]
 pub(crate) struct Segment<D: Disk> {
@@ -69,6 +73,36 @@ impl<D: Disk> Segment<D> {
 
     pub(crate) fn info(&self) -> &SegmentInfo {
         &self.info
+    }
+
+    pub(crate) fn file(&self) -> &D::File {
+        &self.file
+    }
+
+    /// Reads every record, only to see that they are intact and those that were listed.
+    pub(crate) fn verify(&self) -> Result<(), Error> {
+        let mut kept: Vec<Kept> = Vec::new();
+        let (mut next, mut records, mut last) = (self.info.first_index, 0, 0);
+        while next <= self.info.last_index {
+            let block = self.block(next)?;
+            kept.clear();
+            self.collect(&block, 0, u64::MAX, &mut kept)?;
+            let ascends = kept.is_sorted_by(|a, b| a.index < b.index);
+            if !ascends || kept.first().is_none_or(|first| first.index <= last) {
+                return Err(Error::corrupt(&self.name, block.start, "index of a record"));
+            }
+            records += kept.len() as u64;
+            last = kept.last().map_or(last, |kept| kept.index);
+            next = self.after_block(&block);
+        }
+        if records != self.info.records || last != self.info.last_index {
+            return Err(Error::corrupt(
+                &self.name,
+                self.records_end,
+                "number of records",
+            ));
+        }
+        Ok(())
     }
 
     /// An index behind the block, or behind the segment if it is the last.
@@ -170,6 +204,16 @@ impl<D: Disk> Segment<D> {
             payload,
         })
     }
+}
+
+/// Whether a segment can be what its description says; how long its records are shows only itself.
+pub(crate) fn is_possible(info: &SegmentInfo) -> bool {
+    let indexes = info.first_index > 0 && info.first_index <= info.last_index;
+    let least = HEADER_BYTES + RECORD_HEADER_BYTES + SPARSE_BYTES + TRAILER_BYTES;
+    indexes
+        && info.records > 0
+        && info.records - 1 <= info.last_index - info.first_index
+        && (least as u64..=u64::from(u32::MAX)).contains(&info.bytes)
 }
 
 pub(crate) fn read_exactly(

@@ -21,6 +21,8 @@ use crate::{
 pub(crate) struct Shared<D: Disk> {
     pub(crate) disk: D,
     pub(crate) options: Options,
+    /// Held while a batch is on its way to the disk, and by what must not meet one.
+    appending: Mutex<()>,
     /// The last durable manifest. Who holds it may write the next.
     manifest: Mutex<Manifest>,
     prepared: Mutex<VecDeque<PreparedFile<D>>>,
@@ -46,11 +48,16 @@ impl<D: Disk> Shared<D> {
             options,
             generation: AtomicU64::new(manifest.generation),
             next_id: AtomicU64::new(manifest.next_id),
+            appending: Mutex::new(()),
             manifest: Mutex::new(manifest),
             prepared: Mutex::new(prepared),
             index: RwLock::new(index),
             failure: OnceLock::new(),
         }
+    }
+
+    pub(crate) fn appending(&self) -> MutexGuard<'_, ()> {
+        self.appending.lock().expect(PANICKED)
     }
 
     pub(crate) fn manifest(&self) -> MutexGuard<'_, Manifest> {

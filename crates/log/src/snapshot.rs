@@ -19,6 +19,8 @@ use crate::{
     staging::Staging,
 };
 
+pub(crate) mod incoming;
+
 const MAGIC: u32 = u32::from_le_bytes(*b"ASNP");
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 64;
@@ -26,7 +28,7 @@ const CHUNK_HEADER_BYTES: usize = 8;
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// Length of the file that holds so many bytes of content.
-fn file_bytes(content: u64) -> u64 {
+pub(crate) fn file_bytes(content: u64) -> u64 {
     let chunks = content.div_ceil(CHUNK_BYTES as u64);
     HEADER_BYTES as u64 + content + chunks * CHUNK_HEADER_BYTES as u64
 }
@@ -98,6 +100,25 @@ impl<D: Disk> SnapshotWriter<D> {
         Ok(info)
     }
 
+    /// Takes some of the bytes, at least one.
+    fn push(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+        let taken = bytes.len().min(CHUNK_BYTES - self.chunk.len());
+        self.chunk.extend_from_slice(&bytes[..taken]);
+        if self.chunk.len() == CHUNK_BYTES {
+            self.end_chunk()
+                .map_err(|error| self.shared.write_error(self.staging.name(), error))?;
+        }
+        Ok(taken)
+    }
+
+    fn push_all(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            let taken = self.push(bytes)?;
+            bytes = &bytes[taken..];
+        }
+        Ok(())
+    }
+
     fn end_chunk(&mut self) -> io::Result<()> {
         if self.chunk.is_empty() {
             return Ok(());
@@ -117,16 +138,14 @@ impl<D: Disk> SnapshotWriter<D> {
 
 impl<D: Disk> Write for SnapshotWriter<D> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let taken = bytes.len().min(CHUNK_BYTES - self.chunk.len());
-        self.chunk.extend_from_slice(&bytes[..taken]);
-        if self.chunk.len() == CHUNK_BYTES
-            && let Err(error) = self.end_chunk()
-        {
-            let kind = error.kind();
-            let name = self.staging.name().to_owned();
-            return Err(io::Error::new(kind, self.shared.write_error(&name, error)));
-        }
-        Ok(taken)
+        self.push(bytes).map_err(|error| {
+            let kind = match &error {
+                Error::NoSpace { .. } => io::ErrorKind::StorageFull,
+                Error::Failed { kind, .. } => *kind,
+                _ => io::ErrorKind::Other,
+            };
+            io::Error::new(kind, error)
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -184,6 +203,11 @@ impl<D: Disk> SnapshotReader<D> {
             chunk: Vec::new(),
             given: 0,
         })
+    }
+
+    /// The file, to be read as it is.
+    pub(crate) fn into_file(self) -> D::File {
+        self.file
     }
 
     /// Reads everything, only to see that it is intact.

@@ -76,7 +76,13 @@ impl<D: Disk> Staging<D> {
     /// Syncs the file and gives it its name; the folder is left to the caller.
     pub(crate) fn seal(mut self) -> io::Result<()> {
         self.flush()?;
-        if let Some(file) = &self.file {
+        #[cfg(feature = "sabotage")]
+        let skips = crate::sabotage::is_planted("files without sync");
+        #[cfg(not(feature = "sabotage"))]
+        let skips = false;
+        if let Some(file) = &self.file
+            && !skips
+        {
             file.sync()?;
         }
         self.disk.rename(&self.staged, &self.name)?;

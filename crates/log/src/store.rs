@@ -5,21 +5,27 @@
 //! one manifest. Files are removed only after the manifest that no longer names them is durable.
 
 mod commit;
+mod export;
+mod forget;
+mod import;
 mod recycle;
 
 use std::sync::Arc;
 
 pub use commit::{Change, SnapshotOrigin};
+pub use export::{Export, ExportedFile};
+pub use import::{Import, Imported};
 pub use recycle::{Due, DueShard};
 
 use crate::{
     disk::Disk,
     entry::{SegmentInfo, SnapshotInfo},
     error::Error,
+    manifest::ShardManifest,
     names,
     segment::writer::SegmentWriter,
     shared::Shared,
-    snapshot::SnapshotWriter,
+    snapshot::{SnapshotWriter, file_bytes},
 };
 
 /// The maintenance side of a log.
@@ -92,6 +98,11 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// The shards that have entries or files here.
+    pub fn shards(&self) -> Vec<u16> {
+        self.shared.index().shards.keys().copied().collect()
+    }
+
     /// The shard's segments by first index.
     pub fn segments(&self, shard: u16) -> Vec<SegmentInfo> {
         let index = self.shared.index();
@@ -139,6 +150,17 @@ impl<D: Disk> Store<D> {
         segments.map(|segment| segment.info().bytes).sum()
     }
 
+    /// Bytes of the files of a shard's snapshot and segments; 0 if it is not here.
+    pub fn shard_bytes(&self, shard: u16) -> u64 {
+        let index = self.shared.index();
+        let Some(shard) = index.shards.get(&shard) else {
+            return 0;
+        };
+        let segments = shard.segments.iter().map(|segment| segment.info().bytes);
+        let snapshot = shard.snapshot.map_or(0, |info| file_bytes(info.bytes));
+        segments.sum::<u64>() + snapshot
+    }
+
     /// Bytes the disk can still take.
     pub fn free_bytes(&self) -> Result<u64, Error> {
         self.shared
@@ -151,9 +173,16 @@ impl<D: Disk> Store<D> {
 impl<D: Disk> Shared<D> {
     /// Makes the shard's folder durable before anything is put into it.
     pub(crate) fn ensure_shard_directory(&self, shard: u16) -> Result<(), Error> {
-        if self.manifest().shards.contains_key(&shard) {
+        // Of a shard that has no files the manifest says nothing about a folder.
+        let listed = self.manifest();
+        if listed
+            .shards
+            .get(&shard)
+            .is_some_and(ShardManifest::has_files)
+        {
             return Ok(());
         }
+        drop(listed);
         let directory = names::shard_directory(shard);
         let created = self.disk.create_directory(&directory);
         created

@@ -300,7 +300,7 @@ fn a_commit_that_contradicts_the_shard_is_refused() {
     };
     assert!(matches!(
         opened.store.commit(1, older),
-        Err(Error::Refused { .. })
+        Err(Error::Overtaken { shard: 1 })
     ));
     let ahead = opened
         .store
@@ -322,7 +322,7 @@ fn a_commit_that_contradicts_the_shard_is_refused() {
     };
     assert!(matches!(
         opened.store.commit(1, unknown),
-        Err(Error::Refused { .. })
+        Err(Error::Overtaken { shard: 1 })
     ));
 }
 

@@ -113,15 +113,16 @@ fn every_shorter_or_longer_file_is_harmless_or_named() {
 
 #[test]
 fn zeroed_swapped_and_doubled_pages_are_harmless_or_named() {
+    let mut outcomes = Outcomes::default();
     for seed in 10..16 {
-        let (sample, mut outcomes) = (sample(seed), Outcomes::default());
+        let sample = sample(seed);
         sample.each_file(|path, content| {
             for page_bytes in [512, 4096] {
                 damage_pages(&sample, path, content, page_bytes, &mut outcomes);
             }
         });
-        assert!(outcomes.refused > 100, "{outcomes:?}");
     }
+    assert!(outcomes.refused > 600, "{outcomes:?}");
 }
 
 fn damage_pages(

@@ -1,8 +1,8 @@
 //! Random use of a log: appends, conflicts, marks, compaction, recycling, merges, snapshots from
-//! peers, restarts. Every call is noted with the disk operations it took, so that a crash between
+//! peers, imports, forgotten shards, restarts. Every call is noted with the disk operations it took, so that a crash between
 //! any two of them can be judged.
 
-use std::io::Write as _;
+use std::{collections::BTreeMap, io::Write as _};
 
 use anser_log::{
     Change, DueShard, Entry, EntryKind, HardState, Kept, Log, Opened, Options, Stored, Write,
@@ -82,13 +82,18 @@ impl Driver {
     pub(crate) fn run(&mut self, steps: usize) {
         for _ in 0..steps {
             match self.random.up_to(99) {
-                0..60 => self.append(),
-                60..66 => self.opened.appender.mark_durable().unwrap(),
-                66..78 => self.compact_one(),
-                78..86 => self.recycle(),
-                86..89 => self.merge(),
-                89..91 => self.install(),
-                91..95 => self.opened.store.prepare_files().unwrap(),
+                0..58 => self.append(),
+                58..63 => self.opened.appender.mark_durable().unwrap(),
+                63..75 => self.compact_one(),
+                75..83 => self.recycle(),
+                83..86 => self.merge(),
+                86..88 => self.install(),
+                88..91 => {
+                    let number = u16::try_from(self.random.up_to(2)).unwrap();
+                    self.import(number);
+                }
+                91..94 => self.forget(),
+                94..96 => self.opened.store.prepare_files().unwrap(),
                 _ => self.reopen(),
             }
         }
@@ -354,6 +359,77 @@ impl Driver {
         self.commit(number, after, (index, term), add, Vec::new());
     }
 
+    /// A replica that lags, or comes new, is given all that another has.
+    fn import(&mut self, number: u16) {
+        let mut after = self.model.clone();
+        let shard = after.shards.entry(number).or_default();
+        let (covered, last) = (shard.snapshot_index(), shard.last_index());
+        let index = covered + 1 + self.random.up_to(last + 5 - covered);
+        let known = shard.entries.get(&index).map(|entry| entry.term);
+        let last_term = shard.entries.values().map(|entry| entry.term).max();
+        let other = shard.hard_state.term.max(last_term.unwrap_or(0)) + 5;
+        let term = match known {
+            Some(term) if self.random.percent(30) => term,
+            _ => other,
+        };
+        let length = self.random.below(1500);
+        let content = Bytes::from(self.random.bytes(length));
+        let kept = (1..=index).filter(|index| index % 3 == 0);
+        shard.kept = kept
+            .map(|index| (index, Bytes::from(self.random.bytes(100))))
+            .collect();
+        let peer = peer(number, (index, term), &content, &shard.kept);
+        shard.install(SnapshotModel {
+            index,
+            term,
+            content,
+        });
+        let export = peer.store.export(number).unwrap();
+        let store = self.opened.store.clone();
+        let mut import = store
+            .begin_import(number, export.snapshot, export.segments.clone())
+            .unwrap();
+        while let Some((file, offset)) = import.missing() {
+            if self.random.percent(2) {
+                return;
+            }
+            let most = 1 + self.random.below(3000);
+            let piece = export.read(file, offset, most).unwrap();
+            import.write(file, offset, &piece).unwrap();
+        }
+        let imported = import.finish().unwrap();
+        let began = self.disk.recorded_count();
+        store.install(number, &imported).unwrap();
+        self.called(began, Vec::new(), after);
+    }
+
+    /// A replica moves away, and perhaps comes again soon.
+    fn forget(&mut self) {
+        let number = u16::try_from(self.random.up_to(2)).unwrap();
+        let mut after = self.model.clone();
+        after.shards.remove(&number);
+        let began = self.disk.recorded_count();
+        self.opened.store.forget(number).unwrap();
+        self.called(began, Vec::new(), after);
+        match self.random.up_to(3) {
+            0 => self.import(number),
+            1 => {
+                let vote = Write {
+                    shard: number,
+                    hard_state: Some(HardState {
+                        term: 1 + self.random.up_to(9),
+                        vote: 2,
+                        commit: 0,
+                    }),
+                    entries: Vec::new(),
+                };
+                self.append_writes(&[vote]);
+                self.import(number);
+            }
+            _ => {}
+        }
+    }
+
     fn reopen(&mut self) {
         let disk = SabotagedDisk::new(self.disk.clone(), self.sabotage);
         let opened = Log::open(disk, self.options.clone()).unwrap();
@@ -385,6 +461,40 @@ impl Driver {
         }
         allowed
     }
+}
+
+/// A log elsewhere that has a snapshot and segments of one shard.
+pub(crate) fn peer(
+    number: u16,
+    (index, term): (u64, u64),
+    content: &[u8],
+    kept: &BTreeMap<u64, Bytes>,
+) -> Opened<SimulatedDisk> {
+    let options = Options {
+        segment_bytes: 8192,
+        ..options(&mut Random::new(index))
+    };
+    let opened = Log::open(SimulatedDisk::default(), options).unwrap();
+    let mut writer = opened.store.begin_segment(number).unwrap();
+    for (&index, payload) in kept {
+        let payload = payload.clone();
+        let record = Kept {
+            index,
+            term: 1,
+            payload,
+        };
+        writer.append(&record).unwrap();
+    }
+    let add = writer.finish().unwrap();
+    let mut snapshot = opened.store.begin_snapshot(number, index, term).unwrap();
+    snapshot.write_all(content).unwrap();
+    let change = Change {
+        snapshot: Some(snapshot.finish().unwrap()),
+        add,
+        ..Change::default()
+    };
+    opened.store.commit(number, change).unwrap();
+    opened
 }
 
 /// One shard's entries with bodies of one length, for tests that need no chance.

@@ -241,14 +241,14 @@ fn a_newer_format_is_named_not_called_damage() {
         };
         let mut bytes = content.to_vec();
         for slot in slots {
-            bytes[slot + version] = 2;
+            bytes[slot + version] = 9;
             let sum = crc32c::crc32c(&bytes[slot..slot + checksum]).to_le_bytes();
             bytes[slot + checksum..slot + checksum + 4].copy_from_slice(&sum);
         }
         newer.files.insert(path.clone(), bytes.into());
         let error = Log::open(SimulatedDisk::from_image(&newer), small_options()).unwrap_err();
         let named =
-            matches!(&error, Error::UnknownVersion { file, version: 2, .. } if file == path);
+            matches!(&error, Error::UnknownVersion { file, version: 9, .. } if file == path);
         assert!(named, "{path}: {error}");
     }
 }

@@ -7,6 +7,8 @@ mod corruption;
 mod crash;
 mod driver;
 mod faults;
+mod hooked;
 mod model;
 mod random;
+mod replication;
 mod sabotage;

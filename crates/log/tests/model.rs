@@ -84,7 +84,8 @@ impl Model {
     pub(crate) fn compare<D: Disk>(&self, opened: &Opened<D>) -> Result<(), Difference> {
         for found in &opened.shards {
             let is_empty = found.last_index == 0 && found.hard_state == HardState::default();
-            if !self.shards.contains_key(&found.shard) && !is_empty {
+            let has_segments = !opened.store.segments(found.shard).is_empty();
+            if !self.shards.contains_key(&found.shard) && (!is_empty || has_segments) {
                 return wrong(format!("shard {} was made up", found.shard));
             }
         }
@@ -147,6 +148,7 @@ impl ShardModel {
         }
         self.compare_snapshot(number, opened)?;
         self.compare_entries(found, opened)?;
+        self.compare_terms(found, opened)?;
         self.compare_old(number, opened)
     }
 
@@ -194,6 +196,30 @@ impl ShardModel {
                 }
                 next += 1;
             }
+        }
+        Ok(())
+    }
+
+    /// What consensus asks of old entries.
+    fn compare_terms<D: Disk>(
+        &self,
+        found: &RecoveredShard,
+        opened: &Opened<D>,
+    ) -> Result<(), Difference> {
+        let number = found.shard;
+        let first = opened.reader.first_index(number);
+        if first > found.first_index {
+            return wrong(format!("the log of shard {number} begins at {first}"));
+        }
+        let entries = self.entries.range(first..);
+        let mut expected: Vec<(u64, u64)> =
+            entries.map(|(&index, entry)| (index, entry.term)).collect();
+        expected.dedup_by_key(|(_, term)| *term);
+        let terms = opened.reader.terms(number);
+        if terms != expected {
+            return wrong(format!(
+                "shard {number} has terms {terms:?}, not {expected:?}"
+            ));
         }
         Ok(())
     }

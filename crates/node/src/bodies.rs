@@ -3,7 +3,10 @@
 //! A shard's reads go to one thread, so that its own cache sees them all: a backlog is read in order
 //! and one record of the log holds many messages.
 
-use std::sync::{Arc, mpsc};
+use std::{
+    ops::Range,
+    sync::{Arc, mpsc},
+};
 
 use anser_broker::{
     codec,
@@ -13,13 +16,15 @@ use anser_broker::{
     op::ReceivedMessage,
 };
 use anser_log::{Disk, Reader, Stored};
+use anser_replica::StoredEntry;
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use tracing::error;
+use tracing::{debug, error};
 
 use crate::{
     cache::{EntryCache, Payload},
     event::{Event, Responder, Response},
+    startup,
     status::{Counters, add},
 };
 
@@ -33,6 +38,14 @@ pub(crate) enum Job {
         /// Of all of them together; a larger one comes alone.
         bytes_max: usize,
         responder: oneshot::Sender<Vec<Bytes>>,
+    },
+    /// Entries that a follower is missing and that are in memory no more.
+    Entries {
+        shard: ShardId,
+        request: u64,
+        range: Range<u64>,
+        bytes_max: u64,
+        runner: mpsc::Sender<Event>,
     },
 }
 
@@ -83,6 +96,20 @@ impl<D: Disk> BodyReader<D> {
                     // Whoever asked may be gone; bodies are not theirs to give back.
                     drop(responder.send(self.fetch(shard, &messages, bytes_max)));
                 }
+                Job::Entries {
+                    shard,
+                    request,
+                    range,
+                    bytes_max,
+                    runner,
+                } => {
+                    let entries = self.entries(shard, &range, bytes_max);
+                    drop(runner.send(Event::Fetched {
+                        shard,
+                        request,
+                        entries,
+                    }));
+                }
             }
         }
     }
@@ -104,6 +131,20 @@ impl<D: Disk> BodyReader<D> {
         bodies
     }
 
+    /// The first entries of a range; none if the log no longer has them.
+    fn entries(&self, shard: ShardId, range: &Range<u64>, bytes_max: u64) -> Vec<StoredEntry> {
+        let read = self
+            .reader
+            .entries(shard.0, range.start, range.end, bytes_max);
+        match read {
+            Ok(entries) => entries.into_iter().map(startup::stored).collect(),
+            Err(reason) => {
+                debug!(shard = shard.0, first = range.start, %reason, "entries for a follower cannot be read");
+                Vec::new()
+            }
+        }
+    }
+
     fn deliver(&mut self, job: Deliver) {
         let Deliver {
             shard,
@@ -121,7 +162,7 @@ impl<D: Disk> BodyReader<D> {
             .filter_map(|&delivery| Some((delivery, self.body(shard, delivery.message)?)))
             .unzip();
         let response = if readable.is_empty() {
-            Err(Error::Unavailable)
+            Err(Error::Unknown) // They are leased.
         } else {
             Ok(Response::Messages(messages(shard, &readable, bodies)))
         };

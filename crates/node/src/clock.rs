@@ -13,6 +13,9 @@ use anser_broker::time::{Millis, Stamp, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 
+/// A machine's clock is taken to be wrong by one part in so many at most.
+const RATE_ERROR_DIVISOR: u32 = 2_000;
+
 /// A source of time. Clones tell the same time.
 #[derive(Clone)]
 pub struct Clock(Arc<Source>);
@@ -79,6 +82,14 @@ impl Clock {
         match &*self.0 {
             Source::System => Millis(1),
             Source::Manual(_) => Millis(0),
+        }
+    }
+
+    /// How much faster than another machine's this clock may have run.
+    fn error_over(&self, length: Duration) -> Duration {
+        match &*self.0 {
+            Source::System => length / RATE_ERROR_DIVISOR,
+            Source::Manual(_) => Duration::ZERO,
         }
     }
 
@@ -153,6 +164,7 @@ pub(crate) struct ShardTime {
     clock: Clock,
     base: Timestamp,
     base_elapsed: Duration,
+    follows: bool,
 }
 
 impl ShardTime {
@@ -170,12 +182,43 @@ impl ShardTime {
         Self {
             base,
             base_elapsed: clock.elapsed(),
+            follows: false,
             clock,
         }
     }
 
+    /// The time of a shard that others lead or have led: it is known only from their stamps.
+    pub(crate) fn of_others(stamp: Timestamp, clock: Clock) -> Self {
+        Self {
+            base: stamp,
+            base_elapsed: clock.elapsed(),
+            follows: true,
+            clock,
+        }
+    }
+
+    /// Follows another leader's time: its stamp is at least this old. A clock may run faster than the
+    /// leader's by half a thousandth, so what has passed since counts a little less.
+    pub(crate) fn follow(&mut self, stamp: Timestamp) {
+        self.base = stamp;
+        self.base_elapsed = self.clock.elapsed();
+        self.follows = true;
+    }
+
+    /// From now on this node's clock makes the time, which is at least the shard's last stamp.
+    pub(crate) fn lead(&mut self, stamp: Timestamp) {
+        self.base = self.now().max(stamp);
+        self.base_elapsed = self.clock.elapsed();
+        self.follows = false;
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         let since = self.clock.elapsed().saturating_sub(self.base_elapsed);
+        let since = if self.follows {
+            since.saturating_sub(self.clock.error_over(since))
+        } else {
+            since
+        };
         self.base + Millis(u64::try_from(since.as_millis()).expect("less than an age"))
     }
 
@@ -209,5 +252,34 @@ mod tests {
         assert_eq!(time.now(), Timestamp(1_000));
         earlier.advance(Millis(10));
         assert_eq!(time.now(), Timestamp(1_010));
+    }
+
+    #[test]
+    fn a_wrong_wall_clock_says_nothing_of_a_shard_that_others_lead() {
+        let clock = Clock::manual(Timestamp(9_000_000));
+        let time = ShardTime::of_others(Timestamp(7), clock.clone());
+        clock.advance(Millis(100));
+        assert_eq!(time.now(), Timestamp(107));
+    }
+
+    #[test]
+    fn a_new_leader_is_never_ahead_of_the_old_one() {
+        let clock = Clock::manual(Timestamp(9_000_000));
+        let mut time = ShardTime::continue_from(Stamp::default(), clock.clone());
+        time.follow(Timestamp(1_000));
+        clock.advance(Millis(10_000));
+        assert_eq!(time.now(), Timestamp(11_000));
+        let error = Clock::system().error_over(Duration::from_secs(10));
+        assert_eq!(
+            error,
+            Duration::from_millis(5),
+            "less, by a clock that may be fast"
+        );
+        time.lead(Timestamp(1_000));
+        clock.advance(Millis(10_000));
+        assert_eq!(time.now(), Timestamp(21_000));
+        time.follow(Timestamp(1));
+        time.lead(Timestamp(30_000));
+        assert_eq!(time.now(), Timestamp(30_000));
     }
 }

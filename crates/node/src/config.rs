@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::cluster::ClusterConfig;
+
 /// Sizes and places. The defaults fit a laptop and a small server.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -23,6 +25,8 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// Bytes of requests under way in one shard; beyond it requests are refused as too busy.
     pub in_flight_bytes: u64,
+    /// `None`: a node for itself.
+    pub cluster: Option<ClusterConfig>,
 }
 
 impl Default for Config {
@@ -37,6 +41,7 @@ impl Default for Config {
             cache_bytes: 64 << 20,
             reserve_bytes: 512 << 20,
             in_flight_bytes: 64 << 20,
+            cluster: None,
         }
     }
 }

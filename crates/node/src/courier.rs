@@ -14,7 +14,6 @@ use std::{
 };
 
 use anser_broker::{
-    codec,
     command::{Answer, Command, Lane, Move, Placed, Query, Reply, Room},
     error::Error,
     id::{QueueId, Sequence, ShardId},
@@ -30,6 +29,7 @@ use tracing::debug;
 
 use crate::{
     bodies,
+    cluster::freshness,
     desk::Desk,
     event::{Event, Look, Request, Response},
     status::Counters,
@@ -136,6 +136,9 @@ async fn change(desk: &Desk, command: &Command) -> Result<Placed, Error> {
         unreachable!("changes of the catalog are answered with what was placed")
     };
     place_until_settled(desk, &placed).await;
+    if let Some(cluster) = &desk.cluster {
+        freshness::spread(cluster, desk).await;
+    }
     Ok(placed)
 }
 
@@ -228,6 +231,7 @@ impl Source {
         loop {
             moving.borrow_mut().insert(self.queue, Announced::Seen);
             let Some(lanes) = self.lanes().await else {
+                moving.borrow_mut().remove(&self.queue);
                 return;
             };
             if lanes.is_empty() {
@@ -262,7 +266,7 @@ impl Source {
         }
     }
 
-    /// What waits to be carried; `None` if the node stops.
+    /// What waits to be carried; `None` if the node stops or no longer leads the shard.
     async fn lanes(&self) -> Option<Vec<Lane>> {
         let (sender, receiver) = oneshot::channel();
         let look = Look::Moves(self.queue, sender);
@@ -277,7 +281,7 @@ impl Source {
             // Carrying copies bodies, and what space is left is for what frees some.
             return Err(Error::StorageFull);
         }
-        match self.courier.desk.routes.shard_of(lane.target) {
+        match self.home_of(lane.target).await? {
             Some(home) if lane.is_delivery => self.deliver(lane, home).await,
             Some(home) => self.carry_dead_letters(lane, home).await,
             None if lane.is_delivery => {
@@ -292,6 +296,22 @@ impl Source {
                 })
                 .await
             }
+        }
+    }
+
+    /// Where a queue lives; `None` if it certainly is no more.
+    async fn home_of(&self, queue: QueueId) -> Result<Option<ShardId>, Error> {
+        let desk = &self.courier.desk;
+        let known = desk.routes.shard_of(queue);
+        match &desk.cluster {
+            Some(cluster) if known.is_none() => {
+                let here = cluster.leaders.serves_here(ShardId::CATALOG);
+                if !here && !freshness::catch_up(cluster).await {
+                    return Err(Error::Unavailable);
+                }
+                Ok(desk.routes.shard_of(queue))
+            }
+            _ => Ok(known),
         }
     }
 
@@ -438,17 +458,4 @@ async fn fetch(
         responder,
     })?;
     receiver.await.map_err(|_| Error::Unavailable)
-}
-
-impl Desk {
-    /// Proposes a command and waits for its reply; a refusal is an error.
-    pub(crate) async fn propose(&self, shard: ShardId, command: &Command) -> Result<Reply, Error> {
-        match self
-            .ask(shard, Request::Propose(codec::encode(command)))
-            .await?
-        {
-            Response::Reply(reply) => Ok(reply),
-            other => unreachable!("a proposal is answered with a reply, not {other:?}"),
-        }
-    }
 }

@@ -1,15 +1,13 @@
-//! The desk: hands requests to the shards' runners and waits for what comes back.
+//! The desk: hands requests to whoever leads their shard, here or on another node, and waits for what
+//! comes back.
 //!
 //! Bytes under way are counted per shard; beyond the bound a request is refused at the door, so that
 //! nothing inside needs to be dropped.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc,
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+    mpsc,
 };
 
 use anser_broker::{codec, command::Command, error::Error, id::ShardId};
@@ -18,7 +16,10 @@ use tokio::sync::oneshot;
 
 use crate::{
     bodies,
+    cluster::{forwarding, peers::Cluster},
     event::{Event, Request, Responder, Response},
+    inboxes::Inboxes,
+    receiving::Receiving,
     routes::Routes,
 };
 
@@ -28,49 +29,45 @@ const OVERHEAD_BYTES: u64 = 256;
 #[derive(Clone)]
 pub(crate) struct Desk {
     pub(crate) routes: Arc<Routes>,
-    shards: Arc<BTreeMap<ShardId, Counter>>,
+    /// `None`: a node for itself.
+    pub(crate) cluster: Option<Arc<Cluster>>,
+    inboxes: Inboxes,
+    /// Bytes under way, by shard.
+    in_flight: Arc<[Arc<AtomicU64>]>,
     body_readers: Arc<[mpsc::Sender<bodies::Job>]>,
     last_ticket: Arc<AtomicU64>,
     bounds: Bounds,
 }
 
-struct Counter {
-    runner: mpsc::Sender<Event>,
-    in_flight_bytes: Arc<AtomicU64>,
-}
-
 impl Desk {
     pub(crate) fn new(
         routes: Arc<Routes>,
-        runners: &BTreeMap<ShardId, mpsc::Sender<Event>>,
+        cluster: Option<Arc<Cluster>>,
+        inboxes: Inboxes,
+        shards: u16,
         body_readers: Vec<mpsc::Sender<bodies::Job>>,
         bounds: Bounds,
     ) -> Self {
-        let counter = |runner: &mpsc::Sender<Event>| Counter {
-            runner: runner.clone(),
-            in_flight_bytes: Arc::default(),
-        };
-        let shards = runners
-            .iter()
-            .map(|(&shard, runner)| (shard, counter(runner)))
-            .collect();
         Self {
             routes,
-            shards: Arc::new(shards),
+            cluster,
+            inboxes,
+            in_flight: (0..shards).map(|_| Arc::default()).collect(),
             body_readers: body_readers.into(),
             last_ticket: Arc::default(),
             bounds,
         }
     }
 
+    /// Sends something that is not counted to a shard's runner.
     pub(crate) fn send(&self, shard: ShardId, event: Event) -> Result<(), Error> {
-        let counter = self.shards.get(&shard).ok_or(Error::Unavailable)?;
-        counter.runner.send(event).map_err(|_| Error::Unavailable)
+        let inbox = self.inboxes.of(shard);
+        inbox.send(event).map_err(|_| Error::Unavailable)
     }
 
     pub(crate) fn read_bodies(&self, job: bodies::Job) -> Result<(), Error> {
         let bodies::Job::Fetch { shard, .. } = &job else {
-            unreachable!("runners deliver")
+            unreachable!("runners deliver and fetch entries")
         };
         let reader = usize::from(shard.0) % self.body_readers.len();
         self.body_readers[reader]
@@ -83,13 +80,61 @@ impl Desk {
         usize::try_from(self.bounds.command_bytes).unwrap_or(usize::MAX)
     }
 
-    /// Hands in a request and waits for the answer.
+    /// Has a request done by whoever leads the shard. Dropped before its end, a receive gives back what
+    /// it got.
     pub(crate) async fn ask(&self, shard: ShardId, request: Request) -> Result<Response, Error> {
+        match &self.cluster {
+            None => self.do_here(shard, request).await,
+            Some(cluster) => forwarding::ask(self, cluster, shard, request).await,
+        }
+    }
+
+    /// Has a request done here; `None` if this node does not lead the shard or is about to stop leading
+    /// it, and nothing has happened.
+    pub(crate) async fn ask_here(
+        &self,
+        shard: ShardId,
+        request: Request,
+    ) -> Option<Result<Response, Error>> {
+        if !self.leads(shard) {
+            return None;
+        }
+        let result = self.do_here(shard, request).await;
+        let not_done = self.cluster.is_some() && matches!(result, Err(Error::Unavailable));
+        (!not_done).then_some(result)
+    }
+
+    /// Whether this node leads the shard, as far as is known here.
+    pub(crate) fn leads(&self, shard: ShardId) -> bool {
+        let cluster = self.cluster.as_ref();
+        cluster.is_none_or(|cluster| cluster.leaders.serves_here(shard))
+    }
+
+    async fn do_here(&self, shard: ShardId, request: Request) -> Result<Response, Error> {
+        if let Request::Receive(receive) = request {
+            return Receiving::begin(self, shard, receive)?.end().await;
+        }
         let (_, answered) = self.hand_in(shard, request)?;
         answered.await.unwrap_or(Err(Error::Unknown))
     }
 
-    /// Proposes commands in this order and waits for all of them; a refusal is an error.
+    /// Proposes a command and waits for its reply; a refusal is an error.
+    pub(crate) async fn propose(
+        &self,
+        shard: ShardId,
+        command: &Command,
+    ) -> Result<anser_broker::command::Reply, Error> {
+        match self
+            .ask(shard, Request::Propose(codec::encode(command)))
+            .await?
+        {
+            Response::Reply(reply) => Ok(reply),
+            other => unreachable!("a proposal is answered with a reply, not {other:?}"),
+        }
+    }
+
+    /// Proposes commands to a shard that is led here, in this order, and waits for all of them; a refusal
+    /// is an error.
     pub(crate) async fn propose_all(
         &self,
         shard: ShardId,
@@ -106,13 +151,14 @@ impl Desk {
         Ok(())
     }
 
-    /// Hands in a request; the answer will come to the receiver.
+    /// Hands in a request here; the answer will come to the receiver.
     pub(crate) fn hand_in(
         &self,
         shard: ShardId,
         request: Request,
     ) -> Result<(Ticket, Answered), Error> {
-        let counter = self.shards.get(&shard).ok_or(Error::Unavailable)?;
+        let counter = self.in_flight.get(usize::from(shard.0));
+        let counter = counter.ok_or(Error::Unavailable)?;
         let command_bytes = match &request {
             Request::Propose(command) => command.bytes.len() as u64,
             Request::Receive(_) | Request::Read(_) => 0,
@@ -120,7 +166,7 @@ impl Desk {
         if command_bytes > self.bounds.command_bytes {
             return Err(Error::BatchSize);
         }
-        let in_flight = InFlight::begin(&counter.in_flight_bytes, OVERHEAD_BYTES + command_bytes);
+        let in_flight = InFlight::begin(counter, OVERHEAD_BYTES + command_bytes);
         if in_flight.before > 0 && in_flight.before + in_flight.bytes > self.bounds.in_flight_bytes
         {
             return Err(Error::Busy);
@@ -133,7 +179,7 @@ impl Desk {
             request,
             responder: Responder::new(responder, in_flight),
         };
-        counter.runner.send(event).map_err(|_| Error::Unavailable)?;
+        self.send(shard, event)?;
         Ok((ticket, answered))
     }
 }

@@ -8,11 +8,17 @@ use anser_broker::{
     error::Error,
     id::{QueueId, Sequence, ShardId},
     op::ReceivedMessage,
+    shard::Shard,
 };
-use anser_replica::{Image, ReceiveRequest, Ticket};
-use tokio::sync::oneshot;
+use anser_replica::{Image, Membership, Place, ReceiveRequest, SnapshotOffer, StoredEntry, Ticket};
+use bytes::Bytes;
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
-use crate::{desk::InFlight, status::ShardStatus};
+use crate::{
+    cluster::{survey::ReplicaSurvey, words::Order},
+    desk::InFlight,
+    status::ShardStatus,
+};
 
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -41,12 +47,54 @@ pub(crate) enum Event {
         shard: ShardId,
         look: Look,
     },
+    /// Messages of consensus from the shard's replica on another node.
+    Peer {
+        shard: ShardId,
+        message: Bytes,
+    },
+    /// The connection to a node broke.
+    Unreachable {
+        node: u64,
+    },
+    Order(Order),
+    /// Entries that were fetched from the log.
+    Fetched {
+        shard: ShardId,
+        request: u64,
+        entries: Vec<StoredEntry>,
+    },
+    /// The log no longer holds the shard's entries up to this one.
+    Forgotten {
+        shard: ShardId,
+        through: u64,
+    },
+    SnapshotReady {
+        shard: ShardId,
+        snapshot: SnapshotOffer,
+    },
+    SnapshotSent {
+        shard: ShardId,
+        to: u64,
+        arrived: bool,
+    },
+    Installed {
+        shard: ShardId,
+        place: Place,
+        membership: Membership,
+        state: Box<Shard>,
+    },
+    /// The shard is off the disk; a replica of it may begin anew.
+    Forgot {
+        shard: ShardId,
+    },
+    /// How all replicas of the runner are.
+    Survey(UnboundedSender<Vec<Surveyed>>),
     /// A manual clock has moved.
     Wake,
     Stop,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Request {
     Propose(Encoded),
     Receive(ReceiveRequest),
@@ -60,8 +108,17 @@ pub(crate) enum Look {
     AnyLive(Vec<(u64, u64)>, mpsc::Sender<Vec<bool>>),
     /// The messages between two indexes whose bodies are still needed.
     Live(u64, u64, mpsc::Sender<Vec<Sequence>>),
+    /// Only from a replica that leads.
     Moves(QueueId, oneshot::Sender<Vec<Lane>>),
-    Status(mpsc::Sender<ShardStatus>),
+    /// The index of the last entry that is applied.
+    Applied(oneshot::Sender<u64>),
+}
+
+/// One replica at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Surveyed {
+    pub(crate) status: ShardStatus,
+    pub(crate) replica: ReplicaSurvey,
 }
 
 /// Where an answer goes. Until then the request counts as under way, whether or not its caller still

@@ -9,15 +9,19 @@ mod announcements;
 mod bodies;
 mod cache;
 mod clock;
+mod cluster;
 mod config;
 mod courier;
 mod desk;
 mod event;
 mod failure;
 mod failures;
+mod inboxes;
 mod maintenance;
+mod member;
 mod node;
 mod outboxes;
+mod receiving;
 mod routes;
 mod runner;
 mod scrub;
@@ -27,7 +31,11 @@ mod startup;
 mod status;
 mod writer;
 
+pub use anser_broker::command::NodeState;
 pub use clock::Clock;
+pub use cluster::{
+    ClusterConfig, ClusterStatus, Move, NodeStatus, ReplicaPlacement, ShardPlacement, TlsFiles,
+};
 pub use config::Config;
 pub use node::Node;
 pub use startup::StartError;

@@ -6,7 +6,7 @@
 //! stops none of this for good: a failed attempt leaves nothing behind and is repeated.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering, mpsc},
     time::{Duration, Instant},
 };
@@ -16,14 +16,16 @@ use anser_broker::{
     id::{Sequence, ShardId},
 };
 use anser_log::{
-    Change, Disk, Due, Error, Kept, Reader, SegmentInfo, SegmentWriter, Store, Stored,
+    Change, Disk, Due, Error, FileSystem, Kept, Reader, SegmentInfo, SegmentWriter, Store, Stored,
 };
-use anser_replica::Image;
+use anser_replica::{Image, SnapshotOffer};
 use tracing::{error, info, warn};
 
 use crate::{
+    cluster::copies::Copies,
     event::{Event, Look},
     failure::Failed,
+    inboxes::Inboxes,
     scrub::Scrub,
     snapshots,
     status::{Counters, add},
@@ -42,29 +44,45 @@ const SPARSE: u64 = 4;
 /// Neighbouring sparse segments that are rewritten at once.
 const MERGED_AT_ONCE: usize = 16;
 
+/// What maintenance is asked to do at once.
+#[derive(Debug)]
+pub(crate) enum Chore {
+    /// Another node needs a copy of the shard.
+    Offer(ShardId),
+    Stop,
+}
+
 pub(crate) struct Maintenance<D: Disk> {
     pub(crate) store: Store<D>,
     pub(crate) reader: Reader<D>,
-    /// The inbox of each shard's runner.
-    pub(crate) runners: BTreeMap<ShardId, mpsc::Sender<Event>>,
+    pub(crate) inboxes: Inboxes,
     pub(crate) counters: Arc<Counters>,
     pub(crate) failed: Failed,
     pub(crate) reserve_bytes: u64,
-    pub(crate) stop: mpsc::Receiver<()>,
+    pub(crate) chores: mpsc::Receiver<Chore>,
+    /// `None`: a node for itself, which offers its shards to nobody.
+    pub(crate) copies: Option<Copies>,
     /// For each segment, how many of its records were alive when they were last counted.
     pub(crate) alive: BTreeMap<ShardId, BTreeMap<u64, u64>>,
     pub(crate) sweeps: usize,
     pub(crate) scrub: Scrub,
 }
 
-impl<D: Disk> Maintenance<D> {
+impl Maintenance<FileSystem> {
     pub(crate) fn run(mut self) {
         let mut sweep_at = Instant::now();
         let mut wait = Duration::ZERO;
-        while self.stop.recv_timeout(wait) == Err(mpsc::RecvTimeoutError::Timeout) {
+        loop {
+            let Some(wanted) = self.wanted_offers(wait) else {
+                return;
+            };
             let mut results = vec![self.round()];
+            results.extend(wanted.into_iter().map(|shard| self.offer(shard)));
             // Also on a full disk: what is dead makes room.
             if sweep_at <= Instant::now() {
+                if let Some(copies) = &self.copies {
+                    copies.withdraw_unwanted();
+                }
                 results.extend(self.sweep());
                 sweep_at = Instant::now() + SWEEP_INTERVAL;
             }
@@ -84,6 +102,51 @@ impl<D: Disk> Maintenance<D> {
         }
     }
 
+    /// Waits for chores; the shards that others need copies of, or `None` to stop.
+    fn wanted_offers(&self, wait: Duration) -> Option<BTreeSet<ShardId>> {
+        let mut wanted = BTreeSet::new();
+        let mut chore = match self.chores.recv_timeout(wait) {
+            Ok(chore) => Some(chore),
+            Err(mpsc::RecvTimeoutError::Timeout) => None,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+        };
+        while let Some(next) = chore {
+            match next {
+                Chore::Offer(shard) => wanted.insert(shard),
+                Chore::Stop => return None,
+            };
+            chore = self.chores.try_recv().ok();
+        }
+        Some(wanted)
+    }
+
+    /// Holds a copy of the shard open for other nodes: everything alive is in segments, the rest in a
+    /// snapshot.
+    fn offer(&self, shard: ShardId) -> Result<(), Error> {
+        let Some(copies) = &self.copies else {
+            return Ok(());
+        };
+        let Some(image) = self.look(shard, Look::Image) else {
+            return Ok(());
+        };
+        let kept = self.keep(shard.0, 0, image.applied.index, &image)?;
+        self.commit_snapshot(shard.0, &image, &kept)?;
+        let snapshot = SnapshotOffer {
+            place: image.applied,
+            membership: image.membership().clone(),
+        };
+        copies.offer(shard, self.store.export(shard.0)?);
+        // A runner that is gone needs no offer.
+        drop(
+            self.inboxes
+                .of(shard)
+                .send(Event::SnapshotReady { shard, snapshot }),
+        );
+        Ok(())
+    }
+}
+
+impl<D: Disk> Maintenance<D> {
     fn round(&mut self) -> Result<(), Error> {
         self.watch_free_space()?;
         let prepared = match self.store.prepare_files() {
@@ -124,6 +187,11 @@ impl<D: Disk> Maintenance<D> {
             }
             let kept = self.keep(range.shard, range.first_index, range.last_index, &image)?;
             self.commit_snapshot(range.shard, &image, &kept)?;
+            let shard = ShardId(range.shard);
+            drop(self.inboxes.of(shard).send(Event::Forgotten {
+                shard,
+                through: range.last_index,
+            }));
         }
         self.store.recycle(due)
     }
@@ -143,7 +211,7 @@ impl<D: Disk> Maintenance<D> {
             ..Change::default()
         };
         self.store.commit(shard, change).inspect_err(|error| {
-            if matches!(error, Error::NoSpace { .. }) {
+            if is_undone(error) {
                 self.store.discard(shard, kept);
                 self.store.discard_snapshot(shard, &snapshot);
             }
@@ -195,7 +263,8 @@ impl<D: Disk> Maintenance<D> {
             Stored::Entry(entry) => (entry.term, codec::keep(&entry.data, &ordinals)),
             Stored::Kept(kept) => (kept.term, codec::keep_again(&kept.payload, &ordinals)),
         };
-        let payload = payload.expect("every live message stands in its entry");
+        // What was thinned out by a state that is newer than this one, which has just started.
+        let payload = payload.ok_or(Error::Missing { shard, index })?;
         add(&self.counters.kept_bytes, payload.len() as u64);
         writer.append(&Kept {
             index,
@@ -206,7 +275,7 @@ impl<D: Disk> Maintenance<D> {
 
     fn sweep(&mut self) -> Vec<Result<(), Error>> {
         self.sweeps += 1;
-        let shards: Vec<ShardId> = self.runners.keys().copied().collect();
+        let shards: Vec<ShardId> = self.store.shards().into_iter().map(ShardId).collect();
         let dropped: Vec<_> = shards.iter().map(|&shard| self.drop_dead(shard)).collect();
         let merged = shards.iter().map(|&shard| self.merge_sparse(shard));
         let merged: Vec<_> = merged.collect();
@@ -302,7 +371,7 @@ impl<D: Disk> Maintenance<D> {
             ..Change::default()
         };
         self.store.commit(shard.0, change).inspect_err(|error| {
-            if matches!(error, Error::NoSpace { .. }) {
+            if is_undone(error) {
                 self.store.discard(shard.0, &add);
             }
         })
@@ -317,7 +386,8 @@ impl<D: Disk> Maintenance<D> {
     /// Asks a shard's runner; `None` if it is gone.
     fn look<T>(&self, shard: ShardId, look: impl FnOnce(mpsc::Sender<T>) -> Look) -> Option<T> {
         let (sender, receiver) = mpsc::channel();
-        self.runners[&shard]
+        self.inboxes
+            .of(shard)
             .send(Event::Look {
                 shard,
                 look: look(sender),
@@ -332,6 +402,15 @@ impl<D: Disk> Maintenance<D> {
 fn is_passing(error: &Error) -> bool {
     matches!(
         error,
-        Error::NoSpace { .. } | Error::Corrupt { .. } | Error::Missing { .. }
+        Error::NoSpace { .. }
+            | Error::Corrupt { .. }
+            | Error::Missing { .. }
+            | Error::Overtaken { .. }
     )
+}
+
+/// Whether a commit has certainly not happened, so that its files can go: the disk was full, or a copy of
+/// the shard came, or the shard left.
+fn is_undone(error: &Error) -> bool {
+    matches!(error, Error::NoSpace { .. } | Error::Overtaken { .. })
 }

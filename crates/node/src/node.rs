@@ -12,11 +12,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anser_broker::id::ShardId;
-use anser_log::{Appender, FileSystem, Opened, Store};
+use anser_broker::{
+    command::{Command, NodeState},
+    error::Error,
+    id::{NodeId, ShardId},
+};
+use anser_log::{Appender, FileSystem, Reader, Store};
 use anser_replica::Replica;
+use bytes::Bytes;
 use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender, error::TryRecvError, unbounded_channel},
+        watch,
+    },
     task::LocalSet,
 };
 
@@ -25,15 +33,22 @@ use crate::{
     bodies::{self, BodyReader},
     cache::EntryCache,
     clock::{Clock, ShardTime},
+    cluster::{
+        self, ClusterStatus,
+        copies::Copies,
+        placement::Action,
+        taking_part::{Joining, Membership, Place, Surroundings},
+    },
     config::Config,
     courier::{self, Errand},
     desk::{Bounds, Desk},
-    event::{Event, Look},
+    event::Event,
     failure::Failed,
     failures::Failures,
-    maintenance::Maintenance,
+    inboxes::Inboxes,
+    maintenance::{Chore, Maintenance},
     routes::Routes,
-    runner::Runner,
+    runner::{Hosted, Runner},
     scrub::Scrub,
     startup::{self, Opening, StartError},
     status::{Counters, ShardStatus, Status, read},
@@ -42,6 +57,8 @@ use crate::{
 
 /// How long to wait for what the runners have to say of their shards.
 const STATUS_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the start of a member waits until every shard has a leader.
+const LEADERS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Threads that read bodies from the disk.
 const BODY_READERS: usize = 2;
@@ -54,23 +71,30 @@ struct Inner {
     desk: Desk,
     errands: UnboundedSender<Errand>,
     announcements: Arc<Announcements>,
-    failures: Failures,
+    failures: Arc<Failures>,
     clock: Clock,
     counters: Arc<Counters>,
     failed: Failed,
     store: Store<FileSystem>,
-    runners: BTreeMap<ShardId, mpsc::Sender<Event>>,
+    inboxes: Inboxes,
+    /// Shards that this node alone has to serve to be ready.
+    shards_alone: usize,
+    /// What placement has decided last.
+    decided: Arc<Mutex<Vec<Action>>>,
     stopping: Arc<AtomicBool>,
     threads: Mutex<Option<Threads>>,
 }
+
+type RunnerThread = (mpsc::Sender<Event>, JoinHandle<()>);
 
 /// In the order in which they are stopped.
 struct Threads {
     stop_courier: tokio::sync::oneshot::Sender<()>,
     courier: JoinHandle<()>,
-    stop_maintenance: mpsc::Sender<()>,
+    membership: Option<Membership>,
+    chores: mpsc::Sender<Chore>,
     maintenance: JoinHandle<()>,
-    runners: Vec<(mpsc::Sender<Event>, JoinHandle<()>)>,
+    runners: Vec<RunnerThread>,
     /// Ends when the runners have: they hold its jobs' senders.
     writer: JoinHandle<()>,
 }
@@ -82,77 +106,14 @@ impl fmt::Debug for Node {
 }
 
 impl Node {
-    /// Opens the data folder, or makes it, and serves when this returns.
+    /// Opens the data folder, or makes it, and serves when this returns. A member of a cluster that does
+    /// not hear of a leader for every shard within ten seconds returns all the same.
     pub fn start(config: &Config, clock: Clock) -> Result<Self, StartError> {
-        let Opening {
-            log,
-            replicas,
-            last,
-        } = startup::open(config)?;
-        let Opened {
-            appender,
-            reader,
-            store,
-            ..
-        } = log;
-        let parts = Parts {
-            routes: Arc::default(),
-            announcements: Arc::default(),
-            counters: Arc::default(),
-            failed: Failed::new(),
-            time: ShardTime::continue_from(last, clock.clone()),
-            clock,
-            stopping: Arc::default(),
-        };
-        let to_do = errands_at_start(&replicas, &parts);
-        let (errands, errand_list) = unbounded_channel();
-        let body_readers = start_body_readers(&reader, config, &parts.counters)?;
-        let (jobs, writer) = start_writer(appender, &parts)?;
-        let started = start_runners(config, &parts, replicas, &jobs, &body_readers, &errands)?;
-        drop(jobs);
-        let runners = started.by_shard;
-        let desk = Desk::new(parts.routes.clone(), &runners, body_readers, bounds(config));
-        let (stop_maintenance, stop) = mpsc::channel();
-        let maintenance = Maintenance {
-            store: store.clone(),
-            reader,
-            runners: runners.clone(),
-            counters: parts.counters.clone(),
-            failed: parts.failed.clone(),
-            reserve_bytes: config.reserve_bytes,
-            stop,
-            alive: BTreeMap::new(),
-            sweeps: 0,
-            scrub: Scrub::default(),
-        };
-        let maintenance = spawn("maintenance", move || maintenance.run())?;
-        let counters = parts.counters.clone();
-        let (stop_courier, courier) = start_courier(desk.clone(), counters, errand_list)?;
-        let threads = Threads {
-            stop_courier,
-            courier,
-            stop_maintenance,
-            maintenance,
-            runners: started.threads,
-            writer,
-        };
-        let node = Self(Arc::new(Inner {
-            desk,
-            errands,
-            announcements: parts.announcements,
-            failures: Failures::default(),
-            clock: parts.clock,
-            counters: parts.counters,
-            failed: parts.failed,
-            store,
-            runners,
-            stopping: parts.stopping,
-            threads: Mutex::new(Some(threads)),
-        }));
+        let place = config.cluster.as_ref().map(Place::listen).transpose()?;
+        let address = place.as_ref().map(|place| place.address.as_str());
+        let opening = startup::open(config, address)?;
+        let node = Assembly::new(config, opening, clock).start(place)?;
         node.wait_until_ready();
-        for errand in to_do {
-            node.run_errand(errand);
-        }
         Ok(node)
     }
 
@@ -182,7 +143,10 @@ impl Node {
         // A thread that is gone already has nothing to be told.
         threads.stop_courier.send(()).ok();
         drop(threads.courier.join());
-        threads.stop_maintenance.send(()).ok();
+        if let Some(membership) = threads.membership {
+            membership.end();
+        }
+        threads.chores.send(Chore::Stop).ok();
         drop(threads.maintenance.join());
         for (runner, thread) in threads.runners {
             drop(runner.send(Event::Stop));
@@ -197,9 +161,7 @@ impl Node {
         let counters = self.counters();
         let failure = self.0.failed.get();
         Status {
-            ready: failure.is_none()
-                && shards.len() == self.0.runners.len()
-                && shards.iter().all(|shard| shard.serves),
+            ready: failure.is_none() && self.is_served(&shards),
             failure,
             shards,
             wal_bytes: self.0.store.wal_bytes_in_use(),
@@ -218,7 +180,64 @@ impl Node {
             scrubbed_bytes: read(&counters.scrubbed_bytes),
             scrub_errors: read(&counters.scrub_errors),
             body_errors: read(&counters.body_errors),
+            copied_bytes: read(&counters.copied_bytes),
             maintenance_errors: read(&counters.maintenance_errors),
+        }
+    }
+
+    /// The cluster as this node sees it.
+    pub fn cluster_status(&self) -> ClusterStatus {
+        match &self.desk().cluster {
+            Some(cluster) => cluster::status::of(cluster, &self.0.decided),
+            None => ClusterStatus::default(),
+        }
+    }
+
+    /// Whether every shard could decide to let go of a node without asking it.
+    fn can_spare(&self, node: u64) -> bool {
+        let Some(cluster) = &self.desk().cluster else {
+            return false;
+        };
+        let status = self.cluster_status();
+        let all_known = status.shards.len() == usize::from(cluster.shards);
+        all_known
+            && status.shards.iter().all(|shard| {
+                let others = shard.replicas.iter().filter(|replica| {
+                    replica.node != node && replica.active && shard.voters.contains(&replica.node)
+                });
+                !shard.voters.contains(&node) || others.count() > shard.voters.len() / 2
+            })
+    }
+
+    /// Lets a node be emptied (`Draining`), be used again (`Active`) or be gone for ever (`Removed`).
+    /// A node that some shard cannot do without is not removed: [`Error::NodeNeeded`].
+    pub async fn set_node_state(&self, node: u64, state: NodeState) -> Result<(), Error> {
+        if state == NodeState::Removed && !self.can_spare(node) {
+            return Err(Error::NodeNeeded);
+        }
+        let node = NodeId(node);
+        let command = Command::SetNodeState { node, state };
+        self.desk()
+            .propose(ShardId::CATALOG, &command)
+            .await
+            .map(drop)
+    }
+
+    /// Gives every node of the cluster these bytes, unless a newer revision is known already.
+    pub fn share(&self, revision: u64, bytes: Bytes) {
+        if let Some(cluster) = &self.desk().cluster
+            && cluster.shared.adopt(revision, bytes)
+            && let Some(note) = cluster.shared.note()
+        {
+            cluster.tell_all(&note);
+        }
+    }
+
+    /// The newest revision that any node has shared, and how it changes.
+    pub fn shared(&self) -> watch::Receiver<(u64, Bytes)> {
+        match &self.desk().cluster {
+            Some(cluster) => cluster.shared.subscribe(),
+            None => watch::channel((0, Bytes::new())).1,
         }
     }
 
@@ -248,29 +267,40 @@ impl Node {
     }
 
     fn shards(&self) -> Vec<ShardStatus> {
-        let (sender, receiver) = mpsc::channel();
-        for (&shard, runner) in &self.0.runners {
+        let (sender, mut receiver) = unbounded_channel();
+        for inbox in self.0.inboxes.all() {
             // A runner that is gone leaves its shards out of the answer.
-            drop(runner.send(Event::Look {
-                shard,
-                look: Look::Status(sender.clone()),
-            }));
+            drop(inbox.send(Event::Survey(sender.clone())));
         }
         drop(sender);
         let until = Instant::now() + STATUS_PATIENCE;
-        let next = || {
-            receiver
-                .recv_timeout(until.saturating_duration_since(Instant::now()))
-                .ok()
-        };
-        let mut shards: Vec<ShardStatus> = std::iter::from_fn(next).collect();
+        let mut shards: Vec<ShardStatus> = Vec::new();
+        while Instant::now() < until {
+            match receiver.try_recv() {
+                Ok(some) => shards.extend(some.into_iter().map(|surveyed| surveyed.status)),
+                Err(TryRecvError::Empty) => thread::sleep(Duration::from_micros(200)),
+                Err(TryRecvError::Disconnected) => break,
+            }
+        }
         shards.sort_by_key(|shard| shard.shard);
         shards
     }
 
+    fn is_served(&self, shards: &[ShardStatus]) -> bool {
+        match &self.desk().cluster {
+            Some(cluster) => cluster.leaders.all_known(),
+            None => shards.len() == self.0.shards_alone && shards.iter().all(|shard| shard.serves),
+        }
+    }
+
     /// A sole voter leads as soon as its first entry is durable.
     fn wait_until_ready(&self) {
-        while self.0.failed.get().is_none() && !self.shards().iter().all(|shard| shard.serves) {
+        let is_member = self.desk().cluster.is_some();
+        let until = Instant::now() + LEADERS_PATIENCE;
+        while self.0.failed.get().is_none() && !self.is_served(&self.shards()) {
+            if is_member && Instant::now() >= until {
+                return;
+            }
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -278,18 +308,172 @@ impl Node {
 
 /// What every runner shares.
 struct Parts {
+    inboxes: Inboxes,
     routes: Arc<Routes>,
     announcements: Arc<Announcements>,
     counters: Arc<Counters>,
     failed: Failed,
-    time: ShardTime,
     clock: Clock,
     stopping: Arc<AtomicBool>,
 }
 
-struct Runners {
-    by_shard: BTreeMap<ShardId, mpsc::Sender<Event>>,
-    threads: Vec<(mpsc::Sender<Event>, JoinHandle<()>)>,
+/// Whom the runners speak to.
+struct Handles<'a> {
+    jobs: &'a mpsc::Sender<writer::Job>,
+    body_readers: &'a [mpsc::Sender<bodies::Job>],
+    errands: &'a UnboundedSender<Errand>,
+    member: Option<&'a Joining>,
+}
+
+/// A node whose threads have not begun.
+struct Assembly<'a> {
+    config: &'a Config,
+    parts: Parts,
+    shards: u16,
+    replicas: Vec<(ShardId, Replica)>,
+    appender: Appender<FileSystem>,
+    reader: Reader<FileSystem>,
+    store: Store<FileSystem>,
+    outlets: Vec<mpsc::Receiver<Event>>,
+    chores: mpsc::Sender<Chore>,
+    chore_list: mpsc::Receiver<Chore>,
+    member: Option<Joining>,
+}
+
+impl<'a> Assembly<'a> {
+    fn new(config: &'a Config, opening: Opening, clock: Clock) -> Self {
+        let Opening {
+            log,
+            replicas,
+            identity,
+            shards,
+        } = opening;
+        let (inboxes, outlets): (Vec<_>, Vec<_>) = (0..config.runners.clamp(1, shards.into()))
+            .map(|_| mpsc::channel())
+            .unzip();
+        let parts = Parts {
+            inboxes: Inboxes::new(inboxes),
+            routes: Arc::default(),
+            announcements: Arc::default(),
+            counters: Arc::default(),
+            failed: Failed::new(),
+            clock,
+            stopping: Arc::default(),
+        };
+        learn_routes(&replicas, &parts);
+        let (chores, chore_list) = mpsc::channel();
+        let store = log.store;
+        let member = identity
+            .map(|identity| Joining::new(identity, &replicas, store.clone(), chores.clone()));
+        Self {
+            config,
+            parts,
+            shards,
+            replicas,
+            appender: log.appender,
+            reader: log.reader,
+            store,
+            outlets,
+            chores,
+            chore_list,
+            member,
+        }
+    }
+
+    fn start(self, place: Option<Place>) -> Result<Node, StartError> {
+        let (config, parts, member) = (self.config, self.parts, self.member);
+        let (reader, store) = (self.reader, self.store);
+        let (errands, errand_list) = unbounded_channel();
+        let (decided, failures): (_, Arc<Failures>) = Default::default();
+        let cluster = member.as_ref().map(|member| Arc::clone(&member.cluster));
+        let body_readers = start_body_readers(&reader, config, &parts.counters)?;
+        let (jobs, writer) = start_writer(self.appender, &parts)?;
+        let desk = Desk::new(
+            parts.routes.clone(),
+            cluster.clone(),
+            parts.inboxes.clone(),
+            self.shards,
+            body_readers.clone(),
+            bounds(config),
+        );
+        let copies = member.as_ref().map(|member| member.copies.clone());
+        let maintenance =
+            maintenance_of(config, &parts, (&store, &reader), self.chore_list, copies);
+        let handles = Handles {
+            jobs: &jobs,
+            body_readers: &body_readers,
+            errands: &errands,
+            member: member.as_ref(),
+        };
+        let runners = start_runners(config, &parts, self.replicas, self.outlets, &handles)?;
+        let maintenance = spawn("maintenance", move || maintenance.run())?;
+        let (stop_courier, courier) = start_courier(desk.clone(), &parts.counters, errand_list)?;
+        let membership = match (member, place, &config.cluster) {
+            (Some(member), Some(place), Some(cluster)) => {
+                let around = Surroundings {
+                    config: cluster.clone(),
+                    data: config.data.clone(),
+                    store: store.clone(),
+                    reader,
+                    inboxes: parts.inboxes.clone(),
+                    desk: desk.clone(),
+                    counters: parts.counters.clone(),
+                    failed: parts.failed.clone(),
+                    errands: errands.clone(),
+                    failures: Arc::clone(&failures),
+                    decided: Arc::clone(&decided),
+                };
+                Some(member.begin(place, around)?)
+            }
+            _ => None,
+        };
+        let threads = Threads {
+            stop_courier,
+            courier,
+            membership,
+            chores: self.chores,
+            maintenance,
+            runners,
+            writer,
+        };
+        Ok(Node(Arc::new(Inner {
+            desk,
+            errands,
+            announcements: parts.announcements,
+            failures,
+            clock: parts.clock,
+            counters: parts.counters,
+            failed: parts.failed,
+            store,
+            inboxes: parts.inboxes,
+            shards_alone: cluster.map_or(usize::from(self.shards), |_| 0),
+            decided,
+            stopping: parts.stopping,
+            threads: Mutex::new(Some(threads)),
+        })))
+    }
+}
+
+fn maintenance_of(
+    config: &Config,
+    parts: &Parts,
+    (store, reader): (&Store<FileSystem>, &Reader<FileSystem>),
+    chores: mpsc::Receiver<Chore>,
+    copies: Option<Copies>,
+) -> Maintenance<FileSystem> {
+    Maintenance {
+        store: store.clone(),
+        reader: reader.clone(),
+        inboxes: parts.inboxes.clone(),
+        counters: parts.counters.clone(),
+        failed: parts.failed.clone(),
+        reserve_bytes: config.reserve_bytes,
+        chores,
+        copies,
+        alive: BTreeMap::new(),
+        sweeps: 0,
+        scrub: Scrub::default(),
+    }
 }
 
 /// A command must fit into one log file beside what else a file begins with.
@@ -321,44 +505,51 @@ fn start_runners(
     config: &Config,
     parts: &Parts,
     replicas: Vec<(ShardId, Replica)>,
-    writer: &mpsc::Sender<writer::Job>,
-    body_readers: &[mpsc::Sender<bodies::Job>],
-    errands: &UnboundedSender<Errand>,
-) -> Result<Runners, StartError> {
-    let count = config.runners.clamp(1, replicas.len());
-    let mut shares: Vec<BTreeMap<ShardId, Replica>> = (0..count).map(|_| BTreeMap::new()).collect();
+    outlets: Vec<mpsc::Receiver<Event>>,
+    handles: &Handles<'_>,
+) -> Result<Vec<RunnerThread>, StartError> {
+    let count = outlets.len();
+    let mut shares: Vec<BTreeMap<ShardId, Hosted>> = (0..count).map(|_| BTreeMap::new()).collect();
     for (shard, replica) in replicas {
-        shares[usize::from(shard.0) % count].insert(shard, replica);
+        let stamp = replica.shard().now();
+        // A shard's stamps are of its leader's clocks; only a sole voter's are all of this machine.
+        let time = if replica.is_sole_voter() {
+            ShardTime::continue_from(stamp, parts.clock.clone())
+        } else {
+            ShardTime::of_others(stamp.now, parts.clock.clone())
+        };
+        let hosted = Hosted { replica, time };
+        shares[parts.inboxes.number_of(shard)].insert(shard, hosted);
     }
-    let mut started = Runners {
-        by_shard: BTreeMap::new(),
-        threads: Vec::new(),
-    };
-    for (number, replicas) in shares.into_iter().enumerate() {
-        let (itself, inbox) = mpsc::channel();
-        for &shard in replicas.keys() {
-            started.by_shard.insert(shard, itself.clone());
-        }
+    let mut threads = Vec::new();
+    for ((number, hosted), inbox) in shares.into_iter().enumerate().zip(outlets) {
+        let itself = parts
+            .inboxes
+            .all()
+            .nth(number)
+            .expect("one inbox a runner")
+            .clone();
         let runner = Runner {
-            replicas,
+            hosted,
             inbox,
             itself: itself.clone(),
-            writer: writer.clone(),
-            body_readers: body_readers.to_vec(),
-            errands: errands.clone(),
+            writer: handles.jobs.clone(),
+            body_readers: handles.body_readers.to_vec(),
+            errands: handles.errands.clone(),
             cache: EntryCache::new(config.cache_bytes / 2 / count),
             routes: parts.routes.clone(),
             announcements: parts.announcements.clone(),
             counters: parts.counters.clone(),
             failed: parts.failed.clone(),
-            time: parts.time.clone(),
             clock: parts.clock.clone(),
             pending: HashMap::new(),
+            member: handles.member.map(Joining::member),
+            next_tick: Instant::now(),
         };
         let thread = spawn(&format!("runner-{number}"), move || runner.run())?;
-        started.threads.push((itself, thread));
+        threads.push((itself, thread));
     }
-    Ok(started)
+    Ok(threads)
 }
 
 fn start_body_readers(
@@ -381,7 +572,7 @@ type CourierThread = (tokio::sync::oneshot::Sender<()>, JoinHandle<()>);
 
 fn start_courier(
     desk: Desk,
-    counters: Arc<Counters>,
+    counters: &Arc<Counters>,
     errands: UnboundedReceiver<Errand>,
 ) -> Result<CourierThread, StartError> {
     let (stop, stopped) = tokio::sync::oneshot::channel();
@@ -389,6 +580,7 @@ fn start_courier(
         .enable_time()
         .build()
         .map_err(StartError::Thread)?;
+    let counters = Arc::clone(counters);
     let thread = spawn("courier", move || {
         LocalSet::new().block_on(&runtime, async move {
             tokio::select! {
@@ -400,30 +592,20 @@ fn start_courier(
     Ok((stop, thread))
 }
 
-/// What earlier runs of the node left undone; also fills the routes and announces what is to be pushed.
-fn errands_at_start(replicas: &[(ShardId, Replica)], parts: &Parts) -> Vec<Errand> {
-    let mut errands = Vec::new();
-    for (shard, replica) in replicas {
-        let state = replica.shard();
-        let queues = state.queues_with_moves().into_iter();
-        errands.extend(queues.map(|queue| Errand::Moves {
-            shard: *shard,
-            queue,
-        }));
-        for subscription in state.outboxes_ready() {
-            parts.announcements.announce(subscription);
-        }
-        if *shard == ShardId::CATALOG {
-            for placed in state.routes() {
-                parts.routes.change(&placed);
-            }
-            errands.extend(state.unsettled().into_iter().map(Errand::Place));
-        }
+/// Fills the routes with what this node's copy of the catalog knows.
+fn learn_routes(replicas: &[(ShardId, Replica)], parts: &Parts) {
+    let catalog = replicas
+        .iter()
+        .find(|(shard, _)| *shard == ShardId::CATALOG);
+    if let Some((_, catalog)) = catalog {
+        parts.routes.replace(&catalog.shard().routes());
     }
-    errands
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+pub(crate) fn spawn(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, StartError> {
     thread::Builder::new()
         .name(name.to_owned())
         .spawn(work)

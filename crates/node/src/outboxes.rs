@@ -14,7 +14,10 @@ use anser_broker::{
 use anser_replica::ReceiveRequest;
 use tracing::error;
 
-use crate::{node::Node, service::Receiving};
+use crate::{
+    event::{Request, Response},
+    node::Node,
+};
 
 impl Outboxes for Node {
     async fn next_pending(&self) -> Option<SubscriptionId> {
@@ -22,10 +25,12 @@ impl Outboxes for Node {
     }
 
     fn subscriber(&self, subscription: SubscriptionId) -> Option<Arc<Subscriber>> {
-        let route = self.desk().routes.subscriber(subscription);
-        if route.is_none() {
+        let find = || self.desk().routes.subscriber(subscription);
+        let route = find().or_else(|| {
             self.announcements().forget(subscription);
-        }
+            // It may have become known, and been announced, between the two.
+            find()
+        });
         route.map(|route| route.subscriber)
     }
 
@@ -100,14 +105,21 @@ impl Node {
         visibility: Millis,
     ) -> Result<Vec<PendingDelivery>, Error> {
         let shard = self.outbox_shard(subscription)?;
+        if !self.desk().leads(shard) {
+            // Whoever leads the shard now has announced it on its own node. If that is this one by now, it
+            // is announced again: nothing was found.
+            return Ok(Vec::new());
+        }
         let request = ReceiveRequest {
             queue: subscription.outbox(),
             max,
             visibility: Some(visibility),
             wait: Some(Millis(0)),
         };
-        match Receiving::from(self.desk(), shard, request).await {
-            Ok(messages) => Ok(messages.iter().filter_map(pending).collect()),
+        let received = self.desk().ask_here(shard, Request::Receive(request));
+        match received.await.unwrap_or(Err(Error::Unavailable)) {
+            Ok(Response::Messages(messages)) => Ok(messages.iter().filter_map(pending).collect()),
+            Ok(other) => unreachable!("a receive is answered with messages, not {other:?}"),
             Err(Error::TooManyInFlight) => Ok(Vec::new()),
             Err(error) => Err(error),
         }

@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use anser_broker::{
@@ -35,7 +38,10 @@ pub(crate) struct SubscriberRoute {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Routes(RwLock<Maps>);
+pub(crate) struct Routes {
+    maps: RwLock<Maps>,
+    version: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct Maps {
@@ -63,20 +69,40 @@ impl Routes {
     }
 
     pub(crate) fn change(&self, placed: &Placed) {
-        let mut maps = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        match placed {
-            Placed::Queue(placed) => maps.change_queue(placed),
-            Placed::Topic(placed) => maps.change_topic(placed),
-            Placed::Subscription(placed) => maps.change_subscription(placed),
+        let mut maps = self.maps.write().unwrap_or_else(PoisonError::into_inner);
+        maps.change(placed);
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Differs whenever anything has changed in between.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Forgets everything but this.
+    pub(crate) fn replace(&self, all: &[Placed]) {
+        let mut maps = Maps::default();
+        for placed in all {
+            maps.change(placed);
         }
+        *self.maps.write().unwrap_or_else(PoisonError::into_inner) = maps;
+        self.version.fetch_add(1, Ordering::Release);
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Maps> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.maps.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Maps {
+    fn change(&mut self, placed: &Placed) {
+        match placed {
+            Placed::Queue(placed) => self.change_queue(placed),
+            Placed::Topic(placed) => self.change_topic(placed),
+            Placed::Subscription(placed) => self.change_subscription(placed),
+        }
+    }
+
     fn change_queue(&mut self, placed: &PlacedQueue) {
         let key = (placed.account, placed.name.folded());
         let route = Route {

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, mpsc},
+    time::{Duration, Instant},
 };
 
 use anser_broker::{
@@ -13,10 +14,10 @@ use anser_broker::{
     id::{QueueId, ShardId},
     time::{Millis, Timestamp},
 };
-use anser_replica::{Input, Output, Replica, Ticket};
+use anser_replica::{Input, Output, PeerMessage, Replica, Ticket};
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     announcements::Announcements,
@@ -26,10 +27,14 @@ use crate::{
     courier::Errand,
     event::{Event, Look, Request, Responder, Response},
     failure::Failed,
+    member::Member,
     routes::Routes,
-    status::{Counters, ShardStatus, add},
+    status::{Counters, add},
     writer,
 };
+
+mod member;
+mod survey;
 
 /// Events taken in before the replicas' turns end.
 const EVENTS_PER_TURN: usize = 4096;
@@ -37,8 +42,11 @@ const EVENTS_PER_TURN: usize = 4096;
 /// A sleep without an end that still fits every clock.
 const NEVER: Millis = Millis(3_600_000);
 
+/// The time between two ticks of consensus.
+const TICK: Duration = Duration::from_millis(50);
+
 pub(crate) struct Runner {
-    pub(crate) replicas: BTreeMap<ShardId, Replica>,
+    pub(crate) hosted: BTreeMap<ShardId, Hosted>,
     pub(crate) inbox: mpsc::Receiver<Event>,
     pub(crate) itself: mpsc::Sender<Event>,
     pub(crate) writer: mpsc::Sender<writer::Job>,
@@ -50,9 +58,17 @@ pub(crate) struct Runner {
     pub(crate) announcements: Arc<Announcements>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) failed: Failed,
-    pub(crate) time: ShardTime,
     pub(crate) clock: Clock,
     pub(crate) pending: HashMap<Ticket, Pending>,
+    /// `None`: a node for itself.
+    pub(crate) member: Option<Member>,
+    pub(crate) next_tick: Instant,
+}
+
+/// A replica and its time.
+pub(crate) struct Hosted {
+    pub(crate) replica: Replica,
+    pub(crate) time: ShardTime,
 }
 
 /// A request that has no answer yet.
@@ -68,8 +84,9 @@ impl Runner {
         self.clock
             .on_advance(Box::new(move || drop(itself.send(Event::Wake))));
         let mut outputs = Vec::new();
-        let mut touched: BTreeSet<ShardId> = self.replicas.keys().copied().collect();
+        let mut touched: BTreeSet<ShardId> = self.hosted.keys().copied().collect();
         loop {
+            self.tick(&mut touched, &mut outputs);
             self.end_turns(&mut touched, &mut outputs);
             let Some(event) = self.next_event() else {
                 continue;
@@ -94,20 +111,42 @@ impl Runner {
 
     /// The next event, or `None` when something is due by itself.
     fn next_event(&self) -> Option<Event> {
-        let now = self.time.now();
-        let sleep = match self.next_deadline() {
-            Some(deadline) if deadline <= now => return self.inbox.try_recv().ok(),
-            Some(deadline) => (deadline - now).min(NEVER),
+        let due = self.hosted.values().filter_map(|hosted| {
+            let deadline = hosted.replica.next_deadline()?;
+            Some(deadline - hosted.time.now())
+        });
+        let sleep = match due.min() {
+            Some(Millis(0)) => return self.inbox.try_recv().ok(),
+            Some(sleep) => sleep.min(NEVER),
             None => NEVER,
         };
-        self.inbox.recv_timeout(self.clock.sleep_for(sleep)).ok()
+        let mut sleep = self.clock.sleep_for(sleep);
+        if self.needs_ticks() {
+            sleep = sleep.min(self.next_tick.saturating_duration_since(Instant::now()));
+        }
+        self.inbox.recv_timeout(sleep).ok()
     }
 
-    fn next_deadline(&self) -> Option<Timestamp> {
-        self.replicas
-            .values()
-            .filter_map(Replica::next_deadline)
-            .min()
+    fn needs_ticks(&self) -> bool {
+        self.member.is_some()
+            && self
+                .hosted
+                .values()
+                .any(|hosted| hosted.replica.needs_ticks())
+    }
+
+    /// However long the thread was held up, one tick follows: nobody is to be thought dead for this
+    /// node's own sleep.
+    fn tick(&mut self, touched: &mut BTreeSet<ShardId>, outputs: &mut Vec<(ShardId, Output)>) {
+        let now = Instant::now();
+        if now < self.next_tick || !self.needs_ticks() {
+            return;
+        }
+        self.next_tick = now + TICK;
+        let shards: Vec<ShardId> = self.hosted.keys().copied().collect();
+        for shard in shards {
+            self.step(shard, Input::Tick, touched, outputs);
+        }
     }
 
     fn take(
@@ -123,6 +162,11 @@ impl Runner {
                 request,
                 responder,
             } => {
+                if !self.hosted.contains_key(&shard) {
+                    // Whoever asked may be gone.
+                    responder.send(Err(Error::Unavailable));
+                    return;
+                }
                 let queue = match &request {
                     Request::Receive(receive) => Some(receive.queue),
                     _ => None,
@@ -141,50 +185,89 @@ impl Runner {
                 (shard, Input::Propose { ticket, command })
             }
             Event::Durable { shard, number } => (shard, Input::Durable { number }),
+            Event::Peer { shard, message } => match PeerMessage::decode(message) {
+                Ok(message) => {
+                    if message.is_from_leader() {
+                        self.host(shard);
+                    }
+                    (shard, Input::Message(message))
+                }
+                Err(error) => {
+                    return warn!(shard = shard.0, %error, "a peer's message is not usable");
+                }
+            },
+            Event::Unreachable { node } => {
+                let shards: Vec<ShardId> = self.hosted.keys().copied().collect();
+                for shard in shards {
+                    self.step(shard, Input::Unreachable { node }, touched, outputs);
+                }
+                return;
+            }
+            Event::Order(order) => {
+                if let Some((shard, input)) = self.ordered(order) {
+                    self.step(shard, input, touched, outputs);
+                }
+                return;
+            }
             Event::Look { shard, look } => return self.look(shard, look),
+            Event::Survey(sender) => return self.survey(&sender),
+            Event::Forgot { shard } => return self.forgot(shard),
             Event::Wake | Event::Stop => return,
+            of_a_copy => self.input_of_copy(of_a_copy),
         };
-        let replica = self
-            .replicas
-            .get_mut(&shard)
-            .expect("requests go to the shard's runner");
-        let now = self.time.now();
+        self.step(shard, input, touched, outputs);
+    }
+
+    /// Steps the shard's replica, if there is one: it may have moved away a moment ago.
+    fn step(
+        &mut self,
+        shard: ShardId,
+        input: Input,
+        touched: &mut BTreeSet<ShardId>,
+        outputs: &mut Vec<(ShardId, Output)>,
+    ) {
+        let Some(hosted) = self.hosted.get_mut(&shard) else {
+            return;
+        };
         let mut stepped = Vec::new();
-        replica.step(now, input, &mut stepped);
+        hosted.replica.step(hosted.time.now(), input, &mut stepped);
         outputs.extend(stepped.into_iter().map(|output| (shard, output)));
         touched.insert(shard);
     }
 
     fn end_turns(&mut self, touched: &mut BTreeSet<ShardId>, outputs: &mut Vec<(ShardId, Output)>) {
-        let stamp = self.time.stamp();
         let mut turned = Vec::new();
-        for (&shard, replica) in &mut self.replicas {
-            let due = replica
-                .next_deadline()
-                .is_some_and(|deadline| deadline <= stamp.now);
-            if due || touched.contains(&shard) {
-                replica.turn(stamp, &mut turned);
+        for (&shard, hosted) in &mut self.hosted {
+            let due = || {
+                let deadline = hosted.replica.next_deadline();
+                deadline.is_some_and(|deadline| deadline <= hosted.time.now())
+            };
+            if touched.contains(&shard) || due() {
+                hosted.replica.turn(hosted.time.stamp(), &mut turned);
                 outputs.extend(turned.drain(..).map(|output| (shard, output)));
+                touched.insert(shard);
             }
         }
-        touched.clear();
         for (shard, output) in outputs.drain(..) {
             self.carry_out(shard, output);
         }
+        self.end_turns_among_peers(touched);
+        touched.clear();
     }
 
     fn carry_out(&mut self, shard: ShardId, output: Output) {
         match output {
             Output::Append(append) => {
-                let job = writer::Job {
+                let job = writer::AppendJob {
                     shard,
                     append,
                     runner: self.itself.clone(),
                 };
                 // A writer that is gone has failed and said so; nothing is acknowledged any more.
-                drop(self.writer.send(job));
+                drop(self.writer.send(writer::Job::Append(job)));
             }
             Output::Applied { index, payload } => {
+                self.applied(shard, index);
                 if codec::body(&payload, 0).is_some() {
                     self.cache.put(shard, index, payload);
                 }
@@ -193,24 +276,53 @@ impl Runner {
             Output::Reply { ticket, reply } => self.reply(shard, ticket, reply),
             Output::Answer { ticket, answer } => self.send(ticket, Ok(Response::Answer(answer))),
             Output::Refuse { ticket, error } => self.send(ticket, Err(error)),
-            Output::LeadershipChanged { leads } => info!(shard = shard.0, leads, "leadership"),
+            Output::LeadershipChanged { leads } => self.leadership(shard, leads),
             Output::Failed(reason) => {
                 error!(shard = shard.0, %reason, "a replica cannot go on");
                 self.failed.set(format!("shard {}: {reason}", shard.0));
             }
+            among_peers => self.carry_out_among_peers(shard, among_peers),
         }
     }
 
     fn heed(&mut self, shard: ShardId, effect: Effect) {
         match effect {
-            Effect::RouteChanged(placed) => self.routes.change(&placed),
+            Effect::RouteChanged(placed) => {
+                self.routes.change(&placed);
+                self.announce_late(&placed);
+            }
             Effect::MovesPending { queue } => {
                 // The courier ends only with the node.
                 drop(self.errands.send(Errand::Moves { shard, queue }));
             }
             Effect::Unsettled(placed) => drop(self.errands.send(Errand::Place(placed))),
             Effect::OutboxReady { subscription } => self.announcements.announce(subscription),
+            Effect::NodesChanged => self.nodes_changed(shard),
             Effect::QueueReady { .. } | Effect::QueueGone { .. } => {}
+        }
+    }
+
+    /// Who begins to lead finds what its predecessor left undone.
+    fn leadership(&mut self, shard: ShardId, leads: bool) {
+        info!(shard = shard.0, leads, "leadership");
+        if leads {
+            let hosted = self.hosted.get_mut(&shard).expect("it has just spoken");
+            hosted.time.lead(stamp_of(&hosted.replica));
+        }
+        // Before the announcements: a pusher that does not see this node lead leaves them to another.
+        self.leads(shard, leads);
+        if leads {
+            let hosted = &self.hosted[&shard];
+            let state = hosted.replica.shard();
+            for queue in state.queues_with_moves() {
+                drop(self.errands.send(Errand::Moves { shard, queue }));
+            }
+            for placed in state.unsettled() {
+                drop(self.errands.send(Errand::Place(placed)));
+            }
+            for subscription in state.outboxes_ready() {
+                self.announcements.announce(subscription);
+            }
         }
     }
 
@@ -275,29 +387,40 @@ impl Runner {
             responder,
             runner,
         };
-        let reader = usize::from(shard.0) % self.body_readers.len();
-        // Body readers end after the runners; a lease that nobody hears of ends by itself.
-        drop(self.body_readers[reader].send(bodies::Job::Deliver(job)));
+        self.read(shard, bodies::Job::Deliver(job));
     }
 
+    fn read(&self, shard: ShardId, job: bodies::Job) {
+        let reader = usize::from(shard.0) % self.body_readers.len();
+        // Body readers end after the runners; a lease that nobody hears of ends by itself.
+        drop(self.body_readers[reader].send(job));
+    }
+
+    /// Whoever looks for a replica that is not here hears so by the end of its channel.
     fn look(&self, shard: ShardId, look: Look) {
-        let replica = &self.replicas[&shard];
+        let Some(Hosted { replica, .. }) = self.hosted.get(&shard) else {
+            return;
+        };
         // Whoever looks may have given up waiting.
         match look {
             Look::Image(sender) => drop(sender.send(replica.image())),
+            // What this state has not seen may be a copy's that is just being installed.
             Look::AnyLive(ranges, sender) => {
-                let alive =
-                    |&(first, last): &(u64, u64)| replica.shard().any_live_between(first, last);
+                let alive = |&(first, last): &(u64, u64)| {
+                    last > replica.applied().index || replica.shard().any_live_between(first, last)
+                };
                 drop(sender.send(ranges.iter().map(alive).collect()));
             }
+            Look::Live(_, last, _) if last > replica.applied().index => {}
             Look::Live(first, last, sender) => {
                 drop(sender.send(replica.shard().live_between(first, last)));
             }
-            Look::Moves(queue, sender) => {
+            Look::Moves(queue, sender) if replica.serves() => {
                 let moves = replica.shard().moves(queue, crate::courier::MOVES_AT_ONCE);
                 drop(sender.send(moves));
             }
-            Look::Status(sender) => drop(sender.send(status(shard, replica))),
+            Look::Moves(..) => {}
+            Look::Applied(sender) => drop(sender.send(replica.applied().index)),
         }
     }
 }
@@ -313,11 +436,7 @@ fn input_of(ticket: Ticket, request: Request) -> Input {
     }
 }
 
-fn status(shard: ShardId, replica: &Replica) -> ShardStatus {
-    ShardStatus {
-        shard: shard.0,
-        serves: replica.serves(),
-        applied: replica.applied().index,
-        totals: replica.shard().totals(),
-    }
+/// The latest stamp that the shard has seen.
+fn stamp_of(replica: &Replica) -> Timestamp {
+    replica.shard().now().now
 }

@@ -17,19 +17,19 @@ use anser_broker::{
         DeleteMessages, DeleteQueue, DescribeQueue, ListDeadLetterSources, ListQueues,
         MessagesDeleted, MessagesReceived, MessagesSent, NamedDeadLetterPolicy, Operation,
         QueueChanged, QueueCleared, QueueCounts, QueueCreated, QueueDeleted, QueueDescription,
-        QueueRewound, QueuesListed, ReceiveMessages, ReceivedMessage, RewindQueue, SendMessages,
-        SetQueueAttributes, VisibilityChanged,
+        QueueRewound, QueuesListed, ReceiveMessages, RewindQueue, SendMessages, SetQueueAttributes,
+        VisibilityChanged,
     },
     service::Service,
 };
-use anser_replica::{ReceiveRequest, Ticket};
+use anser_replica::ReceiveRequest;
 
 use tokio::sync::oneshot;
 
 use crate::{
+    cluster::{forwarding, freshness},
     courier::Errand,
-    desk::{Answered, Desk},
-    event::{Event, Request, Response},
+    event::{Request, Response},
     node::Node,
     routes::Route,
 };
@@ -42,12 +42,38 @@ impl Service for Node {
         account: AccountId,
         operation: O,
     ) -> Result<O::Output, Error> {
-        let output = self.perform(account, operation.into()).await?;
+        let output = self.perform_freshly(account, operation.into()).await?;
         Ok(O::output(output).expect("each operation is answered with its own output"))
     }
 }
 
 impl Node {
+    /// Performs an operation; again, if what it did not find is there once this node's copy of the
+    /// catalog has caught up.
+    async fn perform_freshly(
+        &self,
+        account: AccountId,
+        operation: AnyOperation,
+    ) -> Result<AnyOutput, Error> {
+        let Some(cluster) = &self.desk().cluster else {
+            return self.perform(account, operation).await;
+        };
+        let known = self.desk().routes.version();
+        let again = operation.clone();
+        match Box::pin(self.perform(account, operation)).await {
+            Err(error) if is_missing(error) && !cluster.leaders.serves_here(ShardId::CATALOG) => {
+                if !freshness::catch_up(cluster).await {
+                    return Err(Error::Unavailable);
+                }
+                if self.desk().routes.version() == known {
+                    return Err(error);
+                }
+                Box::pin(self.perform(account, again)).await
+            }
+            result => result,
+        }
+    }
+
     async fn perform(
         &self,
         account: AccountId,
@@ -141,6 +167,13 @@ impl Node {
 
     /// Changes the catalog and then the home, so that the change holds when this returns.
     async fn place(&self, command: Command) -> Result<Placed, Error> {
+        match &self.desk().cluster {
+            Some(cluster) => forwarding::change(self, cluster, &command).await,
+            None => self.place_here(command).await,
+        }
+    }
+
+    pub(crate) async fn place_here(&self, command: Command) -> Result<Placed, Error> {
         let (done, placed) = oneshot::channel();
         self.run_errand(Errand::Change { command, done });
         placed.await.unwrap_or(Err(Error::Unknown))
@@ -238,12 +271,25 @@ impl Node {
     async fn send(&self, account: AccountId, input: SendMessages) -> Result<MessagesSent, Error> {
         self.check_space()?;
         let Route { queue, shard } = self.route(account, &input.queue)?;
-        let SendMessages { bodies, delay, .. } = input;
-        check_batch(bodies.len())?;
-        let encoded = codec::encode(&Command::SendMessages {
-            queue,
-            delay,
+        let SendMessages {
             bodies,
+            delay,
+            token,
+            ..
+        } = input;
+        check_batch(bodies.len())?;
+        let encoded = codec::encode(&match token {
+            None => Command::SendMessages {
+                queue,
+                delay,
+                bodies,
+            },
+            Some(token) => Command::SendMessagesOnce {
+                queue,
+                token,
+                delay,
+                bodies,
+            },
         });
         match self.desk().ask(shard, Request::Propose(encoded)).await? {
             Response::Reply(Reply::Sent { messages }) => {
@@ -274,8 +320,10 @@ impl Node {
             visibility,
             wait,
         };
-        let messages = Receiving::from(self.desk(), shard, request).await?;
-        Ok(MessagesReceived { messages })
+        match self.desk().ask(shard, Request::Receive(request)).await? {
+            Response::Messages(messages) => Ok(MessagesReceived { messages }),
+            other => unreachable!("a receive is answered with messages, not {other:?}"),
+        }
     }
 
     async fn delete_messages(
@@ -359,7 +407,9 @@ impl Node {
     }
 
     fn check_space(&self) -> Result<(), Error> {
-        let full = self.counters().storage_full.load(Ordering::Relaxed);
+        let cluster = self.desk().cluster.as_ref();
+        let full = self.counters().storage_full.load(Ordering::Relaxed)
+            || cluster.is_some_and(|cluster| cluster.surveys.any_full());
         if full {
             Err(Error::StorageFull)
         } else {
@@ -376,74 +426,12 @@ fn check_batch(count: usize) -> Result<(), Error> {
     }
 }
 
-/// A receive under way. Dropped before its end it is cancelled, and what it got is given back.
-pub(crate) struct Receiving<'a> {
-    desk: &'a Desk,
-    shard: ShardId,
-    queue: QueueId,
-    ticket: Ticket,
-    answered: Option<Answered>,
-}
-
-impl Receiving<'_> {
-    pub(crate) async fn from(
-        desk: &Desk,
-        shard: ShardId,
-        request: ReceiveRequest,
-    ) -> Result<Vec<ReceivedMessage>, Error> {
-        let queue = request.queue;
-        let (ticket, answered) = desk.hand_in(shard, Request::Receive(request))?;
-        let mut receiving = Receiving {
-            desk,
-            shard,
-            queue,
-            ticket,
-            answered: Some(answered),
-        };
-        match receiving.wait().await? {
-            Response::Messages(messages) => Ok(messages),
-            other => unreachable!("a receive is answered with messages, not {other:?}"),
-        }
-    }
-
-    async fn wait(&mut self) -> Result<Response, Error> {
-        let answered = self
-            .answered
-            .as_mut()
-            .expect("a receive is waited for once");
-        let response = answered.await.unwrap_or(Err(Error::Unknown));
-        self.answered = None;
-        response
-    }
-}
-
-impl Drop for Receiving<'_> {
-    fn drop(&mut self) {
-        let Some(mut answered) = self.answered.take() else {
-            return;
-        };
-        answered.close();
-        let event = match answered.try_recv() {
-            Ok(Ok(Response::Messages(messages))) if !messages.is_empty() => {
-                let receipts = messages
-                    .iter()
-                    .map(|message| message.receipt.sequence)
-                    .collect();
-                Event::GiveBack {
-                    shard: self.shard,
-                    queue: self.queue,
-                    receipts,
-                }
-            }
-            Ok(_) => return,
-            Err(_) => Event::Cancel {
-                shard: self.shard,
-                ticket: self.ticket,
-            },
-        };
-        // A runner that is gone has no lease to end.
-        self.desk.send(self.shard, event).ok();
-    }
+/// Whether a copy of the catalog that lags behind may be the reason.
+fn is_missing(error: Error) -> bool {
+    matches!(
+        error,
+        Error::NoSuchQueue | Error::NoSuchTopic | Error::NoSuchSubscription
+    )
 }
 
 fn description(record: QueueRecord, counts: QueueCounts) -> QueueDescription {

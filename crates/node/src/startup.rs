@@ -5,15 +5,27 @@
 
 use std::io::Read;
 
-use anser_broker::{id::ShardId, shard::Shard, time::Stamp};
-use anser_log::{Change, Disk, FileSystem, Log, Opened, Options, Reader, RecoveredShard, Store};
-use anser_replica::{Image, Membership, Place, Replica, Start, StoredEntry, read_snapshot};
+use anser_broker::{id::ShardId, shard::Shard};
+use anser_log::{
+    Change, Disk, Entry, EntryKind, FileSystem, Log, Opened, Options, Reader, RecoveredShard, Store,
+};
+use anser_replica::{
+    Image, Membership, MembershipChange, Place, Replica, SnapshotImage, Start, StoredEntry,
+    StoredKind, read_snapshot,
+};
 use tracing::{info, warn};
 
-use crate::{config::Config, snapshots};
+use crate::{
+    cluster::{
+        identity::{self, Identity},
+        join,
+    },
+    config::Config,
+    snapshots,
+};
 
-/// A single node is number one.
-const NODE: u64 = 1;
+/// A node for itself is number one, and so is the first of a cluster.
+const FIRST_NODE: u64 = 1;
 /// Where a fresh shard begins: raft-rs wants a place before its first entry.
 const BEGINNING: Place = Place { index: 1, term: 1 };
 /// Bytes of entries read at once while replaying.
@@ -44,6 +56,15 @@ pub enum StartError {
     },
     #[error("a thread cannot be started: {0}")]
     Thread(std::io::Error),
+    #[error("the file that says which node this is cannot be used: {reason}")]
+    Identity { reason: std::io::Error },
+    #[error("no place in the cluster: {reason}")]
+    Join { reason: String },
+    #[error("{listen} cannot be listened on for other nodes: {reason}")]
+    Listen {
+        listen: std::net::SocketAddr,
+        reason: std::io::Error,
+    },
 }
 
 impl StartError {
@@ -57,7 +78,12 @@ impl StartError {
                     | anser_log::Error::MissingFile { .. }
                     | anser_log::Error::UnknownVersion { .. }
             ),
-            Self::Folder { .. } | Self::Shards(_) | Self::Thread(_) => false,
+            Self::Identity { reason } => reason.kind() == std::io::ErrorKind::InvalidData,
+            Self::Folder { .. }
+            | Self::Shards(_)
+            | Self::Thread(_)
+            | Self::Join { .. }
+            | Self::Listen { .. } => false,
         }
     }
 }
@@ -67,7 +93,10 @@ impl StartError {
     pub fn is_misconfiguration(&self) -> bool {
         matches!(
             self,
-            Self::Shards(_) | Self::Log(anser_log::Error::Option { .. })
+            Self::Shards(_)
+                | Self::Log(anser_log::Error::Option { .. })
+                | Self::Join { .. }
+                | Self::Listen { .. }
         )
     }
 }
@@ -75,11 +104,14 @@ impl StartError {
 pub(crate) struct Opening {
     pub(crate) log: Opened<FileSystem>,
     pub(crate) replicas: Vec<(ShardId, Replica)>,
-    /// The latest moment that any shard has seen.
-    pub(crate) last: Stamp,
+    /// `None`: a node for itself.
+    pub(crate) identity: Option<Identity>,
+    /// Shards of the whole cluster.
+    pub(crate) shards: u16,
 }
 
-pub(crate) fn open(config: &Config) -> Result<Opening, StartError> {
+/// Opens the data folder; `address` is how other nodes of a cluster reach this one.
+pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, StartError> {
     if !(1..=SHARDS_MAX).contains(&config.shards) {
         return Err(StartError::Shards(config.shards));
     }
@@ -89,25 +121,94 @@ pub(crate) fn open(config: &Config) -> Result<Opening, StartError> {
     })?;
     let mut log = open_log(config)?;
     report(&log);
-    if log
-        .shards
-        .iter()
-        .all(|shard| shard.last_index <= BEGINNING.index)
-        && log.shards.len() < usize::from(config.shards)
-    {
+    let present = u16::try_from(log.shards.len()).unwrap_or(u16::MAX);
+    let shards = if present == 0 { config.shards } else { present };
+    let mut identity = match (&config.cluster, address) {
+        (Some(cluster), Some(address)) => Some(join::identify(
+            &config.data,
+            cluster,
+            address,
+            shards,
+            present == 0,
+        )?),
+        _ => refuse_member_alone(config)?,
+    };
+    let node = identity
+        .as_ref()
+        .map_or(FIRST_NODE, |identity| identity.node);
+    // A member that has begun once may have given all its shards to others since.
+    if identity.as_ref().is_none_or(|identity| !identity.has_begun) {
+        log = begin(config, log, identity.as_mut())?;
+    }
+    let shards = if let Some(identity) = &identity {
+        identity.shards
+    } else {
+        check_shards(&log.shards)?;
+        u16::try_from(log.shards.len()).unwrap_or(u16::MAX)
+    };
+    let trusted = config
+        .cluster
+        .as_ref()
+        .is_none_or(|cluster| cluster.trust_log);
+    let suspect = log.report.suspect && !trusted;
+    let run = identity::draw_run().map_err(|reason| StartError::Identity { reason })?;
+    let opener = Opener {
+        node,
+        is_member: identity.is_some(),
+        shards,
+        suspect,
+        run,
+        reader: &log.reader,
+    };
+    let replicas = log.shards.iter().map(|recovered| {
+        let replica = opener.restore(recovered)?;
+        Ok((ShardId(recovered.shard), replica))
+    });
+    let replicas = replicas.collect::<Result<Vec<_>, StartError>>()?;
+    if !replicas.iter().any(|(_, replica)| replica.status().suspect) {
+        // A sole voter has nobody to ask for what it may have lost; the log says so above.
+        log.store.clear_suspicion()?;
+    }
+    Ok(Opening {
+        log,
+        replicas,
+        identity,
+        shards,
+    })
+}
+
+/// Makes the shards of a fresh folder.
+fn begin(
+    config: &Config,
+    mut log: Opened<FileSystem>,
+    identity: Option<&mut Identity>,
+) -> Result<Opened<FileSystem>, StartError> {
+    let unused = |shard: &RecoveredShard| shard.last_index <= BEGINNING.index;
+    if log.shards.iter().all(unused) && log.shards.len() < usize::from(config.shards) {
         bootstrap(&log.store, config.shards)?;
         drop(log);
         log = open_log(config)?;
     }
-    check_shards(&log.shards)?;
-    let (replicas, last) = restore_all(&log)?;
-    // A sole voter has nobody to ask for what it may have lost; the log says so above.
-    log.store.clear_suspicion()?;
-    Ok(Opening {
-        log,
-        replicas,
-        last,
-    })
+    if let Some(identity) = identity {
+        identity.has_begun = true;
+        identity
+            .write(&config.data)
+            .map_err(|reason| StartError::Identity { reason })?;
+    }
+    Ok(log)
+}
+
+/// A folder that belongs to a node of a cluster would answer alone for what others decide too.
+fn refuse_member_alone(config: &Config) -> Result<Option<Identity>, StartError> {
+    let known = Identity::read(&config.data).map_err(|reason| StartError::Identity { reason })?;
+    if known.is_some() {
+        let reason = "the data folder is that of a node of a cluster: start it with the cluster's \
+                      settings";
+        return Err(StartError::Join {
+            reason: reason.into(),
+        });
+    }
+    Ok(None)
 }
 
 fn open_log(config: &Config) -> Result<Opened<FileSystem>, anser_log::Error> {
@@ -136,7 +237,7 @@ fn report(log: &Opened<FileSystem>) {
 /// Gives every shard its first snapshot. Repeating it after a crash in the middle changes nothing.
 fn bootstrap<D: Disk>(store: &Store<D>, shards: u16) -> Result<(), StartError> {
     let membership = Membership {
-        voters: vec![NODE],
+        voters: vec![FIRST_NODE],
         ..Membership::default()
     };
     // The catalog's shard comes last: with it, all are there.
@@ -167,114 +268,190 @@ fn check_shards(shards: &[RecoveredShard]) -> Result<(), StartError> {
     }
 }
 
-fn restore_all(log: &Opened<FileSystem>) -> Result<(Vec<(ShardId, Replica)>, Stamp), StartError> {
-    let mut replicas = Vec::new();
-    let mut last = Stamp::default();
-    for recovered in &log.shards {
-        let replica = restore(recovered, &log.reader)?;
-        let stamp = replica.shard().now();
-        if stamp.now > last.now {
-            last = stamp;
-        }
-        replicas.push((ShardId(recovered.shard), replica));
-    }
-    Ok((replicas, last))
+/// Makes replicas of what the log holds.
+struct Opener<'a, D: Disk> {
+    node: u64,
+    is_member: bool,
+    shards: u16,
+    suspect: bool,
+    run: u64,
+    reader: &'a Reader<D>,
 }
 
-fn restore<D: Disk>(recovered: &RecoveredShard, reader: &Reader<D>) -> Result<Replica, StartError> {
-    let number = recovered.shard;
-    let damaged = |reason: String| StartError::Snapshot {
-        shard: number,
-        reason,
-    };
-    let (info, mut snapshot) = reader
-        .snapshot(number)?
-        .ok_or_else(|| damaged("it has no snapshot".into()))?;
-    let mut bytes = Vec::new();
-    snapshot
-        .read_to_end(&mut bytes)
-        .map_err(|reason| damaged(reason.to_string()))?;
-    let mut image = read_snapshot(&bytes).map_err(|reason| damaged(reason.to_string()))?;
-    drop(bytes);
-    let sole_voter = image.membership.voters == [NODE];
-    // What a sole voter has on its disk is what a majority has.
-    let committed = if sole_voter {
-        recovered.last_index
-    } else {
-        recovered.hard_state.commit
-    };
-    let mut applied = Place {
-        index: info.index,
-        term: info.term,
-    };
-    replay(number, reader, &mut image.shard, &mut applied, committed)?;
-    let mut entries = Vec::new();
-    each_entry(
-        number,
-        reader,
-        applied.index + 1,
-        recovered.last_index,
-        |entry| {
-            entries.push(entry);
-            Ok(())
-        },
-    )?;
-    Ok(Replica::new(Start {
-        node: NODE,
-        term: recovered.hard_state.term.max(applied.term),
-        vote: recovered.hard_state.vote,
-        applied,
-        membership: image.membership,
-        shard: image.shard,
-        entries,
-    }))
-}
-
-fn replay<D: Disk>(
-    number: u16,
-    reader: &Reader<D>,
-    shard: &mut Shard,
-    applied: &mut Place,
-    committed: u64,
-) -> Result<(), StartError> {
-    let (mut replies, mut effects) = (Vec::new(), Vec::new());
-    each_entry(number, reader, applied.index + 1, committed, |entry| {
-        if !entry.data.is_empty() {
-            shard
-                .apply(entry.index, &entry.data, &mut replies, &mut effects)
-                .map_err(|reason| StartError::Replay {
-                    shard: number,
-                    index: entry.index,
-                    reason: reason.to_string(),
-                })?;
-            // Whoever waited for these is long gone.
-            replies.clear();
-            effects.clear();
-        }
-        *applied = Place {
-            index: entry.index,
-            term: entry.term,
+impl<D: Disk> Opener<'_, D> {
+    fn restore(&self, recovered: &RecoveredShard) -> Result<Replica, StartError> {
+        let number = recovered.shard;
+        let Some((mut state, mut applied)) = self.snapshot(recovered)? else {
+            return self.unfinished(recovered);
         };
-        Ok(())
-    })
+        let replay = Replay {
+            number,
+            reader: self.reader,
+            node: self.node,
+            committed: recovered.hard_state.commit,
+        };
+        replay.run(&mut state, &mut applied, recovered.last_index)?;
+        let mut entries = Vec::new();
+        each_entry(
+            number,
+            self.reader,
+            applied.index + 1,
+            recovered.last_index,
+            |entry| {
+                entries.push(entry);
+                Ok(true)
+            },
+        )?;
+        let terms = self.reader.terms(number).into_iter();
+        Ok(Replica::new(Start {
+            node: self.node,
+            term: recovered.hard_state.term.max(applied.term),
+            vote: recovered.hard_state.vote,
+            applied,
+            suspect: self.suspect && state.membership.voters != [self.node],
+            membership: state.membership,
+            shard: state.shard,
+            entries,
+            jitter: self.run ^ (u64::from(number) << 32),
+            log_first: self.reader.first_index(number).max(1),
+            terms: terms.map(|(index, term)| Place { index, term }).collect(),
+        }))
+    }
+
+    fn snapshot(
+        &self,
+        recovered: &RecoveredShard,
+    ) -> Result<Option<(SnapshotImage, Place)>, StartError> {
+        let damaged = |reason: String| StartError::Snapshot {
+            shard: recovered.shard,
+            reason,
+        };
+        let Some((info, mut snapshot)) = self.reader.snapshot(recovered.shard)? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        snapshot
+            .read_to_end(&mut bytes)
+            .map_err(|reason| damaged(reason.to_string()))?;
+        let image = read_snapshot(&bytes).map_err(|reason| damaged(reason.to_string()))?;
+        let place = Place {
+            index: info.index,
+            term: info.term,
+        };
+        Ok(Some((image, place)))
+    }
+
+    /// A replica whose first copy had not arrived when the node stopped.
+    fn unfinished(&self, recovered: &RecoveredShard) -> Result<Replica, StartError> {
+        if recovered.last_index > 0 || !self.is_member {
+            return Err(StartError::Snapshot {
+                shard: recovered.shard,
+                reason: "it has no snapshot".into(),
+            });
+        }
+        Ok(Replica::new(Start {
+            node: self.node,
+            term: recovered.hard_state.term,
+            vote: recovered.hard_state.vote,
+            applied: Place { index: 0, term: 0 },
+            membership: Membership::default(),
+            shard: Shard::new(ShardId(recovered.shard), self.shards),
+            entries: Vec::new(),
+            jitter: self.run ^ (u64::from(recovered.shard) << 32),
+            log_first: 1,
+            terms: Vec::new(),
+            suspect: false,
+        }))
+    }
 }
 
+/// Applies what is certainly committed to the state of a snapshot.
+struct Replay<'a, D: Disk> {
+    number: u16,
+    reader: &'a Reader<D>,
+    node: u64,
+    committed: u64,
+}
+
+impl<D: Disk> Replay<'_, D> {
+    fn run(
+        &self,
+        state: &mut SnapshotImage,
+        applied: &mut Place,
+        last: u64,
+    ) -> Result<(), StartError> {
+        let first = applied.index + 1;
+        each_entry(self.number, self.reader, first, last, |entry| {
+            // What a sole voter has on its disk is what a majority has.
+            let alone = state.membership.voters == [self.node] && !state.membership.is_joint();
+            if entry.index > self.committed && !alone {
+                return Ok(false);
+            }
+            self.apply(state, &entry)?;
+            *applied = Place {
+                index: entry.index,
+                term: entry.term,
+            };
+            Ok(true)
+        })
+    }
+
+    fn apply(&self, state: &mut SnapshotImage, entry: &StoredEntry) -> Result<(), StartError> {
+        let damaged = |reason: String| StartError::Replay {
+            shard: self.number,
+            index: entry.index,
+            reason,
+        };
+        match entry.kind {
+            StoredKind::Membership => {
+                let change = MembershipChange::decode(&entry.data)
+                    .map_err(|error| damaged(error.to_string()))?;
+                if let Some(after) = state.membership.after(&change) {
+                    state.membership = after;
+                }
+            }
+            StoredKind::Normal if entry.data.is_empty() => {}
+            StoredKind::Normal => {
+                // Whoever waited for these is long gone.
+                let (mut replies, mut effects) = (Vec::new(), Vec::new());
+                state
+                    .shard
+                    .apply(entry.index, &entry.data, &mut replies, &mut effects)
+                    .map_err(|reason| damaged(reason.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An entry as consensus knows it.
+pub(crate) fn stored(entry: Entry) -> StoredEntry {
+    StoredEntry {
+        index: entry.index,
+        term: entry.term,
+        kind: match entry.kind {
+            EntryKind::Normal => StoredKind::Normal,
+            EntryKind::Change | EntryKind::ChangeV2 => StoredKind::Membership,
+        },
+        data: entry.data,
+    }
+}
+
+/// Visits entries in order until `visit` says that it has enough.
 fn each_entry<D: Disk>(
     shard: u16,
     reader: &Reader<D>,
     first: u64,
     last: u64,
-    mut visit: impl FnMut(StoredEntry) -> Result<(), StartError>,
+    mut visit: impl FnMut(StoredEntry) -> Result<bool, StartError>,
 ) -> Result<(), StartError> {
     let mut next = first;
     while next <= last {
         for entry in reader.entries(shard, next, last + 1, REPLAY_BYTES)? {
             next = entry.index + 1;
-            visit(StoredEntry {
-                index: entry.index,
-                term: entry.term,
-                data: entry.data,
-            })?;
+            if !visit(stored(entry))? {
+                return Ok(());
+            }
         }
     }
     Ok(())

@@ -1,6 +1,12 @@
 //! What can be seen of a running node from outside.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::{
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use anser_broker::shard::Totals;
 
@@ -9,10 +15,13 @@ pub const SYNC_BUCKETS_MICROS: [u64; 12] = [
     50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000,
 ];
 
+/// What moments are counted from.
+static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 /// A node at one moment.
 #[derive(Debug, Clone)]
 pub struct Status {
-    /// Every shard is served.
+    /// Every shard is served: here, or in a cluster by a node that is known.
     pub ready: bool,
     /// Why the node is about to stop.
     pub failure: Option<String>,
@@ -39,6 +48,8 @@ pub struct Status {
     pub scrub_errors: u64,
     /// Reads of bodies that failed: data that cannot be served.
     pub body_errors: u64,
+    /// Bytes of copies of shards that came from other nodes.
+    pub copied_bytes: u64,
     /// Attempts of the background work that failed and will be repeated.
     pub maintenance_errors: u64,
 }
@@ -46,6 +57,7 @@ pub struct Status {
 #[derive(Debug, Clone, Default)]
 pub struct ShardStatus {
     pub shard: u16,
+    /// Whether this node's replica leads and serves it.
     pub serves: bool,
     pub applied: u64,
     /// All its queues together.
@@ -56,6 +68,8 @@ pub struct ShardStatus {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) storage_full: AtomicBool,
+    /// When the write under way began, in microseconds of the node's life; 0: none is.
+    pub(crate) writing_since: AtomicU64,
     pub(crate) syncs: AtomicU64,
     pub(crate) sync_buckets: [AtomicU64; SYNC_BUCKETS_MICROS.len() + 1],
     pub(crate) sync_micros_sum: AtomicU64,
@@ -68,10 +82,32 @@ pub(crate) struct Counters {
     pub(crate) scrubbed_bytes: AtomicU64,
     pub(crate) scrub_errors: AtomicU64,
     pub(crate) body_errors: AtomicU64,
+    pub(crate) copied_bytes: AtomicU64,
     pub(crate) maintenance_errors: AtomicU64,
 }
 
 impl Counters {
+    pub(crate) fn write_begins(&self, at: Instant) {
+        let since = at.saturating_duration_since(*BEGINNING).as_micros();
+        let since = u64::try_from(since).unwrap_or(u64::MAX).max(1);
+        self.writing_since.store(since, Ordering::Relaxed);
+    }
+
+    pub(crate) fn write_ends(&self) {
+        self.writing_since.store(0, Ordering::Relaxed);
+    }
+
+    /// How long the write under way has taken, if one is.
+    pub(crate) fn write_age_micros(&self) -> u64 {
+        match self.writing_since.load(Ordering::Relaxed) {
+            0 => 0,
+            since => {
+                let now = u64::try_from(BEGINNING.elapsed().as_micros()).unwrap_or(u64::MAX);
+                now.saturating_sub(since)
+            }
+        }
+    }
+
     pub(crate) fn synced(&self, micros: u64) {
         let bucket = SYNC_BUCKETS_MICROS
             .iter()

@@ -12,7 +12,7 @@ use std::{
 
 use anser_broker::id::ShardId;
 use anser_log::{Appender, Disk, Entry, EntryKind, HardState, Write};
-use anser_replica::Append;
+use anser_replica::{Append, StoredKind};
 use tracing::{error, warn};
 
 use crate::{
@@ -28,7 +28,13 @@ const IDLE: Duration = Duration::from_millis(5);
 /// How often to look whether a full disk has space again.
 const SPACE_INTERVAL: Duration = Duration::from_millis(20);
 
-pub(crate) struct Job {
+pub(crate) enum Job {
+    Append(AppendJob),
+    /// To be done when every append before it is durable.
+    Then(Box<dyn FnOnce() + Send>),
+}
+
+pub(crate) struct AppendJob {
     pub(crate) shard: ShardId,
     pub(crate) append: Append,
     /// Who is told when it is durable.
@@ -84,21 +90,43 @@ impl<D: Disk> Writer<D> {
     fn append(&mut self, first: Job) -> Result<(), anser_log::Error> {
         let mut told = Vec::new();
         let mut writes = Vec::new();
+        let mut after = None;
         let mut next = Some(first);
         while let Some(job) = next {
-            told.push((job.runner, job.shard, job.append.number));
-            writes.push(write(job.shard, job.append));
+            match job {
+                Job::Append(job) => {
+                    told.push((job.runner, job.shard, job.append.number));
+                    writes.push(write(job.shard, job.append));
+                }
+                Job::Then(then) => {
+                    after = Some(then);
+                    break;
+                }
+            }
             next = self.jobs.try_recv().ok();
         }
-        self.count(&writes);
-        let started = Instant::now();
-        self.append_when_there_is_space(&writes)?;
-        self.counters
-            .synced(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+        if !writes.is_empty() {
+            self.write(&writes)?;
+        }
         for (runner, shard, number) in told {
             // A runner that is gone has nobody left to tell.
             drop(runner.send(Event::Durable { shard, number }));
         }
+        if let Some(then) = after {
+            then();
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, writes: &[Write]) -> Result<(), anser_log::Error> {
+        self.count(writes);
+        let started = Instant::now();
+        self.counters.write_begins(started);
+        let written = self.append_when_there_is_space(writes);
+        self.counters.write_ends();
+        written?;
+        self.counters
+            .synced(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
         Ok(())
     }
 
@@ -138,7 +166,10 @@ fn write(shard: ShardId, append: Append) -> Write {
     let entries = append.entries.into_iter().map(|entry| Entry {
         index: entry.index,
         term: entry.term,
-        kind: EntryKind::Normal,
+        kind: match entry.kind {
+            StoredKind::Normal => EntryKind::Normal,
+            StoredKind::Membership => EntryKind::ChangeV2,
+        },
         data: entry.data,
     });
     Write {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anser_broker::{
-    attributes::{QueueAttributes, RetentionFrom},
+    attributes::{Acknowledge, QueueAttributes, RetentionFrom},
     error::Error,
     id::{AccountId, MessageId},
     name::QueueName,
@@ -81,6 +81,7 @@ impl House {
             queue: queue(name),
             bodies,
             delay: None,
+            token: None,
         };
         self.node
             .execute(ACCOUNT, operation)
@@ -188,6 +189,7 @@ fn config(folder: &Path) -> Config {
         cache_bytes: 64 << 10,
         reserve_bytes: 0,
         in_flight_bytes: 8 << 20,
+        cluster: None,
     }
 }
 
@@ -205,5 +207,6 @@ fn attributes() -> QueueAttributes {
         delayed_max: 1_000,
         in_flight_max: 100_000,
         dead_letter: None,
+        acknowledge: Acknowledge::Majority,
     }
 }

@@ -5,18 +5,31 @@
 //! same with a seed instead of threads. Read [`Replica`] first.
 
 mod consensus;
+mod elections;
+mod entries;
+mod fetches;
+mod held;
 mod input;
+mod membership;
+mod message;
 mod output;
 mod proposals;
 mod reads;
 mod replica;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 mod snapshot;
+mod status;
+mod suspicion;
 mod tail;
+mod terms;
 mod waiters;
 
-pub use consensus::Membership;
 pub use input::{Input, ReceiveRequest, Ticket};
-pub use output::{Append, Output, StoredEntry};
+pub use membership::{Membership, MembershipChange, MembershipError, MembershipStep};
+pub use message::{MessageError, PeerMessage};
+pub use output::{Append, Output, SnapshotOffer, StoredEntry, StoredKind};
 pub use replica::{Failure, Image, Replica, Start};
 pub use snapshot::{SnapshotError, SnapshotImage, read_snapshot};
+pub use status::{PeerProgress, ReplicaStatus, Role};
 pub use tail::Place;

@@ -16,6 +16,8 @@ use crate::{input::ReceiveRequest, input::Ticket, tail::Place, waiters::Waiter};
 pub(crate) enum Caller {
     Nobody,
     Ticket(Ticket),
+    /// The reply waits until every voter has the command.
+    Everywhere(Ticket),
     /// A receive, which goes back to waiting if it finds nothing.
     Receiver(Waiter),
 }
@@ -24,7 +26,7 @@ impl Caller {
     pub(crate) fn ticket(self) -> Option<Ticket> {
         match self {
             Self::Nobody => None,
-            Self::Ticket(ticket) => Some(ticket),
+            Self::Ticket(ticket) | Self::Everywhere(ticket) => Some(ticket),
             Self::Receiver(waiter) => Some(waiter.ticket),
         }
     }

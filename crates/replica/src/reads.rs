@@ -27,24 +27,34 @@ impl PendingRead {
 
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
-    asked: BTreeMap<u64, PendingRead>,
+    /// Those of this turn, which are asked for together.
+    new: Vec<PendingRead>,
+    asked: BTreeMap<u64, Vec<PendingRead>>,
     /// With the index that must be applied first; indexes never go back.
     confirmed: VecDeque<(u64, PendingRead)>,
     last_context: u64,
 }
 
 impl Reads {
-    /// Keeps a read; the context under which consensus will confirm it.
-    pub(crate) fn ask(&mut self, read: PendingRead) -> u64 {
+    pub(crate) fn push(&mut self, read: PendingRead) {
+        self.new.push(read);
+    }
+
+    /// The context under which consensus will confirm the new reads, if there are any.
+    pub(crate) fn ask(&mut self) -> Option<u64> {
+        if self.new.is_empty() {
+            return None;
+        }
         self.last_context += 1;
-        self.asked.insert(self.last_context, read);
-        self.last_context
+        let reads = std::mem::take(&mut self.new);
+        self.asked.insert(self.last_context, reads);
+        Some(self.last_context)
     }
 
     pub(crate) fn confirm(&mut self, context: u64, index: u64) {
-        if let Some(read) = self.asked.remove(&context) {
-            self.confirmed.push_back((index, read));
-        }
+        let reads = self.asked.remove(&context).unwrap_or_default();
+        self.confirmed
+            .extend(reads.into_iter().map(|read| (index, read)));
     }
 
     /// The next read that may be answered by a state that has applied this index.
@@ -57,15 +67,25 @@ impl Reads {
 
     /// Forgets a read; whether there was one.
     pub(crate) fn cancel(&mut self, ticket: Ticket) -> bool {
-        let before = self.asked.len() + self.confirmed.len();
-        self.asked.retain(|_, read| read.ticket() != ticket);
-        self.confirmed.retain(|(_, read)| read.ticket() != ticket);
-        self.asked.len() + self.confirmed.len() < before
+        let is_other = |read: &PendingRead| read.ticket() != ticket;
+        let before = self.count();
+        self.new.retain(is_other);
+        for reads in self.asked.values_mut() {
+            reads.retain(is_other);
+        }
+        self.confirmed.retain(|(_, read)| is_other(read));
+        self.count() < before
     }
 
     pub(crate) fn abandon(&mut self) -> Vec<Ticket> {
-        let asked = std::mem::take(&mut self.asked).into_values();
+        let asked = std::mem::take(&mut self.asked).into_values().flatten();
         let confirmed = self.confirmed.drain(..).map(|(_, read)| read);
-        asked.chain(confirmed).map(|read| read.ticket()).collect()
+        let all = asked.chain(confirmed).chain(self.new.drain(..));
+        all.map(|read| read.ticket()).collect()
+    }
+
+    fn count(&self) -> usize {
+        let asked: usize = self.asked.values().map(Vec::len).sum();
+        self.new.len() + asked + self.confirmed.len()
     }
 }

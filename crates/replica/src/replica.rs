@@ -2,12 +2,14 @@
 //!
 //! All commands that wait when a turn ends go into the log as one entry. A reply leaves when its
 //! entry is applied, which is after a majority has it on disk. Only a leader that has applied an
-//! entry of its own term serves; a deposed one answers that the outcome is unknown.
+//! entry of its own term serves; a deposed one answers that the outcome is unknown. The others follow:
+//! they hold the log, apply it and answer nobody.
 
 use std::collections::BTreeSet;
 
 use anser_broker::{
-    codec,
+    attributes::Acknowledge,
+    codec::{self, Encoded},
     command::{Command, Effect, Query, Reply},
     error::Error,
     id::QueueId,
@@ -17,8 +19,12 @@ use anser_broker::{
 use bytes::Bytes;
 
 use crate::{
-    Input, Output, ReceiveRequest, StoredEntry, Ticket,
-    consensus::{Beginning, Consensus, Membership, Turn},
+    Input, Membership, MembershipChange, Output, PeerMessage, ReceiveRequest, ReplicaStatus,
+    StoredEntry, Ticket,
+    consensus::{Beginning, Consensus, Turn},
+    entries::Content,
+    fetches::Fetch,
+    held::Held,
     proposals::{Caller, Proposals},
     reads::{PendingRead, Reads},
     snapshot,
@@ -37,6 +43,7 @@ pub struct Replica {
     proposals: Proposals,
     waiters: Waiters,
     reads: Reads,
+    held: Held,
     /// Queues with waiters and messages, but no room for another lease.
     crowded: BTreeSet<QueueId>,
     now: Timestamp,
@@ -45,6 +52,9 @@ pub struct Replica {
 }
 
 /// Where a replica begins: its shard with everything applied that is known to be committed.
+///
+/// A replica of a shard that the node does not hold yet begins with an empty membership, a new shard,
+/// `applied` at index 0, term 0, and no entries; it waits for a snapshot.
 #[derive(Debug)]
 pub struct Start {
     /// This node's number among the members.
@@ -57,6 +67,15 @@ pub struct Start {
     pub shard: Shard,
     /// What the log holds after `applied`.
     pub entries: Vec<StoredEntry>,
+    /// The first index that the log holds, at most one after `applied`.
+    pub log_first: u64,
+    /// The first entry of each term that the log holds, ascending.
+    pub terms: Vec<Place>,
+    /// The seed of this run's election timeouts; another one on each node and at each start.
+    pub jitter: u64,
+    /// The end of the log may be lost: the replica does not vote until [`Output::Cleared`]. A sole
+    /// voter has nobody to ask and is never suspect.
+    pub suspect: bool,
 }
 
 /// Why a replica cannot go on.
@@ -64,6 +83,10 @@ pub struct Start {
 pub enum Failure {
     #[error("entry {index} of the log cannot be read: {reason}")]
     UnreadableEntry { index: u64, reason: String },
+    #[error("the leader says that entries up to {committed} are here, but the log ends at {last}")]
+    LostEntries { committed: u64, last: u64 },
+    #[error("the snapshot at entry {index} does not have the members that its leader announced")]
+    ForeignSnapshot { index: u64 },
 }
 
 /// The state of a replica at one moment, to be written while the replica goes on.
@@ -84,6 +107,10 @@ impl Image {
         }
     }
 
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
     /// Writes the snapshot in pieces.
     pub fn save(&self, out: &mut dyn FnMut(&[u8])) {
         snapshot::write(&self.membership, &self.shard, out);
@@ -102,13 +129,17 @@ impl std::fmt::Debug for Replica {
 
 impl Replica {
     pub fn new(start: Start) -> Self {
-        let consensus = Consensus::start(&Beginning {
+        let consensus = Consensus::start(Beginning {
             node: start.node,
             term: start.term,
             vote: start.vote,
             applied: start.applied,
-            membership: &start.membership,
-            entries: &start.entries,
+            membership: start.membership,
+            entries: start.entries,
+            log_first: start.log_first,
+            terms: start.terms,
+            jitter: start.jitter,
+            suspect: start.suspect,
         });
         Self {
             consensus,
@@ -118,6 +149,7 @@ impl Replica {
             proposals: Proposals::default(),
             waiters: Waiters::default(),
             reads: Reads::default(),
+            held: Held::default(),
             crowded: BTreeSet::new(),
             serving: false,
             failed: false,
@@ -127,7 +159,7 @@ impl Replica {
     /// Takes in something that happened at this moment of the shard's time. What follows from it
     /// comes out at the end of the turn, but for refusals.
     pub fn step(&mut self, now: Timestamp, input: Input, outputs: &mut Vec<Output>) {
-        self.now = self.now.max(now);
+        self.pass(now);
         match input {
             Input::Durable { number } => self.consensus.durable(number),
             Input::Tick => self.consensus.tick(),
@@ -147,18 +179,42 @@ impl Replica {
                 });
             }
             Input::Propose { ticket, command } => {
-                let caller = ticket.map_or(Caller::Nobody, Caller::Ticket);
+                let caller = match ticket {
+                    None => Caller::Nobody,
+                    Some(ticket) if self.is_for_all(&command) => Caller::Everywhere(ticket),
+                    Some(ticket) => Caller::Ticket(ticket),
+                };
                 self.proposals.push(caller, command);
             }
             Input::Receive { ticket, request } => self.receive(ticket, request, outputs),
-            Input::Read { ticket, query } => self.read(PendingRead::Query { ticket, query }),
+            Input::Read { ticket, query } => self.reads.push(PendingRead::Query { ticket, query }),
+            Input::Message(message) => self.message(message, outputs),
+            Input::Fetched { request, entries } => self.consensus.fetched(request, entries),
+            Input::Forgotten { through } => self.consensus.forgotten(through),
+            Input::SnapshotReady { snapshot } => self.consensus.snapshot_ready(snapshot),
+            Input::SnapshotSent { to, arrived } => self.consensus.snapshot_sent(to, arrived),
+            Input::Installed {
+                place,
+                membership,
+                shard,
+            } => self.install(place, membership, *shard, outputs),
+            // A leader that serves has committed an entry of its own term.
+            Input::ChangeMembership(change) if self.serving => {
+                self.consensus.propose_change(&change);
+            }
+            Input::ChangeMembership(_) => {}
+            Input::TransferLeadership { to } => self.consensus.transfer_leadership(to),
+            Input::Unreachable { node } => self.consensus.unreachable(node),
         }
     }
 
     /// Ends a turn at this moment.
     pub fn turn(&mut self, stamp: Stamp, outputs: &mut Vec<Output>) {
-        self.now = self.now.max(stamp.now);
+        self.pass(stamp.now);
         self.end_waits(outputs);
+        if let Some(context) = self.reads.ask() {
+            self.consensus.read_index(context);
+        }
         self.propose(stamp, outputs);
         while !self.failed {
             let Some(turn) = self.consensus.turn() else {
@@ -167,6 +223,45 @@ impl Replica {
             self.carry_out(turn, outputs);
             self.propose(stamp, outputs);
         }
+        if !self.failed {
+            self.release(outputs);
+            self.hand_out(outputs);
+        }
+    }
+
+    /// Lets replies go that waited for every voter, and gives up those that waited too long.
+    fn release(&mut self, outputs: &mut Vec<Output>) {
+        if self.held.is_empty() {
+            return;
+        }
+        let everywhere = self.consensus.everywhere();
+        while let Some((ticket, reply)) = self.held.release(everywhere) {
+            outputs.push(Output::Reply { ticket, reply });
+        }
+        while let Some(ticket) = self.held.expired(self.now) {
+            let error = Error::Unknown;
+            outputs.push(Output::Refuse { ticket, error });
+        }
+    }
+
+    /// Whether a command is a send to a queue whose messages every voter must have.
+    fn is_for_all(&self, command: &Encoded) -> bool {
+        if self.consensus.is_sole_voter() {
+            return false;
+        }
+        let queue = command.sends_to();
+        queue.is_some_and(|queue| self.shard.acknowledge(queue) == Acknowledge::All)
+    }
+
+    /// Time does not go back while this replica serves. Before, the shell only guesses what time the
+    /// shard's leader makes it, and a wrong guess must not stay.
+    fn pass(&mut self, now: Timestamp) {
+        let least = if self.serving {
+            self.now
+        } else {
+            self.shard.now().now
+        };
+        self.now = least.max(now);
     }
 
     /// When the next turn is due even if nothing happens.
@@ -178,15 +273,35 @@ impl Replica {
             0 => self.shard.next_deadline(),
             _ => None, // The entry under way settles, and its end is the next turn.
         };
-        [due, self.waiters.next_deadline()]
+        [due, self.waiters.next_deadline(), self.held.next_deadline()]
             .into_iter()
             .flatten()
             .min()
     }
 
-    /// Whether elections and heartbeats need [`Input::Tick`]; a sole voter's shard may sleep.
+    /// Whether this node alone decides.
+    pub fn is_sole_voter(&self) -> bool {
+        self.consensus.is_sole_voter()
+    }
+
+    /// Whether elections and heartbeats need [`Input::Tick`]; a shard of one replica may sleep.
     pub fn needs_ticks(&self) -> bool {
-        !self.consensus.is_sole_voter()
+        self.consensus.needs_ticks()
+    }
+
+    pub fn status(&self) -> ReplicaStatus {
+        self.consensus.status()
+    }
+
+    /// For tests: keeps fewer bytes of applied entries in memory, so that followers soon need the log.
+    #[doc(hidden)]
+    pub fn set_memory_bytes(&mut self, bytes: usize) {
+        self.consensus.set_memory_bytes(bytes);
+    }
+
+    /// The term, and who leads in it as far as this replica knows.
+    pub fn leader(&self) -> (u64, Option<u64>) {
+        self.consensus.leader()
     }
 
     pub fn serves(&self) -> bool {
@@ -204,7 +319,7 @@ impl Replica {
     pub fn image(&self) -> Image {
         Image {
             applied: self.applied,
-            membership: self.consensus.membership(),
+            membership: self.consensus.membership().clone(),
             shard: self.shard.clone(),
         }
     }
@@ -231,7 +346,7 @@ impl Replica {
             Receivable::Ready(_) | Receivable::Empty if waiter.until > self.now => {
                 self.waiters.park(waiter);
             }
-            Receivable::Ready(_) | Receivable::Empty => self.read(PendingRead::Empty(waiter)),
+            Receivable::Ready(_) | Receivable::Empty => self.reads.push(PendingRead::Empty(waiter)),
         }
     }
 
@@ -256,9 +371,45 @@ impl Replica {
         self.proposals.push(Caller::Receiver(waiter), command);
     }
 
-    fn read(&mut self, read: PendingRead) {
-        let context = self.reads.ask(read);
-        self.consensus.read_index(context);
+    fn message(&mut self, message: PeerMessage, outputs: &mut Vec<Output>) {
+        if self.failed {
+            return;
+        }
+        if let Err(failure) = self.consensus.step(message) {
+            self.fail(failure, outputs);
+        }
+    }
+
+    fn install(
+        &mut self,
+        place: Place,
+        membership: Membership,
+        shard: Shard,
+        outputs: &mut Vec<Output>,
+    ) {
+        let Some(announced) = self.consensus.awaits(place) else {
+            return;
+        };
+        if *announced != membership {
+            let index = place.index;
+            return self.fail(Failure::ForeignSnapshot { index }, outputs);
+        }
+        self.now = shard.now().now;
+        #[cfg(feature = "sabotage")]
+        let shard = if anser_broker::sabotage::is_planted("snapshot not taken over") {
+            self.shard.clone()
+        } else {
+            shard
+        };
+        self.shard = shard;
+        self.applied = place;
+        self.consensus.installed();
+        outputs.push(Output::MembershipChanged(membership));
+    }
+
+    fn fail(&mut self, failure: Failure, outputs: &mut Vec<Output>) {
+        self.failed = true;
+        outputs.push(Output::Failed(failure));
     }
 
     /// Every ticket has one output in the end: what is in an entry already gets its reply.
@@ -310,29 +461,89 @@ impl Replica {
     }
 
     fn carry_out(&mut self, turn: Turn, outputs: &mut Vec<Output>) {
+        self.send(outputs);
         outputs.extend(turn.append.map(Output::Append));
+        outputs.extend(turn.install.map(|place| Output::Install { place }));
         if self.serving && !self.consensus.leads() {
             self.step_down(outputs);
         }
         let applied_any = !turn.committed.is_empty();
         for entry in turn.committed {
-            let place = Place {
-                index: entry.index,
-                term: entry.term,
-            };
-            self.apply(place, entry.data, outputs);
+            match entry.content {
+                Content::Batch(payload) => self.apply(entry.place, payload, outputs),
+                Content::Membership(Ok(change)) => {
+                    self.apply_change(entry.place, &change, outputs);
+                }
+                Content::Membership(Err(error)) => self.fail(
+                    Failure::UnreadableEntry {
+                        index: entry.place.index,
+                        reason: error.to_string(),
+                    },
+                    outputs,
+                ),
+            }
             if self.failed {
                 return;
             }
         }
         if applied_any {
-            self.consensus.applied();
+            self.consensus.applied(self.applied.index);
         }
         for read in turn.reads {
             self.reads.confirm(read.context, read.index);
         }
         while let Some(read) = self.reads.answerable(self.applied.index) {
             self.answer(read, outputs);
+        }
+    }
+
+    /// What the consensus wants at the end of a turn.
+    fn hand_out(&mut self, outputs: &mut Vec<Output>) {
+        self.send(outputs);
+        for fetch in self.consensus.take_fetches() {
+            let Fetch {
+                request,
+                first,
+                end,
+                bytes_max,
+            } = fetch;
+            outputs.push(Output::Fetch {
+                request,
+                first,
+                end,
+                bytes_max,
+            });
+        }
+        let wanted = self.consensus.take_wanted_snapshot();
+        outputs.extend(wanted.map(|at_least| Output::PrepareSnapshot { at_least }));
+        if self.consensus.take_cleared() {
+            outputs.push(Output::Cleared);
+        }
+    }
+
+    fn send(&mut self, outputs: &mut Vec<Output>) {
+        outputs.extend(self.consensus.take_messages().into_iter().map(|message| {
+            let to = message.to();
+            match message.snapshot() {
+                Some(place) => Output::SendSnapshot { to, place, message },
+                None => Output::Send { to, message },
+            }
+        }));
+    }
+
+    fn apply_change(&mut self, place: Place, change: &MembershipChange, outputs: &mut Vec<Output>) {
+        let mut lost = Vec::new();
+        self.proposals.applied(place, &mut lost);
+        self.give_up(lost, Error::Unknown, outputs);
+        self.applied = place;
+        outputs.push(Output::Applied {
+            index: place.index,
+            payload: Bytes::new(),
+        });
+        if self.consensus.apply_change(place.index, change) {
+            outputs.push(Output::Append(self.consensus.commit_append()));
+            let membership = self.consensus.membership().clone();
+            outputs.push(Output::MembershipChanged(membership));
         }
     }
 
@@ -346,13 +557,8 @@ impl Replica {
                 .shard
                 .apply(place.index, &payload, &mut replies, &mut effects)
         {
-            let reason = error.to_string();
-            self.failed = true;
-            outputs.push(Output::Failed(Failure::UnreadableEntry {
-                index: place.index,
-                reason,
-            }));
-            return;
+            let (index, reason) = (place.index, error.to_string());
+            return self.fail(Failure::UnreadableEntry { index, reason }, outputs);
         }
         self.applied = place;
         outputs.push(Output::Applied {
@@ -391,11 +597,13 @@ impl Replica {
                         refuse(waiter.ticket, Error::NoSuchQueue, outputs);
                     }
                 }
-                Effect::RouteChanged(_)
-                | Effect::Unsettled(_)
-                | Effect::MovesPending { .. }
-                | Effect::OutboxReady { .. } => {
+                Effect::RouteChanged(_) | Effect::NodesChanged => {
                     outputs.push(Output::Effect(effect));
+                }
+                Effect::Unsettled(_) | Effect::MovesPending { .. } | Effect::OutboxReady { .. } => {
+                    if self.serving {
+                        outputs.push(Output::Effect(effect));
+                    }
                 }
             }
         }
@@ -413,6 +621,11 @@ impl Replica {
             Caller::Nobody => None,
             Caller::Ticket(ticket) => {
                 outputs.push(Output::Reply { ticket, reply });
+                None
+            }
+            Caller::Everywhere(ticket) => {
+                let index = self.applied.index;
+                self.held.hold(index, self.now, ticket, reply);
                 None
             }
             Caller::Receiver(waiter) => {
@@ -484,8 +697,16 @@ impl Replica {
         let (unknown, unproposed) = self.proposals.abandon();
         self.give_up(unknown, Error::Unknown, outputs);
         self.give_up(unproposed, Error::Unavailable, outputs);
+        for ticket in self.held.abandon() {
+            let error = Error::Unknown;
+            outputs.push(Output::Refuse { ticket, error });
+        }
         for waiter in self.waiters.drain(None) {
-            outputs.push(nothing_received(waiter.ticket));
+            // Whoever asked goes on waiting at the next leader.
+            outputs.push(Output::Refuse {
+                ticket: waiter.ticket,
+                error: Error::Unavailable,
+            });
         }
         for ticket in self.reads.abandon() {
             outputs.push(Output::Refuse {

@@ -55,6 +55,10 @@ impl Harness {
             },
             shard,
             entries: Vec::new(),
+            log_first: applied.index + 1,
+            terms: Vec::new(),
+            jitter: 1,
+            suspect: false,
         });
         let mut harness = Self {
             replica,
@@ -193,5 +197,6 @@ pub(crate) fn attributes() -> QueueAttributes {
         delayed_max: 100,
         in_flight_max: 100,
         dead_letter: None,
+        acknowledge: anser_broker::attributes::Acknowledge::Majority,
     }
 }

@@ -1,4 +1,13 @@
-//! A sole voter's replica, driven by hand: the test is the disk, the clock and the clients.
+//! Replicas driven by hand: the test is the disk, the clock, the network and the clients.
 
+mod chaos;
+mod cluster;
+mod disk;
 mod harness;
+mod members;
+mod messages;
+mod policies;
+mod replication;
 mod serving;
+mod snapshots;
+mod suspects;

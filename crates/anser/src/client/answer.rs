@@ -107,4 +107,7 @@ pub struct QueueDetails {
     /// As the server words it: text or object.
     #[serde(default)]
     pub dead_letter_policy: Option<serde_json::Value>,
+    /// An extension; `None`: `majority`.
+    #[serde(default)]
+    pub acknowledge: Option<String>,
 }

@@ -15,7 +15,7 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const BODY_BYTES_MAX: usize = 16 * 6 * 1024 * 1024 + 1024 * 1024;
 
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
     usable: bool,
@@ -23,9 +23,9 @@ pub(super) struct Connection {
 
 /// An answer whose body stands in the connection's buffer.
 #[derive(Debug)]
-pub(super) struct Answer<'a> {
-    pub(super) status: u16,
-    pub(super) body: &'a [u8],
+pub(crate) struct Answer<'a> {
+    pub(crate) status: u16,
+    pub(crate) body: &'a [u8],
 }
 
 struct Head {
@@ -37,7 +37,7 @@ struct Head {
 }
 
 impl Connection {
-    pub(super) async fn open(address: &str) -> io::Result<Self> {
+    pub(crate) async fn open(address: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self {
@@ -48,13 +48,13 @@ impl Connection {
     }
 
     /// Whether the server has kept the idle connection open, as far as can be known.
-    pub(super) fn is_usable(&self) -> bool {
+    pub(crate) fn is_usable(&self) -> bool {
         let would_block = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
         self.usable && self.stream.try_read(&mut [0]).is_err_and(would_block)
     }
 
     /// After an error, or when this future was dropped, the connection is not usable any more.
-    pub(super) async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer<'_>> {
+    pub(crate) async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer<'_>> {
         self.usable = false;
         self.received.clear();
         self.stream.write_all(request).await?;

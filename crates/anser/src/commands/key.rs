@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
 use crate::{
+    commands::dev::Notes,
     config::Config,
     exit::Exit,
     keystore::{Key, Store},
@@ -97,7 +98,9 @@ impl Place {
             (None, Some(config)) => config.master_key_file()?,
             (None, None) => paths::master_key_file()?,
         };
-        Store::open(&data, &master_key_file)
+        // In a cluster of anser dev each node has them.
+        let folder = Notes::read(&data).map(|notes| notes.keys_folder(&data));
+        Store::open(&folder.unwrap_or(data), &master_key_file)
     }
 }
 

@@ -182,6 +182,10 @@ fn show(queue: &QueueDetails) -> Result<()> {
             format!("{} s", queue.visibility_timeout),
         ),
         ("wait", format!("{} s", queue.polling_wait_seconds)),
+        (
+            "acknowledge",
+            queue.acknowledge.clone().unwrap_or("majority".into()),
+        ),
         ("retention", format!("{} s", queue.msg_retention_seconds)),
         ("rewind", format!("{} s", queue.rewind_seconds)),
         ("largest body", format!("{} bytes", queue.max_msg_size)),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{
-    sections::{Admin, Api, General, Limits, Log, Push, Storage},
+    sections::{Admin, Api, Cluster, General, Limits, Log, Push, Storage},
     value::Field,
 };
 
@@ -39,6 +39,7 @@ pub fn page() -> String {
         ("limits", Limits::ABOUT, Limits::fields()),
         ("push", Push::ABOUT, Push::fields()),
         ("admin", Admin::ABOUT, Admin::fields()),
+        ("cluster", Cluster::ABOUT, Cluster::fields()),
         ("storage", Storage::ABOUT, Storage::fields()),
         ("log", Log::ABOUT, Log::fields()),
     ];

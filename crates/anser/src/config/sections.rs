@@ -127,10 +127,54 @@ section! {
 }
 
 section! {
-    /// The port for metrics and health checks. It asks for no key: keep it from strangers.
+    /// The port for metrics and health checks. It asks for no key: keep it from strangers. Only changes
+    /// of a cluster's nodes need the cluster's token.
     Admin {
-        /// Where `/metrics`, `/healthz` and `/readyz` are served. Port 0 takes any free port.
+        /// Where `/metrics`, `/healthz`, `/readyz` and `/cluster` are served. Port 0 takes any free port.
         listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 9325));
+    }
+}
+
+section! {
+    /// Being one node of a cluster: see `docs/cluster.md`. With `listen` the server is one; without it
+    /// the section must be absent.
+    Cluster {
+        /// Where the other nodes connect. Absent: no cluster.
+        listen: Option<SocketAddr> = None;
+        /// How the other nodes reach this one, as `HOST:PORT`, if not by the address of `listen`.
+        advertise: Option<String> = None;
+        /// The file with the token that all nodes of the cluster have, readable by its owner only. `anser
+        /// cluster token FILE` makes one.
+        token_file: Option<PathBuf> = None;
+        /// Nodes to ask for a place in their cluster, as `HOST:PORT` of their `listen`. A server that
+        /// has no data and is to ask nobody forms a cluster of its own; one that has joined asks nobody
+        /// again.
+        join: Vec<String> = Vec::new();
+        /// The machine, for copies of a shard go to different ones. Absent: the name of this machine.
+        host: Option<String> = None;
+        /// Where the machine stands: copies go to different zones if there are enough.
+        zone: String = String::new();
+        /// How many copies there are of each shard: 1, 3 or 5.
+        replicas: u64 = 3, 1 => 5;
+        /// How long a node may be silent before its copies are made again on others.
+        grace_seconds: u64 = 300, 1 => 604_800;
+        /// How many bytes a second this node sends when it copies shards to others.
+        copy_bytes_per_second: ByteCount = ByteCount(64 * MIB), MIB => TIB;
+        /// How many copies may be on their way at once in the whole cluster.
+        moves: u64 = 4, 1 => 64;
+        /// Whether this node votes although it cannot tell whether the end of its log was lost in a power
+        /// failure or never acknowledged. Otherwise it waits for a leader that others elect. Set it
+        /// on every node, for one start, when most nodes lost power at once and no shard finds a leader.
+        trust_log: bool = false;
+        /// This node's certificate in PEM form. With `key`, `roots` and `tls_name` nodes speak TLS and
+        /// check each other's certificates; without them nothing between nodes is encrypted.
+        certificate: Option<PathBuf> = None;
+        /// The certificate's private key in PEM form.
+        key: Option<PathBuf> = None;
+        /// The root certificates, in PEM form, of the certificates of all nodes.
+        roots: Option<PathBuf> = None;
+        /// The name that every node's certificate has.
+        tls_name: Option<String> = None;
     }
 }
 
@@ -299,6 +343,7 @@ impl Storage {
             cache_bytes: usize::try_from(self.cache_bytes.0).unwrap_or(usize::MAX),
             reserve_bytes: self.reserve_bytes.0,
             in_flight_bytes: self.in_flight_bytes.0,
+            cluster: None,
         }
     }
 

@@ -1,7 +1,8 @@
-//! The bytes of the key store file, drawn in `docs/formats/keys.md`.
+//! The bytes of the key store, in its file and between the nodes of a cluster, drawn in
+//! `docs/formats/keys.md`.
 //!
-//! The whole list of keys is one AES-256-GCM box whose header is authenticated with it: a changed
-//! bit anywhere makes the file unreadable rather than wrong.
+//! Either is one AES-256-GCM box whose header is authenticated with it: a changed bit anywhere makes
+//! it unreadable rather than wrong.
 
 use anyhow::{Context, Result, bail, ensure};
 use aws_lc_rs::{
@@ -12,80 +13,139 @@ use serde::{Deserialize, Serialize};
 
 use super::{Key, master::MasterKey};
 
-const MAGIC: &[u8; 8] = b"anserkey";
-const VERSION: u32 = 1;
+const MAGIC: [u8; 8] = *b"anserkey";
+const VERSION: u32 = 2;
+/// Had no revision.
+const VERSION_OLDEST: u32 = 1;
+
+const SHARED_MAGIC: [u8; 8] = *b"ansershr";
+const SHARED_VERSION: u32 = 1;
+
+const MARK_START: usize = 12;
 const NONCE_START: usize = 20;
 const HEADER_BYTES: usize = NONCE_START + NONCE_LEN;
 
 /// What is kept: no `Debug`, since it is all secrets.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Content {
+    /// Of two contents of one cluster the one with the higher revision is the newer one; 0: it was
+    /// never that of a cluster.
+    #[serde(default)]
+    pub(super) revision: u64,
     pub(super) keys: Vec<Key>,
     /// Base64; absent until a server needs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) receipt_key: Option<String>,
 }
 
+/// The file's bytes.
 pub(super) fn seal(content: &Content, master: &MasterKey) -> Result<Vec<u8>> {
-    let mut nonce = [0; NONCE_LEN];
-    rand::fill(&mut nonce)
-        .ok()
-        .context("the system gives no random bytes")?;
-    let mut file = Vec::with_capacity(HEADER_BYTES + 256 * content.keys.len());
-    file.extend_from_slice(MAGIC);
-    file.extend_from_slice(&VERSION.to_le_bytes());
-    file.extend_from_slice(&master.fingerprint());
-    file.extend_from_slice(&nonce);
-
-    let mut content = serde_json::to_vec(content)?;
-    cipher(master)
-        .seal_in_place_append_tag(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(&file),
-            &mut content,
-        )
-        .ok()
-        .context("the keys cannot be encrypted")?;
-    file.append(&mut content);
-    Ok(file)
+    seal_box(
+        (MAGIC, VERSION, master.fingerprint()),
+        master.bytes(),
+        content,
+    )
 }
 
 pub(super) fn open(file: &[u8], master: &MasterKey) -> Result<Content> {
+    let (header, sealed) = parts(file, MAGIC).context("this is no key store file")?;
+    let version = version(header);
     ensure!(
-        file.len() > HEADER_BYTES && file.starts_with(MAGIC),
-        "this is no key store file"
+        (VERSION_OLDEST..=VERSION).contains(&version),
+        "the file has version {version}, this program knows versions up to {VERSION}: use a newer anser"
     );
-    let (header, sealed) = file.split_at(HEADER_BYTES);
-    let version = u32::from_le_bytes(header[8..12].try_into()?);
-    ensure!(
-        version == VERSION,
-        "the file has version {version}, this program knows version {VERSION}: use a newer anser"
-    );
-    if header[12..NONCE_START] != master.fingerprint() {
+    if header[MARK_START..NONCE_START] != master.fingerprint() {
         bail!(
             "the file was encrypted under another master key: \
              give the right one with --master-key-file or master_key_file"
         );
     }
-    let nonce: [u8; NONCE_LEN] = header[NONCE_START..].try_into()?;
+    open_box(header, sealed, master.bytes())
+        .context("the file is damaged: restore it from a backup")?
+        .context("the decrypted content is no list of keys")
+}
+
+/// What a node gives the others of its cluster, under a key that all of them have.
+pub(super) fn seal_shared(content: &Content, key: &[u8; 32]) -> Result<Vec<u8>> {
+    let mark = content.revision.to_le_bytes();
+    seal_box((SHARED_MAGIC, SHARED_VERSION, mark), key, content)
+}
+
+/// What another node gave as this revision.
+pub(super) fn open_shared(bytes: &[u8], revision: u64, key: &[u8; 32]) -> Result<Content> {
+    let (header, sealed) = parts(bytes, SHARED_MAGIC).context("it is no shared key store")?;
+    let version = version(header);
+    ensure!(
+        version == SHARED_VERSION,
+        "it has version {version}, this program knows version {SHARED_VERSION}: use the same anser \
+         on all nodes"
+    );
+    let content = open_box(header, sealed, key)
+        .context("it was sealed with another cluster token, or is damaged")?
+        .context("the decrypted content is no list of keys")?;
+    ensure!(
+        content.revision == revision,
+        "it has revision {}, but was given as {revision}",
+        content.revision
+    );
+    Ok(content)
+}
+
+type Head = ([u8; 8], u32, [u8; 8]);
+
+fn seal_box((magic, version, mark): Head, key: &[u8; 32], content: &Content) -> Result<Vec<u8>> {
+    let mut nonce = [0; NONCE_LEN];
+    rand::fill(&mut nonce)
+        .ok()
+        .context("the system gives no random bytes")?;
+    let mut sealed = Vec::with_capacity(HEADER_BYTES + 256 * content.keys.len());
+    sealed.extend_from_slice(&magic);
+    sealed.extend_from_slice(&version.to_le_bytes());
+    sealed.extend_from_slice(&mark);
+    sealed.extend_from_slice(&nonce);
+
+    let mut content = serde_json::to_vec(content)?;
+    cipher(key)
+        .seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(&sealed),
+            &mut content,
+        )
+        .ok()
+        .context("the keys cannot be encrypted")?;
+    sealed.append(&mut content);
+    Ok(sealed)
+}
+
+/// `None` if it does not open; `Some(None)` if what it holds is not understood. A parse error could
+/// quote what was decrypted, so its text goes no further.
+#[expect(clippy::option_option, reason = "two questions with two words each")]
+fn open_box(header: &[u8], sealed: &[u8], key: &[u8; 32]) -> Option<Option<Content>> {
+    let nonce: [u8; NONCE_LEN] = header[NONCE_START..].try_into().ok()?;
     let mut content = sealed.to_vec();
-    let content = cipher(master)
+    let content = cipher(key)
         .open_in_place(
             Nonce::assume_unique_for_key(nonce),
             Aad::from(header),
             &mut content,
         )
-        .ok()
-        .context("the file is damaged: restore it from a backup")?;
-    // A parse error could quote what was decrypted, so its text goes no further.
-    serde_json::from_slice(content)
-        .ok()
-        .context("the decrypted content is no list of keys")
+        .ok()?;
+    Some(serde_json::from_slice(content).ok())
 }
 
-fn cipher(master: &MasterKey) -> LessSafeKey {
-    let key = UnboundKey::new(&AES_256_GCM, master.bytes()).expect("a master key has 32 bytes");
+/// Header and box, if it begins as it must.
+fn parts(bytes: &[u8], magic: [u8; 8]) -> Option<(&[u8], &[u8])> {
+    (bytes.len() > HEADER_BYTES && bytes.starts_with(&magic)).then(|| bytes.split_at(HEADER_BYTES))
+}
+
+fn version(header: &[u8]) -> u32 {
+    let bytes = header[8..MARK_START].try_into();
+    u32::from_le_bytes(bytes.expect("a header has a version"))
+}
+
+fn cipher(key: &[u8; 32]) -> LessSafeKey {
+    let key = UnboundKey::new(&AES_256_GCM, key).expect("a key has 32 bytes");
     LessSafeKey::new(key)
 }
 
@@ -95,6 +155,7 @@ mod tests {
 
     fn of(key: Key) -> Content {
         Content {
+            revision: 3,
             keys: vec![key],
             receipt_key: None,
         }
@@ -120,5 +181,46 @@ mod tests {
         let opened = open(&sealed, &MasterKey::generate().unwrap());
         let error = opened.err().unwrap();
         assert!(error.to_string().contains("another master key"), "{error}");
+    }
+
+    #[test]
+    fn a_file_of_version_1_has_no_revision() {
+        #[derive(Serialize)]
+        struct Old {
+            keys: Vec<Key>,
+        }
+        let master = MasterKey::generate().unwrap();
+        let keys = vec![Key::generate(7, None).unwrap()];
+        let mut file = Vec::new();
+        file.extend_from_slice(&MAGIC);
+        file.extend_from_slice(&1_u32.to_le_bytes());
+        file.extend_from_slice(&master.fingerprint());
+        file.extend_from_slice(&[5; NONCE_LEN]);
+        let mut old = serde_json::to_vec(&Old { keys: keys.clone() }).unwrap();
+        let nonce = Nonce::assume_unique_for_key([5; NONCE_LEN]);
+        let sealed =
+            cipher(master.bytes()).seal_in_place_append_tag(nonce, Aad::from(&file), &mut old);
+        sealed.unwrap();
+        file.append(&mut old);
+        let content = open(&file, &master).unwrap();
+        assert_eq!((content.revision, content.keys), (0, keys));
+    }
+
+    #[test]
+    fn what_nodes_share_opens_under_their_token_only() {
+        let content = of(Key::generate(7, None).unwrap());
+        let sealed = seal_shared(&content, &[1; 32]).unwrap();
+        let opened = open_shared(&sealed, 3, &[1; 32]).unwrap();
+        assert_eq!((opened.revision, opened.keys), (3, content.keys));
+        let error = open_shared(&sealed, 3, &[2; 32]).err().unwrap();
+        assert!(error.to_string().contains("another cluster token"));
+        let error = open_shared(&sealed, 4, &[1; 32]).err().unwrap();
+        assert!(error.to_string().contains("revision 3"), "{error}");
+        for place in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[place] ^= 1;
+            assert!(open_shared(&changed, 3, &[1; 32]).is_err(), "byte {place}");
+        }
+        assert!(open_shared(&[], 0, &[1; 32]).is_err());
     }
 }

@@ -4,9 +4,7 @@
 //! copy of the data directory without it reveals no access key.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read},
-    os::unix::fs::MetadataExt,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -17,8 +15,6 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use crate::{exit::Exit, files};
 
 const PREFIX: &str = "anser-master-key-1 ";
-/// Far above the one line; a wrong path may name anything.
-const FILE_BYTES_MAX: u64 = 4096;
 
 /// Encrypts the access keys.
 pub struct MasterKey([u8; 32]);
@@ -40,24 +36,8 @@ impl MasterKey {
 
     /// `None` if there is no such file.
     pub fn read(path: &Path) -> Result<Option<Self>> {
-        let mut file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(files::explained(error, "open the master key file", path)),
-        };
-        let mode = file.metadata()?.mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(Exit::Permission.error(format!(
-                "the master key file {path} has mode {mode:03o}, so others may have read it: \
-                 run chmod 600 {path}, and make new access keys if the file was exposed",
-                path = path.display(),
-            )));
-        }
-        let mut text = String::new();
-        Read::by_ref(&mut file)
-            .take(FILE_BYTES_MAX)
-            .read_to_string(&mut text)
-            .with_context(|| format!("cannot read the master key file {}", path.display()))?;
+        let text = files::read_secret(path, "master key file", "make new access keys")?;
+        let Some(text) = text else { return Ok(None) };
         let key = parse(&text).with_context(|| {
             format!(
                 "{} is no master key file: restore it from a backup",
@@ -142,7 +122,7 @@ fn parse(text: &str) -> Result<MasterKey> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
 

@@ -16,7 +16,7 @@ use anser_api::{AccessKey, KeyStore};
 use anser_broker::id::AccountId;
 use anyhow::{Context, Result, ensure};
 
-use super::Store;
+use super::{Store, exchange::Exchange};
 use crate::paths;
 
 /// A revoked key works for at most this long, plus the time to read the file.
@@ -59,6 +59,15 @@ pub struct Watcher {
 
 impl Watcher {
     pub fn start(store: Store) -> Result<Self> {
+        Self::start_with(store, None)
+    }
+
+    /// As [`Watcher::start`], and keeps the store of a cluster's node the same as that of the others.
+    pub fn start_sharing(store: Store, exchange: Exchange) -> Result<Self> {
+        Self::start_with(store, Some(exchange))
+    }
+
+    fn start_with(store: Store, mut exchange: Option<Exchange>) -> Result<Self> {
         let path = paths::keys(&store.data);
         // The stamp is taken before the reading: a change in between is read again, never missed.
         let seen = Stamp::of(&path);
@@ -80,6 +89,9 @@ impl Watcher {
                 };
                 while stopped.recv_timeout(POLL) == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
                 {
+                    if let Some(exchange) = &mut exchange {
+                        exchange.follow(&store);
+                    }
                     followed.follow(&store, &path, &watched);
                 }
             })
@@ -162,10 +174,10 @@ fn load(store: &Store) -> Result<Keys> {
 
 /// Tells one version of the file from another; a replaced file is another inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp(Option<(u64, i64, i64, u64)>);
+pub(super) struct Stamp(Option<(u64, i64, i64, u64)>);
 
 impl Stamp {
-    fn of(path: &PathBuf) -> Self {
+    pub(super) fn of(path: &PathBuf) -> Self {
         Self(fs::metadata(path).ok().map(|metadata| {
             (
                 metadata.ino(),

@@ -18,15 +18,19 @@ use anser_check::{
 
 use super::{
     alone,
+    node_kill::{WHOLE_WITHIN, is_whole, note_outage},
     receivers::{Manner, Receiver, Subscription, Temper},
     recorder::Recorder,
     say,
+    served::Served,
     server::{self, Place, Server},
     story::{self, RETENTION_SECONDS, Running, VISIBILITY_SECONDS, pause},
     workload::{Chance, Gone, Load, Turn, Worker},
 };
+use crate::cluster::dev_cluster::{DevCluster, within};
 
 const ROUNDS: u64 = 10;
+const CLUSTER_ROUNDS: u64 = 3;
 /// Messages that each topic gets when the final drain begins.
 const DRAINED: usize = 16;
 const PUSH: &str = "allow = [\"127.0.0.0/8\"]\ndenied_ports = []\nconnect_seconds = 1\n\
@@ -211,6 +215,41 @@ fn what_was_published_comes_to_all_who_want_it_and_to_no_other() {
     is_found_out(&outcome.history);
 }
 
+/// The same from a cluster, of which one node after the other is killed and comes back.
+#[test]
+fn what_was_published_comes_to_all_though_nodes_are_killed() {
+    const NODES: u16 = 3;
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let rows: Vec<Row> = ROWS.into_iter().chain(ORDERED).collect();
+    let (seed, rounds) = story::seed_and_rounds("fan_out-nodes", CLUSTER_ROUNDS);
+    let mut stage = Stage::new(seed, folder.path(), rows, &QUEUES);
+    let mut chance = Chance::new(seed);
+    let mut cluster = DevCluster::new(folder.path(), NODES);
+    cluster.settle(&format!("[push]\n{PUSH}"));
+    cluster.start();
+    cluster.wait_for_copies();
+    stage.set_up(&cluster);
+    for _ in 0..rounds {
+        let running = Running::start(&stage.load, &cluster, CLIENTS);
+        thread::sleep(Duration::from_millis(1_000 + chance.below(3_000)));
+        let victim = u16::try_from(1 + chance.below(NODES.into())).unwrap();
+        let died = stage.load.recorder.now();
+        cluster.kill(victim);
+        thread::sleep(Duration::from_millis(2_000 + chance.below(2_000)));
+        cluster.restart(victim);
+        let again = |node| cluster.status(node).is_some_and(|one| is_whole(&one));
+        let whole = within(WHOLE_WITHIN, || (1..=NODES).all(again));
+        assert!(whole, "{:?}; {}", cluster.status(1), cluster.logs());
+        running.join();
+        note_outage(&stage.load, died, &QUEUES);
+        stage.kills += 1;
+    }
+    let outcome = stage.finish(&cluster, "fan_out-nodes");
+    outcome.assert_passed();
+    cluster.stop();
+}
+
 /// Pushes that are under way when the server is killed are made again when their leases have ended.
 #[test]
 fn pushes_that_a_kill_cut_off_are_made_again() {
@@ -336,7 +375,7 @@ impl Stage {
     }
 
     /// Makes queues, topics, receivers and subscriptions.
-    fn set_up(&mut self, server: &Server) {
+    fn set_up(&mut self, server: &impl Served) {
         let mut worker = Worker::new(server, &self.load, 90);
         for queue in self.queues {
             let settings = QueueSettings {
@@ -401,7 +440,7 @@ impl Stage {
     }
 
     /// Waits until everything was pushed and carried, drains the queues, and asks the judge.
-    fn finish(self, server: &Server, name: &str) -> Played {
+    fn finish(self, server: &impl Served, name: &str) -> Played {
         let mut worker = Worker::new(server, &self.load, 91);
         let begun = self.load.recorder.now();
         for receiver in &self.receivers {

@@ -1,4 +1,5 @@
-//! Real processes under real faults: kill -9, power loss, full disk, failing and late fsync, bad receivers.
+//! Real processes under real faults: kill -9, power loss, full disk, failing and late fsync, bad receivers, nodes
+//! of a cluster that are killed, stand still, lose their disk or are cut off.
 //!
 //! Every test drives the built program with many clients, records what they saw, and lets the history
 //! checker judge it. `CHAOS_ROUNDS` and `CHAOS_SEED` set length and chance; both are printed, and a failed
@@ -9,9 +10,15 @@ mod disk;
 mod fan_out;
 mod full_disk;
 mod kill;
+mod namespaces;
+mod node_faults;
+mod node_kill;
+mod partition;
 mod power_loss;
+mod probes;
 mod receivers;
 mod recorder;
+pub(crate) mod served;
 mod server;
 mod story;
 mod strace;

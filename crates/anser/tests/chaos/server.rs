@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::served::{Doors, Served};
+
 pub(crate) const KEY_ID: &str = "CHAOS-ID-0000000000000001";
 pub(crate) const SECRET: &str = "chaos-secret-not-real-0001";
 /// Recovery of the largest log these tests write takes well under this, on a busy machine too.
@@ -103,7 +105,7 @@ impl Place {
     }
 
     /// `serve` takes no key on its command line: a first start of `dev` leaves ours in the key store.
-    fn make_key(&self) {
+    pub(crate) fn make_key(&self) {
         if self.data.join("keys.anser").exists() {
             return;
         }
@@ -126,6 +128,16 @@ impl Place {
             fs::File::open(path).unwrap().sync_all().unwrap();
         }
         fs::remove_dir_all(&first.data).unwrap();
+    }
+}
+
+impl Served for Server {
+    fn doors(&self) -> Doors {
+        Doors {
+            endpoints: vec![self.endpoint.clone()],
+            key_id: KEY_ID,
+            secret: SECRET,
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use anser_check::{DeadLetter, Operation, QueueFacts, Report};
 use super::{
     recorder::Recorder,
     say,
-    server::Server,
+    served::Served,
     workload::{Gone, Load, Turn, Worker, later},
 };
 
@@ -24,7 +24,7 @@ pub(crate) const VISIBILITY_SECONDS: u64 = 2;
 pub(crate) const RETENTION_SECONDS: u64 = 86_400;
 const DELAY_SECONDS_MAX: u64 = 3;
 const RECEIVES_MAX: u32 = 3;
-const QUEUES: [&str; 3] = ["work", "doomed", "dead"];
+pub(crate) const QUEUES: [&str; 3] = ["work", "doomed", "dead"];
 /// Lateness that is promised, moves to the dead-letter queue, and the machine being busy.
 const DRAIN_MARGIN: Duration = Duration::from_secs(4);
 
@@ -69,7 +69,7 @@ impl Story {
         self.rounds
     }
 
-    pub(crate) fn create_queues(&self, server: &Server) {
+    pub(crate) fn create_queues(&self, server: &impl Served) {
         let mut worker = Worker::new(server, &self.load, 90);
         let policy = format!(
             "{{\"deadLetterQueue\":\"dead\",\"policy\":0,\"maxReceiveCount\":{RECEIVES_MAX}}}"
@@ -86,12 +86,12 @@ impl Story {
     }
 
     /// Starts all clients against this server.
-    pub(crate) fn run(&self, server: &Server) -> Running {
+    pub(crate) fn run(&self, server: &impl Served) -> Running {
         Running::start(&self.load, server, CLIENTS)
     }
 
     /// Receives and deletes everything, to the end, and asks the judge.
-    pub(crate) fn finish(self, server: &Server) -> Report {
+    pub(crate) fn finish(self, server: &impl Served) -> Report {
         let drains: Vec<JoinHandle<()>> = QUEUES
             .iter()
             .zip(100..)
@@ -144,7 +144,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(load: &Load, server: &Server, turns: &[Turn]) -> Self {
+    pub(crate) fn start(load: &Load, server: &impl Served, turns: &[Turn]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let clients = load.start(server, turns, &stop);
         Self { stop, clients }
@@ -159,8 +159,20 @@ impl Running {
     }
 }
 
-/// Until nothing can come any more: all leases and delays over, and all moves made.
+/// Until nothing can come any more: all leases and delays over, and all moves made. A leader that
+/// changes leaves a request without an answer, and the drain begins again.
 pub(crate) fn drain(worker: &mut Worker, queue: &str) -> Result<(), Gone> {
+    const TIMES: usize = 5;
+    for _ in 1..TIMES {
+        match drain_once(worker, queue) {
+            Err(Gone) if worker.has_choice() => {}
+            done => return done,
+        }
+    }
+    drain_once(worker, queue)
+}
+
+fn drain_once(worker: &mut Worker, queue: &str) -> Result<(), Gone> {
     let recorder = Arc::clone(&worker.recorder);
     let begun = recorder.now();
     if queue != "dead" {

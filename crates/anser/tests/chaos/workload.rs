@@ -1,7 +1,9 @@
 //! The load: producers and consumers, a thread and a connection each, that record what they see.
 //!
 //! A client goes on until it is told to stop or gets no answer; then the server is gone and so is the
-//! client. Whether what it last asked for has happened is for the judge to find out.
+//! client. Whether what it last asked for has happened is for the judge to find out. A client of a cluster
+//! asks a random node each time, another one only if the connection is refused, and goes on without an
+//! answer.
 
 use std::{
     sync::{
@@ -9,18 +11,17 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anser::client::{self, Client, Error, Received};
 use anser_check::{Answer, Body, Delivery, Labels, Nanos, Operation, Outcome, SentBody, checksum};
 
-use super::{
-    recorder::Recorder,
-    server::{KEY_ID, SECRET, Server},
-};
+use super::{recorder::Recorder, served::Served};
 
 const CODE_RECEIPT: i64 = 4430;
+/// How long a client of a cluster looks for a node that is there.
+const NOBODY_WITHIN: Duration = Duration::from_secs(20);
 /// How the server says that it took nothing because the disk is full; the code alone says less.
 const MODULE_SEND_FAILED: &str = "(10090)";
 
@@ -42,9 +43,12 @@ impl Chance {
     }
 }
 
-/// One client: its connection, its chance, and where it notes what it sees.
+/// One client: its connections, its chance, and where it notes what it sees.
 pub(crate) struct Worker {
-    pub(crate) client: Client,
+    /// One for each node that it may ask.
+    clients: Vec<Client>,
+    /// The node that it asks next.
+    next: usize,
     runtime: tokio::runtime::Runtime,
     pub(crate) recorder: Arc<Recorder>,
     number: u32,
@@ -58,15 +62,20 @@ pub(crate) struct Worker {
 pub(crate) struct Gone;
 
 impl Worker {
-    pub(crate) fn new(server: &Server, load: &Load, number: u32) -> Self {
-        let client = Client::new(&server.endpoint, KEY_ID, SECRET).unwrap();
+    pub(crate) fn new(server: &impl Served, load: &Load, number: u32) -> Self {
+        let doors = server.doors();
+        let client = |endpoint: &String| {
+            let client = Client::new(endpoint, doors.key_id, doors.secret).unwrap();
+            client.with_patience(Duration::from_secs(10))
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
         let round = load.round.load(Ordering::Relaxed);
         Self {
-            client: client.with_patience(Duration::from_secs(10)),
+            clients: doors.endpoints.iter().map(client).collect(),
+            next: 0,
             runtime,
             recorder: Arc::clone(&load.recorder),
             number,
@@ -86,7 +95,8 @@ impl Worker {
     ) -> Result<bool, Gone> {
         let (texts, sent) = self.new_bodies(count, bytes);
         let invoked = self.recorder.now();
-        let client = &mut self.client;
+        self.choose();
+        let client = &mut self.clients[self.next];
         let answer = self.runtime.block_on(async {
             if count == 1 {
                 client
@@ -124,7 +134,8 @@ impl Worker {
             routing_key: labels.routing_key.as_deref(),
         };
         let invoked = self.recorder.now();
-        let client = &mut self.client;
+        self.choose();
+        let client = &mut self.clients[self.next];
         let answer = self.runtime.block_on(async {
             if count == 1 {
                 let sent = client.publish(topic, &texts[0], carried).await?;
@@ -162,7 +173,8 @@ impl Worker {
         wait_seconds: u64,
     ) -> Result<Vec<Received>, Gone> {
         let invoked = self.recorder.now();
-        let client = &mut self.client;
+        self.choose();
+        let client = &mut self.clients[self.next];
         let answer = self.runtime.block_on(async {
             if most == 1 {
                 let one = client.receive(queue, Some(wait_seconds)).await?;
@@ -190,7 +202,8 @@ impl Worker {
 
     pub(crate) fn delete(&mut self, queue: &str, receipts: Vec<String>) -> Result<(), Gone> {
         let invoked = self.recorder.now();
-        let client = &mut self.client;
+        self.choose();
+        let client = &mut self.clients[self.next];
         let answer = self.runtime.block_on(async {
             if receipts.len() == 1 {
                 match client.delete(queue, &receipts[0]).await {
@@ -220,7 +233,7 @@ impl Worker {
     /// Asks for a queue's counters; only in a quiet moment.
     pub(crate) fn count(&mut self, queue: &str) {
         let invoked = self.recorder.now();
-        let details = self.runtime.block_on(self.client.queue(queue)).unwrap();
+        let details = self.with(async |client| client.queue(queue).await);
         let counters = anser_check::Counters {
             active: details.active_msg_num,
             inactive: details.inactive_msg_num,
@@ -235,7 +248,31 @@ impl Worker {
         &mut self,
         act: impl AsyncFnOnce(&mut Client) -> anser::client::Outcome<T>,
     ) -> T {
-        self.runtime.block_on(act(&mut self.client)).unwrap()
+        self.choose();
+        let client = &mut self.clients[self.next];
+        self.runtime.block_on(act(client)).unwrap()
+    }
+
+    /// Whether there is another node to ask if one is gone.
+    pub(crate) fn has_choice(&self) -> bool {
+        self.clients.len() > 1
+    }
+
+    /// Chooses any node that takes the connection; only refused connections are tried elsewhere.
+    fn choose(&mut self) {
+        if !self.has_choice() {
+            return;
+        }
+        let nodes = self.clients.len() as u64;
+        let until = Instant::now() + NOBODY_WITHIN;
+        while Instant::now() < until {
+            self.next = usize::try_from(self.chance.below(nodes)).expect("a few nodes");
+            let client = &mut self.clients[self.next];
+            if self.runtime.block_on(client.connect()).is_ok() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 
@@ -264,7 +301,7 @@ impl Load {
     /// Starts a client per turn; they end when `stop` is set or the server is gone.
     pub(crate) fn start(
         &self,
-        server: &Server,
+        server: &impl Served,
         turns: &[Turn],
         stop: &Arc<AtomicBool>,
     ) -> Vec<JoinHandle<()>> {
@@ -273,11 +310,11 @@ impl Load {
             let number = u32::try_from(number).expect("a handful of clients");
             let mut worker = Worker::new(server, self, number);
             let stop = Arc::clone(stop);
-            thread::spawn(
-                move || {
-                    while !stop.load(Ordering::Relaxed) && turn(&mut worker).is_ok() {}
-                },
-            )
+            thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed)
+                    && (turn(&mut worker).is_ok() || worker.has_choice())
+                {}
+            })
         };
         turns.iter().enumerate().map(start).collect()
     }

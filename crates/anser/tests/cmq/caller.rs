@@ -1,7 +1,7 @@
 //! A client that says exactly what a test wants to say. It signs with code of its own, so that it
 //! agrees with the server only if both agree with the documents.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, mem, net::SocketAddr};
 
 use anser_node::Clock;
 use aws_lc_rs::hmac;
@@ -11,16 +11,24 @@ use serde_json::{Map, Value};
 use super::{
     answer::Answer,
     connection::{Connection, Response},
+    servers,
 };
 
 pub(crate) const ID: &str = "EXAMPLE-ID-0000000000000000000000001";
 pub(crate) const SECRET: &str = "example-secret-not-real-0000001";
 pub(crate) const PATH: &str = "/v2/index.php";
 
-/// One client on one connection.
+/// One client, with one connection to each server that it has asked. Before each request it takes any of
+/// the servers, unless an answer is still to come.
 #[derive(Debug)]
 pub(crate) struct Caller {
+    /// To the server that was taken last.
     pub(crate) connection: Connection,
+    servers: Vec<SocketAddr>,
+    /// The place of that server among them.
+    current: usize,
+    others: BTreeMap<usize, Connection>,
+    unanswered: usize,
     host: String,
     clock: Clock,
     nonce: u64,
@@ -64,12 +72,47 @@ pub(crate) fn counts(active: u64, inactive: u64, delayed: u64) -> Counts {
 
 impl Caller {
     pub(crate) fn new(address: SocketAddr, clock: Clock) -> Self {
+        Self::of_any(vec![address], clock)
+    }
+
+    /// A client of all nodes of a cluster. What it signs is the first one's address, which is the same to
+    /// a server as any other name that clients have for it.
+    pub(crate) fn of_any(servers: Vec<SocketAddr>, clock: Clock) -> Self {
+        let current = servers::any(servers.len());
         Self {
-            connection: Connection::open(address),
-            host: address.to_string(),
+            connection: Connection::open(servers[current]),
+            host: servers[0].to_string(),
+            servers,
+            current,
+            others: BTreeMap::new(),
+            unanswered: 0,
             clock,
             nonce: 0,
         }
+    }
+
+    /// Another client, of only the server that this one took last: what it asks comes later than what this
+    /// one asked, wherever the two go from there.
+    pub(crate) fn neighbour(&self) -> Self {
+        Self::new(self.servers[self.current], self.clock.clone())
+    }
+
+    /// The name it has for the server.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    fn take_any_server(&mut self) {
+        let next = servers::any(self.servers.len());
+        if next == self.current {
+            return;
+        }
+        let address = self.servers[next];
+        let known = self.others.remove(&next);
+        let connection = known.unwrap_or_else(|| Connection::open(address));
+        let left = mem::replace(&mut self.connection, connection);
+        self.others
+            .insert(mem::replace(&mut self.current, next), left);
     }
 
     /// A request as most clients send it.
@@ -99,7 +142,7 @@ impl Caller {
 
     pub(crate) fn raw(&mut self, request: &Request) -> Response {
         self.start(request);
-        self.connection.read()
+        self.read()
     }
 
     #[track_caller]
@@ -115,13 +158,24 @@ impl Caller {
 
     /// Sends a request whose answer is read later.
     pub(crate) fn start(&mut self, request: &Request) {
+        if self.unanswered == 0 {
+            self.take_any_server();
+        }
+        self.unanswered += 1;
         self.connection.write(&request.bytes());
     }
 
     /// The answer to a request that was started.
     #[track_caller]
     pub(crate) fn finish(&mut self) -> Answer {
-        Answer::new(&self.connection.read())
+        Answer::new(&self.read())
+    }
+
+    fn read(&mut self) -> Response {
+        let response = self.connection.read();
+        // A test may have written the request itself.
+        self.unanswered = self.unanswered.saturating_sub(1);
+        response
     }
 
     #[track_caller]

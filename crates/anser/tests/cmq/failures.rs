@@ -229,7 +229,7 @@ fn a_port_that_is_denied_is_not_dialled() {
 
 #[test]
 fn the_server_does_not_push_to_itself() {
-    let world = World::new();
+    let world = World::alone();
     let address = world.address();
     let reason = refused(&world, &format!("http://{address}/"));
     assert_eq!(reason, format!("address {address} is this server's own"));

@@ -9,6 +9,7 @@ mod answer;
 mod caller;
 mod connection;
 mod receiver;
+mod servers;
 mod stage;
 mod topic_calls;
 mod world;

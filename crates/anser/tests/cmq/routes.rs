@@ -21,7 +21,8 @@ fn c176_a_route_is_the_address_of_the_server() {
     let mut caller = world.caller();
     caller.create("c176", &[]);
     caller.create_topic("c176", &[]);
-    let address = world.address().to_string();
+    // As the client names it.
+    let address = caller.host().to_owned();
     for (action, name) in [
         ("QueryQueueRoute", ("queueName", "c176")),
         ("QueryTopicRoute", ("topicName", "c176")),

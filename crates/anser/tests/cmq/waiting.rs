@@ -19,7 +19,7 @@ fn waiting(world: &World, wait: Option<&str>) -> Caller {
     parameters.extend(wait.map(|wait| ("pollingWaitSeconds", wait)));
     let request = receiver.request("ReceiveMessage", &parameters);
     receiver.start(&request);
-    world.caller().attributes("q");
+    receiver.neighbour().attributes("q");
     receiver
 }
 

@@ -1,4 +1,5 @@
-//! A whole server of a test's own, or one that the tests which leave no traces share.
+//! A whole server of a test's own, or one that the tests which leave no traces share. With
+//! `ANSER_TEST_NODES=3` in the environment it is a cluster.
 //!
 //! Its clock stands still at the time of the signature vectors until a test moves it.
 
@@ -23,6 +24,7 @@ use tempfile::TempDir;
 use super::{
     caller::{Caller, ID, SECRET},
     receiver::Receiver,
+    servers::{self, Servers},
 };
 
 pub(crate) const ACCOUNT: u64 = 100_000_001;
@@ -36,8 +38,7 @@ const WATCHER_ID: &str = "EXAMPLE-ID-0000000000000000000000003";
 #[derive(Debug)]
 pub(crate) struct World {
     clock: Clock,
-    server: Server,
-    config: Config,
+    servers: Servers,
     _folder: TempDir,
 }
 
@@ -46,60 +47,58 @@ impl World {
         Self::configured(|_| {})
     }
 
-    pub(crate) fn configured(configure: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn configured(configure: impl Fn(&mut Config)) -> Self {
         Self::adjusted(configure, |_| {})
     }
 
     /// With settings that no configuration offers.
     pub(crate) fn adjusted(
-        configure: impl FnOnce(&mut Config),
-        adjust: impl FnOnce(&mut cmq::Config),
+        configure: impl Fn(&mut Config),
+        adjust: impl Fn(&mut cmq::Config) + Sync,
+    ) -> Self {
+        Self::of(servers::nodes(), configure, adjust)
+    }
+
+    /// One server, in a run against a cluster too. `docs/dialects/cmq.md` names the tests that need it, in
+    /// the section "Against a cluster".
+    pub(crate) fn alone() -> Self {
+        Self::of(1, |_| {}, |_| {})
+    }
+
+    fn of(
+        nodes: usize,
+        configure: impl Fn(&mut Config),
+        adjust: impl Fn(&mut cmq::Config) + Sync,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut config = Config::default();
-        config.general.data = folder.path().join("data");
-        config.general.master_key_file = Some(folder.path().join("master.key"));
-        config.api.listen = local;
-        // With one thread requests are taken in the order in which they were sent.
-        config.api.threads = 1;
-        config.admin.listen = local;
-        config.storage.shards = 1;
-        config.storage.wal_file_bytes.0 = 4 << 20;
-        config.storage.wal_budget_bytes.0 = 64 << 20;
-        config.storage.reserve_bytes.0 = 0;
-        // Receivers of pushes are on this machine, at any port.
-        config.push.allow = vec!["127.0.0.0/8".into()];
-        config.push.denied_ports = Vec::new();
-        configure(&mut config);
-        add_keys(&config);
+        let mut configs = servers::configs(folder.path(), nodes);
+        for config in &mut configs {
+            usual(config);
+            configure(config);
+        }
+        add_keys(&configs[0]);
         let clock = Clock::manual(Timestamp(START * 1000));
         let adjust = |server: &mut ServerConfig| adjust(&mut server.cmq);
-        let server = Server::start_adjusted(&config, clock.clone(), adjust).unwrap();
+        let servers = Servers::start(configs, &clock, adjust);
         let world = Self {
             clock,
-            server,
-            config,
+            servers,
             _folder: folder,
         };
         world.watch("CreateQueue");
         world
     }
 
-    /// Stops the server and starts it again on what it left.
+    /// Stops the servers and starts them again on what they left.
     pub(crate) fn restarted(self) -> Self {
-        self.ended_by(Server::shutdown)
+        let servers = self.servers.restarted(&self.clock, Server::shutdown);
+        Self { servers, ..self }
     }
 
-    /// As [`World::restarted`], but the server does not get to stop: the plug is pulled.
+    /// As [`World::restarted`], but the servers do not get to stop: the plug is pulled.
     pub(crate) fn unplugged(self) -> Self {
-        self.ended_by(drop)
-    }
-
-    fn ended_by(self, end: impl FnOnce(Server)) -> Self {
-        end(self.server);
-        let server = Server::start(&self.config, self.clock.clone()).unwrap();
-        Self { server, ..self }
+        let servers = self.servers.restarted(&self.clock, servers::unplug);
+        Self { servers, ..self }
     }
 
     /// A server for tests that look only at queues of their own and do not move the clock.
@@ -113,13 +112,14 @@ impl World {
         })
     }
 
+    /// Of any server.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.server.address()
+        self.servers.any().address()
     }
 
-    /// A client with a connection of its own.
+    /// A client with connections of its own.
     pub(crate) fn caller(&self) -> Caller {
-        Caller::new(self.address(), self.clock.clone())
+        Caller::of_any(self.servers.addresses(), self.clock.clone())
     }
 
     /// A web server for pushes.
@@ -152,7 +152,7 @@ impl World {
         self.clock.wall().seconds()
     }
 
-    /// A second port to the same node, with its own keys and settings.
+    /// A second port to a node, with its own keys and settings.
     pub(crate) fn second_port(
         &self,
         keys: Vec<AccessKey>,
@@ -168,7 +168,7 @@ impl World {
         let clock = self.clock.clone();
         let wall = Arc::new(move || clock.wall());
         let keys = Arc::new(Keys(keys.into_iter().map(Arc::new).collect()));
-        anser_api::start(config, self.server.node().clone(), keys, wall).unwrap()
+        anser_api::start(config, self.servers.any().node().clone(), keys, wall).unwrap()
     }
 
     pub(crate) fn caller_at(&self, port: &anser_api::Server) -> Caller {
@@ -186,6 +186,22 @@ impl KeyStore for Keys {
     fn find(&self, id: &str) -> Option<Arc<AccessKey>> {
         self.0.iter().find(|key| key.id() == id).cloned()
     }
+}
+
+/// What all tests want, unless they say otherwise.
+fn usual(config: &mut Config) {
+    let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    config.api.listen = local;
+    // With one thread requests are taken in the order in which they were sent.
+    config.api.threads = 1;
+    config.admin.listen = local;
+    config.storage.shards = 1;
+    config.storage.wal_file_bytes.0 = 4 << 20;
+    config.storage.wal_budget_bytes.0 = 64 << 20;
+    config.storage.reserve_bytes.0 = 0;
+    // Receivers of pushes are on this machine, at any port.
+    config.push.allow = vec!["127.0.0.0/8".into()];
+    config.push.denied_ports = Vec::new();
 }
 
 fn add_keys(config: &Config) {

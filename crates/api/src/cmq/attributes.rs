@@ -1,7 +1,7 @@
 //! A queue's attributes: their ranges, their defaults and how they are shown.
 
 use anser_broker::{
-    attributes::{AttributeChanges, QueueAttributes, RetentionFrom},
+    attributes::{Acknowledge, AttributeChanges, QueueAttributes, RetentionFrom},
     time::Millis,
 };
 use serde::Serialize;
@@ -41,6 +41,9 @@ pub(crate) const REWIND: Field = Field::optional(
     "rewindSeconds",
     Kind::integer(0, limits::RETENTION_SECONDS_MOST),
 );
+/// An extension: which replicas must have a message before its send is answered.
+pub(crate) const ACKNOWLEDGE: Field =
+    Field::optional("acknowledge", Kind::Text(limits::TEXT_BYTES));
 pub(crate) const POLICY: Field =
     Field::optional("deadLetterPolicy", Kind::Text(limits::POLICY_BYTES));
 
@@ -55,6 +58,15 @@ pub(crate) fn changes(
         return Err(Refusal::about(Fault::OutOfRange, BACKLOG.name.as_bytes()));
     }
     let retention = time(RETENTION);
+    let acknowledge = match arguments.text(ACKNOWLEDGE.name) {
+        None => None,
+        Some("majority") => Some(Acknowledge::Majority),
+        Some("all") => Some(Acknowledge::All),
+        Some(_) => {
+            let name = ACKNOWLEDGE.name.as_bytes();
+            return Err(Refusal::about(Fault::OutOfRange, name));
+        }
+    };
     Ok(AttributeChanges {
         backlog_max,
         wait: time(WAIT),
@@ -64,6 +76,7 @@ pub(crate) fn changes(
         rewind: time(REWIND),
         delay: None,
         delay_max: retention.map(delay_max),
+        acknowledge,
     })
 }
 
@@ -95,6 +108,7 @@ pub(crate) fn defaults(scope: &Scope<'_>) -> QueueAttributes {
         delayed_max: scope.config.delayed_max,
         in_flight_max: scope.config.in_flight_max,
         dead_letter: None,
+        acknowledge: Acknowledge::Majority,
     }
 }
 
@@ -111,6 +125,9 @@ pub(crate) struct AttributesShown {
     rewind_seconds: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     dead_letter_policy: Option<PolicyShown>,
+    /// Only of a queue that differs from what CMQ knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledge: Option<&'static str>,
 }
 
 impl AttributesShown {
@@ -124,6 +141,10 @@ impl AttributesShown {
             msg_retention_seconds: attributes.retention.seconds(),
             rewind_seconds: attributes.rewind.seconds(),
             dead_letter_policy: attributes.dead_letter.map(PolicyShown::new),
+            acknowledge: match attributes.acknowledge {
+                Acknowledge::Majority => None,
+                Acknowledge::All => Some("all"),
+            },
         }
     }
 }

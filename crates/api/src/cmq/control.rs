@@ -25,6 +25,7 @@ const SETTINGS: &[Field] = &[
     attributes::RETENTION,
     attributes::REWIND,
     attributes::POLICY,
+    attributes::ACKNOWLEDGE,
 ];
 
 /// The answer of an action that names the queue's id.

@@ -196,7 +196,8 @@ impl From<Error> for Fault {
             Error::TooManyDeadLetterSources => Self::DeadLetterBound,
             Error::IsDeadLetterQueue => Self::IsDeadLetterQueue,
             Error::DeadLetterAgeTooLong => Self::PolicyParameters,
-            Error::AttributeOutOfRange => Self::ParametersInvalid,
+            // No action of this dialect has a token.
+            Error::AttributeOutOfRange | Error::TokenReused => Self::ParametersInvalid,
             Error::RewindLongerThanRetention => Self::RewindTooLong,
             Error::BodyEmpty => Self::BodyEmpty,
             Error::BodyTooLarge => Self::BodyTooLarge,
@@ -222,7 +223,14 @@ impl From<Error> for Fault {
             Error::NoSubscriptionMatches => Self::NoSubscriptionMatches,
             Error::Busy => Self::Throttled,
             Error::StorageFull => Self::SendFailed,
-            Error::Unknown | Error::Unavailable => Self::ServerError,
+            // Nor one that is about nodes.
+            Error::NoSuchNode
+            | Error::NodeRemoved
+            | Error::NodeNeeded
+            | Error::TooManyNodes
+            | Error::OtherCluster
+            | Error::Unknown
+            | Error::Unavailable => Self::ServerError,
         }
     }
 }

@@ -39,6 +39,7 @@ fn send(arguments: &Arguments<'_>, bodies: Vec<Bytes>) -> op::SendMessages {
         queue: arguments.queue_name(QUEUE.name),
         bodies,
         delay: arguments.integer(DELAY.name).map(seconds),
+        token: None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! What can be set on a subscription.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     error::Error,
     id::QueueId,
@@ -9,7 +11,7 @@ use crate::{
     retry::RetryStrategy,
 };
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscriptionAttributes {
     pub endpoint: Endpoint,
     pub retry: RetryStrategy,
@@ -20,7 +22,7 @@ pub struct SubscriptionAttributes {
 }
 
 /// Where messages are delivered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Endpoint {
     /// The URL as it was given. Whether it may be dialled is found out when it is.
     Http { url: Box<str> },
@@ -33,7 +35,7 @@ pub enum Endpoint {
 }
 
 /// What a delivery's body looks like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BodyFormat {
     /// The dialect's envelope around the message.
     Json,
@@ -42,7 +44,7 @@ pub enum BodyFormat {
 }
 
 /// Which messages of the topic a subscription wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Filter {
     /// Those with one of these tags; without any, all messages.
     Tags(Box<[Tag]>),

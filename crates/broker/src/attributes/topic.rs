@@ -1,8 +1,10 @@
 //! What can be set on a topic.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{error::Error, limits, time::Millis};
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicAttributes {
     pub body_bytes_max: u32,
     /// How long a message is kept for subscribers that have not received it.
@@ -12,7 +14,7 @@ pub struct TopicAttributes {
 }
 
 /// By what subscriptions choose among a topic's messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FilterKind {
     /// Words on a message; any word in common suffices, and no filter takes everything.
     Tags,

@@ -56,6 +56,7 @@ impl Catalog {
             Query::Subscriptions { account, topic, .. } => {
                 self.subscriptions(*account, topic, &page)
             }
+            Query::Nodes => Ok(self.nodes.answer(wall)),
             Query::Counts { .. }
             | Query::Room { .. }
             | Query::TopicCounts { .. }

@@ -1,13 +1,13 @@
 //! The catalog in a snapshot: what cannot be worked out from the rest.
 
 use crate::{
-    catalog::{Catalog, Record, deletions::Deletions, topics},
+    catalog::{Catalog, Record, deletions::Deletions, nodes::Place, topics},
     codec::{
-        Error, TopicSink,
+        Error, NodeSink, StateForm, TopicSink,
         wire::{Reader, Sink},
     },
-    command::{Placed, PlacedQueue, PlacedSubscription, PlacedTopic},
-    id::{AccountId, QueueId, SubscriptionId, TopicId},
+    command::{NodeRecord, Placed, PlacedQueue, PlacedSubscription, PlacedTopic},
+    id::{AccountId, NodeId, QueueId, SubscriptionId, TopicId},
     limits,
 };
 
@@ -21,7 +21,7 @@ impl Catalog {
             sink.name(&record.name);
             sink.u16(record.shard.0);
             sink.u64(record.revision);
-            sink.attributes(&record.attributes);
+            sink.whole_attributes(&record.attributes);
             sink.u64(record.created.0);
             sink.u64(record.modified.0);
         }
@@ -39,6 +39,22 @@ impl Catalog {
         }
         save_deletions(&self.deletions, sink);
         self.save_topics(sink);
+        self.save_nodes(sink);
+    }
+
+    fn save_nodes(&self, sink: &mut impl Sink) {
+        sink.option(self.nodes.cluster.as_ref(), |sink, cluster| {
+            sink.put(cluster);
+        });
+        sink.u64(self.nodes.all.len() as u64);
+        for node in &self.nodes.all {
+            sink.put(&node.incarnation);
+            sink.slice(node.address.as_bytes());
+            sink.slice(node.host.as_bytes());
+            sink.slice(node.zone.as_bytes());
+            sink.node_state(node.state);
+            sink.u64(node.added.0);
+        }
     }
 
     fn save_topics(&self, sink: &mut impl Sink) {
@@ -78,7 +94,7 @@ impl Catalog {
     pub(crate) fn restore(
         reader: &mut Reader<'_>,
         shards: u16,
-        has_topics: bool,
+        form: StateForm,
     ) -> Result<Self, Error> {
         let mut catalog = Self::new(shards);
         catalog.next = reader.u64()?;
@@ -89,7 +105,7 @@ impl Catalog {
                 name: reader.name()?,
                 shard: reader.shard()?,
                 revision: reader.u64()?,
-                attributes: reader.attributes()?,
+                attributes: reader.whole_attributes(form)?,
                 created: reader.timestamp()?,
                 modified: reader.timestamp()?,
             };
@@ -120,8 +136,11 @@ impl Catalog {
             catalog.unsettled.insert(queue);
         }
         restore_deletions(&mut catalog.deletions, reader)?;
-        if has_topics {
+        if form >= StateForm::WithoutNodes {
             catalog.restore_topics(reader)?;
+        }
+        if form >= StateForm::Whole {
+            catalog.restore_nodes(reader)?;
         }
         Ok(catalog)
     }
@@ -199,6 +218,36 @@ impl Catalog {
             self.topics.unsettled.insert(number);
         }
         restore_deletions(&mut self.topics.deletions, reader)
+    }
+
+    fn restore_nodes(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        self.nodes.cluster = reader.option(Reader::array)?;
+        let count = reader.long_count(37)?;
+        if count > limits::NODES_MAX as u64 {
+            return Err(Error::BadValue);
+        }
+        for number in 1..=count {
+            let node = NodeRecord {
+                node: NodeId(number),
+                incarnation: reader.array()?,
+                address: reader.text()?.to_owned(),
+                host: reader.text()?.to_owned(),
+                zone: reader.text()?.to_owned(),
+                state: reader.node_state()?,
+                added: reader.timestamp()?,
+            };
+            let place = Place {
+                address: &node.address,
+                host: &node.host,
+                zone: &node.zone,
+            };
+            let mut others = self.nodes.all.iter();
+            if !place.fits() || others.any(|other| other.incarnation == node.incarnation) {
+                return Err(Error::BadValue);
+            }
+            self.nodes.all.push(node);
+        }
+        Ok(())
     }
 
     /// Whether there is a topic or a subscription of this number.

@@ -3,14 +3,15 @@
 use bytes::Bytes;
 
 use crate::{
-    attributes::AttributeChanges,
+    attributes::{Acknowledge, AttributeChanges},
     codec::{
-        Encoded, kind, topic,
+        Encoded, cluster, kind, topic,
+        view::leases_of,
         wire::{Sink, Size},
     },
     command::{Command, CreateQueue, DeadLetterUpdate},
-    id::Sequence,
-    limits,
+    id::{AccountId, Sequence},
+    name::QueueName,
     time::Millis,
 };
 
@@ -21,13 +22,11 @@ pub(super) fn encode(command: &Command) -> Encoded {
     write(command, &mut bytes);
     let (messages, leases) = match command {
         Command::SendMessages { bodies, .. }
+        | Command::SendMessagesOnce { bodies, .. }
         | Command::AcceptMoved { bodies, .. }
         | Command::Publish { bodies, .. }
         | Command::AcceptPublished { bodies, .. } => (bodies.len(), 0),
-        // A receive of more is refused when it is applied.
-        Command::ReceiveMessages { max, .. } if *max as usize <= limits::BATCH_MESSAGES_MAX => {
-            (0, *max)
-        }
+        Command::ReceiveMessages { max, .. } => (0, leases_of(*max)),
         _ => (0, 0),
     };
     Encoded {
@@ -50,21 +49,7 @@ fn write(command: &Command, sink: &mut impl Sink) {
             name,
             changes,
             dead_letter,
-        } => {
-            sink.u8(kind::SET_QUEUE_ATTRIBUTES);
-            sink.u64(account.0);
-            sink.name(name);
-            write_changes(changes, sink);
-            match dead_letter {
-                DeadLetterUpdate::Keep => sink.u8(0),
-                DeadLetterUpdate::Remove => sink.u8(1),
-                DeadLetterUpdate::Set(name, after) => {
-                    sink.u8(2);
-                    sink.name(name);
-                    sink.dead_letter_after(*after);
-                }
-            }
-        }
+        } => write_set(*account, name, changes, dead_letter, sink),
         Command::Settled { number, revision } => {
             sink.u8(kind::SETTLED);
             sink.u64(*number);
@@ -75,10 +60,18 @@ fn write(command: &Command, sink: &mut impl Sink) {
             revision,
             attributes,
         } => {
-            sink.u8(kind::PUT_QUEUE);
+            let acknowledge = attributes.acknowledge;
+            sink.u8(if is_default(acknowledge) {
+                kind::PUT_QUEUE
+            } else {
+                kind::PUT_QUEUE_ACKNOWLEDGED
+            });
             sink.u64(queue.0);
             sink.u64(*revision);
             sink.attributes(attributes);
+            if !is_default(acknowledge) {
+                sink.acknowledge(acknowledge);
+            }
         }
         Command::DropQueue { queue } => {
             sink.u8(kind::DROP_QUEUE);
@@ -95,7 +88,7 @@ fn write(command: &Command, sink: &mut impl Sink) {
         }
         Command::Settle => sink.u8(kind::SETTLE),
         other => {
-            if !topic::write(other, sink) {
+            if !topic::write(other, sink) && !cluster::write(other, sink) {
                 write_message_command(other, sink);
             }
         }
@@ -111,6 +104,18 @@ fn write_message_command(command: &Command, sink: &mut impl Sink) {
         } => {
             sink.u8(kind::SEND_MESSAGES);
             sink.u64(queue.0);
+            write_optional_millis(*delay, sink);
+            write_bodies(bodies, sink);
+        }
+        Command::SendMessagesOnce {
+            queue,
+            token,
+            delay,
+            bodies,
+        } => {
+            sink.u8(kind::SEND_MESSAGES_ONCE);
+            sink.u64(queue.0);
+            sink.put(token);
             write_optional_millis(*delay, sink);
             write_bodies(bodies, sink);
         }
@@ -139,6 +144,12 @@ fn write_message_command(command: &Command, sink: &mut impl Sink) {
             sink.u64(visibility.0);
             write_receipts(receipts, sink);
         }
+        other => write_move_command(other, sink),
+    }
+}
+
+fn write_move_command(command: &Command, sink: &mut impl Sink) {
+    match command {
         Command::AcceptMoved {
             queue,
             source,
@@ -176,7 +187,12 @@ fn write_message_command(command: &Command, sink: &mut impl Sink) {
 }
 
 fn write_create(create: &CreateQueue, sink: &mut impl Sink) {
-    sink.u8(kind::CREATE_QUEUE);
+    let acknowledge = create.attributes.acknowledge;
+    sink.u8(if is_default(acknowledge) {
+        kind::CREATE_QUEUE
+    } else {
+        kind::CREATE_QUEUE_ACKNOWLEDGED
+    });
     sink.u64(create.account.0);
     sink.name(&create.name);
     sink.attributes(&create.attributes);
@@ -186,6 +202,42 @@ fn write_create(create: &CreateQueue, sink: &mut impl Sink) {
     });
     sink.u64(create.queues_max);
     sink.u64(create.reuse_after.0);
+    if !is_default(acknowledge) {
+        sink.acknowledge(acknowledge);
+    }
+}
+
+/// Whether the kind from before there was a choice says it.
+fn is_default(acknowledge: Acknowledge) -> bool {
+    acknowledge == Acknowledge::default()
+}
+
+fn write_set(
+    account: AccountId,
+    name: &QueueName,
+    changes: &AttributeChanges,
+    dead_letter: &DeadLetterUpdate,
+    sink: &mut impl Sink,
+) {
+    sink.u8(match changes.acknowledge {
+        None => kind::SET_QUEUE_ATTRIBUTES,
+        Some(_) => kind::SET_QUEUE_ACKNOWLEDGED,
+    });
+    sink.u64(account.0);
+    sink.name(name);
+    write_changes(changes, sink);
+    match dead_letter {
+        DeadLetterUpdate::Keep => sink.u8(0),
+        DeadLetterUpdate::Remove => sink.u8(1),
+        DeadLetterUpdate::Set(name, after) => {
+            sink.u8(2);
+            sink.name(name);
+            sink.dead_letter_after(*after);
+        }
+    }
+    if let Some(acknowledge) = changes.acknowledge {
+        sink.acknowledge(acknowledge);
+    }
 }
 
 fn write_changes(changes: &AttributeChanges, sink: &mut impl Sink) {

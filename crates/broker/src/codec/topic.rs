@@ -296,7 +296,7 @@ fn read_subscribe(reader: &mut Reader<'_>) -> Result<Subscribe, Error> {
         name: reader.subscription_name()?,
         endpoint: match reader.u8()? {
             1 => EndpointName::Http {
-                url: reader.url()?.to_owned(),
+                url: reader.text()?.to_owned(),
             },
             2 => EndpointName::Queue(reader.name()?),
             _ => return Err(Error::BadValue),
@@ -368,7 +368,7 @@ pub(crate) trait TopicSink: Sink + Sized {
 
 impl<S: Sink> TopicSink for S {}
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     pub(crate) fn topic(&mut self) -> Result<TopicId, Error> {
         self.u64().map(TopicId)
     }
@@ -401,7 +401,7 @@ impl<'a> Reader<'a> {
         Ok(SubscriptionAttributes {
             endpoint: match self.u8()? {
                 1 => Endpoint::Http {
-                    url: self.url()?.into(),
+                    url: self.text()?.into(),
                 },
                 2 => Endpoint::Queue {
                     name: self.name()?,
@@ -418,10 +418,6 @@ impl<'a> Reader<'a> {
             },
             dead_letter: self.option(Reader::queue)?,
         })
-    }
-
-    fn url(&mut self) -> Result<&'a str, Error> {
-        std::str::from_utf8(self.slice()?).map_err(|_| Error::BadValue)
     }
 
     fn retry(&mut self) -> Result<RetryStrategy, Error> {

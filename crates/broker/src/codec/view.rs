@@ -7,9 +7,10 @@ use bytes::Bytes;
 
 use crate::{
     attributes::{AttributeChanges, DeadLetterAfter},
-    codec::{Error, kind, topic, wire::Reader},
+    codec::{Error, cluster, kind, topic, wire::Reader},
     command::{Command, CreateQueue, DeadLetterUpdate},
     id::{QueueId, Sequence, TopicId},
+    limits,
     name::QueueName,
     time::Millis,
 };
@@ -19,6 +20,12 @@ use crate::{
 pub enum View<'a> {
     SendMessages {
         queue: QueueId,
+        delay: Option<Millis>,
+        bodies: Bodies<'a>,
+    },
+    SendMessagesOnce {
+        queue: QueueId,
+        token: [u8; 16],
         delay: Option<Millis>,
         bodies: Bodies<'a>,
     },
@@ -140,6 +147,7 @@ impl<'a> View<'a> {
     pub fn bodies(&self) -> Option<&Bodies<'a>> {
         match self {
             View::SendMessages { bodies, .. }
+            | View::SendMessagesOnce { bodies, .. }
             | View::AcceptMoved { bodies, .. }
             | View::Publish { bodies, .. }
             | View::AcceptPublished { bodies, .. } => Some(bodies),
@@ -147,18 +155,17 @@ impl<'a> View<'a> {
         }
     }
 
+    /// How many leases it may grant.
+    pub(super) fn leases(&self) -> u32 {
+        match *self {
+            View::ReceiveMessages { max, .. } => leases_of(max),
+            _ => 0,
+        }
+    }
+
     /// The whole command; `bytes` are those that were viewed.
     pub(super) fn to_command(&self, bytes: &Bytes) -> Command {
         match *self {
-            View::SendMessages {
-                queue,
-                delay,
-                bodies,
-            } => Command::SendMessages {
-                queue,
-                delay,
-                bodies: bodies.to_vec(bytes),
-            },
             View::ReceiveMessages {
                 queue,
                 max,
@@ -181,42 +188,77 @@ impl<'a> View<'a> {
                 receipts: receipts.iter().collect(),
                 visibility,
             },
-            View::AcceptMoved {
-                queue,
-                source,
-                first,
-                bodies,
-            } => Command::AcceptMoved {
-                queue,
-                source,
-                first,
-                bodies: bodies.to_vec(bytes),
-            },
             View::ReturnLeases { queue, receipts } => Command::ReturnLeases {
                 queue,
                 receipts: receipts.iter().collect(),
-            },
-            View::Publish { topic, bodies } => Command::Publish {
-                topic,
-                bodies: bodies.to_vec(bytes),
-            },
-            View::AcceptPublished {
-                queue,
-                source,
-                first,
-                bodies,
-            } => Command::AcceptPublished {
-                queue,
-                source,
-                first,
-                bodies: bodies.to_vec(bytes),
             },
             View::GiveUp { queue, receipts } => Command::GiveUp {
                 queue,
                 receipts: receipts.iter().collect(),
             },
             View::Rare(ref command) => Command::clone(command),
+            View::SendMessages { bodies, .. }
+            | View::SendMessagesOnce { bodies, .. }
+            | View::AcceptMoved { bodies, .. }
+            | View::Publish { bodies, .. }
+            | View::AcceptPublished { bodies, .. } => self.with_bodies(bodies.to_vec(bytes)),
         }
+    }
+
+    /// The command that this is with bodies of its own. It must be one that has bodies.
+    fn with_bodies(&self, bodies: Vec<Bytes>) -> Command {
+        match *self {
+            View::SendMessages { queue, delay, .. } => Command::SendMessages {
+                queue,
+                delay,
+                bodies,
+            },
+            View::SendMessagesOnce {
+                queue,
+                token,
+                delay,
+                ..
+            } => Command::SendMessagesOnce {
+                queue,
+                token,
+                delay,
+                bodies,
+            },
+            View::AcceptMoved {
+                queue,
+                source,
+                first,
+                ..
+            } => Command::AcceptMoved {
+                queue,
+                source,
+                first,
+                bodies,
+            },
+            View::Publish { topic, .. } => Command::Publish { topic, bodies },
+            View::AcceptPublished {
+                queue,
+                source,
+                first,
+                ..
+            } => Command::AcceptPublished {
+                queue,
+                source,
+                first,
+                bodies,
+            },
+            ref other => unreachable!("{other:?} has no bodies"),
+        }
+    }
+}
+
+/// How many leases a receive of up to `max` messages may grant.
+pub(super) fn leases_of(max: u32) -> u32 {
+    if max as usize <= limits::BATCH_MESSAGES_MAX {
+        max
+    } else {
+        // It is refused when it is applied.
+        0
     }
 }
 
@@ -226,6 +268,12 @@ pub(super) fn view(bytes: &[u8]) -> Result<View<'_>, Error> {
     let view = match kind {
         kind::SEND_MESSAGES => View::SendMessages {
             queue: reader.queue()?,
+            delay: reader.option(Reader::millis)?,
+            bodies: Bodies::read(&mut reader)?,
+        },
+        kind::SEND_MESSAGES_ONCE => View::SendMessagesOnce {
+            queue: reader.queue()?,
+            token: reader.array()?,
             delay: reader.option(Reader::millis)?,
             bodies: Bodies::read(&mut reader)?,
         },
@@ -279,32 +327,24 @@ pub(super) fn view(bytes: &[u8]) -> Result<View<'_>, Error> {
 
 fn read_rare(kind: u8, reader: &mut Reader<'_>) -> Result<Command, Error> {
     Ok(match kind {
-        kind::CREATE_QUEUE => Command::CreateQueue(CreateQueue {
-            account: reader.account()?,
-            name: reader.name()?,
-            attributes: reader.attributes()?,
-            dead_letter: reader.option(read_named_policy)?,
-            queues_max: reader.u64()?,
-            reuse_after: reader.millis()?,
-        }),
+        kind::CREATE_QUEUE => Command::CreateQueue(read_create(reader)?),
+        kind::CREATE_QUEUE_ACKNOWLEDGED => {
+            let mut create = read_create(reader)?;
+            create.attributes.acknowledge = reader.acknowledge()?;
+            Command::CreateQueue(create)
+        }
         kind::DELETE_QUEUE => Command::DeleteQueue {
             account: reader.account()?,
             name: reader.name()?,
         },
-        kind::SET_QUEUE_ATTRIBUTES => Command::SetQueueAttributes {
-            account: reader.account()?,
-            name: reader.name()?,
-            changes: read_changes(reader)?,
-            dead_letter: match reader.u8()? {
-                0 => DeadLetterUpdate::Keep,
-                1 => DeadLetterUpdate::Remove,
-                2 => {
-                    let (name, after) = read_named_policy(reader)?;
-                    DeadLetterUpdate::Set(name, after)
-                }
-                _ => return Err(Error::BadValue),
-            },
-        },
+        kind::SET_QUEUE_ATTRIBUTES => read_set(reader)?,
+        kind::SET_QUEUE_ACKNOWLEDGED => {
+            let mut set = read_set(reader)?;
+            if let Command::SetQueueAttributes { changes, .. } = &mut set {
+                changes.acknowledge = Some(reader.acknowledge()?);
+            }
+            set
+        }
         kind::SETTLED => Command::Settled {
             number: reader.u64()?,
             revision: reader.u64()?,
@@ -313,6 +353,11 @@ fn read_rare(kind: u8, reader: &mut Reader<'_>) -> Result<Command, Error> {
             queue: reader.queue()?,
             revision: reader.u64()?,
             attributes: reader.attributes()?,
+        },
+        kind::PUT_QUEUE_ACKNOWLEDGED => Command::PutQueue {
+            queue: reader.queue()?,
+            revision: reader.u64()?,
+            attributes: reader.acknowledged_attributes()?,
         },
         kind::DROP_QUEUE => Command::DropQueue {
             queue: reader.queue()?,
@@ -334,7 +379,41 @@ fn read_rare(kind: u8, reader: &mut Reader<'_>) -> Result<Command, Error> {
             target: reader.queue()?,
         },
         kind::SETTLE => Command::Settle,
-        other => return topic::read(other, reader)?.ok_or(Error::UnknownKind(other)),
+        other => {
+            let command = match topic::read(other, reader)? {
+                None => cluster::read(other, reader)?,
+                some => some,
+            };
+            return command.ok_or(Error::UnknownKind(other));
+        }
+    })
+}
+
+fn read_create(reader: &mut Reader<'_>) -> Result<CreateQueue, Error> {
+    Ok(CreateQueue {
+        account: reader.account()?,
+        name: reader.name()?,
+        attributes: reader.attributes()?,
+        dead_letter: reader.option(read_named_policy)?,
+        queues_max: reader.u64()?,
+        reuse_after: reader.millis()?,
+    })
+}
+
+fn read_set(reader: &mut Reader<'_>) -> Result<Command, Error> {
+    Ok(Command::SetQueueAttributes {
+        account: reader.account()?,
+        name: reader.name()?,
+        changes: read_changes(reader)?,
+        dead_letter: match reader.u8()? {
+            0 => DeadLetterUpdate::Keep,
+            1 => DeadLetterUpdate::Remove,
+            2 => {
+                let (name, after) = read_named_policy(reader)?;
+                DeadLetterUpdate::Set(name, after)
+            }
+            _ => return Err(Error::BadValue),
+        },
     })
 }
 
@@ -352,5 +431,6 @@ fn read_changes(reader: &mut Reader<'_>) -> Result<AttributeChanges, Error> {
         rewind: reader.option(Reader::millis)?,
         delay: reader.option(Reader::millis)?,
         delay_max: reader.option(Reader::millis)?,
+        acknowledge: None,
     })
 }

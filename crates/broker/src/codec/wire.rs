@@ -2,8 +2,8 @@
 //! twice, first to learn the size and then to fill a buffer of exactly that size.
 
 use crate::{
-    attributes::{DeadLetterAfter, DeadLetterPolicy, QueueAttributes, RetentionFrom},
-    codec::Error,
+    attributes::{Acknowledge, DeadLetterAfter, DeadLetterPolicy, QueueAttributes, RetentionFrom},
+    codec::{Error, StateForm},
     id::{AccountId, QueueId, Sequence, ShardId},
     name::QueueName,
     time::{Millis, Timestamp},
@@ -36,7 +36,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn array<const LENGTH: usize>(&mut self) -> Result<[u8; LENGTH], Error> {
+    pub(crate) fn array<const LENGTH: usize>(&mut self) -> Result<[u8; LENGTH], Error> {
         let (taken, rest) = self.bytes.split_first_chunk().ok_or(Error::Truncated)?;
         self.bytes = rest;
         Ok(*taken)
@@ -118,15 +118,16 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn shard(&mut self) -> Result<ShardId, Error> {
-        let shard = ShardId(self.u16()?);
-        if shard > ShardId::LAST {
-            return Err(Error::BadValue);
-        }
-        Ok(shard)
+        ShardId::try_from(self.u16()?).map_err(|_| Error::BadValue)
     }
 
     pub(crate) fn sequence(&mut self) -> Result<Sequence, Error> {
         Sequence::from_number(self.u64()?).ok_or(Error::BadValue)
+    }
+
+    /// A text with the length of a slice before it.
+    pub(crate) fn text(&mut self) -> Result<&'a str, Error> {
+        std::str::from_utf8(self.slice()?).map_err(|_| Error::BadValue)
     }
 
     /// A text of at most 255 bytes.
@@ -148,6 +149,31 @@ impl<'a> Reader<'a> {
         }
     }
 
+    pub(crate) fn acknowledge(&mut self) -> Result<Acknowledge, Error> {
+        match self.u8()? {
+            1 => Ok(Acknowledge::Majority),
+            2 => Ok(Acknowledge::All),
+            _ => Err(Error::BadValue),
+        }
+    }
+
+    /// Attributes and what came later.
+    pub(crate) fn acknowledged_attributes(&mut self) -> Result<QueueAttributes, Error> {
+        let mut attributes = self.attributes()?;
+        attributes.acknowledge = self.acknowledge()?;
+        Ok(attributes)
+    }
+
+    /// Attributes as a state of this form has them.
+    pub(crate) fn whole_attributes(&mut self, form: StateForm) -> Result<QueueAttributes, Error> {
+        if form >= StateForm::Whole {
+            self.acknowledged_attributes()
+        } else {
+            self.attributes()
+        }
+    }
+
+    /// Attributes without what came later.
     pub(crate) fn attributes(&mut self) -> Result<QueueAttributes, Error> {
         Ok(QueueAttributes {
             backlog_max: self.u64()?,
@@ -171,6 +197,7 @@ impl<'a> Reader<'a> {
                     after: reader.dead_letter_after()?,
                 })
             })?,
+            acknowledge: Acknowledge::default(),
         })
     }
 }
@@ -240,6 +267,23 @@ pub(crate) trait Sink {
         }
     }
 
+    fn acknowledge(&mut self, acknowledge: Acknowledge) {
+        self.u8(match acknowledge {
+            Acknowledge::Majority => 1,
+            Acknowledge::All => 2,
+        });
+    }
+
+    /// Attributes as the newest form of a state has them.
+    fn whole_attributes(&mut self, attributes: &QueueAttributes)
+    where
+        Self: Sized,
+    {
+        self.attributes(attributes);
+        self.acknowledge(attributes.acknowledge);
+    }
+
+    /// Attributes without what came later.
     fn attributes(&mut self, attributes: &QueueAttributes)
     where
         Self: Sized,

@@ -1,6 +1,7 @@
 //! The operations on topics and subscriptions.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     attributes::{BodyFormat, Endpoint, Filter, TopicAttributes, TopicChanges},
@@ -87,7 +88,7 @@ pub struct TopicsListed {
     pub topics: Vec<TopicListing>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicListing {
     pub topic: TopicId,
     pub name: TopicName,
@@ -197,7 +198,7 @@ pub struct SubscriptionDescription {
 }
 
 /// What happened to a subscription's messages since it was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SubscriptionTotals {
     /// Published messages that matched the filter.
     pub matched: u64,
@@ -211,7 +212,7 @@ pub struct SubscriptionTotals {
 }
 
 /// A delivery over HTTP that failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryFailure {
     /// By the wall clock.
     pub at: Timestamp,
@@ -245,7 +246,7 @@ pub struct SubscriptionsListed {
     pub subscriptions: Vec<SubscriptionListing>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscriptionListing {
     pub subscription: SubscriptionId,
     pub name: SubscriptionName,

@@ -18,6 +18,7 @@ pub(crate) enum Due {
     ReadyEnds,
     LateEnds,
     RetiredEnds,
+    TokenEnds,
 }
 
 impl Queue {
@@ -38,6 +39,7 @@ impl Queue {
             ),
             (self.late_ends(), Due::LateEnds),
             (retired, Due::RetiredEnds),
+            (self.tokens.first_end(), Due::TokenEnds),
         ];
         let candidates = candidates.into_iter();
         candidates
@@ -45,7 +47,7 @@ impl Queue {
             .min()
     }
 
-    /// Does what fell due at this moment; one message.
+    /// Does what fell due at this moment; one message or token.
     pub(crate) fn settle(&mut self, deadline: Timestamp, due: Due, turn: &mut Turn<'_>) {
         match due {
             Due::LeaseWakes => self.wake_lease(deadline, turn),
@@ -67,6 +69,7 @@ impl Queue {
             Due::RetiredEnds => {
                 self.retired.pop_first();
             }
+            Due::TokenEnds => self.tokens.forget_first(),
         }
     }
 

@@ -27,7 +27,8 @@ impl Queue {
         late.chain(leased).chain(self.delayed.sequences())
     }
 
-    /// For tests: each message is in one state, and histories are those of ready messages.
+    /// For tests: each message is in one state, histories are those of ready messages, and tokens are
+    /// in order.
     ///
     /// # Panics
     /// If not.
@@ -47,6 +48,7 @@ impl Queue {
             .map(|message| message.sequence);
         let late = self.late.iter().map(|(message, _)| message.sequence);
         let ready: BTreeSet<_> = ready.chain(late).collect();
+        self.tokens.check();
         for (message, _) in self.histories.iter() {
             assert!(
                 ready.contains(&message),

@@ -7,7 +7,7 @@ use crate::{
     id::{QueueId, Sequence},
     limits,
     list::Waiting,
-    queue::{DelayedMessage, Queue, check_batch},
+    queue::{DelayedMessage, Queue, check_batch, tokens::TokenSend},
     time::Millis,
     turn::Turn,
 };
@@ -53,6 +53,38 @@ impl Queue {
         }
         self.totals.sent += messages.len() as u64;
         Reply::Sent { messages }
+    }
+
+    /// As [`Queue::send`], unless a send with this token is remembered: then it is answered as that
+    /// one was. A send that is refused is not remembered.
+    pub(crate) fn send_once(
+        &mut self,
+        token: [u8; 16],
+        delay: Option<Millis>,
+        bodies: &NumberedBodies<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Reply {
+        if let Some(known) = self.tokens.find(token, turn.now) {
+            if u32::from(known.messages) != bodies.bodies.count() {
+                return Reply::Refused(Error::TokenReused);
+            }
+            return Reply::Sent {
+                messages: known.sequences().collect(),
+            };
+        }
+        if self.tokens.len() >= limits::TOKENS_MAX {
+            return Reply::Refused(Error::Busy);
+        }
+        let reply = self.send(delay, bodies, turn);
+        if let Reply::Sent { messages } = &reply {
+            self.tokens.add(TokenSend {
+                token,
+                first: messages[0],
+                messages: u8::try_from(messages.len()).expect("a batch has at most 64 messages"),
+                at: turn.now,
+            });
+        }
+        reply
     }
 
     fn check_send(&self, delay: Millis, bodies: &Bodies<'_>) -> Result<(), Error> {

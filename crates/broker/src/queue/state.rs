@@ -4,15 +4,17 @@ use std::collections::VecDeque;
 
 use crate::{
     codec::{
-        Error,
+        Error, StateForm,
         wire::{Reader, Sink},
     },
-    id::QueueId,
+    id::{QueueId, Sequence},
+    limits,
     list::{MessageList, Waiting},
     op::QueueTotals,
     queue::{
         DelayedMessage, History, Lease, Queue,
         lanes::{Lane, Moving},
+        tokens::TokenSend,
     },
     time::Timestamp,
 };
@@ -21,7 +23,7 @@ impl Queue {
     pub(crate) fn save(&self, sink: &mut impl Sink) {
         sink.u64(self.id.0);
         sink.u64(self.revision);
-        sink.attributes(&self.attributes);
+        sink.whole_attributes(&self.attributes);
         save_totals(&self.totals, sink);
         self.ready.save(sink);
         self.retired.save(sink);
@@ -41,6 +43,12 @@ impl Queue {
             save_waiting(delayed.message, sink);
             sink.u64(delayed.wake.0);
         }
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is_planted("no leases in snapshots") {
+            sink.u64(0);
+            self.save_lanes(sink);
+            return self.save_tokens(sink);
+        }
         sink.u64(self.leases.len());
         for (receipt, lease) in self.leases.iter() {
             sink.u64(receipt.number());
@@ -51,6 +59,21 @@ impl Queue {
             sink.u32(lease.deliveries);
         }
         self.save_lanes(sink);
+        self.save_tokens(sink);
+    }
+
+    fn save_tokens(&self, sink: &mut impl Sink) {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is_planted("no tokens in snapshots") {
+            return sink.u64(0);
+        }
+        sink.u64(self.tokens.len() as u64);
+        for send in self.tokens.iter() {
+            sink.put(&send.token);
+            sink.u64(send.first.number());
+            sink.u8(send.messages);
+            sink.u64(send.at.0);
+        }
     }
 
     fn save_lanes(&self, sink: &mut impl Sink) {
@@ -71,10 +94,10 @@ impl Queue {
         }
     }
 
-    pub(crate) fn restore(reader: &mut Reader<'_>) -> Result<Self, Error> {
+    pub(crate) fn restore(reader: &mut Reader<'_>, form: StateForm) -> Result<Self, Error> {
         let id = reader.queue()?;
         let revision = reader.u64()?;
-        let attributes = reader.attributes()?;
+        let attributes = reader.whole_attributes(form)?;
         attributes.check().map_err(|_| Error::BadValue)?;
         let mut queue = Self::new(id, revision, attributes);
         queue.totals = restore_totals(reader)?;
@@ -104,7 +127,37 @@ impl Queue {
         queue.restore_delayed(reader)?;
         queue.restore_leases(reader)?;
         queue.restore_lanes(reader)?;
+        if form >= StateForm::Whole {
+            queue.restore_tokens(reader)?;
+        }
         Ok(queue)
+    }
+
+    fn restore_tokens(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        let count = reader.long_count(33)?;
+        if count > limits::TOKENS_MAX as u64 {
+            return Err(Error::BadValue);
+        }
+        let mut order = Ascending::default();
+        let mut latest = Timestamp(0);
+        for _ in 0..count {
+            let send = TokenSend {
+                token: reader.array()?,
+                first: reader.sequence()?,
+                messages: reader.u8()?,
+                at: restore_time(reader)?,
+            };
+            order.check(send.first.number())?;
+            let end = send.first.ordinal() + u32::from(send.messages);
+            let fits = (1..=limits::BATCH_MESSAGES_MAX).contains(&usize::from(send.messages))
+                && end <= Sequence::PER_ENTRY;
+            if !fits || send.at < latest || self.tokens.knows(send.token) {
+                return Err(Error::BadValue);
+            }
+            latest = send.at;
+            self.tokens.add(send);
+        }
+        Ok(())
     }
 
     fn restore_delayed(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {

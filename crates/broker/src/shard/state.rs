@@ -6,7 +6,7 @@
 use crate::{
     catalog::Catalog,
     codec::{
-        Error, TopicSink, format,
+        Error, StateForm, TopicSink, format,
         wire::{Reader, Sink},
     },
     id::{ShardId, SubscriptionId, TopicId},
@@ -116,11 +116,7 @@ impl Shard {
     /// The shard that wrote these bytes.
     pub fn restore(bytes: &[u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(bytes);
-        let has_topics = match reader.u8()? {
-            format::STATE => true,
-            format::STATE_WITHOUT_TOPICS => false,
-            unknown => return Err(Error::UnknownFormat(unknown)),
-        };
+        let form = StateForm::of(reader.u8()?)?;
         let (id, shards) = (reader.shard()?, reader.u16()?);
         if id.0 >= shards || shards > ShardId::LAST.0 + 1 {
             return Err(Error::BadValue);
@@ -130,17 +126,17 @@ impl Shard {
         shard.now = reader.timestamp()?;
         shard.wall = WallOffset(reader.u64()?.cast_signed());
         if id == ShardId::CATALOG {
-            shard.catalog = Some(Catalog::restore(&mut reader, shards, has_topics)?);
+            shard.catalog = Some(Catalog::restore(&mut reader, shards, form)?);
         }
-        shard.restore_home(&mut reader)?;
-        if has_topics {
+        shard.restore_home(&mut reader, form)?;
+        if form >= StateForm::WithoutNodes {
             shard.restore_topics(&mut reader)?;
         }
         reader.end()?;
         Ok(shard)
     }
 
-    fn restore_home(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+    fn restore_home(&mut self, reader: &mut Reader<'_>, form: StateForm) -> Result<(), Error> {
         let home = &mut self.home;
         home.ended = restore_totals(reader)?;
         let count = reader.long_count(8)?;
@@ -153,7 +149,7 @@ impl Shard {
             }
         }
         for _ in 0..reader.long_count(64)? {
-            let queue = Queue::restore(reader)?;
+            let queue = Queue::restore(reader, form)?;
             for message in queue.unordered_and_moving() {
                 home.blocks.add(message);
             }

@@ -147,10 +147,10 @@ impl Home {
         } in routed
         {
             for subscription in wanted_by {
-                let messages = (first..first + count).map(|at| Sequence::new(turn.index, at));
-                let messages: Vec<Sequence> = messages.collect();
+                let index = turn.index;
+                let messages = (first..first + count).map(|at| Sequence::new(index, at));
                 self.with(subscription.outbox(), |outbox| {
-                    outbox.publish(messages.into_iter(), turn);
+                    outbox.publish(messages, turn);
                     Reply::Done
                 });
             }

@@ -147,6 +147,13 @@ impl SimulatedDisk {
         self.world().used_bytes()
     }
 
+    /// Whether the content of every file whose path contains this would survive a crash.
+    pub fn is_synced(&self, path_part: &str) -> bool {
+        let world = self.world();
+        let mut files = world.files.iter();
+        files.all(|(path, &inode)| !path.contains(path_part) || world.durability.is_synced(inode))
+    }
+
     /// Bytes of all writes so far.
     pub fn bytes_written(&self) -> u64 {
         self.world().bytes_written

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut};
 
-use super::{Manifest, ShardManifest};
+use super::{Manifest, ShardManifest, VERSION_WITHOUT_FORGOTTEN};
 use crate::{
     entry::{Position, SegmentInfo, SnapshotInfo},
     layout::{narrow, wide},
@@ -30,6 +30,7 @@ pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
 
 fn put_shard(body: &mut Vec<u8>, shard: &ShardManifest) {
     put_position(body, shard.void_before);
+    put_position(body, shard.forgotten_before);
     body.put_u8(u8::from(shard.snapshot.is_some()));
     if let Some(snapshot) = shard.snapshot {
         body.put_u64_le(snapshot.id);
@@ -53,8 +54,8 @@ fn put_position(body: &mut Vec<u8>, position: Position) {
     body.put_u32_le(position.offset);
 }
 
-/// `None` if the body cannot have been written by [`encode`].
-pub(super) fn decode(mut body: &[u8], generation: u64) -> Option<Manifest> {
+/// `None` if the body cannot have been written by the [`encode`] of that version.
+pub(super) fn decode(mut body: &[u8], version: u32, generation: u64) -> Option<Manifest> {
     let body = &mut body;
     let suspect = get_flag(body)?;
     let next_id = body.try_get_u64_le().ok()?;
@@ -62,7 +63,7 @@ pub(super) fn decode(mut body: &[u8], generation: u64) -> Option<Manifest> {
     let wal_first = body.try_get_u64_le().ok()?;
     let wal_bytes = get_list(body, 8, |body| body.try_get_u64_le().ok())?;
     let shards = get_list(body, 17, |body| {
-        Some((body.try_get_u16_le().ok()?, get_shard(body)?))
+        Some((body.try_get_u16_le().ok()?, get_shard(body, version)?))
     })?;
     let count = shards.len();
     let shards: BTreeMap<u16, ShardManifest> = shards.into_iter().collect();
@@ -78,8 +79,13 @@ pub(super) fn decode(mut body: &[u8], generation: u64) -> Option<Manifest> {
     (body.is_empty() && manifest.shards.len() == count).then_some(manifest)
 }
 
-fn get_shard(body: &mut &[u8]) -> Option<ShardManifest> {
+fn get_shard(body: &mut &[u8], version: u32) -> Option<ShardManifest> {
     let void_before = get_position(body)?;
+    let forgotten_before = if version == VERSION_WITHOUT_FORGOTTEN {
+        Position::default()
+    } else {
+        get_position(body)?
+    };
     let snapshot = if get_flag(body)? {
         Some(get_snapshot(body)?)
     } else {
@@ -89,6 +95,7 @@ fn get_shard(body: &mut &[u8]) -> Option<ShardManifest> {
     Some(ShardManifest {
         snapshot,
         void_before,
+        forgotten_before,
         segments,
     })
 }
@@ -144,7 +151,7 @@ fn get_list<T>(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::VERSION, *};
 
     #[test]
     fn a_manifest_is_read_back_and_never_half() {
@@ -168,6 +175,10 @@ mod tests {
                 sequence: 2,
                 offset: 64,
             },
+            forgotten_before: Position {
+                sequence: 1,
+                offset: 56,
+            },
             segments: vec![segment; 2],
         };
         let manifest = Manifest {
@@ -183,9 +194,9 @@ mod tests {
             shards: BTreeMap::from([(0, ShardManifest::default()), (7, shard)]),
         };
         let body = encode(&manifest);
-        assert_eq!(decode(&body, 8), Some(manifest));
+        assert_eq!(decode(&body, VERSION, 8), Some(manifest));
         for length in 0..body.len() {
-            assert_eq!(decode(&body[..length], 8), None, "{length} bytes");
+            assert_eq!(decode(&body[..length], VERSION, 8), None, "{length} bytes");
         }
     }
 }

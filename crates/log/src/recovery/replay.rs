@@ -187,7 +187,16 @@ impl Replay<'_> {
         self.generation = self.generation.max(batch.begin.generation);
         for record in batch.records {
             match *record {
-                Record::HardState { shard, state } => index.shard(shard).hard_state = Some(state),
+                Record::HardState {
+                    shard,
+                    state,
+                    position,
+                } => {
+                    let listed = self.manifest.shards.get(&shard);
+                    if listed.is_none_or(|listed| position >= listed.forgotten_before) {
+                        index.shard(shard).hard_state = Some(state);
+                    }
+                }
                 Record::Entry(header) => {
                     let listed = self.manifest.shards.get(&header.shard);
                     if listed.is_some_and(|listed| header.position < listed.void_before) {
@@ -206,6 +215,10 @@ impl Replay<'_> {
     /// Tells damage from an end that was never acknowledged.
     fn judge(self) -> Result<Replayed, Error> {
         let end = self.result.end;
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is_planted("tail cut at damage") {
+            return Ok(self.result);
+        }
         if self.durable > end {
             let next = Position {
                 sequence: end.sequence + 1,

@@ -11,13 +11,14 @@ use crate::{
 pub(super) const HEADER_BYTES: usize = 32;
 pub(super) const RECORD_HEADER_BYTES: usize = 32;
 pub(super) const TRAILER_BYTES: usize = 64;
+/// One entry of the index.
+pub(super) const SPARSE_BYTES: usize = 16;
 /// File bytes for one entry of the index.
 pub(super) const BLOCK_BYTES: u64 = 64 << 10;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"ASEG");
 const TRAILER_MAGIC: u32 = u32::from_le_bytes(*b"AEND");
 const VERSION: u32 = 1;
-const SPARSE_BYTES: usize = 16;
 
 pub(super) fn header(shard: u16, id: u64) -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
@@ -38,12 +39,22 @@ pub(super) fn check_header(
 ) -> Result<(), Error> {
     let mut bytes = [0; HEADER_BYTES];
     read_exactly(file, name, &mut bytes, 0)?;
-    let intact = get_u32(&bytes, 28) == crc32c::crc32c(&bytes[..28]);
-    if get_u32(&bytes, 0) != MAGIC || !intact {
+    check_header_bytes(&bytes, name, shard, id)
+}
+
+/// `bytes` has a header's length.
+pub(super) fn check_header_bytes(
+    bytes: &[u8],
+    name: &str,
+    shard: u16,
+    id: u64,
+) -> Result<(), Error> {
+    let intact = get_u32(bytes, 28) == crc32c::crc32c(&bytes[..28]);
+    if get_u32(bytes, 0) != MAGIC || !intact {
         return Err(Error::corrupt(name, 0, "header"));
     }
-    check_version(get_u32(&bytes, 4), name)?;
-    if get_u64(&bytes, 8) != id || get_u16(&bytes, 16) != shard {
+    check_version(get_u32(bytes, 4), name)?;
+    if get_u64(bytes, 8) != id || get_u16(bytes, 16) != shard {
         return Err(Error::corrupt(name, 0, "belongs elsewhere"));
     }
     Ok(())

@@ -67,8 +67,9 @@ impl<D: Disk> Store<D> {
         let count = usize::try_from(through_file + 1 - manifest.wal_first).expect("listed files");
         next.wal_bytes.drain(..count);
         next.wal_first = through_file + 1;
+        next.drop_old_tombstones();
         self.shared.commit_manifest(&mut manifest, next)?;
-        let files = self.forget(through_file);
+        let files = self.forget_files(through_file);
         self.reuse(&mut manifest, files)
     }
 
@@ -99,7 +100,7 @@ impl<D: Disk> Store<D> {
     }
 
     /// From here on readers look elsewhere.
-    fn forget(&self, through_file: u64) -> Vec<(u64, WalFile<D>)> {
+    fn forget_files(&self, through_file: u64) -> Vec<(u64, WalFile<D>)> {
         let mut index = self.shared.index_mut();
         let kept = index.files.split_off(&(through_file + 1));
         let forgotten = std::mem::replace(&mut index.files, kept);

@@ -11,8 +11,8 @@ use anser_broker::{
     labels::Published,
     limits,
     op::{
-        AnyOperation, AnyOutput, CreateTopic, DeleteTopic, DescribeSubscription, DescribeTopic,
-        ListSubscriptions, ListTopics, MessagesPublished, PublishMessages,
+        AnyOperation, AnyOutput, CreateTopic, DeleteTopic, DeliveryFailure, DescribeSubscription,
+        DescribeTopic, ListSubscriptions, ListTopics, MessagesPublished, PublishMessages,
         SetSubscriptionAttributes, SetTopicAttributes, Subscribe, Subscribed, SubscriptionChanged,
         SubscriptionDescription, SubscriptionsListed, TopicChanged, TopicCreated, TopicDeleted,
         TopicDescription, TopicsListed, Unsubscribe, Unsubscribed,
@@ -21,6 +21,7 @@ use anser_broker::{
 
 use super::check_batch;
 use crate::{
+    cluster::forwarding,
     event::{Request, Response},
     node::Node,
     routes::TopicRoute,
@@ -246,28 +247,16 @@ impl Node {
         let Answer::SubscriptionCounts(counts) = self.read(record.shard, query).await? else {
             unreachable!("a query for counts is answered with counts")
         };
-        Ok(self.subscription_description(*record, counts))
+        let failures = self.failures_of(&record).await;
+        Ok(subscription_description(*record, counts, failures))
     }
 
-    fn subscription_description(
-        &self,
-        record: SubscriptionRecord,
-        counts: SubscriptionCounts,
-    ) -> SubscriptionDescription {
-        SubscriptionDescription {
-            subscription: record.subscription,
-            topic: record.topic,
-            name: record.name,
-            endpoint: record.attributes.endpoint,
-            retry: record.attributes.retry,
-            format: record.attributes.format,
-            filter: record.attributes.filter,
-            dead_letter: record.dead_letter,
-            created: record.created,
-            modified: record.modified,
-            waiting: counts.waiting,
-            totals: counts.totals,
-            failures: self.failures().of(record.subscription),
+    async fn failures_of(&self, record: &SubscriptionRecord) -> Vec<DeliveryFailure> {
+        match &self.desk().cluster {
+            Some(cluster) => {
+                forwarding::failures(self, cluster, record.shard, record.subscription).await
+            }
+            None => self.failures().of(record.subscription),
         }
     }
 
@@ -342,5 +331,27 @@ fn topic_description(record: TopicRecord, counts: TopicCounts) -> TopicDescripti
         subscriptions: record.subscriptions,
         waiting: counts.waiting,
         published: counts.published,
+    }
+}
+
+fn subscription_description(
+    record: SubscriptionRecord,
+    counts: SubscriptionCounts,
+    failures: Vec<DeliveryFailure>,
+) -> SubscriptionDescription {
+    SubscriptionDescription {
+        subscription: record.subscription,
+        topic: record.topic,
+        name: record.name,
+        endpoint: record.attributes.endpoint,
+        retry: record.attributes.retry,
+        format: record.attributes.format,
+        filter: record.attributes.filter,
+        dead_letter: record.dead_letter,
+        created: record.created,
+        modified: record.modified,
+        waiting: counts.waiting,
+        totals: counts.totals,
+        failures,
     }
 }

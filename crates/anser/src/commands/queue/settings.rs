@@ -39,6 +39,9 @@ pub(super) struct Settings {
     /// A message moves to the dead-letter queue after waiting so long: 300 to 43200.
     #[arg(long, value_name = "SECONDS", requires = "dead_letter")]
     max_age: Option<u64>,
+    /// Which copies must have a message before its send is answered: most of them, or all.
+    #[arg(long, value_name = "majority|all", value_parser = ["majority", "all"])]
+    acknowledge: Option<String>,
 }
 
 impl Settings {
@@ -51,6 +54,7 @@ impl Settings {
             msg_retention_seconds: self.retention,
             rewind_seconds: self.rewind,
             dead_letter_policy: self.dead_letter_policy()?,
+            acknowledge: self.acknowledge.clone(),
         })
     }
 

@@ -65,7 +65,7 @@ impl Target {
 
         let endpoint = match (endpoint, &notes) {
             (Some(endpoint), _) => endpoint,
-            (None, Some((_, notes))) => notes.endpoint.clone(),
+            (None, Some((data, notes))) => notes.endpoint_now(data),
             (None, None) => "http://127.0.0.1:9324".into(),
         };
         let (key_id, secret) = match (pair, &notes) {
@@ -97,7 +97,8 @@ fn notes(data: &Path) -> Result<(PathBuf, Notes)> {
 }
 
 fn kept_key(data: &Path, notes: &Notes) -> Result<(String, String)> {
-    let key = Store::open(data, &notes.master_key_file)?.find(&notes.key_id)?;
+    let folder = notes.keys_folder(data);
+    let key = Store::open(&folder, &notes.master_key_file)?.find(&notes.key_id)?;
     let key = key.with_context(|| {
         let id = &notes.key_id;
         Exit::Configuration.reason(format!(

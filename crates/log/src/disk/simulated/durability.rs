@@ -163,6 +163,11 @@ impl Durability {
         }
     }
 
+    /// Whether nothing of a file's content is undecided.
+    pub(super) fn is_synced(&self, inode: usize) -> bool {
+        self.inodes[inode].pending.is_empty()
+    }
+
     /// How many ways each undecided thing may survive, besides not at all: first the folders, then
     /// the pages. A crash is one number per choice, up to that many.
     pub fn choices(&self, page_bytes: usize) -> Vec<usize> {

@@ -1,0 +1,210 @@
+//! `/cluster`: what this node knows of its cluster, for anybody; and what an operator decides about a
+//! node, for who has the cluster's token.
+
+use std::time::Duration;
+
+use anser_broker::error::Error;
+use anser_node::{ClusterStatus, NodeState};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE},
+};
+use serde::Deserialize;
+
+use super::{Sources, text};
+use crate::cluster::token::Token;
+
+const BODY_BYTES_MAX: usize = 4096;
+/// A change is agreed on by the nodes, or refused.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is below `/cluster`; `path` begins so.
+pub(super) async fn answer(
+    request: Request<Incoming>,
+    path: &str,
+    sources: &Sources,
+) -> Response<Full<Bytes>> {
+    let node = path.strip_prefix("/cluster/nodes/");
+    match (request.method(), node) {
+        (&Method::GET | &Method::HEAD, None) if path == "/cluster" => {
+            status(&sources.node.cluster_status())
+        }
+        (&Method::POST, Some(node)) => {
+            let node = node.to_owned();
+            let changed = change(request, &node, sources).await;
+            changed.map_or_else(Refusal::response, |()| {
+                text(StatusCode::OK, "done\n".into())
+            })
+        }
+        (_, None) if path != "/cluster" => text(
+            StatusCode::NOT_FOUND,
+            "see /cluster and /cluster/nodes/NUMBER\n".into(),
+        ),
+        _ => text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "GET works for /cluster, POST for /cluster/nodes/NUMBER\n".into(),
+        ),
+    }
+}
+
+fn status(status: &ClusterStatus) -> Response<Full<Bytes>> {
+    match serde_json::to_string(status) {
+        Ok(json) => {
+            let mut response = text(StatusCode::OK, json);
+            let kind = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
+        }
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+/// Why a change is not made.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum Refusal {
+    #[error("this node is in no cluster")]
+    NoCluster,
+    #[error("give the cluster's token: Authorization: Bearer TOKEN")]
+    WrongToken,
+    #[error("there is no node {0} in this cluster")]
+    NoSuchNode(String),
+    #[error("write {{\"state\": \"active\"}}, \"draining\" or \"removed\"")]
+    Body,
+    #[error("{0}")]
+    Node(Error),
+    #[error("the nodes did not agree in time: look at /cluster whether it happened")]
+    TimeIsUp,
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NoCluster | Self::NoSuchNode(_) => StatusCode::NOT_FOUND,
+            Self::WrongToken => StatusCode::UNAUTHORIZED,
+            Self::Body => StatusCode::BAD_REQUEST,
+            Self::Node(Error::Unavailable | Error::Busy | Error::Unknown) | Self::TimeIsUp => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Node(_) => StatusCode::CONFLICT,
+        }
+    }
+
+    fn response(self) -> Response<Full<Bytes>> {
+        let mut response = text(self.status(), format!("{self}\n"));
+        if self == Self::WrongToken {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+        }
+        response
+    }
+}
+
+async fn change(request: Request<Incoming>, node: &str, sources: &Sources) -> Result<(), Refusal> {
+    let token = sources.token.as_ref().ok_or(Refusal::NoCluster)?;
+    let given = request.headers().get(AUTHORIZATION);
+    if !authorises(token, given.map(HeaderValue::as_bytes)) {
+        return Err(Refusal::WrongToken);
+    }
+    let number = known(node, &sources.node.cluster_status())?;
+    let body = Limited::new(request.into_body(), BODY_BYTES_MAX);
+    let body = body.collect().await.map_err(|_| Refusal::Body)?;
+    let state = wanted(&body.to_bytes())?;
+    let change = sources.node.set_node_state(number, state);
+    match tokio::time::timeout(CHANGE_PATIENCE, change).await {
+        Ok(changed) => changed.map_err(Refusal::Node)?,
+        Err(_) => return Err(Refusal::TimeIsUp),
+    }
+    tracing::info!(node = number, ?state, "an operator changed a node's state");
+    Ok(())
+}
+
+fn authorises(token: &Token, header: Option<&[u8]>) -> bool {
+    let given = header.and_then(|header| header.strip_prefix(b"Bearer "));
+    given.is_some_and(|given| token.is(given))
+}
+
+fn known(node: &str, status: &ClusterStatus) -> Result<u64, Refusal> {
+    let number = node.parse().ok();
+    let number = number.filter(|number| status.nodes.iter().any(|node| node.node == *number));
+    number.ok_or_else(|| Refusal::NoSuchNode(node.to_owned()))
+}
+
+fn wanted(body: &[u8]) -> Result<NodeState, Refusal> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Wanted {
+        state: String,
+    }
+    let wanted: Wanted = serde_json::from_slice(body).map_err(|_| Refusal::Body)?;
+    match wanted.state.as_str() {
+        "active" => Ok(NodeState::Active),
+        "draining" => Ok(NodeState::Draining),
+        "removed" => Ok(NodeState::Removed),
+        _ => Err(Refusal::Body),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{token::token_of, view::tests::status};
+
+    #[test]
+    fn only_the_token_authorises() {
+        let token = token_of("0123456789abcdef");
+        assert!(authorises(&token, Some(b"Bearer 0123456789abcdef")));
+        for wrong in [
+            None,
+            Some(&b"Bearer "[..]),
+            Some(b"Bearer 0123456789abcdeF"),
+            Some(b"Bearer 0123456789abcdef0"),
+            Some(b"Basic 0123456789abcdef"),
+            Some(b"0123456789abcdef"),
+        ] {
+            assert!(!authorises(&token, wrong), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn only_nodes_of_the_cluster_are_known() {
+        assert_eq!(known("3", &status()), Ok(3));
+        for unknown in ["4", "0", "", "x", "3/"] {
+            let refusal = known(unknown, &status()).unwrap_err();
+            assert_eq!(refusal.status(), StatusCode::NOT_FOUND, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn three_states_can_be_asked_for() {
+        assert_eq!(wanted(br#"{"state": "active"}"#), Ok(NodeState::Active));
+        assert_eq!(wanted(br#"{"state": "draining"}"#), Ok(NodeState::Draining));
+        assert_eq!(wanted(br#"{"state": "removed"}"#), Ok(NodeState::Removed));
+        for wrong in [
+            "",
+            "{}",
+            r#"{"state": "gone"}"#,
+            r#"{"state": "active", "x": 1}"#,
+        ] {
+            assert_eq!(wanted(wrong.as_bytes()), Err(Refusal::Body), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn each_refusal_has_a_status_and_words() {
+        for (refusal, status, words) in [
+            (Refusal::NoCluster, 404, "no cluster"),
+            (Refusal::WrongToken, 401, "Bearer TOKEN"),
+            (Refusal::NoSuchNode("9".into()), 404, "no node 9"),
+            (Refusal::Body, 400, "{\"state\": \"active\"}"),
+            (Refusal::Node(Error::Unavailable), 503, "not available"),
+            (Refusal::Node(Error::AttributeOutOfRange), 409, "range"),
+            (Refusal::TimeIsUp, 503, "/cluster"),
+        ] {
+            assert!(refusal.to_string().contains(words), "{refusal}");
+            assert_eq!(refusal.response().status().as_u16(), status);
+        }
+    }
+}

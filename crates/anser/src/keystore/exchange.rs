@@ -1,0 +1,316 @@
+//! One key store for a whole cluster: every node has the same content in its own encrypted file.
+//!
+//! Whoever changes the keys changes the file of one node. That node's server notices, and gives the
+//! content to the others, sealed under the cluster's token; they take it over if its revision is
+//! higher than theirs. The last writer wins.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anser_node::Node;
+use anyhow::{Context, Result};
+use bytes::Bytes;
+
+use super::{Store, watch::Stamp};
+use crate::{cluster::token::Token, exit::Exit};
+
+/// How often a node that waits for the keys looks for them.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Where nodes leave what all of them shall have.
+pub trait Board: Send {
+    /// Gives every node these bytes, unless a newer revision is known already.
+    fn share(&self, revision: u64, bytes: Bytes);
+
+    /// The newest revision that any node has given; 0 without any.
+    fn newest(&self) -> (u64, Bytes);
+}
+
+impl Board for Node {
+    fn share(&self, revision: u64, bytes: Bytes) {
+        Self::share(self, revision, bytes);
+    }
+
+    fn newest(&self) -> (u64, Bytes) {
+        self.shared().borrow().clone()
+    }
+}
+
+/// Keeps the store of one node and that of its cluster the same.
+pub struct Exchange {
+    board: Box<dyn Board>,
+    key: [u8; 32],
+    /// The revision that the file is known to have at least.
+    known: u64,
+    /// The file whose content the others were given last.
+    given: Option<Stamp>,
+    /// The revision whose failure was reported last.
+    reported: u64,
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Exchange").finish_non_exhaustive()
+    }
+}
+
+impl Exchange {
+    pub fn new(board: impl Board + 'static, token: &Token) -> Self {
+        Self {
+            board: Box::new(board),
+            key: token.key("anser shared key store v1"),
+            known: 0,
+            given: None,
+            reported: 0,
+        }
+    }
+
+    /// Makes the store that of the cluster before a node serves. The store of the `first` node is the
+    /// beginning; any other that has never had the cluster's waits for it as long as `patience`.
+    pub fn begin(&mut self, store: &Store, first: bool, patience: Duration) -> Result<()> {
+        if first {
+            store.begin_revisions()?;
+        }
+        let until = Instant::now() + patience;
+        loop {
+            self.take(store)
+                .context(Exit::Failed.reason("the cluster's access keys cannot be taken over"))?;
+            if store.revision()? > 0 {
+                return self.give(store);
+            }
+            if Instant::now() > until {
+                return Err(Exit::Unreachable.error(format!(
+                    "no node of the cluster gave its access keys within {} s: is one running that \
+                     has them, and can this node reach it (anser cluster status)?",
+                    patience.as_secs()
+                )));
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Takes over what is newer elsewhere and gives what is newer here. What does not work is reported
+    /// once and tried again the next time.
+    pub(super) fn follow(&mut self, store: &Store) {
+        let revision = self.board.newest().0;
+        let followed = self.take(store).and_then(|changed| {
+            if changed {
+                tracing::info!("took over the access keys of another node");
+            }
+            self.give(store)
+        });
+        if let Err(error) = followed
+            && self.reported != revision
+        {
+            self.reported = revision;
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the access keys of this node may differ from those of others"
+            );
+        }
+    }
+
+    /// Whether the store has changed.
+    fn take(&mut self, store: &Store) -> Result<bool> {
+        let (revision, bytes) = self.board.newest();
+        if revision <= self.known {
+            return Ok(false);
+        }
+        let changed = store.take_shared(&bytes, revision, &self.key)?;
+        self.known = revision;
+        Ok(changed)
+    }
+
+    fn give(&mut self, store: &Store) -> Result<()> {
+        // Taken before the reading: a change in between is given the next time, never missed.
+        let stamp = Stamp::of(&store.path());
+        if self.given == Some(stamp) {
+            return Ok(());
+        }
+        let (revision, bytes) = store.sealed_shared(&self.key)?;
+        self.known = revision;
+        self.board.share(revision, bytes.into());
+        self.given = Some(stamp);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        path::Path,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+    use crate::{cluster::token::token_of, keystore::Key};
+
+    /// What all nodes would see of each other.
+    #[derive(Clone, Default)]
+    struct Wall(Arc<Mutex<(u64, Bytes)>>);
+
+    impl Board for Wall {
+        fn share(&self, revision: u64, bytes: Bytes) {
+            let mut newest = self.0.lock().unwrap();
+            if revision > newest.0 {
+                *newest = (revision, bytes);
+            }
+        }
+
+        fn newest(&self) -> (u64, Bytes) {
+            self.0.lock().unwrap().clone()
+        }
+    }
+
+    struct Member {
+        store: Store,
+        exchange: Exchange,
+    }
+
+    impl Member {
+        /// Each has a master key of its own, as on machines of their own.
+        fn new(folder: &Path, name: &str, wall: &Wall) -> Self {
+            let data = folder.join(name);
+            let store = Store::open(&data, &folder.join(format!("{name}.key"))).unwrap();
+            let exchange = Exchange::new(wall.clone(), &token_of("0123456789abcdef"));
+            Self { store, exchange }
+        }
+
+        fn begin(&mut self, first: bool) -> Result<()> {
+            let patience = Duration::from_millis(50);
+            self.exchange.begin(&self.store, first, patience)
+        }
+
+        fn follow(&mut self) {
+            self.exchange.follow(&self.store);
+        }
+
+        fn ids(&self) -> Vec<String> {
+            self.store
+                .keys()
+                .unwrap()
+                .into_iter()
+                .map(|key| key.id)
+                .collect()
+        }
+    }
+
+    fn key() -> Key {
+        Key::generate(1, None).unwrap()
+    }
+
+    #[test]
+    fn a_node_that_joins_gets_the_keys_of_the_first_and_changes_go_both_ways() {
+        let folder = tempfile::tempdir().unwrap();
+        let wall = Wall::default();
+        let mut one = Member::new(folder.path(), "one", &wall);
+        let mut two = Member::new(folder.path(), "two", &wall);
+        one.store.add(key()).unwrap();
+        two.store.add(key()).unwrap();
+        let error = two.begin(false).unwrap_err();
+        assert_eq!(Exit::of(&error), Exit::Unreachable);
+        assert!(
+            error.to_string().contains("gave its access keys"),
+            "{error}"
+        );
+
+        one.begin(true).unwrap();
+        two.begin(false).unwrap();
+        assert_eq!(two.ids(), one.ids(), "what it had before is gone");
+        assert_eq!(
+            two.store.receipt_key().unwrap(),
+            one.store.receipt_key().unwrap()
+        );
+        assert_eq!(
+            two.store.push_signing_key().unwrap(),
+            one.store.push_signing_key().unwrap()
+        );
+
+        two.store.add(key()).unwrap();
+        two.follow();
+        one.follow();
+        assert_eq!(one.ids(), two.ids());
+        assert_eq!(one.ids().len(), 2);
+        one.store.delete(&one.ids()[0]).unwrap();
+        one.follow();
+        two.follow();
+        assert_eq!(two.ids(), one.ids());
+        assert_eq!(two.ids().len(), 1);
+    }
+
+    #[test]
+    fn a_node_that_was_away_starts_with_its_own_and_takes_only_what_is_newer() {
+        let folder = tempfile::tempdir().unwrap();
+        let wall = Wall::default();
+        let mut one = Member::new(folder.path(), "one", &wall);
+        let mut two = Member::new(folder.path(), "two", &wall);
+        one.begin(true).unwrap();
+        two.begin(false).unwrap();
+        let old = wall.newest();
+        one.store.add(key()).unwrap();
+        one.follow();
+
+        let alone = Wall::default();
+        let mut again = Member::new(folder.path(), "two", &alone);
+        again.begin(false).unwrap();
+        assert_eq!(alone.newest().0, old.0, "nobody else need be there");
+        *alone.0.lock().unwrap() = wall.newest();
+        again.follow();
+        assert_eq!(again.ids(), one.ids());
+        *alone.0.lock().unwrap() = old;
+        again.follow();
+        assert_eq!(again.ids(), one.ids(), "an older revision changes nothing");
+    }
+
+    #[test]
+    fn an_old_file_put_back_gives_way_to_the_cluster() {
+        let folder = tempfile::tempdir().unwrap();
+        let wall = Wall::default();
+        let mut one = Member::new(folder.path(), "one", &wall);
+        one.begin(true).unwrap();
+        let old = std::fs::read(one.store.path()).unwrap();
+        one.store.add(key()).unwrap();
+        one.follow();
+        let newest = wall.newest().0;
+        crate::files::replace(&one.store.path(), &old).unwrap();
+        one.follow();
+        one.follow();
+        assert_eq!(
+            (wall.newest().0, one.store.revision().unwrap()),
+            (newest, newest)
+        );
+    }
+
+    #[test]
+    fn what_was_sealed_with_another_token_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let wall = Wall::default();
+        let mut one = Member::new(folder.path(), "one", &wall);
+        one.begin(true).unwrap();
+        let mut stranger = Member::new(folder.path(), "stranger", &wall);
+        stranger.exchange = Exchange::new(wall.clone(), &token_of("another-cluster-s"));
+        let error = format!("{:#}", stranger.begin(false).unwrap_err());
+        assert!(error.contains("another cluster token"), "{error}");
+        assert!(stranger.ids().is_empty());
+    }
+
+    #[test]
+    fn of_two_writers_at_once_one_wins_everywhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let wall = Wall::default();
+        let mut one = Member::new(folder.path(), "one", &wall);
+        let mut two = Member::new(folder.path(), "two", &wall);
+        one.begin(true).unwrap();
+        two.begin(false).unwrap();
+        one.store.add(key()).unwrap();
+        two.store.add(key()).unwrap();
+        for _ in 0..2 {
+            one.follow();
+            two.follow();
+        }
+        assert_eq!(one.ids(), two.ids());
+        assert_eq!(one.ids().len(), 1);
+    }
+}

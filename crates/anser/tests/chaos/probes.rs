@@ -1,0 +1,229 @@
+//! A small send to a queue on every shard, again and again, through nodes that are there: how long each
+//! shard was not served.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anser::client::{Client, Error, QueueSettings};
+use tokio::{task::JoinSet, time::MissedTickBehavior};
+
+use super::served::{Doors, Served};
+
+/// Between two probes of one shard, if the first was answered by then.
+const INTERVAL: Duration = Duration::from_millis(20);
+/// The shard is the upper part of a message's id.
+const SHARD_FROM_BIT: u32 = 53;
+/// By chance a name may be anywhere, so that some shards take long to hit.
+const NAMES_MAX: usize = 500;
+
+/// What was heard of one shard.
+#[derive(Debug, Default)]
+struct Pulse {
+    /// When acknowledged probes were answered, in order, and when each was asked.
+    answered: Vec<(Instant, Instant)>,
+    unknown: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// The node that is not to be asked, counted from 1; 0: none.
+    avoided: AtomicUsize,
+    rests: AtomicBool,
+    stop: AtomicBool,
+    pulses: Vec<Mutex<Pulse>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Probes {
+    shared: Arc<Shared>,
+    /// By shard.
+    queues: Vec<String>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Probes {
+    /// Makes a queue on every shard and begins to rest. `patience` bounds the wait for an answer.
+    pub(crate) fn start(served: &impl Served, shards: u16, patience: Duration) -> Self {
+        let doors = served.doors();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let queues = runtime.block_on(queues_on_all_shards(&doors, shards));
+        let shared = Arc::new(Shared {
+            avoided: AtomicUsize::new(0),
+            rests: AtomicBool::new(true),
+            stop: AtomicBool::new(false),
+            pulses: queues.iter().map(|_| Mutex::default()).collect(),
+        });
+        let (all, names) = (Arc::clone(&shared), queues.clone());
+        let thread = thread::spawn(move || {
+            runtime.block_on(async {
+                let mut tasks = JoinSet::new();
+                for (shard, queue) in names.into_iter().enumerate() {
+                    let clients = clients(&doors, patience);
+                    tasks.spawn(probe(Arc::clone(&all), shard, queue, clients));
+                }
+                while tasks.join_next().await.is_some() {}
+            });
+        });
+        Self {
+            shared,
+            queues,
+            thread: Some(thread),
+        }
+    }
+
+    /// Goes on through all nodes but this one; 0: through all.
+    pub(crate) fn go(&self, avoided: u16) {
+        self.shared.avoided.store(avoided.into(), Ordering::Relaxed);
+        self.shared.rests.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn rest(&self) {
+        self.shared.rests.store(true, Ordering::Relaxed);
+    }
+
+    /// The shards on which no probe that was asked after `moment` was acknowledged.
+    pub(crate) fn silent_since(&self, moment: Instant) -> Vec<usize> {
+        let answers = |pulse: &Mutex<Pulse>| {
+            let pulse = lock(pulse);
+            pulse
+                .answered
+                .iter()
+                .rev()
+                .any(|&(_, asked)| asked > moment)
+        };
+        let silent = self.shared.pulses.iter().enumerate();
+        let silent = silent.filter(|(_, pulse)| !answers(pulse));
+        silent.map(|(shard, _)| shard).collect()
+    }
+
+    /// By shard the longest time between two answers, of those that touch the time from `from` to now.
+    pub(crate) fn gaps(&self, from: Instant) -> Vec<Duration> {
+        let now = Instant::now();
+        let gap = |pulse: &Mutex<Pulse>| {
+            let pulse = lock(pulse);
+            let mut last = now;
+            let mut longest = Duration::ZERO;
+            for &(answered, _) in pulse.answered.iter().rev() {
+                longest = longest.max(last - answered);
+                last = answered;
+                if answered < from {
+                    break;
+                }
+            }
+            longest
+        };
+        self.shared.pulses.iter().map(gap).collect()
+    }
+
+    /// Ends, and compares what each queue holds with what was acknowledged: by shard, if it is too little
+    /// or too much.
+    pub(crate) fn finish(mut self, served: &impl Served) -> Vec<String> {
+        self.end();
+        let doors = served.doors();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let mut client = clients(&doors, Duration::from_secs(10)).swap_remove(0);
+        let mut wrong = Vec::new();
+        for (queue, pulse) in self.queues.iter().zip(&self.shared.pulses) {
+            let held = runtime
+                .block_on(client.queue(queue))
+                .unwrap()
+                .active_msg_num;
+            let pulse = lock(pulse);
+            // The first message is that which told the queue's shard.
+            let least = 1 + pulse.answered.len() as u64;
+            let most = least + pulse.unknown;
+            if !(least..=most).contains(&held) {
+                wrong.push(format!("{queue} holds {held}, not {least} to {most}"));
+            }
+        }
+        wrong
+    }
+
+    /// Acknowledged and unknown probes so far.
+    pub(crate) fn counts(&self) -> (usize, u64) {
+        let pulses = self.shared.pulses.iter().map(lock);
+        pulses.fold((0, 0), |(acknowledged, unknown), pulse| {
+            (acknowledged + pulse.answered.len(), unknown + pulse.unknown)
+        })
+    }
+
+    fn end(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+async fn probe(shared: Arc<Shared>, shard: usize, queue: String, mut clients: Vec<Client>) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut turn = shard;
+    while !shared.stop.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        if shared.rests.load(Ordering::Relaxed) {
+            continue;
+        }
+        turn += 1;
+        if turn % clients.len() + 1 == shared.avoided.load(Ordering::Relaxed) {
+            turn += 1;
+        }
+        let node = turn % clients.len();
+        let asked = Instant::now();
+        let sent = clients[node].send(&queue, "probe", 0).await;
+        let mut pulse = lock(&shared.pulses[shard]);
+        match sent {
+            Ok(_) => pulse.answered.push((Instant::now(), asked)),
+            Err(Error::Unknown(_)) => pulse.unknown += 1,
+            Err(_) => {}
+        }
+    }
+}
+
+async fn queues_on_all_shards(doors: &Doors, shards: u16) -> Vec<String> {
+    let mut client = clients(doors, Duration::from_secs(10)).swap_remove(0);
+    let mut found = BTreeMap::new();
+    for number in 0..NAMES_MAX {
+        let name = format!("probe-{number}");
+        let settings = QueueSettings::default();
+        client.create_queue(&name, &settings).await.unwrap();
+        let sent = client.send(&name, "first", 0).await.unwrap();
+        let id: u64 = sent.msg_id.parse().unwrap();
+        found.entry(id >> SHARD_FROM_BIT).or_insert(name);
+        if found.len() == usize::from(shards) {
+            return found.into_values().collect();
+        }
+    }
+    panic!("only these shards have queues: {:?}", found.keys());
+}
+
+fn clients(doors: &Doors, patience: Duration) -> Vec<Client> {
+    let client = |endpoint: &String| {
+        let client = Client::new(endpoint, doors.key_id, doors.secret).unwrap();
+        client.with_patience(patience)
+    };
+    doors.endpoints.iter().map(client).collect()
+}
+
+fn lock(pulse: &Mutex<Pulse>) -> std::sync::MutexGuard<'_, Pulse> {
+    pulse.lock().unwrap_or_else(PoisonError::into_inner)
+}

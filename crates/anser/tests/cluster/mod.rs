@@ -1,0 +1,4 @@
+//! Clusters of real processes: `anser dev --nodes`, killed, restarted and asked to end.
+
+pub(crate) mod dev_cluster;
+mod life;

@@ -1,0 +1,32 @@
+//! Bugs planted on purpose, one at a time, to see that the tests find them. Not in any product: compiled
+//! only with the feature `sabotage`.
+
+use std::{cell::Cell, io};
+
+use crate::disk::DiskFile;
+
+thread_local! {
+    static PLANTED: Cell<&'static str> = const { Cell::new("") };
+}
+
+/// Plants the bug of this name on this thread; an empty name removes it.
+pub fn plant(name: &'static str) {
+    PLANTED.set(name);
+}
+
+/// Whether this bug is planted on this thread.
+pub fn is_planted(name: &str) -> bool {
+    PLANTED.get() == name
+}
+
+/// How a batch ends: with a sync, but for two bugs.
+pub(crate) fn end_write(written: io::Result<()>, file: &impl DiskFile) -> io::Result<()> {
+    written?;
+    if is_planted("acknowledge before sync") {
+        return Ok(());
+    }
+    match file.sync() {
+        Err(_) if is_planted("ignored sync error") => Ok(()),
+        synced => synced,
+    }
+}

@@ -1,0 +1,134 @@
+//! Copies of shards on their way from node to node: the snapshot and the segments as files, in chunks,
+//! before the message of consensus that makes a replica take them.
+//!
+//! Going out: maintenance makes an offer, which holds the files open; a task sends what the other side is
+//! missing, no faster than it may. Coming in: one thread writes and verifies what arrives, and makes it
+//! part of the log in one step when the replica has accepted it. A broken connection resumes where it
+//! broke.
+
+mod incoming;
+mod outgoing;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    time::{Duration, Instant},
+};
+
+use anser_broker::id::ShardId;
+use anser_log::{Export, FileSystem};
+use anser_replica::{PeerMessage, Place};
+use bytes::Bytes;
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
+
+pub(crate) use incoming::{Incoming, Job};
+pub(crate) use outgoing::{Outgoing, send_all};
+
+use super::words::{CopyAsk, Told};
+
+/// The handle that the parts of a node have.
+#[derive(Clone)]
+pub(crate) struct Copies {
+    jobs: mpsc::Sender<Job>,
+    outgoing: UnboundedSender<Outgoing>,
+    offers: Arc<Offers>,
+}
+
+/// What can be sent: the newest offer of each shard, until nobody wanted it for a while.
+#[derive(Default)]
+struct Offers(Mutex<BTreeMap<ShardId, Offered>>);
+
+struct Offered {
+    export: Arc<Export<FileSystem>>,
+    wanted: Instant,
+}
+
+impl Offers {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ShardId, Offered>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Copies {
+    pub(crate) fn new(jobs: mpsc::Sender<Job>, outgoing: UnboundedSender<Outgoing>) -> Self {
+        Self {
+            jobs,
+            outgoing,
+            offers: Arc::default(),
+        }
+    }
+
+    /// Holds the files of a shard open for whoever needs them.
+    pub(crate) fn offer(&self, shard: ShardId, export: Export<FileSystem>) {
+        let offered = Offered {
+            export: Arc::new(export),
+            wanted: Instant::now(),
+        };
+        self.offers.lock().insert(shard, offered);
+    }
+
+    /// Lets go of offers that nobody takes: they hold deleted files open.
+    pub(crate) fn withdraw_unwanted(&self) {
+        self.offers.lock().retain(|_, offered| {
+            Arc::strong_count(&offered.export) > 1 || offered.wanted.elapsed() < OFFER_PATIENCE
+        });
+    }
+
+    /// How the thread that takes copies in speaks to itself.
+    pub(crate) fn jobs(&self) -> mpsc::Sender<Job> {
+        self.jobs.clone()
+    }
+
+    /// Sends the files of the offer, then the message.
+    pub(crate) fn send(&self, shard: ShardId, to: u64, place: Place, message: &PeerMessage) {
+        let mut offers = self.offers.lock();
+        let offered = offers.get_mut(&shard);
+        let offered = offered.filter(|offered| offered.export.snapshot.index == place.index);
+        let export = offered.map(|offered| {
+            offered.wanted = Instant::now();
+            Arc::clone(&offered.export)
+        });
+        drop(offers);
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        // The task that sends lives as long as the node.
+        drop(self.outgoing.send(Outgoing {
+            shard,
+            to,
+            export,
+            message: bytes.into(),
+        }));
+    }
+
+    /// Takes in what another node sends.
+    pub(crate) async fn take(&self, ask: CopyAsk) -> Told {
+        let (told, answer) = oneshot::channel();
+        drop(self.jobs.send(Job::Take { ask, told }));
+        let stopping = || Told::CopyRefused("the node stops".into());
+        answer.await.unwrap_or_else(|_| stopping())
+    }
+
+    /// What makes the accepted copy part of the log; not before every append of the shard is durable.
+    pub(crate) fn install(&self, shard: ShardId, place: Place) -> Box<dyn FnOnce() + Send> {
+        let jobs = self.jobs.clone();
+        Box::new(move || drop(jobs.send(Job::Install { shard, place })))
+    }
+
+    /// What takes the shard off the disk; not before every append of it is durable.
+    pub(crate) fn forget(&self, shard: ShardId) -> Box<dyn FnOnce() + Send> {
+        let jobs = self.jobs.clone();
+        Box::new(move || drop(jobs.send(Job::Forget { shard })))
+    }
+
+    pub(crate) fn stop(&self) {
+        drop(self.jobs.send(Job::Stop));
+    }
+}
+
+/// How long an offer is kept for somebody who may want it.
+const OFFER_PATIENCE: Duration = Duration::from_secs(60);
+/// Bytes of one chunk.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// A message that follows a copy.
+type MessageBytes = Bytes;

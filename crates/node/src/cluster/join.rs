@@ -1,0 +1,154 @@
+//! How a data folder becomes a node: it forms a cluster, asks for a place in one, or is a node already.
+
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anser_transport::{AskError, JoinConfig, Secret, TlsConfig};
+use tracing::{info, warn};
+
+use super::{
+    ClusterConfig,
+    identity::{Identity, KnownPeer},
+    words::{Ask, Join, Told},
+};
+use crate::startup::StartError;
+
+/// How long to ask for a place before giving up.
+const PATIENCE: Duration = Duration::from_secs(60);
+const RETRY_INTERVAL: Duration = Duration::from_millis(300);
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Bytes of an answer: every node of a large cluster.
+const ANSWER_BYTES: usize = 4 << 20;
+
+/// Who the node with this folder is; `is_empty` if the folder holds no shard.
+pub(crate) fn identify(
+    data: &Path,
+    config: &ClusterConfig,
+    address: &str,
+    shards: u16,
+    is_empty: bool,
+) -> Result<Identity, StartError> {
+    let file_error = |reason| StartError::Identity { reason };
+    let known = Identity::read(data).map_err(file_error)?;
+    if let Some(known) = known.as_ref().filter(|known| known.is_member()) {
+        return Ok(known.clone());
+    }
+    let mut identity = match known {
+        Some(begun) => begun,
+        None => Identity::new().map_err(file_error)?,
+    };
+    if config.join.is_empty() {
+        identity.form(shards).map_err(file_error)?;
+        identity.write(data).map_err(file_error)?;
+        info!("a new cluster is formed");
+        return Ok(identity);
+    }
+    if !is_empty {
+        return Err(StartError::Join {
+            reason: "the data folder holds shards of its own, and a node that joins brings none: \
+                     choose an empty folder"
+                .into(),
+        });
+    }
+    // Written before anybody is asked: asking twice must not make two nodes.
+    identity.write(data).map_err(file_error)?;
+    join(config, address, &mut identity)?;
+    identity.write(data).map_err(file_error)?;
+    Ok(identity)
+}
+
+fn join(config: &ClusterConfig, address: &str, identity: &mut Identity) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::Thread)?;
+    let asked = JoinConfig {
+        secret: secret(config)?,
+        tls: tls(config)?,
+        deadline: DEADLINE,
+        frame_bytes: ANSWER_BYTES,
+    };
+    let ask = Ask::Join(Join {
+        incarnation: identity.incarnation(),
+        address: address.to_owned(),
+        host: config.host.clone(),
+        zone: config.zone.clone(),
+    });
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let mut reason = String::new();
+        for seed in &config.join {
+            let answer = anser_transport::ask(seed, &asked, ask.encode());
+            match runtime.block_on(answer) {
+                Ok(bytes) => match Told::decode(&bytes) {
+                    Some(joined @ Told::Joined { .. }) => {
+                        take_place(identity, joined);
+                        info!(node = identity.node, through = seed, "joined the cluster");
+                        return Ok(());
+                    }
+                    Some(Told::Refused(error)) => reason = format!("{seed}: {error}"),
+                    _ => reason = format!("{seed}: an answer that cannot be understood"),
+                },
+                Err(error @ AskError::Dial(_)) if is_final(&error) => {
+                    return Err(StartError::Join {
+                        reason: format!("{seed}: {error}"),
+                    });
+                }
+                Err(error) => reason = format!("{seed}: {error}"),
+            }
+        }
+        if Instant::now() >= until {
+            return Err(StartError::Join { reason });
+        }
+        warn!(%reason, "no place in the cluster yet; asking again");
+        thread::sleep(RETRY_INTERVAL);
+    }
+}
+
+/// Whether asking again will not help.
+fn is_final(error: &AskError) -> bool {
+    use anser_transport::{DialError, Refusal};
+    matches!(
+        error,
+        AskError::Dial(
+            DialError::Refused(Refusal::WrongSecret | Refusal::WrongVersion) | DialError::Impostor
+        )
+    )
+}
+
+fn take_place(identity: &mut Identity, joined: Told) {
+    let Told::Joined {
+        cluster,
+        node,
+        shards,
+        peers,
+    } = joined
+    else {
+        unreachable!("checked by the caller")
+    };
+    identity.joined(cluster, node.0, shards);
+    identity.has_begun = true;
+    let peers = peers.into_iter();
+    identity.peers = peers
+        .map(|peer| (peer.node.0, KnownPeer::new(peer.address, peer.incarnation)))
+        .collect();
+}
+
+pub(crate) fn secret(config: &ClusterConfig) -> Result<Secret, StartError> {
+    Secret::new(&config.token).map_err(|error| StartError::Join {
+        reason: error.to_string(),
+    })
+}
+
+pub(crate) fn tls(config: &ClusterConfig) -> Result<Option<TlsConfig>, StartError> {
+    let Some(files) = &config.tls else {
+        return Ok(None);
+    };
+    let read = TlsConfig::read(&files.certificate, &files.key, &files.roots, &files.name);
+    read.map(Some).map_err(|error| StartError::Join {
+        reason: error.to_string(),
+    })
+}

@@ -1,0 +1,138 @@
+//! Which node leads which shard, as far as this node has heard.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anser_broker::id::ShardId;
+use tokio::sync::watch;
+
+/// The newest leader of each shard. What is heard of an older term changes nothing.
+#[derive(Debug)]
+pub(crate) struct Leaders {
+    shards: Mutex<Vec<Led>>,
+    /// Counts changes, for whoever waits for one.
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Led {
+    term: u64,
+    leader: Option<u64>,
+    /// The leader is this node, and it has applied an entry of its term.
+    serves_here: bool,
+}
+
+impl Leaders {
+    pub(crate) fn new(shards: u16) -> Self {
+        Self {
+            shards: Mutex::new(vec![Led::default(); usize::from(shards)]),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    pub(crate) fn of(&self, shard: ShardId) -> Option<u64> {
+        self.lock().get(usize::from(shard.0))?.leader
+    }
+
+    pub(crate) fn serves_here(&self, shard: ShardId) -> bool {
+        self.lock()
+            .get(usize::from(shard.0))
+            .is_some_and(|led| led.serves_here)
+    }
+
+    /// Whether every shard has a leader.
+    pub(crate) fn all_known(&self) -> bool {
+        self.lock().iter().all(|led| led.leader.is_some())
+    }
+
+    /// A leader of this term was heard of.
+    pub(crate) fn heard(&self, shard: ShardId, term: u64, leader: u64) {
+        self.change(shard, |led| {
+            let newer = term > led.term || term == led.term && led.leader.is_none();
+            newer.then_some(Led {
+                term,
+                leader: Some(leader),
+                serves_here: false,
+            })
+        });
+    }
+
+    /// This node begins or ends to serve a shard in this term.
+    pub(crate) fn serves(&self, shard: ShardId, term: u64, node: u64, serves: bool) {
+        self.change(shard, |led| {
+            let newer = term >= led.term || led.serves_here && !serves;
+            newer.then_some(Led {
+                term: term.max(led.term),
+                leader: if serves {
+                    Some(node)
+                } else {
+                    led.leader.filter(|&leader| leader != node)
+                },
+                serves_here: serves,
+            })
+        });
+    }
+
+    /// The node cannot be reached: whoever asks it would ask in vain.
+    pub(crate) fn lost(&self, node: u64) {
+        let mut shards = self.lock();
+        for led in shards.iter_mut().filter(|led| led.leader == Some(node)) {
+            led.leader = None;
+        }
+        drop(shards);
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn change(&self, shard: ShardId, change: impl FnOnce(Led) -> Option<Led>) {
+        let mut shards = self.lock();
+        let Some(led) = shards.get_mut(usize::from(shard.0)) else {
+            return;
+        };
+        let Some(next) = change(*led).filter(|next| next != led) else {
+            return;
+        };
+        *led = next;
+        drop(shards);
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Led>> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARD: ShardId = ShardId(1);
+
+    #[test]
+    fn the_newest_term_counts() {
+        let leaders = Leaders::new(2);
+        leaders.heard(SHARD, 4, 2);
+        leaders.heard(SHARD, 3, 3);
+        assert_eq!(leaders.of(SHARD), Some(2));
+        leaders.serves(SHARD, 5, 1, true);
+        assert!(leaders.serves_here(SHARD));
+        leaders.heard(SHARD, 5, 3);
+        assert_eq!(leaders.of(SHARD), Some(1), "a term has one leader");
+        leaders.heard(SHARD, 6, 3);
+        assert!(!leaders.serves_here(SHARD));
+        leaders.serves(SHARD, 6, 1, false);
+        assert_eq!(leaders.of(SHARD), Some(3));
+    }
+
+    #[test]
+    fn who_cannot_be_reached_leads_nothing_until_heard_again() {
+        let leaders = Leaders::new(2);
+        leaders.heard(SHARD, 4, 2);
+        leaders.lost(2);
+        assert_eq!(leaders.of(SHARD), None);
+        leaders.heard(SHARD, 4, 2);
+        assert_eq!(leaders.of(SHARD), Some(2));
+    }
+}

@@ -1,0 +1,257 @@
+//! The thread with everything a node does as a member of a cluster besides its shards: telling how it is,
+//! looking after placement, sending copies, keeping up with who the members are.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use anser_broker::{
+    command::{Command, NodeState},
+    error::Error,
+    id::ShardId,
+};
+use anser_log::{FileSystem, Store};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tracing::{info, warn};
+
+use super::{
+    ClusterConfig,
+    controller::{Controller, Policy},
+    copies::{self, Outgoing},
+    identity::Identity,
+    peers::Cluster,
+    placement::Action,
+    survey::{self, ReplicaSurvey, Survey},
+    words::Note,
+};
+use crate::{
+    desk::Desk,
+    event::{Event, Surveyed},
+    inboxes::Inboxes,
+    status::{Counters, read},
+};
+
+/// How long to leave the catalog alone after it could not be told of this node.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// How long runners may take to say how their replicas are.
+const SURVEY_PATIENCE: Duration = Duration::from_secs(1);
+
+pub(crate) struct Part {
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) config: ClusterConfig,
+    pub(crate) data: PathBuf,
+    /// How others reach this node.
+    pub(crate) address: String,
+    pub(crate) identity: Identity,
+    pub(crate) inboxes: Inboxes,
+    pub(crate) desk: Desk,
+    pub(crate) store: Store<FileSystem>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) outgoing: UnboundedReceiver<Outgoing>,
+    pub(crate) decided: Arc<Mutex<Vec<Action>>>,
+}
+
+impl Part {
+    /// Runs until it is dropped.
+    pub(crate) async fn run(self) {
+        let Self {
+            cluster,
+            config,
+            inboxes,
+            desk,
+            ..
+        } = &self;
+        let controller = Controller {
+            cluster: Arc::clone(cluster),
+            inboxes: inboxes.clone(),
+            policy: Policy {
+                replicas: config.replicas,
+                moves_max: config.moves_max,
+                grace: config.grace,
+            },
+            decided: Arc::clone(&self.decided),
+            since: None,
+            up: (BTreeSet::new(), Instant::now()),
+        };
+        let teller = Teller {
+            cluster: Arc::clone(cluster),
+            inboxes: inboxes.clone(),
+            store: self.store.clone(),
+            counters: Arc::clone(&self.counters),
+            synced: (0, 0),
+        };
+        let registration = register(
+            Arc::clone(cluster),
+            desk.clone(),
+            config.clone(),
+            self.address.clone(),
+        );
+        let members = follow_members(
+            Arc::clone(cluster),
+            self.identity.clone(),
+            self.data.clone(),
+        );
+        let copies = copies::send_all(
+            Arc::clone(cluster),
+            inboxes.clone(),
+            config.copy_bytes_per_second,
+            self.outgoing,
+        );
+        tokio::join!(look(teller, controller), registration, members, copies);
+    }
+}
+
+async fn look(mut teller: Teller, mut controller: Controller) {
+    let mut interval = tokio::time::interval(survey::INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        teller.tell().await;
+        controller.step();
+    }
+}
+
+/// Says how this node is.
+struct Teller {
+    cluster: Arc<Cluster>,
+    inboxes: Inboxes,
+    store: Store<FileSystem>,
+    counters: Arc<Counters>,
+    /// Syncs and the microseconds they took, when this was looked at last.
+    synced: (u64, u64),
+}
+
+impl Teller {
+    async fn tell(&mut self) {
+        let mut replicas: Vec<ReplicaSurvey> = survey_all(&self.inboxes)
+            .await
+            .into_iter()
+            .map(|surveyed| surveyed.replica)
+            .collect();
+        for replica in &mut replicas {
+            replica.bytes = self.store.shard_bytes(replica.shard);
+        }
+        let survey = Survey {
+            node: self.cluster.node,
+            full: self.counters.storage_full.load(Ordering::Relaxed),
+            free_bytes: self.store.free_bytes().unwrap_or(0),
+            data_bytes: self.store.segment_bytes() + self.store.wal_bytes_in_use(),
+            sync_micros: self.mean_sync(),
+            replicas,
+        };
+        self.cluster.surveys.put(survey.clone());
+        self.cluster.tell_all(&Note::Survey(survey));
+    }
+
+    /// The mean of the last syncs, or the age of one that does not end.
+    fn mean_sync(&mut self) -> u64 {
+        let now = (
+            read(&self.counters.syncs),
+            read(&self.counters.sync_micros_sum),
+        );
+        let (syncs, micros) = (now.0 - self.synced.0, now.1 - self.synced.1);
+        self.synced = now;
+        let mean = micros.checked_div(syncs).unwrap_or(0);
+        mean.max(self.counters.write_age_micros())
+    }
+}
+
+/// How every replica here is.
+pub(crate) async fn survey_all(inboxes: &Inboxes) -> Vec<Surveyed> {
+    let (sender, mut receiver) = unbounded_channel();
+    for inbox in inboxes.all() {
+        // A runner that is gone leaves its shards out of the answer.
+        drop(inbox.send(Event::Survey(sender.clone())));
+    }
+    drop(sender);
+    let mut all = Vec::new();
+    let gather = async {
+        while let Some(some) = receiver.recv().await {
+            all.extend(some);
+        }
+    };
+    // A runner that is held up leaves its shards out too.
+    tokio::time::timeout(SURVEY_PATIENCE, gather).await.ok();
+    all.sort_by_key(|surveyed| surveyed.status.shard);
+    all
+}
+
+/// Tells the catalog of this node, until it knows it as it is.
+async fn register(cluster: Arc<Cluster>, desk: Desk, config: ClusterConfig, address: String) {
+    loop {
+        let known = cluster.members.all();
+        let is_known = known.get(&cluster.node).is_some_and(|node| {
+            node.address == address && node.host == config.host && node.zone == config.zone
+        });
+        if is_known {
+            return;
+        }
+        // The first node registers itself before it lets anybody in, so that it is number one.
+        if known.is_empty() && cluster.node != 1 {
+            tokio::time::sleep(RETRY_INTERVAL).await;
+            continue;
+        }
+        if let Err(error) = tell_catalog(&cluster, &desk, &config, &address).await {
+            warn!(%error, "the catalog could not be told of this node; trying again");
+        }
+        tokio::time::sleep(RETRY_INTERVAL).await;
+    }
+}
+
+async fn tell_catalog(
+    cluster: &Cluster,
+    desk: &Desk,
+    config: &ClusterConfig,
+    address: &str,
+) -> Result<(), Error> {
+    if cluster.node == 1 {
+        let formed = Command::ClusterFormed {
+            cluster: cluster.id,
+        };
+        desk.propose(ShardId::CATALOG, &formed).await?;
+    }
+    let add = Command::AddNode {
+        incarnation: cluster.incarnation,
+        address: address.to_owned(),
+        host: config.host.clone(),
+        zone: config.zone.clone(),
+    };
+    desk.propose(ShardId::CATALOG, &add).await.map(drop)
+}
+
+/// Keeps connections and the identity file in step with the catalog.
+async fn follow_members(cluster: Arc<Cluster>, mut identity: Identity, data: PathBuf) {
+    let mut changes = cluster.members.changes();
+    loop {
+        let known = cluster.members.all();
+        if known
+            .get(&cluster.node)
+            .is_some_and(|node| node.state == NodeState::Removed)
+        {
+            warn!("this node was removed from the cluster; it can be stopped and its data deleted");
+        }
+        for (node, _) in known
+            .iter()
+            .filter(|(_, node)| node.state == NodeState::Removed)
+        {
+            cluster.surveys.forget(*node);
+        }
+        cluster.follow_members();
+        let mut peers = cluster.members.peers();
+        peers.remove(&cluster.node);
+        if peers != identity.peers {
+            info!(nodes = ?peers.keys(), "peers");
+            identity.peers = peers;
+            if let Err(error) = identity.write(&data) {
+                warn!(%error, "the peers could not be written down; the next start knows earlier ones");
+            }
+        }
+        // The table lives as long as the node.
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}

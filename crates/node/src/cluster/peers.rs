@@ -1,0 +1,379 @@
+//! This node among the others: what its parts share, and what reaches it from its peers.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
+};
+
+use anser_broker::{
+    codec,
+    command::{Command, Query},
+    error::Error,
+    id::ShardId,
+};
+use anser_transport::{BoxFuture, Caller, Handler, Peer, RequestError, Transport};
+use bytes::Bytes;
+use tokio::sync::{oneshot, watch};
+use tracing::{info, warn};
+
+use super::{
+    copies::Copies,
+    leaders::Leaders,
+    members::Members,
+    shared::Shared,
+    survey::Surveys,
+    words::{Ask, Join, JoinedPeer, Note, Told},
+};
+use crate::{
+    courier::Errand,
+    desk::Desk,
+    event::{Event, Look, Request, Response},
+    failures::Failures,
+    inboxes::Inboxes,
+};
+
+/// What the parts of a node share of its cluster.
+pub(crate) struct Cluster {
+    pub(crate) id: [u8; 16],
+    pub(crate) node: u64,
+    pub(crate) incarnation: [u8; 16],
+    pub(crate) shards: u16,
+    pub(crate) leaders: Leaders,
+    pub(crate) surveys: Surveys,
+    pub(crate) members: Members,
+    pub(crate) shared: Shared,
+    /// The last entry that this node's copy of the catalog has applied.
+    pub(crate) catalog: watch::Sender<u64>,
+    /// Shards whose replicas may have lost something in a crash and do not vote yet.
+    suspects: Mutex<BTreeSet<ShardId>>,
+    all_cleared: Box<dyn Fn() + Send + Sync>,
+    transport: RwLock<Option<Transport>>,
+}
+
+/// Who the node is, when it starts.
+pub(crate) struct Beginning {
+    pub(crate) id: [u8; 16],
+    pub(crate) node: u64,
+    pub(crate) incarnation: [u8; 16],
+    pub(crate) shards: u16,
+    pub(crate) members: Members,
+    pub(crate) suspects: BTreeSet<ShardId>,
+    /// To be done when no replica is suspect any more.
+    pub(crate) all_cleared: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Cluster {
+    pub(crate) fn new(beginning: Beginning) -> Self {
+        Self {
+            id: beginning.id,
+            node: beginning.node,
+            incarnation: beginning.incarnation,
+            shards: beginning.shards,
+            leaders: Leaders::new(beginning.shards),
+            surveys: Surveys::default(),
+            members: beginning.members,
+            shared: Shared::default(),
+            catalog: watch::Sender::new(0),
+            suspects: Mutex::new(beginning.suspects),
+            all_cleared: beginning.all_cleared,
+            transport: RwLock::default(),
+        }
+    }
+
+    pub(crate) fn connect(&self, transport: Transport) {
+        *self
+            .transport
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(transport);
+        self.follow_members();
+    }
+
+    /// Connects to those who are members now.
+    pub(crate) fn follow_members(&self) {
+        let peers = self.members.peers().into_iter();
+        let others = peers.filter(|(number, _)| *number != self.node);
+        let peers: BTreeMap<u64, Peer> = others
+            .map(|(number, peer)| {
+                let incarnation = peer.incarnation();
+                let address = peer.address;
+                (
+                    number,
+                    Peer {
+                        address,
+                        incarnation,
+                    },
+                )
+            })
+            .collect();
+        if let Some(transport) = &*self.transport() {
+            transport.set_peers(peers);
+        }
+    }
+
+    /// Gives a frame to the connection; whether it took it.
+    pub(crate) fn send(&self, to: u64, bytes: Bytes) -> bool {
+        let transport = self.transport();
+        transport
+            .as_ref()
+            .is_some_and(|transport| transport.send(to, bytes).is_ok())
+    }
+
+    pub(crate) async fn ask(&self, to: u64, ask: &Ask) -> Result<Told, RequestError> {
+        let call = {
+            let transport = self.transport();
+            let transport = transport.as_ref().ok_or(RequestError::NotSent)?;
+            transport.request(to, ask.encode())
+        };
+        let told = call.await?;
+        // An answer that cannot be read says nothing of what happened.
+        Told::decode(&told).ok_or(RequestError::Lost)
+    }
+
+    pub(crate) fn is_connected(&self, node: u64) -> bool {
+        let transport = self.transport();
+        transport
+            .as_ref()
+            .is_some_and(|transport| transport.is_connected(node))
+    }
+
+    pub(crate) fn connected(&self) -> Vec<u64> {
+        let transport = self.transport();
+        let Some(transport) = transport.as_ref() else {
+            return Vec::new();
+        };
+        let peers = self.members.peers().into_keys();
+        peers
+            .filter(|&node| node != self.node && transport.is_connected(node))
+            .collect()
+    }
+
+    /// Says something to every peer that is connected.
+    pub(crate) fn tell_all(&self, note: &Note) {
+        let bytes = note.encode();
+        for node in self.connected() {
+            // Whoever misses it hears the next one.
+            self.send(node, bytes.clone());
+        }
+    }
+
+    pub(crate) fn cleared(&self, shard: ShardId) {
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        if suspects.remove(&shard) && suspects.is_empty() {
+            (self.all_cleared)();
+        }
+    }
+
+    /// Ends all connections.
+    pub(crate) fn disconnect(&self) {
+        let transport = self
+            .transport
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(transport) = transport {
+            transport.shutdown();
+        }
+    }
+
+    fn transport(&self) -> RwLockReadGuard<'_, Option<Transport>> {
+        self.transport
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes in what peers send.
+pub(crate) struct Reception {
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) inboxes: Inboxes,
+    pub(crate) desk: Desk,
+    pub(crate) copies: Copies,
+    pub(crate) errands: tokio::sync::mpsc::UnboundedSender<Errand>,
+    pub(crate) failures: Arc<Failures>,
+}
+
+impl Handler for Reception {
+    fn message(&self, from: u64, bytes: Bytes) {
+        match Note::decode(bytes) {
+            Some(Note::Consensus(messages)) => {
+                for (shard, message) in messages {
+                    // A runner that is gone takes part in nothing.
+                    drop(self.inboxes.of(shard).send(Event::Peer { shard, message }));
+                }
+            }
+            Some(Note::Survey(survey)) if survey.node == from => {
+                for replica in survey
+                    .replicas
+                    .iter()
+                    .filter(|replica| replica.led.is_some())
+                {
+                    let shard = ShardId(replica.shard);
+                    self.cluster.leaders.heard(shard, replica.term, from);
+                }
+                self.cluster.surveys.put(survey);
+            }
+            Some(Note::Shared { revision, bytes }) => {
+                if self.cluster.shared.adopt(revision, bytes) {
+                    info!(
+                        revision,
+                        from, "shared settings were changed on another node"
+                    );
+                }
+            }
+            Some(Note::Order(order)) => {
+                drop(
+                    self.inboxes
+                        .of(ShardId(order.shard()))
+                        .send(Event::Order(order)),
+                );
+            }
+            Some(Note::Survey(_)) | None => warn!(from, "a peer said something unintelligible"),
+        }
+    }
+
+    fn request(&self, from: Caller, bytes: Bytes) -> BoxFuture<'static, Bytes> {
+        let answering = Answering {
+            cluster: Arc::clone(&self.cluster),
+            inboxes: self.inboxes.clone(),
+            desk: self.desk.clone(),
+            copies: self.copies.clone(),
+            errands: self.errands.clone(),
+            failures: Arc::clone(&self.failures),
+        };
+        Box::pin(async move {
+            let told = match Ask::decode(&bytes) {
+                Some(ask) => answering.answer(from, ask).await,
+                None => Told::Unintelligible,
+            };
+            told.encode()
+        })
+    }
+
+    fn knows(&self, node: u64, incarnation: [u8; 16]) -> bool {
+        self.cluster.members.knows(node, incarnation)
+    }
+
+    fn connection(&self, node: u64, up: bool) {
+        info!(node, up, "connection to a node");
+        if up {
+            if let Some(note) = self.cluster.shared.note() {
+                self.cluster.send(node, note.encode());
+            }
+            return;
+        }
+        self.cluster.leaders.lost(node);
+        for inbox in self.inboxes.all() {
+            drop(inbox.send(Event::Unreachable { node }));
+        }
+    }
+}
+
+/// What one request of a peer needs.
+struct Answering {
+    cluster: Arc<Cluster>,
+    inboxes: Inboxes,
+    desk: Desk,
+    copies: Copies,
+    errands: tokio::sync::mpsc::UnboundedSender<Errand>,
+    failures: Arc<Failures>,
+}
+
+impl Answering {
+    async fn answer(self, from: Caller, ask: Ask) -> Told {
+        let is_stranger = matches!(from, Caller::Joining);
+        match ask {
+            Ask::Join(join) => self.take_in(join).await,
+            _ if is_stranger => Told::Unintelligible,
+            Ask::Shard { shard, request } => {
+                let Some(request) = request.open() else {
+                    return Told::Unintelligible;
+                };
+                let answered = self.desk.ask_here(ShardId(shard), request).await;
+                answered.map_or(Told::NotLeader, Told::from)
+            }
+            Ask::Change { command } => self.change(&command).await,
+            Ask::CatalogIndex => self.catalog_index().await,
+            Ask::CatalogReached { index } => {
+                let mut applied = self.cluster.catalog.subscribe();
+                // The sender lives as long as the node.
+                applied.wait_for(|&applied| applied >= index).await.ok();
+                Told::Reached
+            }
+            Ask::Copy(ask) => self.copies.take(ask).await,
+            Ask::Failures { subscription } => Told::Failures(self.failures.of(subscription)),
+        }
+    }
+
+    async fn change(&self, command: &Bytes) -> Told {
+        if !self.cluster.leaders.serves_here(ShardId::CATALOG) {
+            return Told::NotLeader;
+        }
+        let Ok(command) = codec::decode(command) else {
+            return Told::Unintelligible;
+        };
+        let (done, placed) = oneshot::channel();
+        drop(self.errands.send(Errand::Change { command, done }));
+        match placed.await.unwrap_or(Err(Error::Unknown)) {
+            Ok(placed) => Told::Placed(placed),
+            Err(error) => Told::Refused(error),
+        }
+    }
+
+    async fn catalog_index(&self) -> Told {
+        let confirmed = self
+            .desk
+            .ask_here(ShardId::CATALOG, Request::Read(Query::Nodes))
+            .await;
+        if !matches!(confirmed, Some(Ok(_))) {
+            return Told::NotLeader;
+        }
+        let (sender, receiver) = oneshot::channel();
+        let shard = ShardId::CATALOG;
+        let look = Look::Applied(sender);
+        drop(self.inboxes.of(shard).send(Event::Look { shard, look }));
+        receiver.await.map_or(Told::NotLeader, Told::CatalogIndex)
+    }
+
+    /// Gives a node a place in the cluster.
+    async fn take_in(&self, join: Join) -> Told {
+        let known = self.cluster.members.all();
+        if !known.contains_key(&self.cluster.node) {
+            return Told::Refused(Error::Unavailable); // This node itself has no place yet.
+        }
+        info!(address = %join.address, "a node asks for a place in the cluster");
+        let command = Command::AddNode {
+            incarnation: join.incarnation,
+            address: join.address,
+            host: join.host,
+            zone: join.zone,
+        };
+        let added = self.desk.propose(ShardId::CATALOG, &command).await;
+        let added = match added {
+            Ok(anser_broker::command::Reply::Node(added)) => added,
+            Ok(other) => unreachable!("a node that is added is answered with it, not {other:?}"),
+            Err(error) => return Told::Refused(error),
+        };
+        let nodes = self
+            .desk
+            .ask(ShardId::CATALOG, Request::Read(Query::Nodes))
+            .await;
+        let nodes = match nodes {
+            Ok(Response::Answer(anser_broker::command::Answer::Nodes { nodes, .. })) => nodes,
+            Ok(other) => unreachable!("a query for nodes is answered with them, not {other:?}"),
+            Err(error) => return Told::Refused(error),
+        };
+        let peers = nodes.into_iter().filter(|node| node.node != added.node);
+        Told::Joined {
+            cluster: self.cluster.id,
+            node: added.node,
+            shards: self.cluster.shards,
+            peers: peers
+                .map(|node| JoinedPeer {
+                    node: node.node,
+                    address: node.address,
+                    incarnation: node.incarnation,
+                })
+                .collect(),
+        }
+    }
+}

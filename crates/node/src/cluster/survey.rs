@@ -1,0 +1,94 @@
+//! What every node tells every other about itself, twice a second, and what was heard last.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// How often a node says how it is.
+pub(crate) const INTERVAL: Duration = Duration::from_millis(500);
+/// A node that was not heard for so long does not count as up.
+pub(crate) const SILENCE: Duration = Duration::from_secs(3);
+
+/// One node at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Survey {
+    pub(crate) node: u64,
+    /// Its disk is nearly full: sends are refused everywhere, for it has to write them too.
+    pub(crate) full: bool,
+    pub(crate) free_bytes: u64,
+    pub(crate) data_bytes: u64,
+    /// Mean duration of its recent syncs.
+    pub(crate) sync_micros: u64,
+    pub(crate) replicas: Vec<ReplicaSurvey>,
+}
+
+/// One of its replicas.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReplicaSurvey {
+    pub(crate) shard: u16,
+    pub(crate) term: u64,
+    /// The leader it follows, or itself.
+    pub(crate) leader: Option<u64>,
+    pub(crate) applied: u64,
+    pub(crate) bytes: u64,
+    /// What only a leader that serves can say.
+    pub(crate) led: Option<Led>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Led {
+    pub(crate) last: u64,
+    pub(crate) voters: Vec<u64>,
+    pub(crate) learners: Vec<u64>,
+    /// A change of voters is under way.
+    pub(crate) joint: bool,
+    pub(crate) peers: Vec<PeerSurvey>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PeerSurvey {
+    pub(crate) node: u64,
+    pub(crate) matched: u64,
+    pub(crate) active: bool,
+    /// It is being sent a snapshot.
+    pub(crate) copying: bool,
+}
+
+/// The newest survey of each node.
+#[derive(Debug, Default)]
+pub(crate) struct Surveys(Mutex<BTreeMap<u64, Heard>>);
+
+#[derive(Debug, Clone)]
+pub(crate) struct Heard {
+    pub(crate) survey: Survey,
+    pub(crate) at: Instant,
+}
+
+impl Surveys {
+    pub(crate) fn put(&self, survey: Survey) {
+        let at = Instant::now();
+        self.lock().insert(survey.node, Heard { survey, at });
+    }
+
+    pub(crate) fn any_full(&self) -> bool {
+        self.lock()
+            .values()
+            .any(|heard| heard.survey.full && heard.at.elapsed() < SILENCE)
+    }
+
+    pub(crate) fn all(&self) -> BTreeMap<u64, Heard> {
+        self.lock().clone()
+    }
+
+    pub(crate) fn forget(&self, node: u64) {
+        self.lock().remove(&node);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Heard>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

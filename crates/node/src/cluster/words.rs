@@ -1,0 +1,354 @@
+//! What nodes say to each other, inside the frames of the transport.
+//!
+//! Messages of consensus have an encoding of their own (`docs/formats/peer-messages.md`), many in one
+//! frame. The rest is `postcard` of the types below; a change of any of them needs a new protocol version of
+//! the transport.
+
+use anser_broker::{
+    codec::Encoded,
+    command::{Answer, Placed, Query, Reply},
+    error::Error,
+    id::{NodeId, QueueId, ShardId, SubscriptionId},
+    op::{DeliveryFailure, ReceivedMessage},
+    time::Millis,
+};
+use anser_replica::ReceiveRequest;
+use bytes::{Buf, BufMut, Bytes};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cluster::survey::Survey,
+    event::{Request, Response},
+};
+
+const CONSENSUS: u8 = 1;
+const SURVEY: u8 = 2;
+const SHARED: u8 = 3;
+const ORDER: u8 = 4;
+
+/// What needs no answer.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// Messages of consensus: to which shard, and its bytes.
+    Consensus(Vec<(ShardId, Bytes)>),
+    Survey(Survey),
+    /// What every node has to know of the newest revision.
+    Shared {
+        revision: u64,
+        bytes: Bytes,
+    },
+    Order(Order),
+}
+
+/// What a node is told to do with a replica.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// To the leader of the shard.
+    Change {
+        shard: u16,
+        steps: Vec<Step>,
+    },
+    Transfer {
+        shard: u16,
+        to: u64,
+    },
+    /// The shard's members decided, at this index or before, that the node has no replica any more.
+    Forget {
+        shard: u16,
+        decided: u64,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Step {
+    AddVoter(u64),
+    AddLearner(u64),
+    Remove(u64),
+}
+
+impl Order {
+    pub(crate) fn shard(&self) -> u16 {
+        match self {
+            Self::Change { shard, .. }
+            | Self::Transfer { shard, .. }
+            | Self::Forget { shard, .. } => *shard,
+        }
+    }
+}
+
+/// Many messages of consensus in one frame.
+#[derive(Debug, Default)]
+pub(crate) struct ConsensusFrame(Vec<u8>);
+
+impl ConsensusFrame {
+    pub(crate) fn push(&mut self, shard: ShardId, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.0.is_empty() {
+            self.0.push(CONSENSUS);
+        }
+        self.0.put_u16_le(shard.0);
+        let length_at = self.0.len();
+        self.0.put_u32_le(0);
+        write(&mut self.0);
+        let length = u32::try_from(self.0.len() - length_at - 4).expect("less than a frame");
+        self.0[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn take(&mut self) -> Bytes {
+        std::mem::take(&mut self.0).into()
+    }
+}
+
+impl Note {
+    pub(crate) fn encode(&self) -> Bytes {
+        match self {
+            Self::Consensus(messages) => {
+                let mut frame = ConsensusFrame::default();
+                for (shard, bytes) in messages {
+                    frame.push(*shard, |out| out.extend_from_slice(bytes));
+                }
+                frame.take()
+            }
+            Self::Survey(survey) => tagged(SURVEY, survey),
+            Self::Shared { revision, bytes } => {
+                let mut out = vec![SHARED];
+                out.put_u64_le(*revision);
+                out.extend_from_slice(bytes);
+                out.into()
+            }
+            Self::Order(order) => tagged(ORDER, order),
+        }
+    }
+
+    /// `None` for bytes that no node of this version sends.
+    pub(crate) fn decode(mut bytes: Bytes) -> Option<Self> {
+        let tag = bytes.try_get_u8().ok()?;
+        match tag {
+            CONSENSUS => {
+                let mut messages = Vec::new();
+                while bytes.has_remaining() {
+                    let shard = ShardId(bytes.try_get_u16_le().ok()?);
+                    let length = bytes.try_get_u32_le().ok()? as usize;
+                    if length > bytes.len() {
+                        return None;
+                    }
+                    messages.push((shard, bytes.split_to(length)));
+                }
+                Some(Self::Consensus(messages))
+            }
+            SURVEY => postcard::from_bytes(&bytes).ok().map(Self::Survey),
+            SHARED => {
+                let revision = bytes.try_get_u64_le().ok()?;
+                Some(Self::Shared { revision, bytes })
+            }
+            ORDER => postcard::from_bytes(&bytes).ok().map(Self::Order),
+            _ => None,
+        }
+    }
+}
+
+fn tagged(tag: u8, value: &impl Serialize) -> Bytes {
+    let out = postcard::to_extend(value, vec![tag]);
+    out.expect("words have no shape that cannot be written")
+        .into()
+}
+
+/// What a node asks another.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    /// A request of a client or of the node, for a shard that the other is said to lead.
+    Shard {
+        shard: u16,
+        request: Forwarded,
+    },
+    /// A change of the catalog and of a home, to be carried through by the catalog's leader.
+    Change {
+        command: Bytes,
+    },
+    /// To the catalog's leader: the index from which a copy knows all that was acknowledged.
+    CatalogIndex,
+    /// Answered when the other's copy of the catalog has come so far.
+    CatalogReached {
+        index: u64,
+    },
+    /// A place in the cluster.
+    Join(Join),
+    Copy(CopyAsk),
+    /// The last failed pushes of a subscription whose pusher is the other's.
+    Failures {
+        subscription: SubscriptionId,
+    },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Forwarded {
+    Propose(Bytes),
+    Receive {
+        queue: QueueId,
+        max: u32,
+        visibility: Option<Millis>,
+        wait: Option<Millis>,
+    },
+    Read(Query),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Join {
+    pub(crate) incarnation: [u8; 16],
+    pub(crate) address: String,
+    pub(crate) host: String,
+    pub(crate) zone: String,
+}
+
+/// A copy of a shard on its way to the node that is asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum CopyAsk {
+    /// What is to come; answered with what is missing of it.
+    Begin { shard: u16, offer: Offer },
+    Chunk {
+        shard: u16,
+        file: CopyFile,
+        offset: u64,
+        bytes: Bytes,
+    },
+    /// All is there: the message of consensus that makes the replica take it.
+    End { shard: u16, message: Bytes },
+}
+
+/// A snapshot and the segments that belong to it, as they are on the sender's disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Offer {
+    pub(crate) snapshot: OfferedSnapshot,
+    pub(crate) segments: Vec<OfferedSegment>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OfferedSnapshot {
+    pub(crate) index: u64,
+    pub(crate) term: u64,
+    pub(crate) bytes: u64,
+    pub(crate) id: u64,
+    pub(crate) checksum: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OfferedSegment {
+    pub(crate) id: u64,
+    pub(crate) first_index: u64,
+    pub(crate) last_index: u64,
+    pub(crate) bytes: u64,
+    pub(crate) records: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum CopyFile {
+    Snapshot,
+    Segment(u64),
+}
+
+/// What a node answers another.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Told {
+    Reply(Reply),
+    Answer(Answer),
+    Messages(Vec<ReceivedMessage>),
+    Refused(Error),
+    /// Nothing has happened: this node does not lead the shard.
+    NotLeader,
+    Placed(Placed),
+    CatalogIndex(u64),
+    Reached,
+    Joined {
+        cluster: [u8; 16],
+        node: NodeId,
+        shards: u16,
+        peers: Vec<JoinedPeer>,
+    },
+    /// Where the copy goes on; `None`: all is there.
+    CopyMissing(Option<(CopyFile, u64)>),
+    CopyRefused(String),
+    /// The other does not know these words.
+    Unintelligible,
+    Failures(Vec<DeliveryFailure>),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct JoinedPeer {
+    pub(crate) node: NodeId,
+    pub(crate) address: String,
+    pub(crate) incarnation: [u8; 16],
+}
+
+impl Ask {
+    pub(crate) fn encode(&self) -> Bytes {
+        let out = postcard::to_stdvec(self);
+        out.expect("words have no shape that cannot be written")
+            .into()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+}
+
+impl Told {
+    pub(crate) fn encode(&self) -> Bytes {
+        let out = postcard::to_stdvec(self);
+        out.expect("words have no shape that cannot be written")
+            .into()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+}
+
+impl From<&Request> for Forwarded {
+    fn from(request: &Request) -> Self {
+        match request {
+            Request::Propose(command) => Self::Propose(command.bytes.clone()),
+            Request::Receive(receive) => Self::Receive {
+                queue: receive.queue,
+                max: receive.max,
+                visibility: receive.visibility,
+                wait: receive.wait,
+            },
+            Request::Read(query) => Self::Read(query.clone()),
+        }
+    }
+}
+
+impl Forwarded {
+    /// `None` for a command that cannot be read.
+    pub(crate) fn open(self) -> Option<Request> {
+        Some(match self {
+            Forwarded::Propose(command) => Request::Propose(Encoded::from_bytes(command).ok()?),
+            Forwarded::Receive {
+                queue,
+                max,
+                visibility,
+                wait,
+            } => Request::Receive(ReceiveRequest {
+                queue,
+                max,
+                visibility,
+                wait,
+            }),
+            Forwarded::Read(query) => Request::Read(query),
+        })
+    }
+}
+
+impl From<Result<Response, Error>> for Told {
+    fn from(result: Result<Response, Error>) -> Self {
+        match result {
+            Ok(Response::Reply(reply)) => Self::Reply(reply),
+            Ok(Response::Answer(answer)) => Self::Answer(answer),
+            Ok(Response::Messages(messages)) => Self::Messages(messages),
+            Err(error) => Self::Refused(error),
+        }
+    }
+}

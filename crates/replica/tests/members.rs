@@ -1,0 +1,197 @@
+//! Changes of who takes part.
+
+use anser_replica::{Membership, MembershipChange, MembershipStep};
+
+use crate::cluster::{Cluster, has_membership_entry};
+
+fn voters(of: &[u64]) -> Membership {
+    Membership {
+        voters: of.to_vec(),
+        ..Membership::default()
+    }
+}
+
+#[test]
+fn a_new_node_becomes_a_learner_by_a_snapshot_and_then_a_voter() {
+    let mut cluster = Cluster::serving(1, 2, 1);
+    assert!(!cluster.replica(1).needs_ticks());
+    cluster.run(60);
+    assert_eq!(cluster.replica(2).applied().index, 0);
+    cluster.change(&[MembershipStep::AddLearner(2)]);
+    cluster.run(20);
+    assert!(cluster.replica(1).needs_ticks());
+    assert_eq!(cluster.membership(2).learners, [2]);
+    assert_eq!(cluster.nodes[&2].installs, 1);
+    let sent = cluster.send();
+    cluster.sync(1);
+    assert!(cluster.is_acknowledged(sent), "a learner decides nothing");
+    cluster.change(&[MembershipStep::AddVoter(2)]);
+    cluster.run(10);
+    let sent = cluster.send();
+    cluster.sync(1);
+    assert!(!cluster.is_acknowledged(sent), "now its disk counts");
+    cluster.settle();
+    assert!(cluster.is_acknowledged(sent));
+    cluster.run(5);
+    cluster.check_nothing_lost(2);
+}
+
+#[test]
+fn one_voter_is_swapped_for_another_in_one_change() {
+    let mut cluster = Cluster::serving(3, 4, 2);
+    cluster.send_many(5);
+    cluster.change(&[MembershipStep::AddLearner(4)]);
+    cluster.run(20);
+    let leaving = cluster.followers()[0];
+    let leaving = if leaving == 4 {
+        cluster.followers()[1]
+    } else {
+        leaving
+    };
+    cluster.change(&[MembershipStep::AddVoter(4), MembershipStep::Remove(leaving)]);
+    cluster.run(20);
+    let leader = cluster.leader();
+    let expected: Vec<u64> = (1..=4).filter(|&id| id != leaving).collect();
+    assert_eq!(cluster.membership(leader), voters(&expected));
+    assert_eq!(cluster.membership(4), voters(&expected));
+    let sent = cluster.send();
+    cluster.run(2);
+    assert!(cluster.is_acknowledged(sent));
+    cluster.check_nothing_lost(4);
+}
+
+#[test]
+fn a_leader_that_is_removed_leaves_the_others_to_go_on() {
+    let mut cluster = Cluster::serving(3, 3, 3);
+    let first = cluster.leader();
+    cluster.change(&[MembershipStep::Remove(first)]);
+    cluster.settle();
+    assert!(!cluster.replica(first).serves());
+    let second = cluster.elect_other(&[first]);
+    assert_eq!(cluster.membership(second).voters.len(), 2);
+    let sent = cluster.send_at(second);
+    cluster.run(60);
+    assert!(cluster.is_acknowledged(sent));
+    assert_eq!(cluster.servers(), [second], "one who left does not disturb");
+}
+
+#[test]
+fn a_leader_that_is_swapped_out_leaves_at_the_end_of_the_change() {
+    let mut cluster = Cluster::serving(3, 4, 4);
+    let first = cluster.leader();
+    cluster.change(&[MembershipStep::AddLearner(4)]);
+    cluster.run(20);
+    cluster.change(&[MembershipStep::AddVoter(4), MembershipStep::Remove(first)]);
+    cluster.run(60);
+    let second = cluster.leader();
+    assert_ne!(second, first);
+    let membership = cluster.membership(second);
+    assert!(!membership.is_joint() && !membership.contains(first));
+}
+
+#[test]
+fn the_last_of_two_goes_on_alone() {
+    let mut cluster = Cluster::serving(2, 2, 5);
+    let first = cluster.leader();
+    let other = 3 - first;
+    cluster.change(&[MembershipStep::Remove(first)]);
+    cluster.run(60);
+    assert_eq!(cluster.leader(), other);
+    assert!(!cluster.replica(other).needs_ticks());
+    let sent = cluster.send_at(other);
+    cluster.sync(other);
+    assert!(cluster.is_acknowledged(sent));
+}
+
+#[test]
+fn a_restart_in_the_middle_of_a_change_goes_on_with_it() {
+    let mut cluster = Cluster::serving(3, 4, 6);
+    cluster.change(&[MembershipStep::AddLearner(4)]);
+    cluster.run(20);
+    let leader = cluster.leader();
+    let leaving = *cluster.followers().iter().find(|&&id| id != 4).unwrap();
+    cluster.change(&[MembershipStep::AddVoter(4), MembershipStep::Remove(leaving)]);
+    for _ in 0..20 {
+        if cluster.membership(leader).is_joint() {
+            break;
+        }
+        cluster.deliver_all();
+        for id in cluster.up() {
+            cluster.sync(id);
+        }
+    }
+    assert!(cluster.membership(leader).is_joint());
+    cluster.wires.clear();
+    for id in 1..=4 {
+        cluster.crash(id, 0);
+    }
+    for id in 1..=4 {
+        cluster.start(id, false);
+    }
+    assert!(has_membership_entry(&cluster.nodes[&leader]));
+    cluster.elect();
+    cluster.run(20);
+    let leader = cluster.leader();
+    let expected: Vec<u64> = (1..=4).filter(|&id| id != leaving).collect();
+    assert_eq!(cluster.membership(leader), voters(&expected));
+}
+
+#[test]
+fn changes_that_mean_nothing_or_come_too_soon_are_ignored() {
+    let mut cluster = Cluster::serving(3, 3, 7);
+    let leader = cluster.leader();
+    let before = cluster.replica(leader).status().last;
+    cluster.change(&[]);
+    cluster.change(&[
+        MembershipStep::Remove(1),
+        MembershipStep::Remove(2),
+        MembershipStep::Remove(3),
+    ]);
+    assert_eq!(cluster.replica(leader).status().last, before);
+    cluster.change(&[MembershipStep::AddLearner(7)]);
+    cluster.change(&[MembershipStep::AddLearner(8)]);
+    assert_eq!(cluster.replica(leader).status().last, before + 1);
+    cluster.run(3);
+    assert_eq!(cluster.membership(leader).learners, [7]);
+}
+
+#[test]
+fn the_bytes_of_a_change_are_frozen() {
+    let change = MembershipChange {
+        steps: vec![
+            MembershipStep::AddVoter(4),
+            MembershipStep::AddLearner(0x0102_0304_0506_0708),
+            MembershipStep::Remove(3),
+        ],
+    };
+    let bytes = change.encode();
+    let expected: [u8; 33] = [
+        1, 1, 3, 0, 0, 0, // version, leaves by itself, steps
+        1, 4, 0, 0, 0, 0, 0, 0, 0, // a voter
+        2, 8, 7, 6, 5, 4, 3, 2, 1, // a learner
+        3, 3, 0, 0, 0, 0, 0, 0, 0, // removed
+    ];
+    assert_eq!(bytes[..], expected);
+    assert_eq!(MembershipChange::decode(&bytes), Ok(change));
+    for end in 0..bytes.len() {
+        assert!(MembershipChange::decode(&bytes[..end]).is_err());
+    }
+    assert!(MembershipChange::decode(&[2, 1, 0, 0, 0, 0]).is_err());
+    assert!(MembershipChange::decode(&[1, 1, 0, 0, 0, 0, 9]).is_err());
+    assert!(MembershipChange::decode(&[1, 1, 255, 255, 255, 255]).is_err());
+}
+
+#[test]
+fn a_sole_voter_tells_its_learner_nothing_before_its_term_is_durable() {
+    let mut cluster = Cluster::serving(1, 2, 8);
+    cluster.change(&[MembershipStep::AddLearner(2)]);
+    cluster.run(20);
+    cluster.crash(1, 0);
+    cluster.wires.clear();
+    cluster.start(1, false);
+    assert!(cluster.wires.is_empty());
+    cluster.sync(1);
+    assert!(!cluster.wires.is_empty());
+    cluster.run(5);
+    assert_eq!(cluster.replica(1).applied(), cluster.replica(2).applied());
+}

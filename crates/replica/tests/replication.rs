@@ -1,0 +1,298 @@
+//! What several replicas promise together.
+
+use anser_broker::{
+    attributes::{DeadLetterAfter, DeadLetterPolicy, QueueAttributes},
+    command::{Command, Query},
+    error::Error,
+    id::QueueId,
+    time::Millis,
+};
+use anser_replica::{Input, Role, Ticket};
+
+use crate::{
+    cluster::{Cluster, Outcome},
+    disk::Write,
+    harness::{QUEUE, attributes},
+};
+
+#[test]
+fn a_leader_is_elected_and_everybody_has_what_it_was_told() {
+    let mut cluster = Cluster::serving(3, 3, 1);
+    let sent = cluster.send();
+    cluster.settle();
+    assert!(cluster.is_acknowledged(sent));
+    cluster.run(3);
+    let applied = cluster.replica(cluster.leader()).applied();
+    for id in 1..=3 {
+        assert_eq!(cluster.replica(id).applied(), applied);
+        cluster.check_nothing_lost(id);
+        assert!(cluster.replica(id).needs_ticks());
+    }
+    let status = cluster.replica(cluster.leader()).status();
+    assert_eq!(status.role, Role::Leader);
+    assert_eq!(status.peers.len(), 2);
+    assert!(status.peers.iter().all(|peer| peer.matched == status.last));
+}
+
+#[test]
+fn elections_depend_on_the_seed_alone() {
+    let leaders = |seed| {
+        let mut cluster = Cluster::new(5, 5, seed);
+        let leader = cluster.elect();
+        (leader, cluster.term(leader))
+    };
+    for seed in 0..10 {
+        assert_eq!(leaders(seed), leaders(seed));
+    }
+    assert!((0..10).any(|seed| leaders(seed).0 != leaders(0).0));
+}
+
+#[test]
+fn a_reply_leaves_when_a_majority_has_the_entry_on_disk() {
+    let mut cluster = Cluster::serving(3, 3, 2);
+    let leader = cluster.leader();
+    let followers = cluster.followers();
+    let sent = cluster.send();
+    while cluster.sync(leader) {}
+    assert!(!cluster.is_acknowledged(sent), "one disk is no majority");
+    cluster.deliver_all();
+    assert!(
+        !cluster.is_acknowledged(sent),
+        "the followers only have it in memory"
+    );
+    assert!(cluster.sync(followers[0]));
+    assert!(!cluster.is_acknowledged(sent), "the leader has not heard");
+    cluster.deliver_all();
+    assert!(cluster.is_acknowledged(sent));
+}
+
+#[test]
+fn a_majority_without_the_leader_commits_and_the_leaders_disk_lets_the_reply_go() {
+    let mut cluster = Cluster::serving(3, 3, 3);
+    let leader = cluster.leader();
+    let before = cluster.replica(leader).status().commit;
+    let sent = cluster.send();
+    cluster.deliver_all();
+    for id in cluster.followers() {
+        cluster.sync(id);
+    }
+    cluster.deliver_all();
+    assert_eq!(cluster.replica(leader).status().commit, before + 1);
+    // raft-rs 0.7 applies only what is durable here too.
+    assert!(!cluster.is_acknowledged(sent));
+    cluster.sync(leader);
+    assert!(cluster.is_acknowledged(sent));
+}
+
+#[test]
+fn a_follower_acknowledges_only_what_is_durable() {
+    let mut cluster = Cluster::serving(3, 3, 4);
+    let leader = cluster.leader();
+    let matched = |cluster: &Cluster| {
+        let status = cluster.replica(leader).status();
+        status.peers.iter().map(|peer| peer.matched).max().unwrap()
+    };
+    let before = matched(&cluster);
+    cluster.send();
+    cluster.deliver_all();
+    for _ in 0..4 {
+        // Heartbeats are answered meanwhile.
+        cluster.tick_all();
+        cluster.deliver_all();
+    }
+    assert_eq!(matched(&cluster), before);
+    assert!(cluster.replica(leader).serves());
+    cluster.settle();
+    assert_eq!(matched(&cluster), before + 1);
+}
+
+#[test]
+fn a_slow_disk_does_not_look_like_a_dead_replica() {
+    let mut cluster = Cluster::serving(3, 3, 4);
+    let leader = cluster.leader();
+    cluster.send();
+    for _ in 0..100 {
+        cluster.tick_all();
+        cluster.deliver_all();
+    }
+    assert!(cluster.replica(leader).serves());
+}
+
+#[test]
+fn another_leads_when_the_leader_is_gone() {
+    let mut cluster = Cluster::serving(3, 3, 5);
+    let first = cluster.leader();
+    let sent = cluster.send();
+    cluster.settle();
+    cluster.crash(first, 0);
+    let second = cluster.elect_other(&[first]);
+    let again = cluster.send_at(second);
+    cluster.settle();
+    assert!(cluster.is_acknowledged(sent) && cluster.is_acknowledged(again));
+    cluster.start(first, false);
+    cluster.run(10);
+    cluster.check_nothing_lost(first);
+}
+
+#[test]
+fn a_deposed_leader_does_not_know_and_its_entry_is_replaced() {
+    let mut cluster = Cluster::serving(3, 3, 6);
+    let first = cluster.leader();
+    cluster.cut_off(first);
+    let lost = cluster.send_at(first);
+    let read = cluster.read_at(first);
+    cluster.sync_all();
+    let second = cluster.elect_other(&[first]);
+    let kept = cluster.send_at(second);
+    cluster.settle();
+    assert!(cluster.is_acknowledged(kept));
+    cluster.run(30);
+    assert_eq!(cluster.outcomes[&lost], Outcome::Refused(Error::Unknown));
+    assert_eq!(
+        cluster.outcomes[&read],
+        Outcome::Refused(Error::Unavailable),
+        "a deposed leader answers no read"
+    );
+    cluster.cut.clear();
+    cluster.run(10);
+    cluster.check_nothing_lost(first);
+    assert_eq!(
+        cluster.replica(first).applied(),
+        cluster.replica(second).applied()
+    );
+}
+
+#[test]
+fn a_leader_without_a_majority_serves_no_read() {
+    let mut cluster = Cluster::serving(3, 3, 7);
+    let first = cluster.leader();
+    let before = cluster.read_at(first);
+    cluster.settle();
+    assert_eq!(cluster.outcomes[&before], Outcome::Other);
+    cluster.cut_off(first);
+    let read = cluster.read_at(first);
+    cluster.settle();
+    assert_eq!(cluster.outcomes.get(&read), None);
+    cluster.run(40);
+    assert_eq!(
+        cluster.outcomes[&read],
+        Outcome::Refused(Error::Unavailable)
+    );
+}
+
+#[test]
+fn all_reads_of_a_turn_are_confirmed_together() {
+    let mut cluster = Cluster::serving(3, 3, 7);
+    let leader = cluster.leader();
+    let tickets = [900, 901, 902].map(Ticket);
+    for ticket in tickets {
+        let query = Query::Counts { queue: QUEUE };
+        cluster.step(leader, Input::Read { ticket, query });
+    }
+    cluster.turn(leader);
+    assert_eq!(cluster.wires.len(), 2, "one heartbeat to each follower");
+    cluster.settle();
+    for ticket in tickets {
+        assert_eq!(cluster.outcomes[&ticket], Outcome::Other);
+    }
+}
+
+#[test]
+fn leadership_is_handed_over() {
+    let mut cluster = Cluster::serving(3, 3, 8);
+    let first = cluster.leader();
+    let to = cluster.followers()[1];
+    let sent = cluster.send();
+    cluster.step(first, Input::TransferLeadership { to });
+    cluster.turn(first);
+    cluster.settle();
+    assert_eq!(cluster.leader(), to);
+    assert!(cluster.is_acknowledged(sent));
+    let nobody = Input::TransferLeadership { to: 77 };
+    cluster.step(to, nobody);
+    cluster.run(2);
+    assert_eq!(cluster.leader(), to);
+}
+
+#[test]
+fn a_vote_is_on_the_disk_before_it_is_cast() {
+    let mut cluster = Cluster::new(3, 3, 9);
+    while cluster.wires.is_empty() {
+        cluster.tick_all();
+    }
+    // The question whether there may be an election changes nothing; the election itself does.
+    for _ in 0..3 {
+        cluster.deliver_all();
+    }
+    assert!(
+        cluster.wires.is_empty(),
+        "a candidate's own vote is not durable"
+    );
+    let queued = |id: &u64| !cluster.nodes[id].disk.queue.is_empty();
+    let candidate = cluster.up().into_iter().find(queued).expect("one stands");
+    cluster.sync(candidate);
+    assert_eq!(cluster.wires.len(), 2);
+    cluster.deliver_all();
+    assert!(cluster.servers().is_empty());
+    let term = cluster.term(candidate);
+    for id in 1..=3 {
+        let queue = &cluster.nodes[&id].disk.queue;
+        let promised = |write: &Write| matches!(write, Write::Append(append) if append.term == term && append.vote == candidate);
+        assert!(id == candidate || queue.iter().any(promised));
+    }
+    cluster.settle();
+    assert_eq!(cluster.leader(), candidate);
+}
+
+#[test]
+fn messages_that_are_for_nobody_here_are_harmless() {
+    let mut cluster = Cluster::serving(3, 3, 10);
+    let leader = cluster.leader();
+    cluster.send();
+    let strays: Vec<_> = cluster.wires.iter().cloned().collect();
+    cluster.settle();
+    for mut stray in strays {
+        for to in 1..=3 {
+            // Late, to the wrong replica and twice.
+            cluster.deliver_as_is(to, &stray);
+            cluster.deliver_as_is(to, &stray);
+        }
+        stray.from = 9;
+        cluster.deliver_as_is(leader, &stray);
+    }
+    cluster.step(leader, Input::Unreachable { node: 2 });
+    cluster.step(leader, Input::Unreachable { node: 99 });
+    let fetched = Input::Fetched {
+        request: 9_999,
+        entries: Vec::new(),
+    };
+    cluster.step(leader, fetched);
+    let sent = cluster.send();
+    cluster.run(3);
+    assert!(cluster.is_acknowledged(sent));
+}
+
+#[test]
+fn only_the_one_that_serves_reaches_outside() {
+    let mut cluster = Cluster::serving(3, 3, 11);
+    let policy = DeadLetterPolicy {
+        queue: QueueId(8),
+        after: DeadLetterAfter::Age(Millis(1_000)),
+    };
+    cluster.propose(&Command::PutQueue {
+        queue: QUEUE,
+        revision: 2,
+        attributes: QueueAttributes {
+            dead_letter: Some(policy),
+            ..attributes()
+        },
+    });
+    let leader = cluster.leader();
+    cluster.send();
+    cluster.run(40);
+    for id in 1..=3 {
+        let moves = cluster.replica(id).shard().queues_with_moves();
+        assert_eq!(moves, [QUEUE], "all know of it");
+        assert_eq!(cluster.nodes[&id].effects > 0, id == leader);
+    }
+}

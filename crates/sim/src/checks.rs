@@ -1,0 +1,328 @@
+//! What must hold at every step, judged from outside: from what nodes write, send and apply.
+//!
+//! What is durable is taken from the disks, never from what a replica believes.
+
+mod log_view;
+mod shard;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anser_log::Write;
+use anser_replica::{Membership, Place, ReplicaStatus, Role, StoredEntry, StoredKind};
+
+pub(crate) use log_view::LogView;
+use shard::ShardChecks;
+
+use crate::random;
+
+/// A message's kind and numbers, as they stand in its bytes (`docs/formats/peer-messages.md`).
+struct Head {
+    kind: u8,
+    rejected: bool,
+    to: u64,
+    from: u64,
+    term: u64,
+    index: u64,
+}
+
+/// Terms in a row that may end without a leader.
+const TERMS_WITHOUT_A_LEADER: u64 = 12;
+const APPEND_RESPONSE: u8 = 2;
+const REQUEST_VOTE: u8 = 3;
+const VOTE_RESPONSE: u8 = 4;
+const PRE_VOTE_RESPONSE: u8 = 6;
+
+/// What one node's disk holds of a shard.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DurableShard {
+    pub(crate) log: LogView,
+    pub(crate) term: u64,
+    pub(crate) vote: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Checks {
+    shards: BTreeMap<u16, ShardChecks>,
+    /// By node and shard; of destroyed nodes as it was.
+    pub(crate) durable: BTreeMap<(u64, u16), DurableShard>,
+    /// Replicas that are to be forgotten: what they promised counts no more, but they still write.
+    pub(crate) leaving: BTreeSet<(u64, u16)>,
+    failures: Vec<String>,
+}
+
+impl Checks {
+    pub(crate) fn fail(&mut self, text: String) {
+        self.failures.push(text);
+    }
+
+    pub(crate) fn failures(&self) -> &[String] {
+        &self.failures
+    }
+
+    fn shard(&mut self, shard: u16) -> &mut ShardChecks {
+        self.shards.entry(shard).or_default()
+    }
+
+    /// A replica wants entries in its log.
+    pub(crate) fn appended(
+        &mut self,
+        node: u64,
+        shard: u16,
+        view: &mut LogView,
+        entries: &[StoredEntry],
+    ) {
+        for entry in entries {
+            let kind = [u8::from(entry.kind == StoredKind::Membership)];
+            let content = random::hash(random::hash(entry.term, &kind), &entry.data);
+            let before = view.term(entry.index - 1);
+            let known = self
+                .shard(shard)
+                .entry(entry.index, entry.term, content, before);
+            if let Err(text) = known {
+                self.fail(format!("node {node}, shard {shard}: {text}"));
+            }
+            view.append(entry.index, entry.term);
+        }
+    }
+
+    /// A batch is on a node's disk.
+    pub(crate) fn written(&mut self, node: u64, writes: &[Write]) {
+        for write in writes {
+            let durable = self.durable.entry((node, write.shard)).or_default();
+            for entry in &write.entries {
+                durable.log.append(entry.index, entry.term);
+            }
+            let Some(state) = write.hard_state else {
+                continue;
+            };
+            let (term, vote) = (durable.term, durable.vote);
+            (durable.term, durable.vote) = (state.term, state.vote);
+            let turned = state.term == term && vote != 0 && state.vote != vote;
+            let leaves = self.leaving.contains(&(node, write.shard));
+            if (state.term < term || turned) && !leaves {
+                let shard = write.shard;
+                self.fail(format!(
+                    "node {node}, shard {shard}: term {term} and vote {vote} became {} and {}",
+                    state.term, state.vote
+                ));
+            }
+        }
+    }
+
+    /// An entry was applied by a node that has this log and these members before it.
+    pub(crate) fn applied(
+        &mut self,
+        node: u64,
+        shard: u16,
+        index: u64,
+        view: &LogView,
+        membership: &Membership,
+    ) {
+        let Some(term) = view.term(index) else {
+            return self.fail(format!(
+                "node {node}, shard {shard}: applied {index}, which its log lacks"
+            ));
+        };
+        let checks = self.shard(shard);
+        match checks.committed(index) {
+            Some(known) if known == term => {}
+            Some(known) => self.fail(format!(
+                "node {node}, shard {shard}: applied entry {index} of term {term}, elsewhere it is of term {known}"
+            )),
+            None => {
+                let before = checks.commit(index, term);
+                let safe = self.is_on_majority(shard, index, term, membership)
+                    || before.is_some_and(|before| self.is_on_majority(shard, index, term, &before));
+                if !safe {
+                    self.fail(format!(
+                        "node {node}, shard {shard}: applied entry {index} of term {term}, which is not durable on a majority of {membership:?}"
+                    ));
+                }
+            }
+        }
+    }
+
+    fn is_on_majority(&self, shard: u16, index: u64, term: u64, membership: &Membership) -> bool {
+        let holds = |node: &&u64| {
+            let durable = self.durable.get(&(**node, shard));
+            durable.is_some_and(|durable| durable.log.contains(index, term))
+        };
+        let majority = |nodes: &[u64]| {
+            nodes.iter().filter(holds).count() * 2 > nodes.len() || nodes.is_empty()
+        };
+        majority(&membership.voters) && majority(&membership.voters_outgoing)
+    }
+
+    /// A membership is in force on a replica that has applied up to this index.
+    pub(crate) fn membership(&mut self, shard: u16, index: u64, membership: &Membership) {
+        let changed = self.shard(shard).membership(index, membership);
+        if let Err(text) = changed {
+            self.fail(format!("shard {shard}: {text}"));
+        }
+    }
+
+    /// The newest membership that anybody has applied, and the one before it.
+    pub(crate) fn memberships(&self, shard: u16) -> Vec<Membership> {
+        self.shards
+            .get(&shard)
+            .map_or_else(Vec::new, ShardChecks::newest)
+    }
+
+    /// A reply left after this index was applied.
+    pub(crate) fn acknowledged(&mut self, shard: u16, index: u64) {
+        let acknowledged = &mut self.shard(shard).acknowledged;
+        *acknowledged = (*acknowledged).max(index);
+    }
+
+    /// The last index that a client may know of.
+    pub(crate) fn last_acknowledged(&self, shard: u16) -> u64 {
+        self.shards
+            .get(&shard)
+            .map_or(0, |checks| checks.acknowledged)
+    }
+
+    /// A replica's state after an index.
+    pub(crate) fn state(&mut self, node: u64, shard: u16, index: u64, sum: u64) {
+        let known = *self.shard(shard).states.entry(index).or_insert(sum);
+        if known != sum {
+            self.fail(format!(
+                "node {node}, shard {shard}: the state after entry {index} differs from another replica's"
+            ));
+        }
+    }
+
+    /// A replica leads: nobody else may in this term, it was elected by majorities, and it has
+    /// everything that is committed.
+    pub(crate) fn leads(&mut self, node: u64, shard: u16, status: &ReplicaStatus, view: &LogView) {
+        debug_assert_eq!(status.role, Role::Leader);
+        let term = status.term;
+        let checks = self.shard(shard);
+        let known = *checks.leaders.entry(term).or_insert(node);
+        let last = checks.committed_before(term);
+        let lacks = last.filter(|&(index, term)| !view.contains(index, term));
+        let votes = |voters: &[u64]| {
+            let granted = |voter: &&u64| {
+                **voter == node || checks.grants.get(&(**voter, term)) == Some(&node)
+            };
+            voters.is_empty() || voters.iter().filter(granted).count() * 2 > voters.len()
+        };
+        let membership = &status.membership;
+        let elected = votes(&membership.voters) && votes(&membership.voters_outgoing);
+        if known != node {
+            self.fail(format!(
+                "shard {shard}: nodes {known} and {node} lead in term {term}"
+            ));
+        }
+        if let Some((index, of)) = lacks {
+            self.fail(format!(
+                "shard {shard}: node {node} leads term {term} without entry {index} of term {of}"
+            ));
+        }
+        if !elected {
+            self.fail(format!(
+                "shard {shard}: node {node} leads term {term} without the votes of {membership:?}"
+            ));
+        }
+    }
+
+    /// A replica is in a term: elections do not run away, for nobody stands who cannot win.
+    pub(crate) fn term(&mut self, node: u64, shard: u16, term: u64) {
+        let checks = self.shard(shard);
+        let led = checks.leaders.last_key_value().map_or(1, |(&term, _)| term);
+        if term > led + TERMS_WITHOUT_A_LEADER {
+            self.fail(format!(
+                "node {node}, shard {shard}: term {term} has come, the last leader's was {led}"
+            ));
+        }
+    }
+
+    /// A message leaves a node: what it promises must be on the disk.
+    pub(crate) fn sent(&mut self, node: u64, shard: u16, bytes: &[u8], suspect: bool) {
+        let Some(head) = head(bytes) else {
+            return self.fail(format!(
+                "node {node}, shard {shard}: a message that nobody can read"
+            ));
+        };
+        let durable = self
+            .durable
+            .get(&(node, shard))
+            .cloned()
+            .unwrap_or_default();
+        let promised = (durable.term, durable.vote);
+        match head.kind {
+            APPEND_RESPONSE
+                if !head.rejected
+                    && durable.log.last() < head.index
+                    && durable.term <= head.term =>
+            {
+                self.fail(format!(
+                    "node {node}, shard {shard}: acknowledged entry {} to {}, its disk ends at {}",
+                    head.index,
+                    head.to,
+                    durable.log.last()
+                ));
+            }
+            REQUEST_VOTE if promised != (head.term, head.from) && durable.term <= head.term => {
+                self.fail(format!(
+                    "node {node}, shard {shard}: stands in term {} with {promised:?} on its disk",
+                    head.term
+                ));
+            }
+            VOTE_RESPONSE if !head.rejected => self.granted(node, shard, &head, promised, suspect),
+            PRE_VOTE_RESPONSE if !head.rejected && suspect => {
+                self.fail(format!("node {node}, shard {shard}: a suspect would vote"));
+            }
+            _ => {}
+        }
+    }
+
+    fn granted(&mut self, node: u64, shard: u16, head: &Head, promised: (u64, u64), suspect: bool) {
+        let known = *self
+            .shard(shard)
+            .grants
+            .entry((node, head.term))
+            .or_insert(head.to);
+        if known != head.to {
+            self.fail(format!(
+                "shard {shard}: node {node} votes for {known} and {} in term {}",
+                head.to, head.term
+            ));
+        }
+        if promised != (head.term, head.to) && promised.0 <= head.term {
+            self.fail(format!(
+                "node {node}, shard {shard}: votes for {} in term {} with {promised:?} on its disk",
+                head.to, head.term
+            ));
+        }
+        if suspect {
+            self.fail(format!("node {node}, shard {shard}: a suspect votes"));
+        }
+    }
+
+    /// A snapshot from another replica became durable.
+    pub(crate) fn installed(&mut self, node: u64, shard: u16, place: Place) {
+        let durable = self.durable.entry((node, shard)).or_default();
+        durable.log.install(place.index, place.term);
+        durable.term = durable.term.max(place.term);
+    }
+}
+
+/// The node that sent a message; 0 if its bytes do not say.
+pub(crate) fn sender(bytes: &[u8]) -> u64 {
+    head(bytes).map_or(0, |head| head.from)
+}
+
+fn head(bytes: &[u8]) -> Option<Head> {
+    let number = |at: usize| {
+        let word = bytes.get(3 + at * 8..11 + at * 8)?;
+        Some(u64::from_le_bytes(word.try_into().ok()?))
+    };
+    Some(Head {
+        kind: *bytes.get(1)?,
+        rejected: bytes.get(2)? & 1 != 0,
+        to: number(0)?,
+        from: number(1)?,
+        term: number(2)?,
+        index: number(4)?,
+    })
+}

@@ -1,0 +1,65 @@
+//! Places that a run should sometimes reach: a generator that never gets there tests nothing.
+
+use std::{cell::RefCell, collections::BTreeMap};
+
+/// Every place there is. Each must be reached at least once in a thousand seeds.
+pub const PLACES: [&str; 40] = [
+    "a torn tail was repaired",
+    "an ambiguous tail made a node suspect",
+    "a suspect was cleared",
+    "a snapshot was installed",
+    "a snapshot was installed while its shard had no leader",
+    "a snapshot was installed over an older state",
+    "a copy was resumed after a broken connection",
+    "a copy was given up",
+    "a deposed leader answered that it does not know",
+    "a follower was fed from the log",
+    "a fetch found that the log had been recycled",
+    "a joint change crossed a crash",
+    "a leader applied a joint membership",
+    "a lease expired while its leader was paused",
+    "a node restarted into the middle of a membership change",
+    "a removed replica was forgotten",
+    "a node that was forgotten came again",
+    "log files were recycled",
+    "a segment was dropped",
+    "segments were rewritten",
+    "a body was read from a segment",
+    "a body was read from the log",
+    "an append waited for space",
+    "a sync failed",
+    "a crash cut a batch in the middle",
+    "a crash cut maintenance in the middle",
+    "a damaged disk was refused",
+    "a damaged disk opened all the same",
+    "a lost node was replaced",
+    "all nodes lost power at once",
+    "a leader was paused longer than an election",
+    "leadership was handed over",
+    "an election needed several terms",
+    "an entry was overwritten by another term's",
+    "a long poll was answered with a message",
+    "a long poll ended with its leader",
+    "leases were given back",
+    "a request was forwarded",
+    "a read was confirmed",
+    "a learner became a voter",
+];
+
+thread_local! {
+    static REACHED: RefCell<BTreeMap<&'static str, u64>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Notes that a place was reached.
+///
+/// # Panics
+/// If it is not one of [`PLACES`].
+pub(crate) fn sometimes(place: &'static str) {
+    assert!(PLACES.contains(&place), "{place} is not in the list");
+    REACHED.with_borrow_mut(|reached| *reached.entry(place).or_default() += 1);
+}
+
+/// What was reached since the last call, and how often.
+pub(crate) fn take() -> BTreeMap<&'static str, u64> {
+    REACHED.take()
+}

@@ -1,0 +1,251 @@
+//! What happens, and when.
+
+use std::{cmp::Ordering, collections::BinaryHeap};
+
+use anser_broker::{
+    codec::Encoded,
+    command::{Query, Reply},
+    error::Error,
+    id::QueueId,
+    op::ReceivedMessage,
+    time::Millis,
+};
+use anser_log::{ExportedFile, SegmentInfo, SnapshotInfo};
+use anser_replica::{MembershipChange, Place};
+use bytes::Bytes;
+
+/// Simulated microseconds since the beginning.
+pub(crate) type Micros = u64;
+
+pub(crate) const MILLISECOND: Micros = 1_000;
+pub(crate) const SECOND: Micros = 1_000_000;
+
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// For one life of a node's process; void if it has ended.
+    Node {
+        node: u64,
+        life: u64,
+        what: Happening,
+    },
+    /// A node's process is started.
+    Start { node: u64 },
+    /// A client does what it does next.
+    Client { client: usize },
+    /// A client gives up waiting.
+    Patience { client: usize, request: u64 },
+    /// An answer reaches the client that asked.
+    Response { request: u64, response: Response },
+    /// The next fault strikes.
+    Fault,
+    /// A fault ends.
+    Relief(Relief),
+    /// The operator looks at the cluster.
+    Operator,
+    /// Slow checks.
+    Inspection,
+    /// Chaos ends.
+    Heal,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Relief {
+    /// These connections work again.
+    Links(Vec<(u64, u64)>),
+    /// The disk is as fast, and as large, as before.
+    Disk { node: u64 },
+    /// A paused node goes on.
+    Pause { node: u64 },
+}
+
+#[derive(Debug)]
+pub(crate) enum Happening {
+    Tick,
+    /// Something of a shard is due.
+    Wake,
+    /// The runner ends its turn.
+    Turn,
+    Peer {
+        shard: u16,
+        bytes: Bytes,
+        sent: Micros,
+    },
+    Request(Request),
+    Cancel {
+        request: u64,
+    },
+    /// The writer's batch is done.
+    Written,
+    /// The writer tries again after there was no space.
+    WriteAgain,
+    Fetch(Fetching),
+    /// Bodies are read from the disk.
+    Deliver(Delivering),
+    Maintain,
+    /// What maintenance has begun is written.
+    MaintainEnd,
+    Offer {
+        shard: u16,
+    },
+    OfferEnd {
+        shard: u16,
+    },
+    Copy {
+        from: u64,
+        transfer: u64,
+        ask: CopyAsk,
+    },
+    Told {
+        transfer: u64,
+        told: Told,
+    },
+    CopyLate {
+        transfer: u64,
+        attempt: u64,
+    },
+    Incoming(Incoming),
+    Unreachable {
+        peer: u64,
+    },
+    Order {
+        shard: u16,
+        order: Order,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Fetching {
+    pub(crate) shard: u16,
+    pub(crate) request: u64,
+    pub(crate) first: u64,
+    pub(crate) end: u64,
+    pub(crate) bytes_max: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Delivering {
+    pub(crate) shard: u16,
+    pub(crate) request: u64,
+    pub(crate) queue: QueueId,
+    pub(crate) deliveries: Vec<anser_broker::command::Delivery>,
+}
+
+/// What the thread that takes in copies does after all appends before it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Incoming {
+    Install { shard: u16, place: Place },
+    Forget { shard: u16 },
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Order {
+    Change(MembershipChange),
+    Transfer { to: u64 },
+    Forget { decided: u64 },
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum CopyAsk {
+    Begin {
+        shard: u16,
+        snapshot: SnapshotInfo,
+        segments: Vec<SegmentInfo>,
+    },
+    Chunk {
+        shard: u16,
+        file: ExportedFile,
+        offset: u64,
+        bytes: Bytes,
+    },
+    End {
+        shard: u16,
+        message: Bytes,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Told {
+    Missing(Option<(ExportedFile, u64)>),
+    Reached,
+    Refused,
+}
+
+/// A client's request on its way.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) number: u64,
+    pub(crate) shard: u16,
+    pub(crate) ask: Ask,
+    /// The node that the client speaks to.
+    pub(crate) door: u64,
+    pub(crate) was_forwarded: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Ask {
+    Propose(Encoded),
+    Receive {
+        queue: QueueId,
+        max: u32,
+        wait: Millis,
+    },
+    Read(Query),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Response {
+    Reply(Reply),
+    Messages(Vec<ReceivedMessage>),
+    Answered,
+    Refused(Error),
+}
+
+/// Everything that is still to happen, in the order of its time; at one moment in the order it was
+/// put in.
+#[derive(Debug, Default)]
+pub(crate) struct Agenda {
+    heap: BinaryHeap<Item>,
+    counted: u64,
+}
+
+#[derive(Debug)]
+struct Item {
+    at: Micros,
+    number: u64,
+    event: Event,
+}
+
+impl Agenda {
+    pub(crate) fn add(&mut self, at: Micros, event: Event) {
+        self.counted += 1;
+        self.heap.push(Item {
+            at,
+            number: self.counted,
+            event,
+        });
+    }
+
+    pub(crate) fn next(&mut self) -> Option<(Micros, Event)> {
+        self.heap.pop().map(|item| (item.at, item.event))
+    }
+}
+
+impl Ord for Item {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+impl PartialOrd for Item {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Item {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Item {}

@@ -1,0 +1,68 @@
+//! The network between the nodes: late, lossy, and cut in one or both directions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{event::Micros, random::Random};
+
+#[derive(Debug, Default)]
+pub(crate) struct Network {
+    /// The usual time of a message, in microseconds.
+    pub(crate) latency: Micros,
+    /// In a thousand.
+    pub(crate) drops: u64,
+    /// In a thousand.
+    pub(crate) doubles: u64,
+    /// Messages may overtake each other.
+    pub(crate) reorders: bool,
+    /// Directions in which nothing arrives.
+    pub(crate) cut: BTreeSet<(u64, u64)>,
+    last: BTreeMap<(u64, u64), Micros>,
+}
+
+impl Network {
+    pub(crate) fn is_cut(&self, from: u64, to: u64) -> bool {
+        self.cut.contains(&(from, to))
+    }
+
+    /// Whether a connection between the two can be made.
+    pub(crate) fn is_connected(&self, one: u64, other: u64) -> bool {
+        !self.is_cut(one, other) && !self.is_cut(other, one)
+    }
+
+    /// When a message that is sent now arrives: once, never or twice.
+    pub(crate) fn arrivals(
+        &mut self,
+        from: u64,
+        to: u64,
+        now: Micros,
+        random: &mut Random,
+    ) -> Vec<Micros> {
+        if self.is_cut(from, to) || random.permille(self.drops) {
+            return Vec::new();
+        }
+        let count = if random.permille(self.doubles) { 2 } else { 1 };
+        (0..count)
+            .map(|_| {
+                let arrival = now + random.spread(self.latency);
+                let last = self.last.entry((from, to)).or_default();
+                if !self.reorders {
+                    *last = arrival.max(*last);
+                    return *last;
+                }
+                arrival
+            })
+            .collect()
+    }
+
+    /// The time that a message between a client and a node takes.
+    pub(crate) fn client_delay(&self, random: &mut Random) -> Micros {
+        random.spread(self.latency.min(2_000))
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.cut.clear();
+        self.drops = 0;
+        self.doubles = 0;
+        self.latency = self.latency.min(1_000);
+    }
+}

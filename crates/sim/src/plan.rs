@@ -1,0 +1,153 @@
+//! What a seed decides: how large the cluster is, what its clients do and what may go wrong.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    event::{Micros, SECOND},
+    random::Random,
+};
+
+/// A kind of thing that goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    Latency,
+    Drops,
+    Doubles,
+    Reordering,
+    Partition,
+    OneWayCut,
+    Flapping,
+    Kill,
+    PowerLoss,
+    TotalPowerLoss,
+    Pause,
+    SlowDisk,
+    SyncError,
+    FullDisk,
+    BitFlip,
+    LostDisk,
+    ClockDrift,
+    WallJump,
+    Membership,
+    Transfer,
+}
+
+impl Fault {
+    pub const ALL: [Self; 20] = [
+        Self::Latency,
+        Self::Drops,
+        Self::Doubles,
+        Self::Reordering,
+        Self::Partition,
+        Self::OneWayCut,
+        Self::Flapping,
+        Self::Kill,
+        Self::PowerLoss,
+        Self::TotalPowerLoss,
+        Self::Pause,
+        Self::SlowDisk,
+        Self::SyncError,
+        Self::FullDisk,
+        Self::BitFlip,
+        Self::LostDisk,
+        Self::ClockDrift,
+        Self::WallJump,
+        Self::Membership,
+        Self::Transfer,
+    ];
+
+    /// Those that strike at moments; the others last for the whole of the chaos.
+    pub(crate) const STRIKES: [Self; 15] = [
+        Self::Partition,
+        Self::OneWayCut,
+        Self::Flapping,
+        Self::Kill,
+        Self::PowerLoss,
+        Self::TotalPowerLoss,
+        Self::Pause,
+        Self::SlowDisk,
+        Self::SyncError,
+        Self::FullDisk,
+        Self::BitFlip,
+        Self::LostDisk,
+        Self::WallJump,
+        Self::Membership,
+        Self::Transfer,
+    ];
+}
+
+/// One simulation.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) shards: u16,
+    /// Nodes at the beginning.
+    pub(crate) nodes: u64,
+    /// The replicas of a shard that the operator aims at.
+    pub(crate) replicas: usize,
+    /// The cluster begins with one node, which the others join.
+    pub(crate) grows: bool,
+    pub(crate) clients: usize,
+    pub(crate) faults: BTreeSet<Fault>,
+    /// How long the chaos lasts.
+    pub(crate) chaos: Micros,
+    /// The usual time between two faults.
+    pub(crate) fault_interval: Micros,
+    /// Of every queue, in milliseconds.
+    pub(crate) visibility: u64,
+    pub(crate) wal_file_bytes: u64,
+    pub(crate) wal_files: u64,
+    /// The usual time of one sync.
+    pub(crate) sync: Micros,
+    /// Applied entries that a replica keeps in memory for others, in bytes.
+    pub(crate) memory_bytes: usize,
+    /// The usual pause of a client between two requests.
+    pub(crate) pace: Micros,
+}
+
+impl Plan {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x706c_616e);
+        let mut faults = BTreeSet::new();
+        // One in sixteen is calm: healthy clusters have lost data too.
+        if !seed.is_multiple_of(16) {
+            for fault in Fault::ALL {
+                if random.permille(500) {
+                    faults.insert(fault);
+                }
+            }
+        }
+        let nodes = random.between(3, 5);
+        let replicas = if nodes == 5 && random.permille(500) {
+            5
+        } else {
+            3
+        };
+        Self {
+            seed,
+            shards: u16::try_from(random.between(1, 4)).expect("few shards"),
+            nodes,
+            replicas,
+            grows: random.permille(400),
+            clients: usize::try_from(random.between(3, 8)).expect("few clients"),
+            faults,
+            chaos: random.between(25, 50) * SECOND,
+            fault_interval: random.between(200, 2_500) * 1_000,
+            visibility: random.between(2_000, 8_000),
+            wal_file_bytes: 4096 * random.between(6, 12),
+            wal_files: random.between(3, 8),
+            sync: random.between(100, 4_000),
+            memory_bytes: usize::try_from(random.between(1, 64) * 1_024).expect("little memory"),
+            pace: random.between(20, 200) * 1_000,
+        }
+    }
+
+    pub(crate) fn has(&self, fault: Fault) -> bool {
+        self.faults.contains(&fault)
+    }
+
+    /// Whether nothing goes wrong at all.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.faults.is_empty()
+    }
+}

@@ -1,0 +1,114 @@
+//! The bugs that can be planted, with the feature `sabotage`, to see that the simulator finds them.
+
+/// A bug and where it sits.
+#[derive(Debug, Clone, Copy)]
+pub struct Planted {
+    pub name: &'static str,
+    pub place: &'static str,
+}
+
+const fn planted(name: &'static str, place: &'static str) -> Planted {
+    Planted { name, place }
+}
+
+/// Every bug that can be planted.
+pub const PLANTED: [Planted; 20] = [
+    planted(
+        "acknowledge before sync",
+        "log: the sync of a batch is left out",
+    ),
+    planted("ignored sync error", "log: a failed sync counts as done"),
+    planted(
+        "files without sync",
+        "log: snapshots, segments and manifests are not synced",
+    ),
+    planted(
+        "tail cut at damage",
+        "log: damage in the middle counts as a torn tail",
+    ),
+    planted(
+        "sync only on the leader",
+        "replica: followers answer before their disk has it",
+    ),
+    planted(
+        "vote without sync",
+        "replica: votes leave before the disk has them",
+    ),
+    planted(
+        "vote not written",
+        "replica: the vote is left out of the append",
+    ),
+    planted("no pre-vote", "replica: who cannot win stands all the same"),
+    planted(
+        "change in one step",
+        "replica: voters are swapped without a joint state",
+    ),
+    planted(
+        "applied before commit",
+        "replica: the leader takes its log for everybody's",
+    ),
+    planted(
+        "lease kept over pause",
+        "replica: reads without a round of heartbeats",
+    ),
+    planted("suspects vote", "replica: who may have lost entries votes"),
+    planted(
+        "snapshot not taken over",
+        "replica: the state stays what it was",
+    ),
+    planted(
+        "no leases in snapshots",
+        "broker: what is in flight is left out",
+    ),
+    planted(
+        "no tokens in snapshots",
+        "broker: what was sent once is forgotten",
+    ),
+    planted(
+        "longer lease not granted",
+        "broker: a changed visibility only shortens",
+    ),
+    planted(
+        "delete by any receipt",
+        "broker: a stale receipt ends another lease",
+    ),
+    planted(
+        "time from the wall clock",
+        "shell: a restart asks the wall clock",
+    ),
+    planted(
+        "empty disk under the old number",
+        "shell: a lost disk comes back as the same node",
+    ),
+    planted(
+        "snapshot without its segments",
+        "shell: the bodies are not sent along",
+    ),
+];
+
+#[cfg(feature = "sabotage")]
+pub(crate) fn is_planted(name: &str) -> bool {
+    anser_broker::sabotage::is_planted(name)
+}
+
+#[cfg(not(feature = "sabotage"))]
+pub(crate) fn is_planted(_name: &str) -> bool {
+    false
+}
+
+/// Plants the bug of this name on this thread, or removes it if the name is empty; `None` if there is no
+/// such bug, or none at all.
+#[cfg(feature = "sabotage")]
+pub fn plant(name: &str) -> Option<&'static str> {
+    let found = PLANTED.iter().find(|planted| planted.name == name);
+    let name = if name.is_empty() { "" } else { found?.name };
+    anser_broker::sabotage::plant(name);
+    anser_log::sabotage::plant(name);
+    Some(name)
+}
+
+/// Without the feature there are none: only an empty name is known.
+#[cfg(not(feature = "sabotage"))]
+pub fn plant(name: &str) -> Option<&'static str> {
+    name.is_empty().then_some("")
+}

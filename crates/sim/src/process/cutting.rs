@@ -1,0 +1,98 @@
+//! The end of a process: what its disk holds then. A write that is under way may be cut at any of the
+//! disk operations that it consists of.
+
+use anser_log::disk::simulated::{Durability, SimulatedDisk};
+
+use super::Process;
+use crate::{coverage::sometimes, random::Random, world::Common};
+
+/// How a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Only the process: what it wrote is in the cache of the system.
+    Kill,
+    /// The machine: what was not synced may be lost, page by page.
+    PowerLoss,
+}
+
+/// What is left of a process.
+#[derive(Debug)]
+pub(crate) struct Remains {
+    pub(crate) disk: SimulatedDisk,
+    /// Entries from this index on, by shard, that were being written when it ended.
+    pub(crate) under_way: Vec<(u16, u64)>,
+}
+
+/// A moment to end a process at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// A batch is on its way to the disk.
+    Writing,
+    /// Log files are being recycled.
+    Recycling,
+}
+
+impl Process {
+    /// Whether it is such a moment.
+    pub(crate) fn is_at(&self, moment: Moment) -> bool {
+        match moment {
+            Moment::Writing => self
+                .writer
+                .batch
+                .as_ref()
+                .is_some_and(|batch| !batch.is_written),
+            Moment::Recycling => self.maintenance.recycling.is_some(),
+        }
+    }
+
+    pub(crate) fn end(mut self, stop: Stop, common: &mut Common) -> Remains {
+        let mut under_way = Vec::new();
+        if let Some(batch) = &self.writer.batch {
+            for write in &batch.writes {
+                let first = write.entries.first().map_or(u64::MAX, |entry| entry.index);
+                under_way.push((write.shard, first));
+            }
+        }
+        let mut durability = self.disk.durability();
+        let writing = self.is_at(Moment::Writing);
+        let recycling = self.is_at(Moment::Recycling);
+        if self.failed.is_none() && (writing || recycling) && common.random.permille(700) {
+            self.disk.record();
+            if writing {
+                sometimes("a crash cut a batch in the middle");
+                let batch = self.writer.batch.take().expect("it was just seen");
+                // Whatever comes of it, nobody will hear.
+                drop(self.appender.append(&batch.writes));
+            } else {
+                sometimes("a crash cut maintenance in the middle");
+                // Its judgements are of a world that ends here.
+                self.end_maintenance(common);
+            }
+            let operations = self.disk.recorded();
+            let done = common.random.place(operations.len() + 1);
+            for operation in &operations[..done] {
+                durability.apply(operation);
+            }
+        }
+        let disk = match stop {
+            Stop::Kill => SimulatedDisk::after_kill(&durability),
+            Stop::PowerLoss => after_power_loss(&durability, &mut common.random),
+        };
+        Remains { disk, under_way }
+    }
+}
+
+fn after_power_loss(durability: &Durability, random: &mut Random) -> SimulatedDisk {
+    let page_bytes = if random.permille(500) { 512 } else { 4096 };
+    let mood = random.below(4);
+    let picks: Vec<usize> = durability
+        .choices(page_bytes)
+        .into_iter()
+        .map(|most| match mood {
+            0 => 0,
+            1 => most,
+            _ => random.place(most + 1),
+        })
+        .collect();
+    SimulatedDisk::from_image(&durability.image(page_bytes, &picks))
+}

@@ -1,0 +1,278 @@
+//! Keeping the disk in order, as `anser-node`'s `maintenance.rs` does it. What is begun at one event is
+//! written at a later one, so that anything can happen in between.
+
+use std::{collections::BTreeMap, io::Write, rc::Rc};
+
+use anser_broker::{codec, id::Sequence};
+use anser_log::{
+    Change, Due, Error, Kept, SegmentInfo, SegmentWriter, SnapshotInfo, Store, Stored,
+    disk::simulated::SimulatedDisk,
+};
+use anser_replica::{Image, Input, SnapshotOffer};
+
+use super::Process;
+use crate::{
+    coverage::sometimes,
+    event::{Happening, MILLISECOND, Micros},
+    world::Common,
+};
+
+/// The usual time between two rounds.
+const INTERVAL: Micros = 250 * MILLISECOND;
+
+#[derive(Default)]
+pub(super) struct Maintenance {
+    /// What is due, and the shards as they were when that was found.
+    pub(super) recycling: Option<(Due, BTreeMap<u16, Image>)>,
+    offers: BTreeMap<u16, Image>,
+}
+
+impl Process {
+    /// Looks whether something is to be done.
+    pub(super) fn maintain(&mut self, common: &mut Common) {
+        let length = common.random.spread(INTERVAL);
+        common.later(self.node, self.life, length, Happening::Maintain);
+        if self.maintenance.recycling.is_some() {
+            return;
+        }
+        let prepared = match self.store.prepare_files() {
+            Err(Error::NoSpace { .. }) => false,
+            Err(error) => return self.maintenance_failed(&error, common),
+            Ok(()) => true,
+        };
+        if common.random.permille(150) {
+            self.sweep(common);
+        }
+        let due = if prepared {
+            self.store.due()
+        } else {
+            self.store.due_all()
+        };
+        let Some(due) = due else { return };
+        let mut images = BTreeMap::new();
+        for range in &due.shards {
+            let Some(hosted) = self.hosted.get(&range.shard) else {
+                return;
+            };
+            if hosted.replica.applied().index < range.last_index {
+                return; // Not applied yet; soon.
+            }
+            images.insert(range.shard, hosted.replica.image());
+        }
+        self.maintenance.recycling = Some((due, images));
+        let length = common.random.spread(5 * MILLISECOND) * self.slowness;
+        common.later(self.node, self.life, length, Happening::MaintainEnd);
+    }
+
+    /// Makes the oldest log files free to be used again.
+    pub(super) fn end_maintenance(&mut self, common: &mut Common) {
+        let Some((due, images)) = self.maintenance.recycling.take() else {
+            return;
+        };
+        for range in due.shards.clone() {
+            let image = &images[&range.shard];
+            let kept = self.keep(range.shard, range.first_index, range.last_index, image);
+            let committed = kept.and_then(|kept| self.commit_snapshot(range.shard, image, &kept));
+            if let Err(error) = committed {
+                return self.maintenance_failed(&error, common);
+            }
+            let through = range.last_index;
+            self.step(range.shard, Input::Forgotten { through }, common);
+        }
+        match self.store.recycle(due) {
+            Ok(()) => sometimes("log files were recycled"),
+            // A shard came, or came again, since the round began.
+            Err(Error::NotCovered { .. }) => {}
+            Err(error) => self.maintenance_failed(&error, common),
+        }
+    }
+
+    fn maintenance_failed(&mut self, error: &Error, common: &mut Common) {
+        match error {
+            // A replica that has just started knows less than when it dropped what was dead, and one whose
+            // files were replaced more: what it misses is dead, or it is found out when it is delivered.
+            Error::NoSpace { .. } | Error::Overtaken { .. } | Error::Missing { .. } => {}
+            Error::Corrupt { .. } if self.damaged => {}
+            Error::Failed { .. } | Error::Io { .. } => {
+                self.fail(format!("maintenance: {error}"), true);
+            }
+            _ => {
+                let text = format!("node {}: maintenance: {error}", self.node);
+                common.checks.fail(text);
+            }
+        }
+    }
+
+    /// Begins to hold a copy of a shard open for others.
+    pub(super) fn offer(&mut self, shard: u16, common: &mut Common) {
+        let Some(hosted) = self.hosted.get(&shard) else {
+            return;
+        };
+        self.maintenance
+            .offers
+            .insert(shard, hosted.replica.image());
+        let length = common.random.spread(5 * MILLISECOND) * self.slowness;
+        common.later(self.node, self.life, length, Happening::OfferEnd { shard });
+    }
+
+    pub(super) fn end_offer(&mut self, shard: u16, common: &mut Common) {
+        let Some(image) = self.maintenance.offers.remove(&shard) else {
+            return;
+        };
+        let kept = self.keep(shard, 0, image.applied.index, &image);
+        let committed = kept.and_then(|kept| self.commit_snapshot(shard, &image, &kept));
+        let export = committed.and_then(|()| self.store.export(shard));
+        match export {
+            Ok(export) => {
+                let snapshot = SnapshotOffer {
+                    place: image.applied,
+                    membership: image.membership().clone(),
+                };
+                self.copies.offers.insert(shard, Rc::new(export));
+                self.step(shard, Input::SnapshotReady { snapshot }, common);
+            }
+            Err(error) => self.maintenance_failed(&error, common),
+        }
+    }
+
+    fn commit_snapshot(
+        &self,
+        shard: u16,
+        image: &Image,
+        kept: &[SegmentInfo],
+    ) -> Result<(), Error> {
+        let snapshot =
+            save(&self.store, shard, image).inspect_err(|_| self.store.discard(shard, kept))?;
+        let change = Change {
+            snapshot: Some(snapshot),
+            add: kept.to_vec(),
+            ..Change::default()
+        };
+        self.store.commit(shard, change).inspect_err(|error| {
+            if matches!(error, Error::NoSpace { .. } | Error::Overtaken { .. }) {
+                self.store.discard(shard, kept);
+                self.store.discard_snapshot(shard, &snapshot);
+            }
+        })
+    }
+
+    fn keep(
+        &self,
+        shard: u16,
+        first: u64,
+        last: u64,
+        image: &Image,
+    ) -> Result<Vec<SegmentInfo>, Error> {
+        let segments = self.store.segments(shard);
+        let kept_before = segments.iter().map(|info| info.last_index).max();
+        let first = first.max(kept_before.map_or(0, |index| index + 1));
+        if first > last {
+            return Ok(Vec::new());
+        }
+        self.copy(shard, &image.shard.live_between(first, last))
+    }
+
+    fn copy(&self, shard: u16, live: &[Sequence]) -> Result<Vec<SegmentInfo>, Error> {
+        if live.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut writer = self.store.begin_segment(shard)?;
+        for messages in live.chunk_by(|one, other| one.index() == other.index()) {
+            self.copy_entry(shard, messages, &mut writer)?;
+        }
+        writer.finish()
+    }
+
+    fn copy_entry(
+        &self,
+        shard: u16,
+        messages: &[Sequence],
+        writer: &mut SegmentWriter<SimulatedDisk>,
+    ) -> Result<(), Error> {
+        let index = messages[0].index();
+        let ordinals: Vec<u32> = messages.iter().map(|message| message.ordinal()).collect();
+        let (term, payload) = match self.reader.read(shard, index)? {
+            Stored::Entry(entry) => (entry.term, codec::keep(&entry.data, &ordinals)),
+            Stored::Kept(kept) => (kept.term, codec::keep_again(&kept.payload, &ordinals)),
+        };
+        // What was thinned out by a state that is newer than this one.
+        let payload = payload.ok_or(Error::Missing { shard, index })?;
+        writer.append(&Kept {
+            index,
+            term,
+            payload,
+        })
+    }
+
+    /// Drops dead segments and rewrites two neighbours as one.
+    fn sweep(&mut self, common: &mut Common) {
+        for shard in self.store.shards() {
+            let swept = self.sweep_shard(shard);
+            if let Err(error) = swept {
+                self.maintenance_failed(&error, common);
+            }
+        }
+    }
+
+    fn sweep_shard(&self, shard: u16) -> Result<(), Error> {
+        let Some(hosted) = self.hosted.get(&shard) else {
+            return Ok(());
+        };
+        let state = hosted.replica.shard();
+        let segments = self.store.segments(shard);
+        let is_dead =
+            |info: &&SegmentInfo| !state.any_live_between(info.first_index, info.last_index);
+        let remove: Vec<u64> = segments
+            .iter()
+            .filter(is_dead)
+            .map(|info| info.id)
+            .collect();
+        if !remove.is_empty() {
+            let change = Change {
+                remove,
+                ..Change::default()
+            };
+            self.store.commit(shard, change)?;
+            sometimes("a segment was dropped");
+            return Ok(());
+        }
+        let [one, other, ..] = segments[..] else {
+            return Ok(());
+        };
+        let live = state.live_between(one.first_index, other.last_index);
+        let add = self.copy(shard, &live)?;
+        let change = Change {
+            add: add.clone(),
+            remove: vec![one.id, other.id],
+            ..Change::default()
+        };
+        self.store.commit(shard, change).inspect_err(|error| {
+            if matches!(error, Error::NoSpace { .. } | Error::Overtaken { .. }) {
+                self.store.discard(shard, &add);
+            }
+        })?;
+        sometimes("segments were rewritten");
+        Ok(())
+    }
+}
+
+/// Writes and seals a snapshot. It becomes the shard's by a commit.
+pub(super) fn save(
+    store: &Store<SimulatedDisk>,
+    shard: u16,
+    image: &Image,
+) -> Result<SnapshotInfo, Error> {
+    let mut writer = store.begin_snapshot(shard, image.applied.index, image.applied.term)?;
+    let mut written = Ok(());
+    image.save(&mut |piece| {
+        if written.is_ok() {
+            written = writer.write_all(piece);
+        }
+    });
+    written.map_err(|error| {
+        error
+            .downcast()
+            .expect("a snapshot's writer fails with the log's own error")
+    })?;
+    writer.finish()
+}

@@ -1,0 +1,214 @@
+//! A whole cluster: its nodes, its network, its clients, and what goes wrong.
+
+mod common;
+mod faults;
+mod nodes;
+mod operator;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    client::Clients,
+    event::{Event, MILLISECOND, Micros, Relief, SECOND},
+    plan::{Fault, Plan},
+};
+
+pub(crate) use common::Common;
+pub use common::Statistics;
+use nodes::Node;
+use operator::Operator;
+
+/// After the chaos: how long until every shard has a leader, ten election timeouts.
+const LEADER_WITHIN: Micros = 14 * SECOND;
+/// After the chaos: how long until everything sent has been received and deleted.
+const DRAINED_WITHIN: Micros = 120 * SECOND;
+
+pub(crate) struct World {
+    pub(crate) common: Common,
+    nodes: BTreeMap<u64, Node>,
+    clients: Clients,
+    operator: Operator,
+    /// Nodes whose durable copies may be lost: destroyed, damaged or suspect.
+    destroyed: BTreeSet<u64>,
+    /// Who has replicas from the beginning.
+    founders: Vec<u64>,
+    /// When the chaos ended.
+    healed: Option<Micros>,
+    /// Shards that have had a leader since then.
+    led_again: BTreeSet<u16>,
+}
+
+impl World {
+    pub(crate) fn new(plan: Plan, prints: bool) -> Self {
+        let mut common = Common::new(plan, prints);
+        let clients = Clients::new(&common.plan);
+        let operator = Operator::new(&common.plan);
+        common.network.latency = 300;
+        let mut world = Self {
+            common,
+            nodes: BTreeMap::new(),
+            clients,
+            operator,
+            destroyed: BTreeSet::new(),
+            founders: Vec::new(),
+            healed: None,
+            led_again: BTreeSet::new(),
+        };
+        world.set_network();
+        for _ in 0..world.common.plan.nodes {
+            world.add_node();
+        }
+        world.plan_events();
+        world
+    }
+
+    fn set_network(&mut self) {
+        let Common {
+            network,
+            plan,
+            random,
+            ..
+        } = &mut self.common;
+        network.latency = random.between(100, 2_000);
+        if plan.has(Fault::Latency) {
+            network.latency = random.between(2_000, 60_000);
+        }
+        if plan.has(Fault::Drops) {
+            network.drops = random.between(5, 200);
+        }
+        if plan.has(Fault::Doubles) {
+            network.doubles = random.between(5, 50);
+        }
+        network.reorders = plan.has(Fault::Reordering);
+        self.common.lost_answers = if self.common.plan.has(Fault::Drops) {
+            30
+        } else {
+            0
+        };
+    }
+
+    fn plan_events(&mut self) {
+        let Common { agenda, plan, .. } = &mut self.common;
+        for client in 0..plan.clients {
+            let at = 500 * MILLISECOND + client as u64 * 1_000;
+            agenda.add(at, Event::Client { client });
+        }
+        agenda.add(200 * MILLISECOND, Event::Operator);
+        agenda.add(SECOND, Event::Inspection);
+        agenda.add(plan.chaos, Event::Heal);
+        if !plan.is_calm() {
+            agenda.add(3 * SECOND, Event::Fault);
+        }
+    }
+
+    /// Runs until the end, or to the first failure.
+    pub(crate) fn run(&mut self) {
+        while let Some((at, event)) = self.common.agenda.next() {
+            self.common.now = at;
+            self.common.statistics.events += 1;
+            self.handle(event);
+            if !self.common.checks.failures().is_empty() || self.is_over() {
+                return;
+            }
+        }
+    }
+
+    fn is_over(&mut self) -> bool {
+        let Some(healed) = self.healed else {
+            return false;
+        };
+        if self.clients.are_done() {
+            return true;
+        }
+        if self.common.now > healed + DRAINED_WITHIN {
+            let text = format!("no liveness: after the chaos {}", self.clients.complaint());
+            self.common.checks.fail(text);
+        }
+        false
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Node { node, life, what } => self.node_event(node, life, what),
+            Event::Start { node } => self.start(node),
+            Event::Client { client } => self.clients.act(client, &mut self.common),
+            Event::Patience { client, request } => {
+                self.clients.give_up(client, request, &mut self.common);
+            }
+            Event::Response { request, response } => {
+                self.clients.hear(request, &response, &mut self.common);
+            }
+            Event::Fault => self.strike(),
+            Event::Relief(relief) => self.relieve(relief),
+            Event::Operator => self.operate(),
+            Event::Inspection => self.inspect(),
+            Event::Heal => self.heal(),
+        }
+    }
+
+    fn relieve(&mut self, relief: Relief) {
+        match relief {
+            Relief::Links(links) => {
+                for link in links {
+                    self.common.network.cut.remove(&link);
+                }
+            }
+            Relief::Pause { node } => self.resume(node),
+            Relief::Disk { node } => {
+                if let Some(node) = self.nodes.get_mut(&node) {
+                    node.relieve();
+                }
+            }
+        }
+    }
+
+    /// Slow checks, and those of liveness.
+    fn inspect(&mut self) {
+        let next = self.common.now + 2 * SECOND;
+        self.common.agenda.add(next, Event::Inspection);
+        for node in self.nodes.values() {
+            if let Some(process) = &node.process {
+                let shards: Vec<u16> = process.hosted.keys().copied().collect();
+                for shard in shards {
+                    process.hash_state(shard, &mut self.common);
+                }
+            }
+        }
+        let Some(healed) = self.healed else { return };
+        for shard in 0..self.common.plan.shards {
+            if self.leader(shard).is_some() {
+                self.led_again.insert(shard);
+            }
+        }
+        let all = self.led_again.len() == usize::from(self.common.plan.shards);
+        if self.common.now > healed + LEADER_WITHIN && !all {
+            let text = format!("no liveness: only {:?} have had a leader", self.led_again);
+            self.common.checks.fail(text);
+        }
+    }
+
+    /// How everything is, for whoever reads the trace.
+    pub(crate) fn describe(&mut self) {
+        for (number, node) in &self.nodes {
+            let Some(process) = &node.process else {
+                continue;
+            };
+            let paused = node.paused_until > self.common.now;
+            for (shard, hosted) in &process.hosted {
+                let status = hosted.replica.status();
+                let serves = hosted.replica.serves();
+                let times = process.times(*shard, self.common.now);
+                self.common.trace.say(self.common.now, || {
+                    format!(
+                        "node {number} (paused: {paused}) shard {shard} serves: {serves} {times} {status:?}"
+                    )
+                });
+            }
+        }
+    }
+
+    /// The clients' history, for the judge.
+    pub(crate) fn into_history(self) -> (anser_check::History, Common) {
+        (self.clients.into_history(&self.common.plan), self.common)
+    }
+}

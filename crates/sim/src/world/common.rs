@@ -1,0 +1,121 @@
+//! What every part of a simulation uses.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    checks::Checks,
+    event::{Agenda, Event, Happening, Micros},
+    network::Network,
+    plan::{Fault, Plan},
+    random::Random,
+    trace::Trace,
+};
+
+pub(crate) struct Common {
+    pub(crate) now: Micros,
+    pub(crate) plan: Plan,
+    pub(crate) random: Random,
+    pub(crate) agenda: Agenda,
+    pub(crate) network: Network,
+    pub(crate) checks: Checks,
+    pub(crate) trace: Trace,
+    pub(crate) statistics: Statistics,
+    /// The life of each node whose process runs.
+    pub(crate) lives: BTreeMap<u64, u64>,
+    /// Who was heard to lead last, by shard.
+    pub(crate) led: BTreeMap<u16, u64>,
+    /// When a node's replica of a shard was forgotten last.
+    pub(crate) forgot: BTreeMap<(u64, u16), Micros>,
+    /// Answers to clients that are lost, in a thousand.
+    pub(crate) lost_answers: u64,
+    /// The shards of the requests that are under way.
+    pub(crate) requests: BTreeMap<u64, u16>,
+}
+
+/// What a simulation consisted of.
+#[derive(Debug, Clone, Default)]
+pub struct Statistics {
+    pub events: u64,
+    pub messages: u64,
+    pub syncs: u64,
+    /// State hashes that were compared.
+    pub states: u64,
+    pub elections: u64,
+    pub kills: u64,
+    pub power_losses: u64,
+    pub membership_changes: u64,
+    pub requests: u64,
+    pub acknowledged: u64,
+    pub unknown: u64,
+    /// Each strike, by its kind; kinds that last are counted once.
+    pub faults: BTreeMap<Fault, u64>,
+}
+
+impl Statistics {
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            events,
+            messages,
+            syncs,
+            states,
+            elections,
+            kills,
+            power_losses,
+            membership_changes,
+            requests,
+            acknowledged,
+            unknown,
+            faults,
+        } = other;
+        self.events += events;
+        self.messages += messages;
+        self.syncs += syncs;
+        self.states += states;
+        self.elections += elections;
+        self.kills += kills;
+        self.power_losses += power_losses;
+        self.membership_changes += membership_changes;
+        self.requests += requests;
+        self.acknowledged += acknowledged;
+        self.unknown += unknown;
+        for (&fault, times) in faults {
+            *self.faults.entry(fault).or_default() += times;
+        }
+    }
+}
+
+impl Common {
+    pub(crate) fn new(plan: Plan, prints: bool) -> Self {
+        let mut statistics = Statistics::default();
+        for &fault in &plan.faults {
+            if !Fault::STRIKES.contains(&fault) {
+                statistics.faults.insert(fault, 1);
+            }
+        }
+        Self {
+            now: 0,
+            random: Random::new(plan.seed),
+            agenda: Agenda::default(),
+            network: Network::default(),
+            checks: Checks::default(),
+            trace: Trace::new(prints),
+            statistics,
+            lives: BTreeMap::new(),
+            led: BTreeMap::new(),
+            forgot: BTreeMap::new(),
+            lost_answers: 0,
+            requests: BTreeMap::new(),
+            plan,
+        }
+    }
+
+    /// Something of one life of a node happens after this time.
+    pub(crate) fn later(&mut self, node: u64, life: u64, length: Micros, what: Happening) {
+        let event = Event::Node { node, life, what };
+        self.agenda.add(self.now + length, event);
+    }
+
+    pub(crate) fn shard_of(&self, request: u64) -> Option<u16> {
+        self.requests.get(&request).copied()
+    }
+}

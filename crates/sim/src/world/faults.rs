@@ -1,0 +1,388 @@
+//! What goes wrong, within the budget: never more than a minority of a shard's durable copies is lost.
+
+use std::collections::BTreeSet;
+
+use anser_log::disk::simulated::{self, FaultPoint, SimulatedDisk, Times};
+
+use super::World;
+use crate::{
+    coverage::sometimes,
+    event::{Event, MILLISECOND, Micros, Order, Relief, SECOND},
+    plan::Fault,
+    process::{Moment, Stop},
+};
+
+/// Longer than any election timeout.
+const ELECTION: Micros = 1_400 * MILLISECOND;
+
+impl World {
+    /// One more fault; the next comes later.
+    pub(super) fn strike(&mut self) {
+        if self.healed.is_some() {
+            return;
+        }
+        let common = &mut self.common;
+        let next = common.now + common.random.spread(common.plan.fault_interval);
+        common.agenda.add(next, Event::Fault);
+        let faults = common.plan.faults.iter().copied();
+        let strikes: Vec<Fault> = faults
+            .filter(|fault| Fault::STRIKES.contains(fault))
+            .collect();
+        let Some(fault) = common.random.pick(&strikes) else {
+            return;
+        };
+        if self.cause(fault) {
+            let now = self.common.now;
+            self.common.trace.say(now, || format!("fault: {fault:?}"));
+            *self.common.statistics.faults.entry(fault).or_default() += 1;
+        }
+    }
+
+    /// Whether it could happen.
+    fn cause(&mut self, fault: Fault) -> bool {
+        let up = self.up();
+        let Some(node) = self.common.random.pick(&up) else {
+            return false;
+        };
+        match fault {
+            Fault::Partition => self.partition(&up),
+            Fault::OneWayCut => self.cut_one_way(node, &up),
+            Fault::Flapping => self.flap(node),
+            Fault::Kill => self.crash_soon(node, Stop::Kill),
+            Fault::PowerLoss => self.crash_soon(node, Stop::PowerLoss),
+            Fault::TotalPowerLoss => {
+                if self.common.random.permille(700) {
+                    return false;
+                }
+                sometimes("all nodes lost power at once");
+                for node in up {
+                    self.crash(node, Stop::PowerLoss);
+                }
+            }
+            Fault::Pause => self.pause(node),
+            Fault::SlowDisk => self.slow_disk(node),
+            Fault::FullDisk => self.fill_disk(node),
+            Fault::WallJump => self.move_wall_clock(node),
+            Fault::SyncError | Fault::BitFlip | Fault::LostDisk => {
+                return self.destroy(fault, node);
+            }
+            Fault::Membership => self.aim_anew(),
+            Fault::Transfer => self.transfer(),
+            _ => return false,
+        }
+        true
+    }
+
+    fn up(&self) -> Vec<u64> {
+        let up = self.nodes.iter().filter(|(_, node)| node.is_up());
+        up.map(|(&number, _)| number).collect()
+    }
+
+    fn cut(&mut self, links: Vec<(u64, u64)>, length: Micros) {
+        self.common.network.cut.extend(links.iter().copied());
+        let at = self.common.now + length;
+        self.common
+            .agenda
+            .add(at, Event::Relief(Relief::Links(links)));
+    }
+
+    fn some_time(&mut self) -> Micros {
+        self.common.random.spread(2 * SECOND).min(20 * SECOND)
+    }
+
+    fn partition(&mut self, up: &[u64]) {
+        let one: BTreeSet<u64> = up
+            .iter()
+            .copied()
+            .filter(|_| self.common.random.permille(500))
+            .collect();
+        let mut links = Vec::new();
+        for &from in up {
+            for &to in up {
+                if one.contains(&from) != one.contains(&to) {
+                    links.push((from, to));
+                }
+            }
+        }
+        let length = self.some_time();
+        self.cut(links, length);
+    }
+
+    fn cut_one_way(&mut self, node: u64, up: &[u64]) {
+        let outward = self.common.random.permille(500);
+        let others = up.iter().copied().filter(|&other| other != node);
+        let links = others.map(|other| {
+            if outward {
+                (node, other)
+            } else {
+                (other, node)
+            }
+        });
+        let links = links.collect();
+        let length = self.some_time();
+        self.cut(links, length);
+    }
+
+    fn flap(&mut self, node: u64) {
+        let length = self.common.random.between(20, 400) * MILLISECOND;
+        self.cut_off(node, length);
+    }
+
+    fn cut_off(&mut self, node: u64, length: Micros) {
+        let others = self.up().into_iter().filter(|&other| other != node);
+        let links = others.flat_map(|other| [(node, other), (other, node)]);
+        self.cut(links.collect(), length);
+    }
+
+    /// Now, or in the middle of some work of the disk.
+    fn crash_soon(&mut self, number: u64, stop: Stop) {
+        let moment = match self.common.random.below(4) {
+            0 => return self.crash(number, stop),
+            1 => Moment::Recycling,
+            _ => Moment::Writing,
+        };
+        self.nodes.get_mut(&number).expect("it is up").trap = Some((moment, stop));
+    }
+
+    /// Ends a node's process, which starts again some time later.
+    pub(super) fn crash(&mut self, node: u64, stop: Stop) {
+        self.stop(node, stop);
+        let length = self
+            .common
+            .random
+            .spread(800 * MILLISECOND)
+            .min(15 * SECOND);
+        let at = self.common.now + length;
+        self.common.agenda.add(at, Event::Start { node });
+    }
+
+    fn pause(&mut self, number: u64) {
+        let shard = self.some_shard();
+        let leader = self
+            .leader(shard)
+            .filter(|_| self.common.random.permille(600));
+        let number = leader.unwrap_or(number);
+        let millis = match self.common.random.below(10) {
+            0..5 => self.common.random.between(10, 1_000),
+            5..9 => self.common.random.between(1_000, 9_000),
+            _ => self.common.random.between(9_000, 60_000),
+        };
+        let length = millis * MILLISECOND;
+        let visibility = self.common.plan.visibility * MILLISECOND;
+        if self.common.plan.has(Fault::Partition) && self.common.random.permille(500) {
+            self.cut_off(number, length + SECOND);
+        }
+        let node = self.nodes.get_mut(&number).expect("it is up");
+        node.paused_until = node.paused_until.max(self.common.now + length);
+        let relief = Event::Relief(Relief::Pause { node: number });
+        self.common.agenda.add(node.paused_until, relief);
+        let process = node.process.as_ref().expect("it is up");
+        let mut serving = process
+            .hosted
+            .values()
+            .filter(|hosted| hosted.replica.serves());
+        if length > ELECTION && serving.clone().next().is_some() {
+            sometimes("a leader was paused longer than an election");
+        }
+        if length > visibility && serving.any(|hosted| hosted.replica.shard().totals().leased > 0) {
+            sometimes("a lease expired while its leader was paused");
+        }
+    }
+
+    fn slow_disk(&mut self, number: u64) {
+        let times = self.common.random.between(10, 500);
+        let node = self.nodes.get_mut(&number).expect("it is up");
+        node.slowness = times;
+        node.process.as_mut().expect("it is up").slowness = times;
+        let at = self.common.now + self.some_time();
+        self.common
+            .agenda
+            .add(at, Event::Relief(Relief::Disk { node: number }));
+    }
+
+    fn fill_disk(&mut self, number: u64) {
+        let room = self.common.random.below(20_000);
+        let node = &self.nodes[&number];
+        let process = node.process.as_ref().expect("it is up");
+        process.disk.set_capacity(process.disk.used_bytes() + room);
+        let at = self.common.now + self.some_time();
+        self.common
+            .agenda
+            .add(at, Event::Relief(Relief::Disk { node: number }));
+    }
+
+    fn move_wall_clock(&mut self, number: u64) {
+        const HOUR: i64 = 3_600_000_000;
+        let step = self
+            .common
+            .random
+            .pick(&[HOUR, -HOUR, 20_000_000, -20_000_000]);
+        let node = self.nodes.get_mut(&number).expect("it is up");
+        node.clock.jumped += step.expect("there are steps");
+        node.process.as_mut().expect("it is up").clock = node.clock;
+    }
+
+    /// Loses or damages what a node has, if the others have enough.
+    fn destroy(&mut self, fault: Fault, number: u64) -> bool {
+        if self.destroyed.contains(&number) || !self.may_destroy(number) {
+            return false;
+        }
+        self.destroyed.insert(number);
+        match fault {
+            Fault::SyncError => {
+                let node = self.nodes.get_mut(&number).expect("it is up");
+                node.is_doomed = true;
+                node.process
+                    .as_ref()
+                    .expect("it is up")
+                    .disk
+                    .inject(simulated::Fault {
+                        point: FaultPoint::Sync,
+                        path_part: "wal/".into(),
+                        skip: 0,
+                        times: Times::Once,
+                        kind: std::io::ErrorKind::Other,
+                    });
+            }
+            Fault::BitFlip => {
+                self.crash(number, Stop::Kill);
+                self.flip(number);
+            }
+            _ => self.lose(number),
+        }
+        true
+    }
+
+    /// Flips one bit of what rests on a disk.
+    fn flip(&mut self, number: u64) {
+        let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
+        let mut image = node.disk.contents();
+        let logs = self.common.random.permille(500);
+        let names = image
+            .files
+            .keys()
+            .filter(|name| !logs || name.contains(".wal"));
+        let names: Vec<String> = names.cloned().collect();
+        if names.is_empty() {
+            return;
+        }
+        let name = &names[self.common.random.place(names.len())];
+        let content = std::sync::Arc::make_mut(image.files.get_mut(name).expect("it is listed"));
+        if content.is_empty() {
+            return;
+        }
+        let mut place = self.common.random.place(content.len());
+        // Most of a log file is still empty.
+        for _ in 0..20 {
+            if content[place] == 0 {
+                place = self.common.random.place(content.len());
+            }
+        }
+        content[place] ^= 1 << self.common.random.below(8);
+        node.disk = SimulatedDisk::from_image(&image);
+        node.is_flipped = true;
+        self.common.trace.say(self.common.now, || {
+            format!("node {number}: {name} is flipped at {place}")
+        });
+    }
+
+    /// Whether every set of voters can do without this node, besides those it must do without already.
+    pub(super) fn may_destroy(&self, number: u64) -> bool {
+        (0..self.common.plan.shards).all(|shard| {
+            let target = self.operator.target(shard);
+            let mut sets = self.operator.coming(shard);
+            for membership in self.common.checks.memberships(shard) {
+                if membership.voters.len() < 3 && target.contains(&number) {
+                    return false;
+                }
+                sets.push(membership.voters);
+                sets.push(membership.voters_outgoing);
+            }
+            sets.iter().filter(|set| set.contains(&number)).all(|set| {
+                let lost = set
+                    .iter()
+                    .filter(|node| self.destroyed.contains(node))
+                    .count();
+                let already = usize::from(self.destroyed.contains(&number));
+                (lost + 1 - already) * 2 < set.len()
+            })
+        })
+    }
+
+    fn transfer(&mut self) {
+        let shard = self.some_shard();
+        let Some(leader) = self.leader(shard) else {
+            return;
+        };
+        let memberships = self.common.checks.memberships(shard);
+        let Some(membership) = memberships.first() else {
+            return;
+        };
+        let Some(to) = self.common.random.pick(&membership.voters) else {
+            return;
+        };
+        sometimes("leadership was handed over");
+        self.order(leader, shard, Order::Transfer { to });
+    }
+
+    pub(super) fn some_shard(&mut self) -> u16 {
+        let shard = self.common.random.below(self.common.plan.shards.into());
+        u16::try_from(shard).expect("few shards")
+    }
+
+    /// Ends the chaos: a majority of every shard is well again, some of the rest stays broken.
+    pub(super) fn heal(&mut self) {
+        self.healed = Some(self.common.now);
+        self.common.network.heal();
+        self.common.lost_answers = 0;
+        self.clients.end_chaos(self.common.now);
+        let flipped = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.is_flipped || node.is_doomed);
+        for number in flipped.map(|(&number, _)| number).collect::<Vec<_>>() {
+            self.stop(number, Stop::Kill);
+            self.nodes.get_mut(&number).expect("it is listed").is_gone = true;
+            self.destroyed.insert(number);
+        }
+        let numbers: Vec<u64> = self.nodes.keys().copied().collect();
+        let stays = self
+            .common
+            .random
+            .pick(&numbers)
+            .filter(|_| !self.common.plan.is_calm());
+        let stays = stays.filter(|&node| !self.destroyed.contains(&node) && self.can_miss(node));
+        for number in numbers {
+            let now = self.common.now;
+            if stays == Some(number) {
+                self.common
+                    .trace
+                    .say(now, || format!("node {number} stays away"));
+                self.stop(number, Stop::Kill);
+                self.nodes.get_mut(&number).expect("it is listed").is_gone = true;
+                continue;
+            }
+            let node = self.nodes.get_mut(&number).expect("it is listed");
+            node.relieve();
+            node.paused_until = 0;
+            node.trap = None;
+            if !node.is_up() && !node.is_gone {
+                self.common
+                    .agenda
+                    .add(now + 1, Event::Start { node: number });
+            }
+            self.resume(number);
+        }
+    }
+
+    /// Whether all that may have to agree can do without this node for ever.
+    fn can_miss(&self, number: u64) -> bool {
+        let everybody = |shard| {
+            let memberships = self.common.checks.memberships(shard);
+            memberships.into_iter().all(|membership| {
+                !membership.learners.contains(&number) && membership.voters.len() > 2
+            })
+        };
+        self.may_destroy(number) && (0..self.common.plan.shards).all(everybody)
+    }
+}

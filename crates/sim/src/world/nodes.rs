@@ -1,0 +1,315 @@
+//! Nodes: their disks, and the processes that come and go on them.
+
+use anser_log::disk::simulated::SimulatedDisk;
+
+use super::World;
+use crate::{
+    clock::Clock,
+    coverage::sometimes,
+    event::{Event, Happening, MILLISECOND, Micros, SECOND},
+    plan::Fault,
+    process::{Hosted, Moment, Opening, Process, Remains, Stop},
+};
+
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they have nothing to do with each other"
+)]
+pub(super) struct Node {
+    pub(super) disk: SimulatedDisk,
+    pub(super) clock: Clock,
+    pub(super) process: Option<Process>,
+    life: u64,
+    pub(super) paused_until: Micros,
+    /// What happened to it while it was paused.
+    missed: Vec<(u64, Happening)>,
+    /// How many times slower than usual the disk is.
+    pub(super) slowness: u64,
+    founder: bool,
+    /// Nobody starts it any more.
+    pub(super) is_gone: bool,
+    /// Bits of what rests on the disk were flipped.
+    pub(super) is_flipped: bool,
+    /// Its disk is about to fail.
+    pub(super) is_doomed: bool,
+    /// When its process is to end.
+    pub(super) trap: Option<(Moment, Stop)>,
+    /// What was being written when the last process ended.
+    under_way: Vec<(u16, u64)>,
+}
+
+impl Node {
+    pub(super) fn relieve(&mut self) {
+        self.slowness = 1;
+        self.disk.set_capacity(u64::MAX);
+        if let Some(process) = &mut self.process {
+            process.slowness = 1;
+            process.disk.set_capacity(u64::MAX);
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.process.is_some()
+    }
+}
+
+impl World {
+    /// A new node with an empty disk and a number that nobody had before; it starts at once.
+    pub(super) fn add_node(&mut self) -> u64 {
+        let number = self.nodes.last_key_value().map_or(1, |(&last, _)| last + 1);
+        let plan = &self.common.plan;
+        let mut clock = Clock::default();
+        if plan.has(Fault::ClockDrift) {
+            let drift = self.common.random.below(1_001);
+            clock.drift = i64::try_from(drift).expect("a small number") - 500;
+        }
+        let founder =
+            self.common.now == 0 && (number == 1 || !plan.grows && number <= plan.replicas as u64);
+        if founder {
+            self.founders.push(number);
+        }
+        let node = Node {
+            disk: SimulatedDisk::default(),
+            clock,
+            process: None,
+            life: 0,
+            paused_until: 0,
+            missed: Vec::new(),
+            slowness: 1,
+            founder,
+            is_gone: false,
+            is_flipped: false,
+            is_doomed: false,
+            trap: None,
+            under_way: Vec::new(),
+        };
+        self.nodes.insert(number, node);
+        let at = self.common.now + self.common.random.below(100 * MILLISECOND);
+        self.common.agenda.add(at, Event::Start { node: number });
+        number
+    }
+
+    pub(super) fn start(&mut self, number: u64) {
+        let founders = self.founders.clone();
+        let may_be_suspect = self.destroyed.contains(&number) || self.may_destroy(number);
+        let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
+        if node.is_gone || node.is_up() {
+            return;
+        }
+        node.life += 1;
+        let opening = Opening {
+            node: number,
+            life: node.life,
+            plan: &self.common.plan,
+            disk: node.disk.clone(),
+            clock: node.clock,
+            now: self.common.now,
+            founders: node.founder.then_some(founders),
+            may_be_suspect,
+        };
+        let opened = opening.open();
+        let now = self.common.now;
+        self.common.trace.numbers(&[1, number, node.life]);
+        let (mut process, durable) = match opened {
+            Ok(opened) => opened,
+            Err(error) if error.is_full_disk() => {
+                let again = now + SECOND;
+                return self.common.agenda.add(again, Event::Start { node: number });
+            }
+            Err(error) => {
+                self.common
+                    .trace
+                    .say(now, || format!("node {number} does not start: {error}"));
+                return self.refused(number, &error.to_string());
+            }
+        };
+        self.common.trace.say(now, || {
+            format!("node {number} starts, life {}", process.life)
+        });
+        if node.is_flipped {
+            sometimes("a damaged disk opened all the same");
+        }
+        process.damaged = node.is_flipped;
+        process.slowness = node.slowness;
+        let suspect = process.is_suspect();
+        let under_way = std::mem::take(&mut node.under_way);
+        let life = process.life;
+        self.compare(number, &durable, &under_way, suspect);
+        self.common.lives.insert(number, life);
+        process.begin(&mut self.common);
+        let node = self.nodes.get_mut(&number).expect("it was just seen");
+        node.process = Some(process);
+        node.founder = false;
+        if suspect {
+            self.destroyed.insert(number);
+        }
+    }
+
+    /// A disk that cannot be opened: right if it was damaged.
+    fn refused(&mut self, number: u64, reason: &str) {
+        let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
+        if node.is_flipped {
+            sometimes("a damaged disk was refused");
+            node.is_gone = true;
+        } else {
+            let text = format!("node {number} does not start: {reason}");
+            self.common.checks.fail(text);
+        }
+    }
+
+    /// Whether a disk has everything that was durable on it before.
+    fn compare(
+        &mut self,
+        number: u64,
+        found: &std::collections::BTreeMap<u16, crate::checks::DurableShard>,
+        under_way: &[(u16, u64)],
+        suspect: bool,
+    ) {
+        for shard in 0..self.common.plan.shards {
+            let before = self.common.checks.durable.get(&(number, shard)).cloned();
+            let known = found.get(&shard).cloned().unwrap_or_default();
+            if let Some(before) = before {
+                let written = under_way.iter().filter(|(of, _)| *of == shard);
+                let through = written.clone().map(|&(_, first)| first - 1).min();
+                let lost = known.log.lacks(&before.log, through.unwrap_or(u64::MAX));
+                let promised = (known.term, known.vote);
+                let forgot = promised != (before.term, before.vote)
+                    && written.count() == 0
+                    && known.term <= before.term;
+                if !suspect && let Some(index) = lost {
+                    self.common.checks.fail(format!(
+                        "node {number}, shard {shard}: entry {index} was durable and is lost"
+                    ));
+                }
+                if !suspect && forgot {
+                    self.common.checks.fail(format!(
+                        "node {number}, shard {shard}: term {} and vote {} were durable, now {promised:?}",
+                        before.term, before.vote
+                    ));
+                }
+            }
+            if let Some(known) = found.get(&shard) {
+                self.common
+                    .checks
+                    .durable
+                    .insert((number, shard), known.clone());
+            }
+        }
+    }
+
+    pub(super) fn node_event(&mut self, number: u64, life: u64, what: Happening) {
+        let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
+        let Some(process) = node.process.as_mut().filter(|process| process.life == life) else {
+            return;
+        };
+        if node.paused_until > self.common.now {
+            return node.missed.push((life, what));
+        }
+        process.take(what, &mut self.common);
+        if !(process.is_suspect() || node.is_flipped || node.is_doomed) {
+            self.destroyed.remove(&number);
+        }
+        let trapped = node.trap.take_if(|(moment, _)| process.is_at(*moment));
+        let Some(failed) = process.failed.clone() else {
+            if let Some((_, stop)) = trapped {
+                self.crash(number, stop);
+            }
+            return;
+        };
+        let now = self.common.now;
+        self.common
+            .trace
+            .say(now, || format!("node {number} fails: {}", failed.reason));
+        if failed.disk_is_dead {
+            // Its disk is not used again; who replaces it is another node.
+            self.stop(number, Stop::PowerLoss);
+            self.lose(number);
+        } else {
+            self.stop(number, Stop::Kill);
+            let at = now + self.common.random.between(100, 2_000) * MILLISECOND;
+            self.common.agenda.add(at, Event::Start { node: number });
+        }
+    }
+
+    /// Lets a node go on that was paused, unless it was paused again.
+    pub(super) fn resume(&mut self, number: u64) {
+        let now = self.common.now;
+        let Some(node) = self
+            .nodes
+            .get_mut(&number)
+            .filter(|node| node.paused_until <= now)
+        else {
+            return;
+        };
+        for (life, what) in node.missed.drain(..) {
+            self.common.agenda.add(
+                now,
+                Event::Node {
+                    node: number,
+                    life,
+                    what,
+                },
+            );
+        }
+    }
+
+    /// Ends a node's process.
+    pub(super) fn stop(&mut self, number: u64, stop: Stop) {
+        self.common.lives.remove(&number);
+        self.common
+            .checks
+            .leaving
+            .retain(|(node, _)| *node != number);
+        self.common.led.retain(|_, leader| *leader != number);
+        let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
+        let Some(process) = node.process.take() else {
+            return;
+        };
+        if process.hosted.values().any(Hosted::is_joint) {
+            sometimes("a joint change crossed a crash");
+        }
+        match stop {
+            Stop::Kill => self.common.statistics.kills += 1,
+            Stop::PowerLoss => self.common.statistics.power_losses += 1,
+        }
+        let now = self.common.now;
+        self.common
+            .trace
+            .say(now, || format!("node {number} stops: {stop:?}"));
+        let Remains { disk, under_way } = process.end(stop, &mut self.common);
+        node.disk = disk;
+        node.paused_until = 0;
+        node.missed.clear();
+        node.trap = None;
+        node.under_way = under_way;
+        // The cut maintenance may have complained to a world that was no more its own.
+    }
+
+    /// A node's disk is gone for ever.
+    pub(super) fn lose(&mut self, number: u64) {
+        self.stop(number, Stop::PowerLoss);
+        let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
+        self.destroyed.insert(number);
+        if crate::planted::is_planted("empty disk under the old number") {
+            node.disk = SimulatedDisk::default();
+            node.founder = false;
+            for shard in 0..self.common.plan.shards {
+                self.common.checks.durable.remove(&(number, shard));
+            }
+            let at = self.common.now + SECOND;
+            return self.common.agenda.add(at, Event::Start { node: number });
+        }
+        node.is_gone = true;
+    }
+
+    /// The node that serves a shard now, in the newest term.
+    pub(super) fn leader(&self, shard: u16) -> Option<u64> {
+        let serving = self.nodes.iter().filter_map(|(&number, node)| {
+            let process = node.process.as_ref()?;
+            let hosted = process.hosted.get(&shard)?;
+            let serves = hosted.replica.serves() && node.paused_until <= self.common.now;
+            serves.then(|| (hosted.replica.leader().0, number))
+        });
+        serving.max().map(|(_, number)| number)
+    }
+}

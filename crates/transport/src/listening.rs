@@ -1,0 +1,169 @@
+//! Connections from others: accept, agree on TLS, hear who it is, serve.
+
+use std::{io, net::SocketAddr, rc::Rc, sync::Arc, sync::atomic::Ordering, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_local,
+    time,
+};
+
+use crate::{
+    counters::Counters,
+    error::Refusal,
+    handler::Caller,
+    handshake::{self, Heard, Visitor},
+    places::{Place, Places},
+    pulse::Pulse,
+    reader::End,
+    serving::Serving,
+    session,
+    stream::Stream,
+    transport::World,
+};
+
+/// How long a listener rests that cannot accept, for want of file descriptors perhaps.
+const REST: Duration = Duration::from_millis(50);
+
+/// Accepts until dropped.
+pub(crate) async fn listen(world: Rc<World>, listener: TcpListener) {
+    let places = Rc::new(Places::new(world.config.limits.handshakes));
+    let joining = Arc::new(Semaphore::new(world.config.limits.joining));
+    let mut number = 0;
+    loop {
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "the transport cannot accept a connection");
+                time::sleep(REST).await;
+                continue;
+            }
+        };
+        number += 1;
+        let counters = &world.shared.counters;
+        counters.accepted.fetch_add(1, Ordering::Relaxed);
+        let visit = Visit {
+            world: Rc::clone(&world),
+            joining: Arc::clone(&joining),
+            number,
+            from,
+        };
+        let place = places.place(number);
+        let task = spawn_local(visit.receive(stream, place)).abort_handle();
+        if places.take(number, from.ip(), task) {
+            counters.crowded_out.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+struct Visit {
+    world: Rc<World>,
+    joining: Arc<Semaphore>,
+    number: u64,
+    from: SocketAddr,
+}
+
+impl Visit {
+    async fn receive(self, stream: TcpStream, place: Place) {
+        let mut permit = None;
+        let hearing = Box::pin(self.hear(stream, &mut permit));
+        let heard = time::timeout(self.world.config.limits.handshake_time, hearing).await;
+        drop(place);
+        let counters = &self.world.shared.counters;
+        match heard {
+            Ok((Heard::Accepted(visitor), Some(stream))) => {
+                Box::pin(self.serve(stream, visitor)).await;
+            }
+            Ok((Heard::Refused(refusal), _)) => {
+                counters.refused(refusal);
+                tracing::debug!(from = %self.from, %refusal, "refused a connection");
+            }
+            Ok((Heard::Nothing(error), _)) => self.stranger(&error),
+            // Without a stream nobody was accepted.
+            Ok((Heard::Accepted(_), None)) | Err(_) => {
+                self.stranger(&io::ErrorKind::TimedOut.into());
+            }
+        }
+        drop(permit);
+    }
+
+    fn stranger(&self, error: &io::Error) {
+        let counters = &self.world.shared.counters;
+        counters.strangers.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(from = %self.from, %error, "a connection ended before it was agreed upon");
+    }
+
+    async fn hear(
+        &self,
+        stream: TcpStream,
+        permit: &mut Option<OwnedSemaphorePermit>,
+    ) -> (Heard, Option<Stream>) {
+        let config = &self.world.config;
+        // Only a matter of speed.
+        _ = stream.set_nodelay(true);
+        let secured = match &config.tls {
+            Some(tls) => tls.accept(stream).await,
+            None => Ok(Stream::Plain(stream)),
+        };
+        let mut stream = match secured {
+            Ok(stream) => stream,
+            Err(error) => return (Heard::Nothing(error), None),
+        };
+        let judge = |visitor| self.judge(visitor, permit);
+        let heard = handshake::listen(&mut stream, &config.identity, &config.secret, judge).await;
+        (heard, Some(stream))
+    }
+
+    fn judge(
+        &self,
+        visitor: Visitor,
+        permit: &mut Option<OwnedSemaphorePermit>,
+    ) -> Result<(), Refusal> {
+        match visitor {
+            Visitor::Joining => {
+                let free = Arc::clone(&self.joining).try_acquire_owned();
+                *permit = Some(free.map_err(|_| Refusal::Busy)?);
+                Ok(())
+            }
+            Visitor::Node { node, .. } if node == self.world.config.identity.node => {
+                Err(Refusal::UnknownNode)
+            }
+            Visitor::Node { node, incarnation } => {
+                if self.world.handler.knows(node, incarnation) {
+                    Ok(())
+                } else if self.world.peers.borrow().contains_key(&node) {
+                    Err(Refusal::FormerIncarnation)
+                } else {
+                    Err(Refusal::UnknownNode)
+                }
+            }
+        }
+    }
+
+    async fn serve(&self, stream: Stream, visitor: Visitor) {
+        let world = &self.world;
+        let end = match visitor {
+            Visitor::Joining => self.live(stream, Caller::Joining, Arc::default()).await,
+            Visitor::Node { node, incarnation } => {
+                let (_arrived, end) = world.arrivals.arrive(node, incarnation, self.number);
+                let counters = world.shared.counters.of(node);
+                if let Some(link) = world.shared.link(node) {
+                    link.arrived.notify_one();
+                }
+                tokio::select! {
+                    biased;
+                    _ = end => End::Unwanted,
+                    end = self.live(stream, Caller::Node(node), counters) => end,
+                }
+            }
+        };
+        tracing::debug!(from = %self.from, ?visitor, %end, "a connection from a node ended");
+    }
+
+    async fn live(&self, stream: Stream, caller: Caller, counters: Arc<Counters>) -> End {
+        let limits = &self.world.config.limits;
+        let serving = Serving::new(caller, Arc::clone(&self.world.handler), *limits);
+        session::run(stream, &serving, &Pulse::new(counters), limits).await
+    }
+}

@@ -1,0 +1,168 @@
+//! Mutual TLS between nodes: both sides show a certificate that the same roots have signed.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    client::Resumption,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem, pem::PemObject},
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
+    version::TLS13,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use crate::stream::Stream;
+
+/// So that no other service behind the same certificates is mistaken for a node.
+const PROTOCOL: &[u8] = b"anser-transport";
+
+/// How a node proves itself, and whom it believes. TLS 1.3 only, without resumption.
+#[derive(Clone)]
+pub struct TlsConfig {
+    name: ServerName<'static>,
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+}
+
+/// What is wrong with the files.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("{what} in {}: {error}", path.display())]
+    Read {
+        what: &'static str,
+        path: PathBuf,
+        error: pem::Error,
+    },
+    #[error("{what} in {}: there is none", path.display())]
+    Empty { what: &'static str, path: PathBuf },
+    #[error("root certificates in {}: {error}", path.display())]
+    Root { path: PathBuf, error: rustls::Error },
+    #[error("the certificate in {} and the key in {} do not make an identity: {error}", certificates.display(), key.display())]
+    Identity {
+        certificates: PathBuf,
+        key: PathBuf,
+        error: rustls::Error,
+    },
+    #[error("{0:?} is no name that a certificate can have")]
+    Name(String),
+    #[error("TLS cannot be set up: {0}")]
+    Setup(String),
+}
+
+impl TlsConfig {
+    /// The name in the certificates of nodes, where no other was chosen.
+    pub const DEFAULT_NAME: &str = "anser";
+
+    /// Reads PEM files: the node's certificate with those between it and a root, its key, and the
+    /// roots. Every node's certificate must have `name` among its names, whatever its address is, and
+    /// be good for servers and clients.
+    pub fn read(
+        certificates: &Path,
+        key: &Path,
+        roots: &Path,
+        name: &str,
+    ) -> Result<Self, TlsError> {
+        let server_name =
+            ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name(name.to_owned()))?;
+        let roots = Arc::new(read_roots(roots)?);
+        let chain = read_certificates("certificates", certificates)?;
+        let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| TlsError::Read {
+            what: "private key",
+            path: key.to_owned(),
+            error,
+        })?;
+        let wrong = |error| TlsError::Identity {
+            certificates: certificates.to_owned(),
+            key: key.to_owned(),
+            error,
+        };
+        let setup = |error: &dyn fmt::Display| TlsError::Setup(error.to_string());
+        let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
+        let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|error| setup(&error))?
+            .with_root_certificates(Arc::clone(&roots))
+            .with_client_auth_cert(chain.clone(), secret.clone_key())
+            .map_err(wrong)?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
+            .build()
+            .map_err(|error| setup(&error))?;
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|error| setup(&error))?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, secret)
+            .map_err(wrong)?;
+        // Every connection shows its certificates: one that is no longer believed is then noticed.
+        client.resumption = Resumption::disabled();
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+        client.alpn_protocols = vec![PROTOCOL.to_vec()];
+        server.alpn_protocols = vec![PROTOCOL.to_vec()];
+        Ok(Self {
+            name: server_name,
+            client: Arc::new(client),
+            server: Arc::new(server),
+        })
+    }
+
+    pub(crate) async fn connect(&self, stream: TcpStream) -> io::Result<Stream> {
+        let connector = TlsConnector::from(Arc::clone(&self.client));
+        let stream = connector.connect(self.name.clone(), stream).await?;
+        Ok(Stream::Tls(Box::new(stream.into())))
+    }
+
+    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<Stream> {
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.server));
+        let stream = acceptor.accept(stream).await?;
+        Ok(Stream::Tls(Box::new(stream.into())))
+    }
+}
+
+impl fmt::Debug for TlsConfig {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("TlsConfig")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+fn read_certificates(
+    what: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let failed = |error| TlsError::Read {
+        what,
+        path: path.to_owned(),
+        error,
+    };
+    let certificates = CertificateDer::pem_file_iter(path)
+        .map_err(failed)?
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(failed)?;
+    if certificates.is_empty() {
+        return Err(TlsError::Empty {
+            what,
+            path: path.to_owned(),
+        });
+    }
+    Ok(certificates)
+}
+
+fn read_roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in read_certificates("root certificates", path)? {
+        roots.add(certificate).map_err(|error| TlsError::Root {
+            path: path.to_owned(),
+            error,
+        })?;
+    }
+    Ok(roots)
+}
