@@ -146,10 +146,17 @@ fn start_node(config: &Config, token: Option<&Token>, clock: Clock) -> Result<No
     let mut settings = config.storage.node(data.clone());
     settings.cluster = config.cluster.node(token)?;
     Node::start(&settings, clock).map_err(|error| {
-        let exit = exit_of(&error);
-        let text = format!("cannot start the node on {}", data.display());
-        anyhow::Error::new(error).context(exit.reason(text))
+        start_error(
+            error,
+            format!("cannot start the node on {}", data.display()),
+        )
     })
+}
+
+/// What a node's refusal means for the process, and what it was to do.
+pub(crate) fn start_error(error: StartError, text: String) -> anyhow::Error {
+    let exit = exit_of(&error);
+    anyhow::Error::new(error).context(exit.reason(text))
 }
 
 /// What speaks to the world.

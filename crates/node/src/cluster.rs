@@ -30,8 +30,8 @@ pub struct ClusterConfig {
     pub advertise: Option<String>,
     /// The cluster's token, at least 16 bytes: who has it may join and speak.
     pub token: Vec<u8>,
-    /// Nodes to ask for a place in their cluster, as `HOST:PORT`. Without any, a node with an empty
-    /// data folder forms a cluster of its own. A node that has joined once asks nobody again.
+    /// Nodes to ask for a place in their cluster, as `HOST:PORT`. A node that has a place, as one has that was made the
+    /// first by [`form`], asks nobody again.
     pub join: Vec<String>,
     /// The machine it runs on: copies of a shard go to different ones.
     pub host: String,

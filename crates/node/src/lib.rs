@@ -35,6 +35,7 @@ pub use anser_broker::command::NodeState;
 pub use clock::Clock;
 pub use cluster::{
     ClusterConfig, ClusterStatus, Move, NodeStatus, ReplicaPlacement, ShardPlacement, TlsFiles,
+    join::form,
 };
 pub use config::Config;
 pub use node::Node;

@@ -121,16 +121,11 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
     })?;
     let mut log = open_log(config)?;
     report(&log);
-    let present = u16::try_from(log.shards.len()).unwrap_or(u16::MAX);
-    let shards = if present == 0 { config.shards } else { present };
+    let is_empty = log.shards.is_empty();
     let mut identity = match (&config.cluster, address) {
-        (Some(cluster), Some(address)) => Some(join::identify(
-            &config.data,
-            cluster,
-            address,
-            shards,
-            present == 0,
-        )?),
+        (Some(cluster), Some(address)) => {
+            Some(join::identify(&config.data, cluster, address, is_empty)?)
+        }
         _ => refuse_member_alone(config)?,
     };
     let node = identity
@@ -191,6 +186,7 @@ fn begin(
     }
     if let Some(identity) = identity {
         identity.has_begun = true;
+        identity.shards = u16::try_from(log.shards.len()).unwrap_or(u16::MAX);
         identity
             .write(&config.data)
             .map_err(|reason| StartError::Identity { reason })?;

@@ -1,6 +1,6 @@
 //! `anser cluster`: how a cluster is, which nodes leave it, and the token that holds it together.
 //!
-//! All but the token asks the admin port of a node; any node of the cluster will do.
+//! All but the token and the forming asks the admin port of a node; any node of the cluster will do.
 
 mod place;
 
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
 use crate::{
-    cluster::{ask, table, token::Token},
+    cluster::{self, ask, table, token::Token},
     exit::Exit,
     output,
 };
@@ -40,6 +40,8 @@ enum Action {
     Remove { node: u64 },
     /// Make a token file for a new cluster; copy it to every node.
     Token { file: PathBuf },
+    /// Make the node of --config, which does not run yet, the first of a new cluster. The others join it.
+    Form,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<()> {
@@ -56,6 +58,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
         Action::Resume { node } => set(place, node, "active").await,
         Action::Remove { node } => set(place, node, "removed").await,
         Action::Token { file } => make_token(&file),
+        Action::Form => form(place),
     }
 }
 
@@ -94,6 +97,17 @@ async fn set(place: &Place, node: u64, state: &str) -> Result<()> {
 
 fn nowhere() -> anyhow::Error {
     Exit::Configuration.error("there is no node to ask: name one with --admin")
+}
+
+fn form(place: &Place) -> Result<()> {
+    let config = place.node()?;
+    cluster::form(&config)?;
+    output::note(format_args!(
+        "{} is the first node of a new cluster: start it with anser serve, then the others with its \
+         address in cluster.join",
+        config.general.data.display()
+    ));
+    Ok(())
 }
 
 fn make_token(file: &Path) -> Result<()> {

@@ -146,9 +146,9 @@ section! {
         /// The file with the token that all nodes of the cluster have, readable by its owner only. `anser
         /// cluster token FILE` makes one.
         token_file: Option<PathBuf> = None;
-        /// Nodes to ask for a place in their cluster, as `HOST:PORT` of their `listen`. A server that
-        /// has no data and is to ask nobody forms a cluster of its own; one that has joined asks nobody
-        /// again.
+        /// Nodes to ask for a place in their cluster, as `HOST:PORT` of their `listen`; all nodes may have
+        /// the same list. One that has a place asks nobody again. The first node gets its place by `anser
+        /// cluster form`.
         join: Vec<String> = Vec::new();
         /// The machine, for copies of a shard go to different ones. Absent: the name of this machine.
         host: Option<String> = None;

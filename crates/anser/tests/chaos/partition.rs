@@ -7,7 +7,8 @@ use std::{
 
 use anser::{
     client::{Client, QueueSettings},
-    cluster::view::Cluster,
+    cluster::{self, view::Cluster},
+    config::Config,
 };
 
 use super::{
@@ -61,23 +62,21 @@ impl Machines {
         let mut nodes = Processes::default();
         for node in 1..=NODES {
             let (inner, outer) = (Network::inner(node), Network::outer(node));
-            let join = if node == 1 {
-                String::new()
-            } else {
-                format!("\"{}:9326\"", Network::inner(1))
-            };
+            let first = Network::inner(1);
             let text = format!(
                 "data = \"data-{node}\"\n[api]\nlisten = \"{outer}:9324\"\n[admin]\n\
                  listen = \"{outer}:9325\"\n[cluster]\nlisten = \"{inner}:9326\"\n\
-                 token_file = \"token\"\nhost = \"machine-{node}\"\njoin = [{join}]\n"
+                 token_file = \"token\"\nhost = \"machine-{node}\"\njoin = [\"{first}:9326\"]\n"
             );
             let file = folder.path().join(format!("node-{node}.toml"));
             fs::write(&file, text).unwrap();
+            if node == 1 {
+                cluster::form(&Config::read(&file).unwrap()).unwrap();
+            }
             let errors = fs::File::create(folder.path().join(format!("node-{node}.log"))).unwrap();
             let mut command = network.command(node, &place.home, errors);
             let child = command.arg("serve").arg("--config").arg(file).spawn();
             nodes.0.push(child.unwrap());
-            // The first one forms the cluster that the others join.
             let machines = || ask_admin(&admin(node), "/cluster").is_some();
             assert!(within(READY_WITHIN, machines), "node {node} does not start");
         }

@@ -1,4 +1,5 @@
 //! Clusters of real processes: `anser dev --nodes`, killed, restarted and asked to end.
 
 pub(crate) mod dev_cluster;
+mod forming;
 mod life;

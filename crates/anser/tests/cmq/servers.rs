@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use anser::{cluster::token::Token, config::Config, server::Server};
+use anser::{
+    cluster::{self, token::Token},
+    config::Config,
+    server::Server,
+};
 use anser_api::ServerConfig;
 use anser_node::Clock;
 
@@ -76,7 +80,10 @@ impl Servers {
     ) -> Self {
         let start =
             |config: &Config| Server::start_adjusted(config, clock.clone(), &adjust).unwrap();
-        // The first one forms the cluster; the others ask it for a place, in any order.
+        if configs.len() > 1 {
+            cluster::form(&configs[0]).unwrap();
+        }
+        // The others ask the first one for a place, in any order.
         let mut servers = vec![start(&configs[0])];
         servers.extend(at_once(&configs[1..], start));
         let servers = Self { servers, configs };

@@ -27,7 +27,7 @@ pub(crate) struct Identity {
     pub(crate) node: u64,
     /// Its shards were made, or it has joined others who have them: it never makes any again.
     pub(crate) has_begun: bool,
-    /// How many shards the cluster has.
+    /// How many shards the cluster has; 0 until its first node has begun.
     pub(crate) shards: u16,
     /// The other nodes it knew last, so that it finds them after a restart.
     pub(crate) peers: BTreeMap<u64, KnownPeer>,
@@ -67,9 +67,9 @@ impl Identity {
         })
     }
 
-    /// Makes it the first node of a new cluster.
-    pub(crate) fn form(&mut self, shards: u16) -> io::Result<()> {
-        self.joined(random()?, 1, shards);
+    /// Makes it the first node of a new cluster, whose shards are made when it begins.
+    pub(crate) fn form(&mut self) -> io::Result<()> {
+        self.joined(random()?, 1, 0);
         Ok(())
     }
 
@@ -159,7 +159,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         assert_eq!(Identity::read(data.path()).unwrap(), None);
         let mut identity = Identity::new().unwrap();
-        identity.form(16).unwrap();
+        identity.form().unwrap();
         let peer = KnownPeer::new("b:1".into(), [7; 16]);
         identity.peers.insert(2, peer);
         identity.write(data.path()).unwrap();

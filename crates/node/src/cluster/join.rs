@@ -1,6 +1,10 @@
 //! How a data folder becomes a node: it forms a cluster, asks for a place in one, or is a node already.
+//!
+//! A cluster is formed only by somebody who says so: an emptied disk looks like a new one, and a node that formed
+//! another cluster by itself would take messages that the cluster of its clients never sees.
 
 use std::{
+    io,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -23,15 +27,33 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Bytes of an answer: every node of a large cluster.
 const ANSWER_BYTES: usize = 4 << 20;
 
+/// Makes a data folder that of the first node of a new cluster: the next start makes the shards, or takes over those
+/// of a server that was no cluster's so far. Nothing else may use the folder meanwhile.
+///
+/// # Errors
+/// If it belongs to a node already, or cannot be written.
+pub fn form(data: &Path) -> Result<(), StartError> {
+    if Identity::read(data).map_err(file_error)?.is_some() {
+        return Err(StartError::Join {
+            reason: "the data folder is that of a node already".into(),
+        });
+    }
+    let mut identity = Identity::new().map_err(file_error)?;
+    identity.form().map_err(file_error)?;
+    identity.write(data).map_err(file_error)
+}
+
+fn file_error(reason: io::Error) -> StartError {
+    StartError::Identity { reason }
+}
+
 /// Who the node with this folder is; `is_empty` if the folder holds no shard.
 pub(crate) fn identify(
     data: &Path,
     config: &ClusterConfig,
     address: &str,
-    shards: u16,
     is_empty: bool,
 ) -> Result<Identity, StartError> {
-    let file_error = |reason| StartError::Identity { reason };
     let known = Identity::read(data).map_err(file_error)?;
     if let Some(known) = known.as_ref().filter(|known| known.is_member()) {
         return Ok(known.clone());
@@ -41,10 +63,11 @@ pub(crate) fn identify(
         None => Identity::new().map_err(file_error)?,
     };
     if config.join.is_empty() {
-        identity.form(shards).map_err(file_error)?;
-        identity.write(data).map_err(file_error)?;
-        info!("a new cluster is formed");
-        return Ok(identity);
+        return Err(StartError::Join {
+            reason: "the data folder is no node's, and there is nobody to ask: name nodes of the cluster \
+                     in cluster.join, or form a new cluster with `anser cluster form`"
+                .into(),
+        });
     }
     if !is_empty {
         return Err(StartError::Join {

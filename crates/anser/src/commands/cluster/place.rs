@@ -50,6 +50,15 @@ impl Place {
         })
     }
 
+    /// The configuration of one node.
+    pub(super) fn node(&self) -> Result<Config> {
+        let file = self.config.as_ref().context(
+            Exit::Configuration
+                .reason("forming a cluster takes a node's configuration: name it with --config"),
+        )?;
+        Config::read(file)
+    }
+
     pub(super) fn token(&self) -> Result<Token> {
         let file = match &self.token_file {
             Some(file) => Some(file.clone()),

@@ -20,7 +20,7 @@ use super::{
     try_it, warn_if_disabled,
 };
 use crate::{
-    cluster::{ask, token::Token},
+    cluster::{self, ask, token::Token},
     commands::key::ACCOUNT_DEFAULT,
     config::Config,
     exit::Exit,
@@ -53,6 +53,9 @@ pub(super) fn run(arguments: &Arguments, data: &Path, format: Option<logs::Forma
             keep_key(&store, &key)?;
         }
         plan.write_settings(data, node, &master_key)?;
+        if plan.is_to_form(data, node) {
+            cluster::form(&Config::read(&plan::settings_file(data, node))?)?;
+        }
     }
     let cluster = Cluster {
         endpoint: plan.endpoint(1),

@@ -158,8 +158,13 @@ impl Plan {
             .or_insert(Value::Array(Vec::new()));
     }
 
-    /// Whom a node without data asks for a place: those that have data, node 1 if nobody has. Node 1
-    /// then forms the cluster; one that has lost its disk must not form another.
+    /// Whether the node is the first one of a cluster that is not formed yet. One that has lost its disk must not
+    /// form another.
+    pub(super) fn is_to_form(&self, data: &Path, node: u16) -> bool {
+        !has_number(data, node) && self.to_join(data, node).is_empty()
+    }
+
+    /// Whom a node without data asks for a place: those that have data, node 1 if nobody has.
     fn to_join(&self, data: &Path, node: u16) -> Vec<SocketAddr> {
         let others = self.numbers().filter(|other| *other != node);
         let serving = others.filter(|other| has_data(&folder(data, *other)));
@@ -313,7 +318,7 @@ mod tests {
         let config = written(&plan(3), data, 1);
         assert_eq!(config.general.data, data.join("node-1"));
         assert_eq!(config.api.listen.port(), 9324);
-        assert!(config.cluster.join.is_empty(), "it forms the cluster");
+        assert!(config.cluster.join.is_empty(), "it is the first");
         assert_eq!(config.cluster.token_file, Some(token_file(data)));
         assert_eq!(config.push.allow.len(), 2);
         let config = written(&plan(3), data, 3);
@@ -360,10 +365,12 @@ mod tests {
             fs::write(folder(data, node).join("keys.anser"), "x").unwrap();
         }
         assert!(plan(3).to_join(data, 1).is_empty(), "keys are no data");
+        assert!(plan(3).is_to_form(data, 1) && !plan(3).is_to_form(data, 2));
         fs::create_dir(folder(data, 2).join("wal")).unwrap();
         fs::create_dir(folder(data, 3).join("wal")).unwrap();
         let peers = |node| plan(3).peers(node);
         assert_eq!(plan(3).to_join(data, 1), [peers(2), peers(3)]);
+        assert!(!plan(3).is_to_form(data, 1));
         assert_eq!(plan(3).to_join(data, 2), [peers(3)]);
     }
 }

@@ -1,0 +1,92 @@
+//! How a server becomes the first node of a cluster, and that none does so by itself.
+
+use std::{fs, path::Path};
+
+use anser::{
+    cluster::{self, token::Token},
+    config::Config,
+    exit::Exit,
+    keystore::{Key, Store},
+    server::Server,
+};
+use anser_node::Clock;
+
+use crate::ports;
+
+const ALONE: &str = "data = \"data\"\nmaster_key_file = \"master.key\"\n[storage]\nshards = 4\n\
+                     [api]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n";
+
+fn alone(folder: &Path) -> Config {
+    read(folder, ALONE)
+}
+
+fn with_cluster(folder: &Path, join: &[&str]) -> Config {
+    Token::create(&folder.join("token")).unwrap();
+    let port = ports::free(1)[0];
+    let section = format!(
+        "[cluster]\nlisten = \"127.0.0.1:{port}\"\ntoken_file = \"token\"\njoin = {join:?}\n"
+    );
+    read(folder, &format!("{ALONE}{section}"))
+}
+
+fn read(folder: &Path, text: &str) -> Config {
+    let file = folder.join("anser.toml");
+    fs::write(&file, text).unwrap();
+    Config::read(&file).unwrap()
+}
+
+fn start(config: &Config) -> Server {
+    Server::start(config, Clock::system()).unwrap()
+}
+
+fn refusal(error: &anyhow::Error) -> String {
+    assert_eq!(Exit::of(error), Exit::Configuration, "{error:#}");
+    format!("{error:#}")
+}
+
+#[test]
+fn an_emptied_disk_forms_no_cluster() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = with_cluster(folder.path(), &[]);
+    let error = Server::start(&config, Clock::system()).unwrap_err();
+    assert!(refusal(&error).contains("anser cluster form"));
+
+    cluster::form(&config).unwrap();
+    let again = cluster::form(&config).unwrap_err();
+    assert!(refusal(&again).contains("a node already"), "{again:#}");
+    let first = start(&config);
+    assert_eq!(first.node().cluster_status().node, 1);
+    first.shutdown();
+
+    fs::remove_dir_all(&config.general.data).unwrap();
+    let error = Server::start(&config, Clock::system()).unwrap_err();
+    assert!(refusal(&error).contains("nobody to ask"), "{error:#}");
+}
+
+#[test]
+fn a_server_alone_becomes_the_first_node_with_all_that_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = alone(folder.path());
+    let store = Store::open(&config.general.data, &config.master_key_file().unwrap()).unwrap();
+    let key = Key::new("AKIDEXAMPLE0".into(), "secret-of-a-test".into(), 7, None).unwrap();
+    store.add(key).unwrap();
+    let server = start(&config);
+    let shards = server.node().status().shards.len();
+    server.shutdown();
+    assert!(refusal(&cluster::form(&config).unwrap_err()).contains("cluster.listen"));
+
+    // Nodes to ask are not asked by one that has a place.
+    let config = with_cluster(folder.path(), &["127.0.0.1:1"]);
+    cluster::form(&config).unwrap();
+    let first = start(&config);
+    assert_eq!(first.node().cluster_status().node, 1);
+    assert_eq!(first.node().status().shards.len(), shards);
+    assert!(store.find("AKIDEXAMPLE0").unwrap().is_some());
+    first.shutdown();
+
+    let refused = Server::start(&alone(folder.path()), Clock::system()).unwrap_err();
+    assert!(
+        refusal(&refused).contains("that of a node of a cluster"),
+        "{refused:#}"
+    );
+}
