@@ -20,6 +20,7 @@ mod receivers;
 mod recorder;
 pub(crate) mod served;
 mod server;
+mod slow_disk;
 mod story;
 mod strace;
 mod sync_failure;

@@ -28,15 +28,20 @@ const IMPATIENT: Duration = Duration::from_millis(300);
 const PATIENT: Duration = Duration::from_secs(10);
 
 /// A cluster with its load and its probes.
-struct Stage {
-    cluster: DevCluster,
-    story: Story,
-    probes: Probes,
+pub(crate) struct Stage {
+    pub(crate) cluster: DevCluster,
+    pub(crate) story: Story,
+    pub(crate) probes: Probes,
     chance: Chance,
 }
 
 impl Stage {
-    fn new(folder: &std::path::Path, name: &'static str, rounds: u64, patience: Duration) -> Self {
+    pub(crate) fn new(
+        folder: &std::path::Path,
+        name: &'static str,
+        rounds: u64,
+        patience: Duration,
+    ) -> Self {
         let mut cluster = DevCluster::new(folder, NODES);
         cluster.start();
         cluster.wait_for_copies();
@@ -57,7 +62,7 @@ impl Stage {
         thread::sleep(Duration::from_millis(1_000 + self.chance.below(2_000)));
     }
 
-    fn finish(self) {
+    pub(crate) fn finish(self) {
         wait_until_whole(&self.cluster, &self.probes);
         let report = self.story.finish(&self.cluster);
         assert!(report.passed(), "{report}; {}", self.cluster.logs());
