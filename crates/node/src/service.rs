@@ -107,7 +107,7 @@ impl Node {
     }
 
     async fn create(&self, account: AccountId, input: CreateQueue) -> Result<QueueCreated, Error> {
-        self.check_space()?;
+        self.check_space(ShardId::CATALOG)?;
         let command = Command::CreateQueue(command::CreateQueue {
             account,
             name: input.name,
@@ -269,8 +269,8 @@ impl Node {
     }
 
     async fn send(&self, account: AccountId, input: SendMessages) -> Result<MessagesSent, Error> {
-        self.check_space()?;
         let Route { queue, shard } = self.route(account, &input.queue)?;
+        self.check_space(shard)?;
         let SendMessages {
             bodies,
             delay,
@@ -406,10 +406,12 @@ impl Node {
             .ok_or(Error::NoSuchQueue)
     }
 
-    fn check_space(&self) -> Result<(), Error> {
-        let cluster = self.desk().cluster.as_ref();
-        let full = self.counters().storage_full.load(Ordering::Relaxed)
-            || cluster.is_some_and(|cluster| cluster.surveys.any_full());
+    /// Refuses what takes space if a disk with a copy of the shard is nearly full.
+    fn check_space(&self, shard: ShardId) -> Result<(), Error> {
+        let full = match &self.desk().cluster {
+            Some(cluster) => cluster.surveys.is_full(shard),
+            None => self.counters().storage_full.load(Ordering::Relaxed),
+        };
         if full {
             Err(Error::StorageFull)
         } else {

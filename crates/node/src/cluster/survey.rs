@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anser_broker::id::ShardId;
 use serde::{Deserialize, Serialize};
 
 /// How often a node says how it is.
@@ -17,7 +18,7 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Survey {
     pub(crate) node: u64,
-    /// Its disk is nearly full: sends are refused everywhere, for it has to write them too.
+    /// Its disk is nearly full: sends to the shards of which it has a copy are refused, for it has to write them too.
     pub(crate) full: bool,
     pub(crate) free_bytes: u64,
     pub(crate) data_bytes: u64,
@@ -74,10 +75,17 @@ impl Surveys {
         self.lock().insert(survey.node, Heard { survey, at });
     }
 
-    pub(crate) fn any_full(&self) -> bool {
-        self.lock()
-            .values()
-            .any(|heard| heard.survey.full && heard.at.elapsed() < SILENCE)
+    /// Whether the disk of a node that has a copy of the shard is nearly full.
+    pub(crate) fn is_full(&self, shard: ShardId) -> bool {
+        let heard = self.lock();
+        let mut recent = heard.values().filter(|heard| heard.at.elapsed() < SILENCE);
+        recent.any(|Heard { survey, .. }| {
+            survey.full
+                && survey
+                    .replicas
+                    .iter()
+                    .any(|replica| replica.shard == shard.0)
+        })
     }
 
     pub(crate) fn all(&self) -> BTreeMap<u64, Heard> {
@@ -90,5 +98,34 @@ impl Surveys {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Heard>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_concerns_only_the_shards_that_have_a_copy_there() {
+        let surveys = Surveys::default();
+        let replicas = |shards: &[u16]| {
+            let replica = |&shard: &u16| ReplicaSurvey {
+                shard,
+                ..ReplicaSurvey::default()
+            };
+            shards.iter().map(replica).collect()
+        };
+        for (node, full, shards) in [(1, false, &[1, 2][..]), (2, true, &[2, 3])] {
+            surveys.put(Survey {
+                node,
+                full,
+                replicas: replicas(shards),
+                ..Survey::default()
+            });
+        }
+        let full = [1, 2, 3].map(|shard| surveys.is_full(ShardId(shard)));
+        assert_eq!(full, [false, true, true]);
+        surveys.forget(2);
+        assert!(!surveys.is_full(ShardId(2)));
     }
 }

@@ -66,7 +66,7 @@ impl Node {
         account: AccountId,
         input: CreateTopic,
     ) -> Result<TopicCreated, Error> {
-        self.check_space()?;
+        self.check_space(ShardId::CATALOG)?;
         let command = Command::CreateTopic(command::CreateTopic {
             account,
             name: input.name,
@@ -157,7 +157,6 @@ impl Node {
         account: AccountId,
         input: PublishMessages,
     ) -> Result<MessagesPublished, Error> {
-        self.check_space()?;
         let PublishMessages {
             topic: name,
             labels,
@@ -165,6 +164,7 @@ impl Node {
         } = input;
         let route = self.desk().routes.find_topic(account, &name);
         let TopicRoute { topic, shard } = route.ok_or(Error::NoSuchTopic)?;
+        self.check_space(shard)?;
         check_batch(bodies.len())?;
         if labels.tags.len() > limits::TAGS_MAX {
             return Err(Error::AttributeOutOfRange);
@@ -186,7 +186,7 @@ impl Node {
     }
 
     async fn subscribe(&self, account: AccountId, input: Subscribe) -> Result<Subscribed, Error> {
-        self.check_space()?;
+        self.check_space(ShardId::CATALOG)?;
         let command = Command::Subscribe(Box::new(command::Subscribe {
             account,
             topic: input.topic,
