@@ -11,7 +11,7 @@ mod naive;
 mod naive_topics;
 mod nodes;
 mod policies;
-mod scenarios;
+mod stories;
 mod tokens;
 mod topics_cases;
 mod topics_model;

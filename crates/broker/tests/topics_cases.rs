@@ -1,15 +1,20 @@
 //! Cases of topics that went wrong once, each in as few commands as it takes.
 
+use std::ops::RangeInclusive;
+
 use anser_broker::{
     attributes::{
         Acknowledge, BodyFormat, Endpoint, Filter, FilterKind, QueueAttributes, RetentionFrom,
         SubscriptionAttributes, TopicAttributes,
     },
     codec::{self, BatchBuilder},
-    command::{Answer, Command, CreateQueue, CreateTopic, Effect, Placed, Query, Reply, Subscribe},
+    command::{
+        Answer, Command, CreateQueue, CreateTopic, Effect, Placed, Query, Reply, Subscribe,
+        SubscriptionCounts,
+    },
     error::Error,
     id::{AccountId, QueueId, ShardId, SubscriptionId, TopicId},
-    labels::{Labels, Published},
+    labels::{Labels, Published, Tag},
     limits,
     name::{QueueName, SubscriptionName, TopicName},
     op::EndpointName,
@@ -51,6 +56,12 @@ fn apply_and_hear(shard: &mut Shard, now: u64, command: &Command) -> (Reply, boo
 fn pushing(retention: u64) -> Shard {
     let mut shard = Shard::new(ShardId(1), 2);
     apply(&mut shard, START, &put_topic(1, retention));
+    apply(&mut shard, START, &put_pushed(OUTBOX, &[]));
+    shard
+}
+
+/// A subscription over HTTP to messages with one of these tags, or to all.
+fn put_pushed(subscription: SubscriptionId, tags: &[&str]) -> Command {
     let Command::PutSubscription { mut attributes, .. } = put_subscription(1, None) else {
         unreachable!("it was made just now")
     };
@@ -58,14 +69,13 @@ fn pushing(retention: u64) -> Shard {
         url: "http://h/".into(),
     };
     attributes.retry = RetryStrategy::BackOff;
-    let put = Command::PutSubscription {
-        subscription: OUTBOX,
+    attributes.filter = Filter::Tags(tags.iter().map(|tag| Tag::new(tag).unwrap()).collect());
+    Command::PutSubscription {
+        subscription,
         topic: TOPIC,
         revision: 1,
         attributes,
-    };
-    apply(&mut shard, START, &put);
-    shard
+    }
 }
 
 fn take(visibility: u64) -> Command {
@@ -150,9 +160,24 @@ fn put_subscription(revision: u64, dead_letter: Option<QueueId>) -> Command {
 }
 
 fn publish() -> Command {
+    publish_with(&Labels::default(), 1)
+}
+
+/// Messages with the same labels.
+fn publish_with(labels: &Labels, count: usize) -> Command {
     Command::Publish {
         topic: TOPIC,
-        bodies: vec![Published::seal(&Labels::default(), b"body")],
+        bodies: vec![Published::seal(labels, b"body"); count],
+    }
+}
+
+fn publish_many(shard: &mut Shard, labels: &Labels, count: u64) {
+    let mut left = usize::try_from(count).unwrap();
+    while left > 0 {
+        let batch = left.min(limits::BATCH_MESSAGES_MAX);
+        let reply = apply(shard, START, &publish_with(labels, batch));
+        assert!(matches!(reply, Reply::Sent { .. }), "{reply:?}");
+        left -= batch;
     }
 }
 
@@ -173,14 +198,18 @@ fn forwarding(retention: u64, dead_letter: Option<QueueId>) -> Shard {
     shard
 }
 
-fn expired(shard: &Shard) -> u64 {
+fn subscription_counts(shard: &Shard) -> SubscriptionCounts {
     let query = Query::SubscriptionCounts {
         subscription: OUTBOX,
     };
     match shard.query(&query) {
-        Answer::SubscriptionCounts(counts) => counts.totals.expired,
+        Answer::SubscriptionCounts(counts) => counts,
         other => panic!("{other:?}"),
     }
+}
+
+fn expired(shard: &Shard) -> u64 {
+    subscription_counts(shard).totals.expired
 }
 
 /// A dead letter comes back, as its queue is gone, to a subscription that delivers to a queue.
@@ -241,6 +270,88 @@ fn a_move_that_fails_comes_again_when_it_is_twice_as_old() {
     apply(&mut shard, START + 40_000, &Command::Settle);
     assert_eq!(lane_len(&shard), 1);
     assert_eq!(expired(&shard), 0);
+}
+
+/// The numbers of the messages that are on their way to the target.
+fn numbers_in_lane(shard: &Shard) -> Vec<u64> {
+    let lanes = shard.moves(OUTBOX.outbox(), usize::MAX);
+    let lane = lanes.iter().find(|lane| lane.target == TARGET);
+    let moves = lane.into_iter().flat_map(|lane| &lane.moves);
+    moves.map(|one| one.number).collect()
+}
+
+/// What does not fit into the lane waits behind it, and follows in its order when there is room again.
+#[test]
+fn a_lane_is_filled_up_to_its_bound() {
+    let bound = limits::DELIVERY_LANE_MAX;
+    let numbers = |range: RangeInclusive<u64>| range.collect::<Vec<u64>>();
+    let mut shard = forwarding(60_000, None);
+    let publish_more =
+        |shard: &mut Shard, count: u64| publish_many(shard, &Labels::default(), count);
+    publish_more(&mut shard, bound - 2);
+    assert_eq!(numbers_in_lane(&shard), numbers(1..=bound - 1));
+    publish_more(&mut shard, 1);
+    assert_eq!(numbers_in_lane(&shard), numbers(1..=bound));
+    publish_more(&mut shard, 3);
+    assert_eq!(numbers_in_lane(&shard), numbers(1..=bound));
+    assert_eq!(subscription_counts(&shard).waiting, bound + 3);
+    // One is refused, so that it waits for a second; two arrive; then the rest.
+    apply(&mut shard, START, &move_failed(60_000));
+    assert_eq!(numbers_in_lane(&shard), numbers(2..=bound + 1));
+    let mut shard = Shard::restore(&save(&shard)).unwrap();
+    apply(&mut shard, START, &moves_settled(3));
+    assert_eq!(numbers_in_lane(&shard), numbers(4..=bound + 3));
+    apply(&mut shard, START, &moves_settled(bound + 3));
+    assert_eq!(numbers_in_lane(&shard), []);
+    apply(&mut shard, START + 1_000, &Command::Settle);
+    assert_eq!(numbers_in_lane(&shard), [bound + 4]);
+}
+
+fn moves_settled(through: u64) -> Command {
+    Command::MovesSettled {
+        queue: OUTBOX.outbox(),
+        target: TARGET,
+        through,
+    }
+}
+
+/// Up to the bound each message of a topic counts, whoever waits for it. Beyond it the topic says what the
+/// subscription says that waits for the most.
+#[test]
+fn undelivered_messages_are_counted_one_by_one_up_to_a_bound() {
+    let bound = limits::UNDELIVERED_COUNTED_MAX;
+    let mut shard = Shard::new(ShardId(1), 2);
+    apply(&mut shard, START, &put_topic(1, 60_000));
+    apply(&mut shard, START, &put_pushed(OUTBOX, &["a", "both"]));
+    apply(
+        &mut shard,
+        START,
+        &put_pushed(SubscriptionId(5), &["b", "both"]),
+    );
+    let publish_tagged = |shard: &mut Shard, tag: &str, count: u64| {
+        let labels = Labels {
+            tags: vec![Tag::new(tag).unwrap()],
+            routing_key: None,
+        };
+        publish_many(shard, &labels, count);
+    };
+    // Each of these waits twice.
+    publish_tagged(&mut shard, "both", 100);
+    publish_tagged(&mut shard, "b", 300);
+    publish_tagged(&mut shard, "a", bound - 501);
+    assert_eq!(waiting_in_topic(&shard), bound - 101);
+    publish_tagged(&mut shard, "a", 1);
+    assert_eq!(waiting_in_topic(&shard), bound - 100);
+    publish_tagged(&mut shard, "b", 1);
+    assert_eq!(waiting_in_topic(&shard), bound - 400);
+    assert_eq!(subscription_counts(&shard).waiting, bound - 400);
+}
+
+fn waiting_in_topic(shard: &Shard) -> u64 {
+    match shard.query(&Query::TopicCounts { topic: TOPIC }) {
+        Answer::TopicCounts(counts) => counts.waiting,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Many subscriptions, each of as few bytes as there can be.

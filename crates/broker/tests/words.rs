@@ -23,7 +23,7 @@ use anser_broker::{
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::codec::{
+use crate::codec::arbitrary::{
     a_name, a_sequence, a_subscription_name, a_topic_name, an_after, some_attributes, some_bodies,
     some_receipts, some_subscription_attributes, some_tags, some_topic_attributes,
 };

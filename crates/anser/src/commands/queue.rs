@@ -1,6 +1,7 @@
 //! `anser queue`: the everyday actions on queues and messages, from a terminal or a script.
 
 mod settings;
+pub(super) mod shown;
 pub(crate) mod target;
 
 use std::io::Write;
@@ -150,17 +151,12 @@ async fn act(client: &mut Client, action: Action) -> Result<()> {
 }
 
 async fn list(client: &mut Client, search: &str) -> Result<()> {
-    let mut shown = 0;
-    loop {
-        let page = client.list_queues(search, shown).await?;
-        for queue in &page.queue_list {
-            output::answer(&queue.queue_name)?;
-        }
-        shown += page.queue_list.len() as u64;
-        if page.queue_list.is_empty() || shown >= page.total_count {
-            return Ok(());
-        }
-    }
+    shown::pages(async |offset| {
+        let page = client.list_queues(search, offset).await?;
+        let names = page.queue_list.into_iter().map(|queue| queue.queue_name);
+        Ok((names.collect(), page.total_count))
+    })
+    .await
 }
 
 fn show(queue: &QueueDetails) -> Result<()> {
@@ -195,10 +191,7 @@ fn show(queue: &QueueDetails) -> Result<()> {
         ),
         ("dead letters", policy),
     ];
-    for (name, value) in rows {
-        output::answer(format_args!("{name:<20}{value}"))?;
-    }
-    Ok(())
+    shown::details(&rows)
 }
 
 impl Rewind {

@@ -3,7 +3,10 @@
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{explain::explain, queue::target::Target};
+use super::{
+    explain::explain,
+    queue::{shown, target::Target},
+};
 use crate::{
     client::{Client, DeliveryFailure, SubscriptionDetails, SubscriptionSettings},
     output, utc,
@@ -146,20 +149,17 @@ async fn act(client: &mut Client, action: Action) -> Result<()> {
 }
 
 async fn list(client: &mut Client, topic: &str, search: &str) -> Result<()> {
-    let mut shown = 0;
-    loop {
-        let page = client.list_subscriptions(topic, search, shown).await?;
-        for subscription in &page.subscription_list {
-            output::answer(format_args!(
+    shown::pages(async |offset| {
+        let page = client.list_subscriptions(topic, search, offset).await?;
+        let lines = page.subscription_list.iter().map(|subscription| {
+            format!(
                 "{:<30}{:<8}{}",
                 subscription.subscription_name, subscription.protocol, subscription.endpoint
-            ))?;
-        }
-        shown += page.subscription_list.len() as u64;
-        if page.subscription_list.is_empty() || shown >= page.total_count {
-            return Ok(());
-        }
-    }
+            )
+        });
+        Ok((lines.collect(), page.total_count))
+    })
+    .await
 }
 
 fn show(subscription: &SubscriptionDetails) -> Result<()> {
@@ -186,9 +186,7 @@ fn show(subscription: &SubscriptionDetails) -> Result<()> {
         ("given up", subscription.given_up_num.to_string()),
         ("dead-lettered", subscription.dead_lettered_num.to_string()),
     ];
-    for (name, value) in rows {
-        output::answer(format_args!("{name:<20}{value}"))?;
-    }
+    shown::details(&rows)?;
     for failure in &subscription.last_failures {
         show_failure(failure)?;
     }

@@ -5,7 +5,10 @@ use std::io::Read;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{explain::explain, queue::target::Target};
+use super::{
+    explain::explain,
+    queue::{shown, target::Target},
+};
 use crate::{
     client::{Client, Labels, TopicDetails},
     output, utc,
@@ -112,17 +115,12 @@ async fn act(client: &mut Client, action: Action) -> Result<()> {
 }
 
 async fn list(client: &mut Client, search: &str) -> Result<()> {
-    let mut shown = 0;
-    loop {
-        let page = client.list_topics(search, shown).await?;
-        for topic in &page.topic_list {
-            output::answer(&topic.topic_name)?;
-        }
-        shown += page.topic_list.len() as u64;
-        if page.topic_list.is_empty() || shown >= page.total_count {
-            return Ok(());
-        }
-    }
+    shown::pages(async |offset| {
+        let page = client.list_topics(search, offset).await?;
+        let names = page.topic_list.into_iter().map(|topic| topic.topic_name);
+        Ok((names.collect(), page.total_count))
+    })
+    .await
 }
 
 fn show(topic: &TopicDetails) -> Result<()> {
@@ -140,10 +138,7 @@ fn show(topic: &TopicDetails) -> Result<()> {
         ("retention", format!("{} s", topic.msg_retention_seconds)),
         ("largest body", format!("{} bytes", topic.max_msg_size)),
     ];
-    for (name, value) in rows {
-        output::answer(format_args!("{name:<20}{value}"))?;
-    }
-    Ok(())
+    shown::details(&rows)
 }
 
 impl FilterBy {

@@ -114,14 +114,27 @@ impl Receiver {
     /// Waits until so many pushes have come; everything that came.
     #[track_caller]
     pub(crate) fn wait_for(&self, count: usize) -> Vec<Push> {
+        let pushes = self.wait_until(|pushes| pushes.len() >= count);
+        let came = pushes.len();
+        assert!(came >= count, "{came} pushes came, not {count}");
+        pushes
+    }
+
+    /// Waits until a message has come, whatever comes besides.
+    #[track_caller]
+    pub(crate) fn wait_for_message(&self, id: &str) {
+        let is_there = |pushes: &[Push]| pushes.iter().any(|push| push.message() == id);
+        assert!(is_there(&self.wait_until(is_there)), "{id} did not come");
+    }
+
+    /// Everything that came, when it is enough or nobody has the patience to wait for more.
+    fn wait_until(&self, is_enough: impl Fn(&[Push]) -> bool) -> Vec<Push> {
         let state = self.shared.lock();
         let (state, _) = self
             .shared
             .changed
-            .wait_timeout_while(state, PATIENCE, |state| state.pushes.len() < count)
+            .wait_timeout_while(state, PATIENCE, |state| !is_enough(&state.pushes))
             .unwrap_or_else(PoisonError::into_inner);
-        let came = state.pushes.len();
-        assert!(came >= count, "{came} pushes came, not {count}");
         state.pushes.clone()
     }
 }

@@ -178,58 +178,49 @@ fn the_strategy_can_be_changed_while_messages_wait() {
 
 #[test]
 fn a_server_that_starts_again_delivers_what_it_had() {
-    let Stage {
-        world,
-        mut caller,
-        receiver,
-        ..
-    } = {
-        let mut stage = failing(&[SIMPLIFIED]);
-        stage.caller.create("q", &[]);
-        stage.caller.subscribe("t", "queue", "q", &[]).done();
-        stage.caller.delete_queue("q").done();
-        let first = stage.publish("first");
-        stage.settle(&first, 1);
-        stage.publish("second");
-        stage
-    };
+    let mut stage = failing(&[SIMPLIFIED]);
+    stage.caller.create("q", &[]);
+    stage.caller.subscribe("t", "queue", "q", &[]).done();
+    stage.caller.delete_queue("q").done();
+    let first = stage.publish("first");
+    stage.settle(&first, 1);
+    stage.publish("second");
     let without_failures = |mut picture: serde_json::Map<String, serde_json::Value>| {
         picture.insert("lastFailures".into(), json!([]));
         picture
     };
-    let topic = caller.topic_picture("t");
-    let before = without_failures(caller.subscription_picture("t", "s"));
+    let topic = stage.caller.topic_picture("t");
+    let before = without_failures(stage.caller.subscription_picture("t", "s"));
     assert_eq!(before["msgCount"], 2);
-    drop(caller);
-    receiver.answer(Reply::Close);
-    let world: World = world.restarted();
-    let mut caller = world.caller();
-    assert_eq!(caller.topic_picture("t"), topic);
-    let after = without_failures(caller.subscription_picture("t", "s"));
+    stage.receiver.answer(Reply::Close);
+    let mut stage = stage.restarted();
+    assert_eq!(stage.caller.topic_picture("t"), topic);
+    let after = without_failures(stage.caller.subscription_picture("t", "s"));
     assert_eq!(after, before);
-    receiver.answer(Reply::Status(200));
+    stage.receiver.answer(Reply::Status(200));
     // A push that the new server began may fail only after the clock has moved, and is then held back.
     let shown = until(|| {
-        world.advance(5);
-        let shown = caller.subscription("t", "s");
+        stage.world.advance(5);
+        let shown = stage.subscription();
         (shown["msgCount"] == 0).then_some(shown)
     });
     assert_eq!(shown["deliveredNum"], 2);
-    let pushes = receiver.pushes();
+    let pushes = stage.receiver.pushes();
     let messages: Vec<&str> = pushes
         .iter()
         .filter(|push| push.text() == "first")
         .map(|push| push.message())
         .collect();
     assert!(messages.len() >= 2);
-    assert!(messages.iter().all(|id| *id == messages[0]));
+    assert!(messages.iter().all(|id| *id == first));
     assert!(texts(&pushes).contains(&"second"));
+    let caller = &mut stage.caller;
     caller.create("q", &[]);
     assert_eq!(caller.arrived("q", 2), ["first", "second"]);
     caller.publish("t", "third");
     assert_eq!(caller.arrived("q", 1), ["third"]);
-    wait_until_empty(&mut caller, "t", "s");
-    assert_eq!(receiver.pushes().last().unwrap().text(), "third");
+    stage.wait_until_empty();
+    assert_eq!(stage.receiver.pushes().last().unwrap().text(), "third");
 }
 
 #[test]

@@ -57,6 +57,22 @@ impl Stage {
         }
     }
 
+    /// Stops the servers and starts them again on what they left.
+    pub(crate) fn restarted(self) -> Self {
+        let (receiver, watched) = (self.receiver, self.witness.receiver);
+        drop((self.caller, self.witness.caller));
+        let world = self.world.restarted();
+        Self {
+            caller: world.caller(),
+            receiver,
+            witness: Witness {
+                caller: world.caller(),
+                receiver: watched,
+            },
+            world,
+        }
+    }
+
     pub(crate) fn subscription(&mut self) -> Answer {
         self.caller.subscription("t", "s")
     }
@@ -132,10 +148,11 @@ impl Witness {
         Self { caller, receiver }
     }
 
+    /// Waits for this message and no other: one of before comes again if the clock was moved beyond
+    /// the end of its lease before the pusher could say that it had arrived.
     #[track_caller]
     pub(crate) fn look(&mut self) {
-        let seen = self.receiver.pushes().len();
-        self.caller.publish("witness", "x");
-        self.receiver.wait_for(seen + 1);
+        let message = self.caller.publish("witness", "x");
+        self.receiver.wait_for_message(&message);
     }
 }

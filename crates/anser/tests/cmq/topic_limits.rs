@@ -3,6 +3,7 @@
 use super::{
     answer::Refusal,
     limits::{THROTTLED, limited},
+    stage::wait_until_empty,
     world::World,
 };
 
@@ -69,6 +70,7 @@ fn c210_an_excess_of_published_messages_is_refused() {
     // 16 at a rate of 1: the next 15 seconds are spent.
     caller.batch_publish("t", &["x"; 16], &[]).done();
     assert_eq!(observer.arrived("t", 16), ["x"; 16]);
+    wait_until_empty(&mut observer, "t", "s");
     let before = observer.subscription_picture("t", "s");
     caller.publish_with("t", "y", &[]).refused(THROTTLED);
     assert_eq!(observer.subscription_picture("t", "s"), before);

@@ -23,19 +23,16 @@ pub(crate) trait Action: Sized + Send + 'static {
     type Operation: Operation;
     type Response: Serialize;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        scope: &Scope<'_>,
-    ) -> Result<(Self, Self::Operation), Refusal>;
+    fn read(arguments: &Arguments<'_>, scope: &Scope<'_>) -> Asked<Self>;
 
     fn write(
         self,
         output: <Self::Operation as Operation>::Output,
         scope: &Scope<'_>,
-    ) -> Result<Self::Response, Refusal>;
+    ) -> Answered<Self>;
 
     /// How many messages the request sends or deletes.
-    fn messages(&self) -> usize {
+    fn messages(&self, _operation: &Self::Operation) -> usize {
         1
     }
 
@@ -52,6 +49,12 @@ pub(crate) trait Action: Sized + Send + 'static {
         0
     }
 }
+
+/// What a request asks for.
+pub(crate) type Asked<A> = Result<(A, <A as Action>::Operation), Refusal>;
+
+/// What its answer says.
+pub(crate) type Answered<A> = Result<<A as Action>::Response, Refusal>;
 
 /// Which rate an action is counted against: the account's, or that of the queue or topic which the
 /// field of this name names.

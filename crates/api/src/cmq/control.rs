@@ -7,9 +7,8 @@ use anser_broker::{
 use serde::Serialize;
 
 use super::{
-    action::{Action, Done, Rate, Scope},
+    action::{Action, Answered, Asked, Done, Rate, Scope},
     attributes::{self, AttributesShown},
-    errors::Refusal,
     parameters::{Arguments, Field, Kind},
     policy,
     resource_id::ResourceText,
@@ -44,10 +43,7 @@ impl Action for CreateQueue {
     type Operation = op::CreateQueue;
     type Response = QueueShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        scope: &Scope<'_>,
-    ) -> Result<(Self, op::CreateQueue), Refusal> {
+    fn read(arguments: &Arguments<'_>, scope: &Scope<'_>) -> Asked<Self> {
         let changes = attributes::changes(arguments, scope)?;
         let policy = arguments.text(attributes::POLICY.name);
         let operation = op::CreateQueue {
@@ -60,7 +56,7 @@ impl Action for CreateQueue {
         Ok((Self, operation))
     }
 
-    fn write(self, output: QueueCreated, _scope: &Scope<'_>) -> Result<QueueShown, Refusal> {
+    fn write(self, output: QueueCreated, _scope: &Scope<'_>) -> Answered<Self> {
         let queue_id = ResourceText::from(output.queue);
         Ok(QueueShown { queue_id })
     }
@@ -75,10 +71,7 @@ impl Action for SetQueueAttributes {
     type Operation = op::SetQueueAttributes;
     type Response = AttributesShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        scope: &Scope<'_>,
-    ) -> Result<(Self, op::SetQueueAttributes), Refusal> {
+    fn read(arguments: &Arguments<'_>, scope: &Scope<'_>) -> Asked<Self> {
         let policy = arguments.text(attributes::POLICY.name);
         let dead_letter = match policy.map(policy::read).transpose()? {
             Some(policy) => DeadLetterChange::Set(policy),
@@ -92,7 +85,7 @@ impl Action for SetQueueAttributes {
         Ok((Self, operation))
     }
 
-    fn write(self, output: QueueChanged, _scope: &Scope<'_>) -> Result<AttributesShown, Refusal> {
+    fn write(self, output: QueueChanged, _scope: &Scope<'_>) -> Answered<Self> {
         Ok(AttributesShown::new(
             ResourceText::from(output.queue),
             &output.attributes,
@@ -109,10 +102,7 @@ impl Action for UnbindDeadLetterQueue {
     type Operation = op::SetQueueAttributes;
     type Response = QueueShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::SetQueueAttributes), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let operation = op::SetQueueAttributes {
             name: arguments.queue_name(QUEUE.name),
             changes: AttributeChanges::default(),
@@ -121,7 +111,7 @@ impl Action for UnbindDeadLetterQueue {
         Ok((Self, operation))
     }
 
-    fn write(self, output: QueueChanged, _scope: &Scope<'_>) -> Result<QueueShown, Refusal> {
+    fn write(self, output: QueueChanged, _scope: &Scope<'_>) -> Answered<Self> {
         let queue_id = ResourceText::from(output.queue);
         Ok(QueueShown { queue_id })
     }
@@ -136,15 +126,12 @@ impl Action for DeleteQueue {
     type Operation = op::DeleteQueue;
     type Response = Done;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::DeleteQueue), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let name = arguments.queue_name(QUEUE.name);
         Ok((Self, op::DeleteQueue { name }))
     }
 
-    fn write(self, _output: QueueDeleted, _scope: &Scope<'_>) -> Result<Done, Refusal> {
+    fn write(self, _output: QueueDeleted, _scope: &Scope<'_>) -> Answered<Self> {
         Ok(Done {})
     }
 }
@@ -158,15 +145,12 @@ impl Action for ClearQueue {
     type Operation = op::ClearQueue;
     type Response = Done;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::ClearQueue), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let name = arguments.queue_name(QUEUE.name);
         Ok((Self, op::ClearQueue { name }))
     }
 
-    fn write(self, _output: QueueCleared, _scope: &Scope<'_>) -> Result<Done, Refusal> {
+    fn write(self, _output: QueueCleared, _scope: &Scope<'_>) -> Answered<Self> {
         Ok(Done {})
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{
-    action::{Action, Done, Rate, Scope, seconds},
+    action::{Action, Answered, Asked, Done, Rate, Scope, seconds},
     control::QUEUE,
     errors::{Failure, Fault, Refusal},
     limits,
@@ -49,6 +49,14 @@ pub(crate) struct MessageShown {
     msg_id: Digits,
 }
 
+impl MessageShown {
+    /// Of an action on one message.
+    pub(crate) fn only(messages: &[MessageId]) -> Self {
+        let first = messages.first().expect("one message has one id");
+        Self::from(*first)
+    }
+}
+
 impl From<MessageId> for MessageShown {
     fn from(message: MessageId) -> Self {
         let msg_id = Digits(message.number());
@@ -65,23 +73,16 @@ impl Action for SendMessage {
     type Operation = op::SendMessages;
     type Response = MessageShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::SendMessages), Refusal> {
-        let bodies = vec![arguments.body(BODY.name)];
-        Ok((Self, send(arguments, bodies)))
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
+        Ok((Self, send(arguments, vec![arguments.body(BODY.name)])))
     }
 
-    fn write(self, output: MessagesSent, _scope: &Scope<'_>) -> Result<MessageShown, Refusal> {
-        let first = output.messages.first();
-        Ok((*first.expect("a send of one message has one id")).into())
+    fn write(self, output: MessagesSent, _scope: &Scope<'_>) -> Answered<Self> {
+        Ok(MessageShown::only(&output.messages))
     }
 }
 
-pub(crate) struct BatchSendMessage {
-    messages: usize,
-}
+pub(crate) struct BatchSendMessage;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -112,21 +113,16 @@ impl Action for BatchSendMessage {
     type Operation = op::SendMessages;
     type Response = MessagesShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::SendMessages), Refusal> {
-        let bodies = batch(arguments)?;
-        let messages = bodies.len();
-        Ok((Self { messages }, send(arguments, bodies)))
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
+        Ok((Self, send(arguments, batch(arguments)?)))
     }
 
-    fn write(self, output: MessagesSent, _scope: &Scope<'_>) -> Result<MessagesShown, Refusal> {
+    fn write(self, output: MessagesSent, _scope: &Scope<'_>) -> Answered<Self> {
         Ok(output.messages.into())
     }
 
-    fn messages(&self) -> usize {
-        self.messages
+    fn messages(&self, operation: &op::SendMessages) -> usize {
+        operation.bodies.len()
     }
 }
 
@@ -188,14 +184,11 @@ impl Action for ReceiveMessage {
     type Operation = op::ReceiveMessages;
     type Response = ReceivedShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::ReceiveMessages), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         Ok((Self, receive(arguments, 1)))
     }
 
-    fn write(self, output: MessagesReceived, scope: &Scope<'_>) -> Result<ReceivedShown, Refusal> {
+    fn write(self, output: MessagesReceived, scope: &Scope<'_>) -> Answered<Self> {
         match output.messages.into_iter().next() {
             Some(message) => Ok(ReceivedShown::new(message, scope)),
             None => Err(Fault::NoMessage.into()),
@@ -226,20 +219,13 @@ impl Action for BatchReceiveMessage {
     type Operation = op::ReceiveMessages;
     type Response = BatchReceivedShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::ReceiveMessages), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let count = arguments.integer(COUNT.name).unwrap_or(1);
         let max = u32::try_from(count).expect("a checked count is at most 16");
         Ok((Self, receive(arguments, max)))
     }
 
-    fn write(
-        self,
-        output: MessagesReceived,
-        scope: &Scope<'_>,
-    ) -> Result<BatchReceivedShown, Refusal> {
+    fn write(self, output: MessagesReceived, scope: &Scope<'_>) -> Answered<Self> {
         if output.messages.is_empty() {
             return Err(Fault::NoMessage.into());
         }
@@ -268,10 +254,7 @@ impl Action for DeleteMessage {
     type Operation = op::DeleteMessages;
     type Response = Done;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        scope: &Scope<'_>,
-    ) -> Result<(Self, op::DeleteMessages), Refusal> {
+    fn read(arguments: &Arguments<'_>, scope: &Scope<'_>) -> Asked<Self> {
         let receipt = scope.cipher.open_text(arguments.raw(HANDLE.name));
         let operation = op::DeleteMessages {
             queue: arguments.queue_name(QUEUE.name),
@@ -280,7 +263,7 @@ impl Action for DeleteMessage {
         Ok((Self, operation))
     }
 
-    fn write(self, output: MessagesDeleted, _scope: &Scope<'_>) -> Result<Done, Refusal> {
+    fn write(self, output: MessagesDeleted, _scope: &Scope<'_>) -> Answered<Self> {
         let result = output.results.into_iter().next();
         result.expect("a delete of one receipt has one result")?;
         Ok(Done {})
@@ -299,10 +282,7 @@ impl Action for BatchDeleteMessage {
     type Operation = op::DeleteMessages;
     type Response = Done;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        scope: &Scope<'_>,
-    ) -> Result<(Self, op::DeleteMessages), Refusal> {
+    fn read(arguments: &Arguments<'_>, scope: &Scope<'_>) -> Asked<Self> {
         let mut handles = Vec::with_capacity(limits::BATCH_MEMBERS);
         let mut receipts = Vec::with_capacity(limits::BATCH_MEMBERS);
         for text in arguments.raw_list(HANDLES.name) {
@@ -319,11 +299,11 @@ impl Action for BatchDeleteMessage {
         Ok((request, op::DeleteMessages { queue, receipts }))
     }
 
-    fn write(self, output: MessagesDeleted, _scope: &Scope<'_>) -> Result<Done, Refusal> {
+    fn write(self, output: MessagesDeleted, _scope: &Scope<'_>) -> Answered<Self> {
         self.outcome(output.results)
     }
 
-    fn messages(&self) -> usize {
+    fn messages(&self, _operation: &op::DeleteMessages) -> usize {
         self.handles.len()
     }
 }

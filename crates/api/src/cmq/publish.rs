@@ -7,8 +7,8 @@ use anser_broker::{
 use bytes::Bytes;
 
 use super::{
-    action::{Action, Rate, Scope},
-    errors::{Fault, Refusal},
+    action::{Action, Answered, Asked, Rate, Scope},
+    errors::Fault,
     message::{BODIES, BODY, MessageShown, MessagesShown, batch},
     parameters::{Arguments, Field, Kind},
     topic::TOPIC,
@@ -42,23 +42,16 @@ impl Action for PublishMessage {
     type Operation = op::PublishMessages;
     type Response = MessageShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::PublishMessages), Refusal> {
-        let bodies = vec![arguments.body(BODY.name)];
-        Ok((Self, publish(arguments, bodies)))
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
+        Ok((Self, publish(arguments, vec![arguments.body(BODY.name)])))
     }
 
-    fn write(self, output: MessagesPublished, _scope: &Scope<'_>) -> Result<MessageShown, Refusal> {
-        let first = output.messages.first();
-        Ok((*first.expect("a published message has an id")).into())
+    fn write(self, output: MessagesPublished, _scope: &Scope<'_>) -> Answered<Self> {
+        Ok(MessageShown::only(&output.messages))
     }
 }
 
-pub(crate) struct BatchPublishMessage {
-    messages: usize,
-}
+pub(crate) struct BatchPublishMessage;
 
 impl Action for BatchPublishMessage {
     const NAME: &'static str = "BatchPublishMessage";
@@ -67,24 +60,15 @@ impl Action for BatchPublishMessage {
     type Operation = op::PublishMessages;
     type Response = MessagesShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::PublishMessages), Refusal> {
-        let bodies = batch(arguments)?;
-        let messages = bodies.len();
-        Ok((Self { messages }, publish(arguments, bodies)))
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
+        Ok((Self, publish(arguments, batch(arguments)?)))
     }
 
-    fn write(
-        self,
-        output: MessagesPublished,
-        _scope: &Scope<'_>,
-    ) -> Result<MessagesShown, Refusal> {
+    fn write(self, output: MessagesPublished, _scope: &Scope<'_>) -> Answered<Self> {
         Ok(output.messages.into())
     }
 
-    fn messages(&self) -> usize {
-        self.messages
+    fn messages(&self, operation: &op::PublishMessages) -> usize {
+        operation.bodies.len()
     }
 }

@@ -8,10 +8,10 @@ use anser_broker::{
 use serde::Serialize;
 
 use super::{
-    action::{Action, Done, Rate, Scope},
+    action::{Action, Answered, Asked, Done, Rate, Scope},
     attributes::AttributesShown,
     control::QUEUE,
-    errors::{Fault, Refusal},
+    errors::Fault,
     limits,
     page::{LIMIT, OFFSET, Page, SEARCH},
     parameters::{Arguments, Field, Kind},
@@ -64,19 +64,12 @@ impl Action for GetQueueAttributes {
     type Operation = op::DescribeQueue;
     type Response = QueueAttributesShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::DescribeQueue), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let name = arguments.queue_name(QUEUE.name);
         Ok((Self, op::DescribeQueue { name }))
     }
 
-    fn write(
-        self,
-        output: QueueDescription,
-        scope: &Scope<'_>,
-    ) -> Result<QueueAttributesShown, Refusal> {
+    fn write(self, output: QueueDescription, scope: &Scope<'_>) -> Answered<Self> {
         let counts = output.counts;
         Ok(QueueAttributesShown {
             attributes: AttributesShown::new(ResourceText::from(output.queue), &output.attributes),
@@ -134,10 +127,7 @@ impl Action for ListQueue {
     type Operation = op::ListQueues;
     type Response = QueuesShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::ListQueues), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let Page {
             search,
             offset,
@@ -151,7 +141,7 @@ impl Action for ListQueue {
         Ok((Self, operation))
     }
 
-    fn write(self, output: QueuesListed, _scope: &Scope<'_>) -> Result<QueuesShown, Refusal> {
+    fn write(self, output: QueuesListed, _scope: &Scope<'_>) -> Answered<Self> {
         Ok(output.into())
     }
 }
@@ -165,10 +155,7 @@ impl Action for ListDeadLetterSourceQueues {
     type Operation = op::ListDeadLetterSources;
     type Response = QueuesShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::ListDeadLetterSources), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let Page {
             search,
             offset,
@@ -183,7 +170,7 @@ impl Action for ListDeadLetterSourceQueues {
         Ok((Self, operation))
     }
 
-    fn write(self, output: QueuesListed, _scope: &Scope<'_>) -> Result<QueuesShown, Refusal> {
+    fn write(self, output: QueuesListed, _scope: &Scope<'_>) -> Answered<Self> {
         Ok(output.into())
     }
 }
@@ -197,10 +184,7 @@ impl Action for RewindQueue {
     type Operation = op::RewindQueue;
     type Response = Done;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::RewindQueue), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let name: QueueName = arguments.queue_name(QUEUE.name);
         let to = match arguments.integer(REWIND_TO.name) {
             Some(milliseconds) if milliseconds >= limits::MILLISECONDS_FROM => milliseconds,
@@ -210,7 +194,7 @@ impl Action for RewindQueue {
         Ok((Self, op::RewindQueue { name, to }))
     }
 
-    fn write(self, _output: QueueRewound, _scope: &Scope<'_>) -> Result<Done, Refusal> {
+    fn write(self, _output: QueueRewound, _scope: &Scope<'_>) -> Answered<Self> {
         Ok(Done {})
     }
 }

@@ -4,9 +4,8 @@ use anser_broker::op::{self, QueueDescription, TopicDescription};
 use serde::Serialize;
 
 use super::{
-    action::{Action, Rate, Scope},
+    action::{Action, Answered, Asked, Rate, Scope},
     control::QUEUE,
-    errors::Refusal,
     parameters::{Arguments, Field},
     topic::TOPIC,
 };
@@ -43,15 +42,12 @@ impl Action for QueryQueueRoute {
     type Operation = op::DescribeQueue;
     type Response = RouteShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::DescribeQueue), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let name = arguments.queue_name(QUEUE.name);
         Ok((Self, op::DescribeQueue { name }))
     }
 
-    fn write(self, _output: QueueDescription, scope: &Scope<'_>) -> Result<RouteShown, Refusal> {
+    fn write(self, _output: QueueDescription, scope: &Scope<'_>) -> Answered<Self> {
         Ok(RouteShown::new(scope))
     }
 }
@@ -65,15 +61,12 @@ impl Action for QueryTopicRoute {
     type Operation = op::DescribeTopic;
     type Response = RouteShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::DescribeTopic), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let name = arguments.topic_name(TOPIC.name);
         Ok((Self, op::DescribeTopic { name }))
     }
 
-    fn write(self, _output: TopicDescription, scope: &Scope<'_>) -> Result<RouteShown, Refusal> {
+    fn write(self, _output: TopicDescription, scope: &Scope<'_>) -> Answered<Self> {
         Ok(RouteShown::new(scope))
     }
 }

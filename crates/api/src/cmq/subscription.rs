@@ -11,9 +11,9 @@ use anser_broker::{
 use serde::Serialize;
 
 use super::{
-    action::{Action, Done, Rate, Scope},
+    action::{Action, Answered, Asked, Done, Rate, Scope},
     endpoint,
-    errors::{Fault, Refusal},
+    errors::Fault,
     limits, notify,
     page::{OFFSET, Page, SEARCH},
     parameters::{Arguments, Field, Kind},
@@ -69,10 +69,7 @@ impl Action for Subscribe {
     type Operation = op::Subscribe;
     type Response = SubscriptionShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        scope: &Scope<'_>,
-    ) -> Result<(Self, op::Subscribe), Refusal> {
+    fn read(arguments: &Arguments<'_>, scope: &Scope<'_>) -> Asked<Self> {
         let (protocol, text) = (arguments.raw(PROTOCOL.name), arguments.raw(ENDPOINT.name));
         let endpoint = endpoint::read(protocol, text)?;
         let usual_format = match endpoint {
@@ -96,7 +93,7 @@ impl Action for Subscribe {
         Ok((Self, operation))
     }
 
-    fn write(self, output: Subscribed, _scope: &Scope<'_>) -> Result<SubscriptionShown, Refusal> {
+    fn write(self, output: Subscribed, _scope: &Scope<'_>) -> Answered<Self> {
         let subscription_id = output.subscription.into();
         Ok(SubscriptionShown { subscription_id })
     }
@@ -142,10 +139,7 @@ impl Action for SetSubscriptionAttributes {
     type Operation = op::SetSubscriptionAttributes;
     type Response = Done;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::SetSubscriptionAttributes), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let changes = SubscriptionChanges {
             retry: notify::strategy(arguments)?,
             format: notify::format(arguments)?,
@@ -156,7 +150,7 @@ impl Action for SetSubscriptionAttributes {
         Ok((Self, set(arguments, changes)))
     }
 
-    fn write(self, _output: SubscriptionChanged, _scope: &Scope<'_>) -> Result<Done, Refusal> {
+    fn write(self, _output: SubscriptionChanged, _scope: &Scope<'_>) -> Answered<Self> {
         Ok(Done {})
     }
 }
@@ -170,10 +164,7 @@ impl Action for ClearSubscriptionFilterTags {
     type Operation = op::SetSubscriptionAttributes;
     type Response = Done;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::SetSubscriptionAttributes), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let changes = SubscriptionChanges {
             tags: Some(Vec::new()),
             ..SubscriptionChanges::default()
@@ -181,7 +172,7 @@ impl Action for ClearSubscriptionFilterTags {
         Ok((Self, set(arguments, changes)))
     }
 
-    fn write(self, _output: SubscriptionChanged, _scope: &Scope<'_>) -> Result<Done, Refusal> {
+    fn write(self, _output: SubscriptionChanged, _scope: &Scope<'_>) -> Answered<Self> {
         Ok(Done {})
     }
 }
@@ -195,10 +186,7 @@ impl Action for Unsubscribe {
     type Operation = op::Unsubscribe;
     type Response = Done;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::Unsubscribe), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let operation = op::Unsubscribe {
             topic: arguments.topic_name(TOPIC.name),
             name: arguments.subscription_name(SUBSCRIPTION.name),
@@ -206,7 +194,7 @@ impl Action for Unsubscribe {
         Ok((Self, operation))
     }
 
-    fn write(self, _output: Unsubscribed, _scope: &Scope<'_>) -> Result<Done, Refusal> {
+    fn write(self, _output: Unsubscribed, _scope: &Scope<'_>) -> Answered<Self> {
         Ok(Done {})
     }
 }
@@ -248,10 +236,7 @@ impl Action for ListSubscriptionByTopic {
     type Operation = op::ListSubscriptions;
     type Response = SubscriptionsShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::ListSubscriptions), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let Page {
             search,
             offset,
@@ -266,11 +251,7 @@ impl Action for ListSubscriptionByTopic {
         Ok((Self, operation))
     }
 
-    fn write(
-        self,
-        output: SubscriptionsListed,
-        _scope: &Scope<'_>,
-    ) -> Result<SubscriptionsShown, Refusal> {
+    fn write(self, output: SubscriptionsListed, _scope: &Scope<'_>) -> Answered<Self> {
         let subscriptions = output.subscriptions.into_iter().map(Into::into);
         Ok(SubscriptionsShown {
             total_count: output.total,

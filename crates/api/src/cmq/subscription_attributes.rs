@@ -8,10 +8,8 @@ use anser_broker::{
 use serde::Serialize;
 
 use super::{
-    action::{Action, Rate, Scope},
-    endpoint,
-    errors::Refusal,
-    notify,
+    action::{Action, Answered, Asked, Rate, Scope},
+    endpoint, notify,
     parameters::{Arguments, Field},
     resource_id::ResourceText,
     shown::{Digits, Text},
@@ -91,10 +89,7 @@ impl Action for GetSubscriptionAttributes {
     type Operation = op::DescribeSubscription;
     type Response = SubscriptionAttributesShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::DescribeSubscription), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let operation = op::DescribeSubscription {
             topic: arguments.topic_name(TOPIC.name),
             name: arguments.subscription_name(SUBSCRIPTION.name),
@@ -102,11 +97,7 @@ impl Action for GetSubscriptionAttributes {
         Ok((Self, operation))
     }
 
-    fn write(
-        self,
-        output: SubscriptionDescription,
-        scope: &Scope<'_>,
-    ) -> Result<SubscriptionAttributesShown, Refusal> {
+    fn write(self, output: SubscriptionDescription, scope: &Scope<'_>) -> Answered<Self> {
         let (protocol, endpoint) = endpoint::shown(output.endpoint);
         let (tags, binding_key) = filter(&output.filter);
         let totals = output.totals;

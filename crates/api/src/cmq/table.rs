@@ -109,9 +109,8 @@ async fn run<A: Action, S: Service>(call: Call<'_, S>) -> Outcome {
         let arguments = Arguments::read(call.form, A::FIELDS)?;
         let (action, operation) = A::read(&arguments, &scope)?;
         ambiguity::check(call.form, A::FIELDS)?;
-        let counted = dialect
-            .rates
-            .admit::<A>(account, &arguments, action.messages())?;
+        let messages = action.messages(&operation);
+        let counted = dialect.rates.admit::<A>(account, &arguments, messages)?;
         let queue = match A::RATE {
             Rate::Receive(field) => Some(arguments.queue_name(field)),
             _ => None,

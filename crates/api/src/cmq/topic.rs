@@ -7,9 +7,8 @@ use anser_broker::{
 use serde::Serialize;
 
 use super::{
-    action::{Action, Done, Rate, Scope, seconds},
+    action::{Action, Answered, Asked, Done, Rate, Scope, seconds},
     attributes::{MESSAGE_BYTES, message_bytes},
-    errors::Refusal,
     limits,
     page::{LIMIT, OFFSET, Page, SEARCH},
     parameters::{Arguments, Field, Kind},
@@ -53,10 +52,7 @@ impl Action for CreateTopic {
     type Operation = op::CreateTopic;
     type Response = TopicShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        scope: &Scope<'_>,
-    ) -> Result<(Self, op::CreateTopic), Refusal> {
+    fn read(arguments: &Arguments<'_>, scope: &Scope<'_>) -> Asked<Self> {
         let filter = match arguments.integer(FILTER.name) {
             Some(BY_ROUTING_KEY) => FilterKind::RoutingKey,
             _ => FilterKind::Tags,
@@ -75,7 +71,7 @@ impl Action for CreateTopic {
         Ok((Self, operation))
     }
 
-    fn write(self, output: TopicCreated, _scope: &Scope<'_>) -> Result<TopicShown, Refusal> {
+    fn write(self, output: TopicCreated, _scope: &Scope<'_>) -> Answered<Self> {
         let topic_id = output.topic.into();
         Ok(TopicShown { topic_id })
     }
@@ -90,10 +86,7 @@ impl Action for SetTopicAttributes {
     type Operation = op::SetTopicAttributes;
     type Response = Done;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::SetTopicAttributes), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let operation = op::SetTopicAttributes {
             name: arguments.topic_name(TOPIC.name),
             changes: changes(arguments),
@@ -101,7 +94,7 @@ impl Action for SetTopicAttributes {
         Ok((Self, operation))
     }
 
-    fn write(self, _output: TopicChanged, _scope: &Scope<'_>) -> Result<Done, Refusal> {
+    fn write(self, _output: TopicChanged, _scope: &Scope<'_>) -> Answered<Self> {
         Ok(Done {})
     }
 }
@@ -135,19 +128,12 @@ impl Action for GetTopicAttributes {
     type Operation = op::DescribeTopic;
     type Response = TopicAttributesShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::DescribeTopic), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let name = arguments.topic_name(TOPIC.name);
         Ok((Self, op::DescribeTopic { name }))
     }
 
-    fn write(
-        self,
-        output: TopicDescription,
-        scope: &Scope<'_>,
-    ) -> Result<TopicAttributesShown, Refusal> {
+    fn write(self, output: TopicDescription, scope: &Scope<'_>) -> Answered<Self> {
         Ok(TopicAttributesShown {
             topic_id: output.topic.into(),
             topic_name: output.name.as_str().to_owned(),
@@ -192,10 +178,7 @@ impl Action for ListTopic {
     type Operation = op::ListTopics;
     type Response = TopicsShown;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::ListTopics), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let Page {
             search,
             offset,
@@ -209,7 +192,7 @@ impl Action for ListTopic {
         Ok((Self, operation))
     }
 
-    fn write(self, output: TopicsListed, _scope: &Scope<'_>) -> Result<TopicsShown, Refusal> {
+    fn write(self, output: TopicsListed, _scope: &Scope<'_>) -> Answered<Self> {
         let topics = output.topics.into_iter().map(|listing| TopicListed {
             topic_id: listing.topic.into(),
             topic_name: listing.name.as_str().to_owned(),
@@ -230,15 +213,12 @@ impl Action for DeleteTopic {
     type Operation = op::DeleteTopic;
     type Response = Done;
 
-    fn read(
-        arguments: &Arguments<'_>,
-        _scope: &Scope<'_>,
-    ) -> Result<(Self, op::DeleteTopic), Refusal> {
+    fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let name = arguments.topic_name(TOPIC.name);
         Ok((Self, op::DeleteTopic { name }))
     }
 
-    fn write(self, _output: TopicDeleted, _scope: &Scope<'_>) -> Result<Done, Refusal> {
+    fn write(self, _output: TopicDeleted, _scope: &Scope<'_>) -> Answered<Self> {
         Ok(Done {})
     }
 }

@@ -224,7 +224,14 @@ fn page_of(query: &Query) -> Page<'_> {
             offset: *offset,
             limit: *limit,
         },
-        _ => Page {
+        Query::Queue { .. }
+        | Query::Topic { .. }
+        | Query::Subscription { .. }
+        | Query::Nodes
+        | Query::Counts { .. }
+        | Query::Room { .. }
+        | Query::TopicCounts { .. }
+        | Query::SubscriptionCounts { .. } => Page {
             search: "",
             offset: 0,
             limit: 0,

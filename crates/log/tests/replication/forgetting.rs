@@ -1,0 +1,149 @@
+//! Shards that leave the disk, and come again.
+
+use std::{io, sync::mpsc, thread, time::Duration};
+
+use anser_log::{
+    Change, Error, Kept, Log,
+    disk::simulated::{Fault, FaultPoint, SimulatedDisk, Times},
+};
+
+use super::{ahead, bodies, content, entries, import_all, kept, open, paths, quiet, state};
+use crate::{
+    driver::plain_write,
+    faults::{compact_all, small_options},
+    hooked::HookedDisk,
+};
+
+#[test]
+fn a_forgotten_shard_stays_forgotten() {
+    let disk = SimulatedDisk::default();
+    let mut opened = open(&disk);
+    let mut batch = vec![plain_write(1, 1..=20, 100), plain_write(2, 1..=1, 9)];
+    batch.push(quiet(3, state(4, 1)));
+    opened.appender.append(&batch).unwrap();
+    compact_all(&opened, 1, 1, 9).unwrap();
+    let written = disk.bytes_written();
+    opened.store.forget(9).unwrap();
+    assert_eq!(disk.bytes_written(), written);
+    opened.store.forget(1).unwrap();
+    opened.store.forget(3).unwrap();
+    assert_eq!(paths(&disk), [] as [&str; 0]);
+    // New files begin with the hard states of all shards, old ones are used again.
+    for index in 2..=60 {
+        let numbers: Vec<u16> = open(&disk).shards.iter().map(|it| it.shard).collect();
+        assert_eq!(numbers, [2]);
+        let write = plain_write(2, index..=index, 500);
+        opened.appender.append(&[write]).unwrap();
+        if index % 20 == 0 {
+            let due = opened.store.due_all().unwrap();
+            assert!(due.shards.iter().all(|due| due.shard == 2));
+            let covered = opened.reader.snapshot(2).unwrap();
+            let covered = covered.map_or(0, |(info, _)| info.index);
+            compact_all(&opened, 2, covered + 1, due.shards[0].last_index).unwrap();
+            opened.store.recycle(due).unwrap();
+        }
+    }
+    assert_eq!(opened.reader.first_index(1), 1);
+    assert!(matches!(
+        opened.reader.read(1, 3),
+        Err(Error::Missing { .. })
+    ));
+}
+
+#[test]
+fn a_forgotten_shard_comes_again() {
+    let (there, expected) = ahead();
+    let export = there.store.export(1).unwrap();
+    let disk = SimulatedDisk::default();
+    let mut opened = open(&disk);
+    opened
+        .appender
+        .append(&[plain_write(1, 1..=50, 10), plain_write(2, 1..=1, 9)])
+        .unwrap();
+    compact_all(&opened, 1, 1, 45).unwrap();
+    opened.store.forget(1).unwrap();
+    let late = opened.appender.append(&[entries(1, 51..=51, 1)]);
+    assert!(matches!(late, Err(Error::Gap { expected: 1, .. })));
+    let snapshot = opened.store.begin_snapshot(1, 46, 1).unwrap();
+    let snapshot = Some(snapshot.finish().unwrap());
+    let late = Change {
+        snapshot,
+        ..Change::default()
+    };
+    assert!(matches!(
+        opened.store.commit(1, late),
+        Err(Error::Overtaken { shard: 1 })
+    ));
+
+    opened.appender.append(&[quiet(1, state(2, 1))]).unwrap();
+    let found = open(&disk).shards[0];
+    assert_eq!((found.snapshot, found.last_index), (None, 0));
+    assert_eq!(found.hard_state, state(2, 1));
+    let imported = import_all(&opened, &export);
+    opened.store.install(1, &imported).unwrap();
+    assert_eq!(open(&disk).shards[0].last_index, 40);
+    opened.appender.append(&[entries(1, 41..=43, 9)]).unwrap();
+    for opened in [&opened, &open(&disk)] {
+        assert_eq!(content(opened), expected);
+        assert_eq!(kept(opened), bodies(40));
+        assert_eq!(opened.reader.terms(1), [(41, 9)]);
+    }
+    let found = open(&disk).shards[0];
+    assert_eq!((found.hard_state.term, found.hard_state.vote), (7, 0));
+}
+
+/// A new log file begins with all hard states: one that is on its way to the disk while a shard is
+/// forgotten does not bring the shard back.
+#[test]
+fn forgetting_waits_for_a_log_file_that_is_being_begun() {
+    let disk = SimulatedDisk::default();
+    let hooked = HookedDisk::new(disk.clone());
+    let mut opened = Log::open(hooked.clone(), small_options()).unwrap();
+    opened.appender.append(&[quiet(1, state(4, 1))]).unwrap();
+    opened.store.prepare_files().unwrap();
+    let store = opened.store.clone();
+    let (sender, forgotten) = mpsc::channel();
+    hooked.before_next_write(move || {
+        let forgetting = thread::spawn(move || store.forget(1).unwrap());
+        // Time enough to do it, if nothing holds it up.
+        thread::sleep(Duration::from_millis(100));
+        sender.send(forgetting).unwrap();
+    });
+    opened
+        .appender
+        .append(&[plain_write(2, 1..=1, 3500)])
+        .unwrap();
+    forgotten.recv().unwrap().join().unwrap();
+    let numbers: Vec<u16> = open(&disk).shards.iter().map(|it| it.shard).collect();
+    assert_eq!(numbers, [2]);
+}
+
+/// A full disk leaves a shard that was to be forgotten as it was.
+#[test]
+fn a_shard_that_cannot_be_forgotten_stays_whole() {
+    let disk = SimulatedDisk::default();
+    let mut opened = open(&disk);
+    opened
+        .appender
+        .append(&[plain_write(1, 1..=9, 100)])
+        .unwrap();
+    compact_all(&opened, 1, 1, 9).unwrap();
+    disk.inject(Fault {
+        point: FaultPoint::Create,
+        path_part: "manifest".to_owned(),
+        skip: 0,
+        times: Times::Once,
+        kind: io::ErrorKind::StorageFull,
+    });
+    assert!(matches!(opened.store.forget(1), Err(Error::NoSpace { .. })));
+    let expected = Kept {
+        index: 9,
+        term: 1,
+        payload: plain_write(1, 9..=9, 100).entries[0].data.clone(),
+    };
+    for opened in [&opened, &open(&disk)] {
+        let kept = opened.reader.kept(1, 9, 9, 999).unwrap();
+        assert_eq!(kept, std::slice::from_ref(&expected));
+        assert_eq!(opened.reader.terms(1), [(1, 1)]);
+    }
+}
