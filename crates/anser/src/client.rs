@@ -23,6 +23,7 @@ pub use request::{Parameter, SignatureMethod};
 pub use topics::{
     DeliveryFailure, Labels, Subscribed, SubscriptionDetails, SubscriptionList,
     SubscriptionListing, SubscriptionSettings, TopicCreated, TopicDetails, TopicList, TopicListing,
+    TopicSettings,
 };
 
 const PATH: &str = "/v2/index.php";

@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use anser_broker::{
     attributes::{
-        BodyFormat, Endpoint, Filter, FilterKind, SubscriptionAttributes, TopicAttributes,
+        Acknowledge, BodyFormat, Endpoint, Filter, FilterKind, SubscriptionAttributes,
+        TopicAttributes,
     },
     codec::{self, BatchBuilder},
     command::{Command, Reply},
@@ -43,6 +44,7 @@ fn shard(wanting: u64, others: u64) -> Shard {
         topic: TOPIC,
         revision: 1,
         attributes: TopicAttributes {
+            acknowledge: Acknowledge::Majority,
             body_bytes_max: 65_536,
             retention: Millis(86_400_000),
             filter: FilterKind::RoutingKey,

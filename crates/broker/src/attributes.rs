@@ -47,6 +47,13 @@ pub enum Acknowledge {
     All,
 }
 
+impl Acknowledge {
+    /// Whether it is what everything had before there was a choice, and needs no bytes of its own.
+    pub(crate) fn is_default(self) -> bool {
+        self == Self::default()
+    }
+}
+
 /// When a message's retention begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RetentionFrom {

@@ -126,6 +126,9 @@ impl Catalog {
                 set.map_or_else(Reply::Refused, Reply::Node)
             }
             Command::ClusterFormed { cluster } => self.nodes.form(*cluster, turn),
+            Command::SetClusterVersion { version, nodes } => {
+                self.nodes.set_version(*version, *nodes, turn)
+            }
             other => unreachable!("{other:?} is not for the catalog"),
         }
     }
@@ -311,6 +314,12 @@ impl Catalog {
         let queues = self.queues.iter();
         let queues = queues.map(|(queue, record)| Placed::Queue(record.placed(*queue)));
         queues.chain(self.topics.all_placed()).collect()
+    }
+
+    /// Whether some topic has another acknowledgement policy than all had before there was a choice.
+    fn has_topic_policies(&self) -> bool {
+        let mut topics = self.topics.living.values();
+        topics.any(|topic| !topic.attributes.acknowledge.is_default())
     }
 
     pub(crate) fn nodes(&self) -> &Nodes {

@@ -7,14 +7,16 @@
 use bytes::Bytes;
 
 use crate::{
-    command::Command,
-    id::{QueueId, Sequence},
+    command::{Command, Destination},
+    id::Sequence,
+    version::ClusterVersion,
 };
 
 mod batch;
 mod cluster;
 mod command;
 mod kept;
+mod kind;
 mod topic;
 mod view;
 pub(crate) mod wire;
@@ -68,12 +70,22 @@ impl Encoded {
         })
     }
 
-    /// The queue it sends to, if it is a send.
-    pub fn sends_to(&self) -> Option<QueueId> {
+    /// Where it sends to, if it is a send or a publish.
+    pub fn sends_to(&self) -> Option<Destination> {
         match view::view(&self.bytes).ok()? {
-            View::SendMessages { queue, .. } | View::SendMessagesOnce { queue, .. } => Some(queue),
+            View::SendMessages { queue, .. } | View::SendMessagesOnce { queue, .. } => {
+                Some(Destination::Queue(queue))
+            }
+            View::Publish { topic, .. } => Some(Destination::Topic(topic)),
             _ => None,
         }
+    }
+
+    /// The version that a cluster must work at before this may be proposed: then every replica can read
+    /// it.
+    pub fn since(&self) -> ClusterVersion {
+        let kind = self.bytes.first();
+        kind.map_or(ClusterVersion::UNREADABLE, |kind| kind::since(*kind))
     }
 }
 
@@ -97,8 +109,10 @@ pub(crate) mod format {
     pub(crate) const STATE_WITHOUT_TOPICS: u8 = 3;
     /// The state of a shard, without nodes, tokens and acknowledgement policies.
     pub(crate) const STATE_WITHOUT_NODES: u8 = 4;
+    /// The state of a shard, without a version of the cluster and acknowledgement policies of topics.
+    pub(crate) const STATE_WITHOUT_VERSION: u8 = 5;
     /// The state of a shard.
-    pub(crate) const STATE: u8 = 5;
+    pub(crate) const STATE: u8 = 6;
 }
 
 /// The forms of a state, the oldest first; each has all that the ones before it have.
@@ -107,6 +121,8 @@ pub(crate) enum StateForm {
     WithoutTopics,
     /// And without tokens and acknowledgement policies.
     WithoutNodes,
+    /// And without acknowledgement policies of topics.
+    WithoutVersion,
     Whole,
 }
 
@@ -116,50 +132,19 @@ impl StateForm {
         match format {
             format::STATE_WITHOUT_TOPICS => Ok(Self::WithoutTopics),
             format::STATE_WITHOUT_NODES => Ok(Self::WithoutNodes),
+            format::STATE_WITHOUT_VERSION => Ok(Self::WithoutVersion),
             format::STATE => Ok(Self::Whole),
             unknown => Err(Error::UnknownFormat(unknown)),
         }
     }
-}
 
-/// The numbers of the kinds, frozen.
-pub(crate) mod kind {
-    pub(crate) const CREATE_QUEUE: u8 = 1;
-    pub(crate) const DELETE_QUEUE: u8 = 2;
-    pub(crate) const SET_QUEUE_ATTRIBUTES: u8 = 3;
-    pub(crate) const SETTLED: u8 = 4;
-    pub(crate) const CREATE_TOPIC: u8 = 5;
-    pub(crate) const DELETE_TOPIC: u8 = 6;
-    pub(crate) const SET_TOPIC_ATTRIBUTES: u8 = 7;
-    pub(crate) const SUBSCRIBE: u8 = 8;
-    pub(crate) const SET_SUBSCRIPTION_ATTRIBUTES: u8 = 9;
-    pub(crate) const UNSUBSCRIBE: u8 = 10;
-    pub(crate) const ADD_NODE: u8 = 11;
-    pub(crate) const SET_NODE_STATE: u8 = 12;
-    pub(crate) const CLUSTER_FORMED: u8 = 13;
-    pub(crate) const CREATE_QUEUE_ACKNOWLEDGED: u8 = 14;
-    pub(crate) const SET_QUEUE_ACKNOWLEDGED: u8 = 15;
-    pub(crate) const PUT_QUEUE: u8 = 16;
-    pub(crate) const DROP_QUEUE: u8 = 17;
-    pub(crate) const CLEAR_QUEUE: u8 = 18;
-    pub(crate) const REWIND_QUEUE: u8 = 19;
-    pub(crate) const PUT_TOPIC: u8 = 20;
-    pub(crate) const DROP_TOPIC: u8 = 21;
-    pub(crate) const PUT_SUBSCRIPTION: u8 = 22;
-    pub(crate) const DROP_SUBSCRIPTION: u8 = 23;
-    pub(crate) const PUT_QUEUE_ACKNOWLEDGED: u8 = 24;
-    pub(crate) const SEND_MESSAGES: u8 = 32;
-    pub(crate) const RECEIVE_MESSAGES: u8 = 33;
-    pub(crate) const DELETE_MESSAGES: u8 = 34;
-    pub(crate) const CHANGE_VISIBILITY: u8 = 35;
-    pub(crate) const ACCEPT_MOVED: u8 = 36;
-    pub(crate) const MOVES_SETTLED: u8 = 37;
-    pub(crate) const RETURN_LEASES: u8 = 38;
-    pub(crate) const RETURN_MOVES: u8 = 39;
-    pub(crate) const PUBLISH: u8 = 40;
-    pub(crate) const ACCEPT_PUBLISHED: u8 = 41;
-    pub(crate) const MOVE_FAILED: u8 = 42;
-    pub(crate) const GIVE_UP: u8 = 43;
-    pub(crate) const SEND_MESSAGES_ONCE: u8 = 44;
-    pub(crate) const SETTLE: u8 = 48;
+    /// What the first byte is to say.
+    pub(crate) fn format(self) -> u8 {
+        match self {
+            Self::WithoutTopics => format::STATE_WITHOUT_TOPICS,
+            Self::WithoutNodes => format::STATE_WITHOUT_NODES,
+            Self::WithoutVersion => format::STATE_WITHOUT_VERSION,
+            Self::Whole => format::STATE,
+        }
+    }
 }

@@ -2,8 +2,10 @@
 //!
 //! A command's meaning never changes once it may be in a log; new behaviour is a new kind.
 //!
-//! Nodes send each other queries, answers and replies with serde, where a variant is its number: a new
-//! variant or field goes to the end.
+//! Nodes send each other queries, answers and replies with serde, where a variant is its number and a field
+//! its place. A new variant goes to the end and is sent only at a version of the cluster at which all nodes
+//! know it. A struct gets no new field: what it has to say more is a new variant of one of its enums, or of
+//! the enum that it is in.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,7 @@ use crate::{
         QueueListing, SubscriptionChanges, SubscriptionListing, SubscriptionTotals, TopicListing,
     },
     time::{Millis, Timestamp},
+    version::ClusterVersion,
 };
 
 mod node;
@@ -86,6 +89,13 @@ pub enum Command {
     /// The cluster has this id for ever.
     ClusterFormed {
         cluster: [u8; 16],
+    },
+    /// The cluster works at this version from now on, since so many nodes, which are all that it ever had,
+    /// can read it or are gone. It only rises: an older one changes nothing. What this program can read
+    /// does not matter here, for all replicas must decide alike.
+    SetClusterVersion {
+        version: ClusterVersion,
+        nodes: u64,
     },
 
     /// Creates the queue or brings its attributes up to date; an older revision changes nothing.
@@ -209,6 +219,13 @@ pub enum Command {
     },
     /// Nothing but the passing of time.
     Settle,
+}
+
+/// Where messages are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    Queue(QueueId),
+    Topic(TopicId),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -352,8 +369,8 @@ pub enum Effect {
     QueueGone { queue: QueueId },
     /// A name now leads elsewhere, or nowhere. Every replica's shell keeps its routes by this.
     RouteChanged(Placed),
-    /// What [`crate::shard::Shard::nodes`] or [`crate::shard::Shard::cluster`] says is new. Every
-    /// replica's shell acts on it.
+    /// What [`crate::shard::Shard::nodes`], [`crate::shard::Shard::cluster`] or
+    /// [`crate::shard::Shard::version`] says is new. Every replica's shell acts on it.
     NodesChanged,
     /// The home of this does not have the latest revision yet.
     Unsettled(Placed),

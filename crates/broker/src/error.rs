@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::version::ClusterVersion;
+
 /// Why an operation did not happen. Unless said otherwise, nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Error {
@@ -106,4 +108,10 @@ pub enum Error {
     /// The node cannot serve this shard now; nothing has happened.
     #[error("the service is not available")]
     Unavailable,
+    /// Some node could not read what this would put into the log.
+    #[error("not until every node of the cluster runs version {0}")]
+    NeedsVersion(ClusterVersion),
+    /// A node has joined since it was decided what all nodes can read.
+    #[error("the cluster has other nodes than was thought")]
+    OtherNodes,
 }

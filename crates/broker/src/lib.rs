@@ -22,6 +22,7 @@ pub mod sabotage;
 pub mod service;
 pub mod shard;
 pub mod time;
+pub mod version;
 
 mod blocks;
 mod catalog;

@@ -8,7 +8,7 @@ use crate::{
     attributes::{Acknowledge, QueueAttributes},
     catalog::Catalog,
     codec::{self, Batch, Bodies, View},
-    command::{Answer, Command, Effect, Lane, NodeRecord, Placed, Query, Reply},
+    command::{Answer, Command, Destination, Effect, Lane, NodeRecord, Placed, Query, Reply},
     error::Error,
     id::{QueueId, Sequence, ShardId, SubscriptionId},
     limits, moment,
@@ -16,6 +16,7 @@ use crate::{
     queue::NumberedBodies,
     time::{Millis, Stamp, Timestamp},
     turn::{Turn, WallOffset},
+    version::ClusterVersion,
 };
 
 mod dropped;
@@ -317,10 +318,19 @@ impl Shard {
         self.home.queue(queue).map(|queue| &queue.attributes)
     }
 
-    /// Which replicas must have the messages of a queue before a send is answered.
-    pub fn acknowledge(&self, queue: QueueId) -> Acknowledge {
-        let attributes = self.attributes(queue);
-        attributes.map_or_else(Acknowledge::default, |attributes| attributes.acknowledge)
+    /// Which replicas must have messages for this before a send or publish is answered.
+    pub fn acknowledge(&self, to: Destination) -> Acknowledge {
+        let policy = match to {
+            Destination::Queue(queue) => {
+                let attributes = self.attributes(queue);
+                attributes.map(|attributes| attributes.acknowledge)
+            }
+            Destination::Topic(topic) => {
+                let topic = self.home.topics.get(&topic);
+                topic.map(|topic| topic.attributes.acknowledge)
+            }
+        };
+        policy.unwrap_or_default()
     }
 
     /// What a receive at this moment of the shard's time would find. Messages that become ready by
@@ -371,6 +381,12 @@ impl Shard {
     pub fn nodes(&self) -> Vec<NodeRecord> {
         let catalog = self.catalog.as_ref();
         catalog.map_or_else(Vec::new, |catalog| catalog.nodes().records(self.wall))
+    }
+
+    /// Catalog: the version at which the cluster works.
+    pub fn version(&self) -> ClusterVersion {
+        let catalog = self.catalog.as_ref();
+        catalog.map_or(ClusterVersion::FIRST, |catalog| catalog.nodes().version())
     }
 
     /// Catalog: the cluster's id; `None` if it was not formed yet.

@@ -15,4 +15,5 @@ mod stories;
 mod tokens;
 mod topics_cases;
 mod topics_model;
+mod versions;
 mod words;

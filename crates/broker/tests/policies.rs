@@ -3,7 +3,7 @@
 use anser_broker::{
     attributes::{Acknowledge, AttributeChanges, QueueAttributes, RetentionFrom},
     codec::{self, BatchBuilder},
-    command::{Answer, Command, CreateQueue, DeadLetterUpdate, Placed, Query, Reply},
+    command::{Answer, Command, CreateQueue, DeadLetterUpdate, Destination, Placed, Query, Reply},
     id::{AccountId, QueueId, ShardId},
     name::QueueName,
     shard::Shard,
@@ -91,7 +91,8 @@ fn change(shard: &mut Shard, command: &Command) -> Acknowledge {
         panic!("no record");
     };
     let acknowledge = record.attributes.acknowledge;
-    assert_eq!(shard.acknowledge(placed.queue), acknowledge);
+    let queue = Destination::Queue(placed.queue);
+    assert_eq!(shard.acknowledge(queue), acknowledge);
     acknowledge
 }
 
@@ -111,6 +112,9 @@ fn a_policy_is_kept_until_it_is_changed() {
 #[test]
 fn a_queue_that_is_not_there_has_the_usual_policy() {
     let shard = Shard::new(ShardId(1), 2);
-    assert_eq!(shard.acknowledge(QueueId(1)), Acknowledge::Majority);
+    assert_eq!(
+        shard.acknowledge(Destination::Queue(QueueId(1))),
+        Acknowledge::Majority
+    );
     assert_eq!(Acknowledge::default(), Acknowledge::Majority);
 }

@@ -135,6 +135,7 @@ fn put_topic(revision: u64, retention: u64) -> Command {
 
 fn topic_attributes(retention: u64) -> TopicAttributes {
     TopicAttributes {
+        acknowledge: Acknowledge::Majority,
         body_bytes_max: 10,
         retention: Millis(retention),
         filter: FilterKind::Tags,

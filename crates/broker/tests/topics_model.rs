@@ -116,6 +116,7 @@ impl World {
             topic: TopicId(self.topics[which]),
             revision,
             attributes: TopicAttributes {
+                acknowledge: Acknowledge::Majority,
                 body_bytes_max: 9,
                 retention: Millis(retention),
                 filter: [FilterKind::Tags, FilterKind::RoutingKey][which],

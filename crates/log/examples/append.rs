@@ -116,7 +116,7 @@ fn maintain(
 ) -> Result<(), anser_log::Error> {
     while start.elapsed() < time {
         store.prepare_files()?;
-        if let Some(due) = store.due() {
+        if let Some(due) = store.due(&std::collections::BTreeMap::new()) {
             for shard in &due.shards {
                 let snapshot = store
                     .begin_snapshot(shard.shard, shard.last_index, 1)?

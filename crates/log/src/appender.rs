@@ -96,6 +96,9 @@ impl<D: Disk> Appender<D> {
 
     /// Makes everything in `writes` durable, with one write and one sync.
     ///
+    /// If a term or a vote changes, a mark is written and synced as well: nothing else tells of a
+    /// vote, so its loss must never pass for a torn write (`docs/formats/wal.md`).
+    ///
     /// A batch too large for one file is cut at records and is then not atomic: after a crash a
     /// first part of it may be there. After a failed write or sync this and every later call gives
     /// [`Error::Failed`]; after any other error nothing was written.
@@ -108,12 +111,36 @@ impl<D: Disk> Appender<D> {
             return Ok(());
         }
         let shards = self.check(writes)?;
-        if let Some(current) = &self.current
-            && FRAME_BYTES + bytes <= wide(current.file.bytes) - current.end.offset as usize
-        {
-            return self.append_here(items(writes), bytes);
+        let promises = self.any_promise(writes);
+        match &self.current {
+            Some(current)
+                if FRAME_BYTES + bytes
+                    <= wide(current.file.bytes) - current.end.offset as usize =>
+            {
+                self.append_here(items(writes), bytes)?;
+            }
+            _ => self.append_to_new_files(writes, shards)?,
         }
-        self.append_to_new_files(writes, shards)
+        if promises {
+            self.mark_durable()?;
+            self.sync_marks()?;
+        }
+        Ok(())
+    }
+
+    /// Whether any shard's term or vote is another one than before.
+    fn any_promise(&self, writes: &[Write]) -> bool {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is_planted("promises without a mark") {
+            return false;
+        }
+        let index = self.shared.index();
+        writes.iter().any(|write| {
+            let known = index.shards.get(&write.shard);
+            let known = known.and_then(|shard| shard.hard_state).unwrap_or_default();
+            let state = write.hard_state.unwrap_or(known);
+            (state.term, state.vote) != (known.term, known.vote)
+        })
     }
 
     /// Notes, without a sync, how far the log is durable, so that damage before that place is never
@@ -128,6 +155,10 @@ impl<D: Disk> Appender<D> {
     /// Ends writing; the mark is synced, so that the next start need not suspect anything.
     pub fn close(mut self) -> Result<(), Error> {
         self.mark_durable()?;
+        self.sync_marks()
+    }
+
+    fn sync_marks(&self) -> Result<(), Error> {
         self.marks
             .sync()
             .map_err(|error| self.shared.fail(names::MARKS, &error))

@@ -14,6 +14,7 @@ mod batch;
 pub mod disk;
 mod entry;
 mod error;
+mod holds;
 mod index;
 mod layout;
 mod manifest;
@@ -41,6 +42,7 @@ pub use entry::{
     Entry, EntryKind, HardState, Kept, Position, SegmentInfo, SnapshotInfo, Stored, Write,
 };
 pub use error::Error;
+pub use holds::{Follower, Holds};
 pub use options::{Options, RECORD_BYTES_MAX};
 pub use reader::Reader;
 pub use recovery::{Certainty, Log, Opened, RecoveredShard, RecoveryReport, TornTail};

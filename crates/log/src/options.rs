@@ -17,6 +17,9 @@ pub struct Options {
     pub wal_file_bytes: u64,
     /// Above this many bytes of used files the oldest quarter is due.
     pub wal_budget_bytes: u64,
+    /// Up to this many bytes of used files, those that a follower still needs are not due. Less than the
+    /// budget: none are held back.
+    pub wal_held_bytes: u64,
     /// A segment is sealed when the next record would make it longer.
     pub segment_bytes: u64,
     /// How many prepared files [`crate::Store::prepare_files`] keeps.
@@ -28,6 +31,7 @@ impl Default for Options {
         Self {
             wal_file_bytes: 32 << 20,
             wal_budget_bytes: 512 << 20,
+            wal_held_bytes: 2 << 30,
             segment_bytes: 64 << 20,
             spare_files: 2,
         }

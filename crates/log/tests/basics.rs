@@ -1,5 +1,7 @@
 //! What a log does when nothing goes wrong.
 
+use std::collections::BTreeMap;
+
 use anser_log::{
     Change, Entry, EntryKind, Error, FileSystem, HardState, Log, Opened, Options, Stored, Write,
     disk::simulated::SimulatedDisk,
@@ -203,7 +205,7 @@ fn recycled_entries_are_read_from_segments() {
             .append(&[plain_write(1, index..=index, 500)])
             .unwrap();
     }
-    let due = opened.store.due().unwrap();
+    let due = opened.store.due(&BTreeMap::new()).unwrap();
     let last = due.shards[0].last_index;
     compact_all(&opened, 1, 1, last).unwrap();
     assert!(matches!(opened.reader.read(1, 1), Ok(Stored::Entry(_))));
@@ -245,7 +247,7 @@ fn dead_entries_are_never_copied_and_files_are_used_again() {
             .append(&[plain_write(1, first..=first + 19, 700)])
             .unwrap();
         bodies += 20 * 700;
-        if let Some(due) = opened.store.due() {
+        if let Some(due) = opened.store.due(&BTreeMap::new()) {
             let through = due.shards[0].last_index;
             let snapshot = opened
                 .store
@@ -351,4 +353,32 @@ fn a_log_on_real_files_comes_back() {
             .unwrap();
         assert!(opened.store.free_bytes().unwrap() > 0);
     }
+}
+
+/// What a follower needs keeps its file and all after it from being used again, up to a bound.
+#[test]
+fn entries_that_a_follower_needs_are_not_due() {
+    let mut opened = open(&SimulatedDisk::default());
+    for index in 1..=32 {
+        opened
+            .appender
+            .append(&[plain_write(1, index..=index, 500)])
+            .unwrap();
+    }
+    let nobody = BTreeMap::new();
+    let due = opened.store.due(&nobody).unwrap();
+    let last = due.shards[0].last_index;
+    assert_eq!(opened.store.due(&BTreeMap::from([(1, 0)])), None);
+    assert_eq!(opened.store.due(&BTreeMap::from([(1, last - 1)])), None);
+    let needed_later = BTreeMap::from([(1, last), (2, 0)]);
+    assert_eq!(opened.store.due(&needed_later), Some(due));
+    for index in 33..=80 {
+        opened
+            .appender
+            .append(&[plain_write(1, index..=index, 500)])
+            .unwrap();
+    }
+    assert!(opened.store.wal_bytes_in_use() > small_options().wal_held_bytes);
+    let all = opened.store.due(&nobody);
+    assert_eq!(opened.store.due(&BTreeMap::from([(1, 0)])), all);
 }

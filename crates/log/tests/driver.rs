@@ -42,6 +42,7 @@ pub(crate) fn options(random: &mut Random) -> Options {
     Options {
         wal_file_bytes: 4096 * (1 + random.up_to(1)),
         wal_budget_bytes: 16 << 10,
+        wal_held_bytes: 32 << 10,
         segment_bytes: 4096,
         spare_files: 1,
     }
@@ -283,7 +284,7 @@ impl Driver {
 
     fn recycle(&mut self) {
         let due = if self.random.percent(50) {
-            self.opened.store.due()
+            self.opened.store.due(&BTreeMap::new())
         } else {
             self.opened.store.due_all()
         };

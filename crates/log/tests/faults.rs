@@ -1,6 +1,7 @@
 //! Errors of the disk: a failed write or sync ends the log's life, a full disk does not.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write as _},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -17,6 +18,7 @@ pub(crate) fn small_options() -> Options {
     Options {
         wal_file_bytes: 4096,
         wal_budget_bytes: 16 << 10,
+        wal_held_bytes: 32 << 10,
         segment_bytes: 8192,
         spare_files: 1,
     }
@@ -288,7 +290,7 @@ fn a_reader_that_races_with_recycling_finds_every_entry() {
                 .appender
                 .append(&[plain_write(1, index..=index + 3, 200)])
                 .unwrap();
-            if let Some(due) = opened.store.due() {
+            if let Some(due) = opened.store.due(&BTreeMap::new()) {
                 compact_all(&opened, 1, covered + 1, due.shards[0].last_index).unwrap();
                 covered = due.shards[0].last_index;
                 opened.store.recycle(due).unwrap();

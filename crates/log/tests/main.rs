@@ -12,3 +12,4 @@ mod model;
 mod random;
 mod replication;
 mod sabotage;
+mod young;

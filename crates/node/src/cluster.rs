@@ -15,10 +15,12 @@ pub(crate) mod shared;
 pub(crate) mod status;
 pub(crate) mod survey;
 pub(crate) mod taking_part;
+pub(crate) mod upgrade;
 pub(crate) mod words;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use anser_broker::version::ClusterVersion;
 use serde::Serialize;
 
 /// How a node takes part in a cluster.
@@ -48,8 +50,20 @@ pub struct ClusterConfig {
     /// Lets replicas vote although the log's end may be damaged: for a cluster that cannot elect anybody
     /// after a power failure of most of its nodes.
     pub trust_log: bool,
+    /// The highest version of the cluster that this node says it can read, so that its program can be
+    /// taken back; `None`: all that it can. A cluster that works at a higher one does not take it.
+    pub version_at_most: Option<u32>,
     /// Certificates; without them nodes prove only that they have the token, and nothing is encrypted.
     pub tls: Option<TlsFiles>,
+}
+
+impl ClusterConfig {
+    /// The highest version of the cluster that this node can read, or may.
+    pub(crate) fn knows(&self) -> ClusterVersion {
+        let latest = ClusterVersion::LATEST;
+        let bound = self.version_at_most.map(ClusterVersion);
+        bound.map_or(latest, |bound| bound.min(latest))
+    }
 }
 
 /// Files in PEM form for mutual TLS between nodes.
@@ -69,6 +83,10 @@ pub struct ClusterStatus {
     pub cluster: Option<String>,
     /// The node that says so.
     pub node: u64,
+    /// What every node can read, and what may be used because of that.
+    pub version: u32,
+    /// The nodes that keep the version from rising to what others can read.
+    pub held_back_by: Vec<u64>,
     pub nodes: Vec<NodeStatus>,
     pub shards: Vec<ShardPlacement>,
     pub moves: Vec<Move>,
@@ -85,6 +103,8 @@ pub struct NodeStatus {
     /// Whether it has been heard lately.
     pub up: bool,
     pub heard_millis_ago: Option<u64>,
+    /// The highest version of the cluster that it says it can read; `None` if it was not heard.
+    pub version: Option<u32>,
     pub replicas: usize,
     pub leaders: usize,
     pub data_bytes: u64,

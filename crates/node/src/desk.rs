@@ -10,7 +10,7 @@ use std::sync::{
     mpsc,
 };
 
-use anser_broker::{codec, command::Command, error::Error, id::ShardId};
+use anser_broker::{codec, command::Command, error::Error, id::ShardId, version::ClusterVersion};
 use anser_replica::Ticket;
 use tokio::sync::oneshot;
 
@@ -21,6 +21,7 @@ use crate::{
     inboxes::Inboxes,
     receiving::Receiving,
     routes::Routes,
+    version::Versions,
 };
 
 /// What a request costs beside its bytes.
@@ -31,6 +32,7 @@ pub(crate) struct Desk {
     pub(crate) routes: Arc<Routes>,
     /// `None`: a node for itself.
     pub(crate) cluster: Option<Arc<Cluster>>,
+    pub(crate) versions: Arc<Versions>,
     inboxes: Inboxes,
     /// Bytes under way, by shard.
     in_flight: Arc<[Arc<AtomicU64>]>,
@@ -43,6 +45,7 @@ impl Desk {
     pub(crate) fn new(
         routes: Arc<Routes>,
         cluster: Option<Arc<Cluster>>,
+        versions: Arc<Versions>,
         inboxes: Inboxes,
         shards: u16,
         body_readers: Vec<mpsc::Sender<bodies::Job>>,
@@ -51,6 +54,7 @@ impl Desk {
         Self {
             routes,
             cluster,
+            versions,
             inboxes,
             in_flight: (0..shards).map(|_| Arc::default()).collect(),
             body_readers: body_readers.into(),
@@ -151,12 +155,49 @@ impl Desk {
         Ok(())
     }
 
-    /// Hands in a request here; the answer will come to the receiver.
+    /// Has the cluster work at a version that every node can read, which are so many. The catalog must be led
+    /// here.
+    pub(crate) async fn raise_version(
+        &self,
+        version: ClusterVersion,
+        nodes: u64,
+    ) -> Result<(), Error> {
+        let answered = self.hand_in_version(version, nodes)?;
+        answered.await.unwrap_or(Err(Error::Unknown)).map(drop)
+    }
+
+    /// As [`Desk::raise_version`]; the answer will come to the receiver. This is the one command that is of
+    /// the version that it brings, so the gate is not asked.
+    pub(crate) fn hand_in_version(
+        &self,
+        version: ClusterVersion,
+        nodes: u64,
+    ) -> Result<Answered, Error> {
+        let command = codec::encode(&Command::SetClusterVersion { version, nodes });
+        let (_, answered) = self.let_in(ShardId::CATALOG, Request::Propose(command))?;
+        Ok(answered)
+    }
+
+    /// Whether what a request would put into a log can be read by every node.
+    pub(crate) fn permit(&self, request: &Request) -> Result<(), Error> {
+        match request {
+            Request::Propose(command) => self.versions.permit(command),
+            Request::Receive(_) | Request::Read(_) => Ok(()),
+        }
+    }
+
+    /// Hands in a request here; the answer will come to the receiver. All that is proposed on behalf of
+    /// somebody passes here; what replicas and runners propose by themselves could be read ever since.
     pub(crate) fn hand_in(
         &self,
         shard: ShardId,
         request: Request,
     ) -> Result<(Ticket, Answered), Error> {
+        self.permit(&request)?;
+        self.let_in(shard, request)
+    }
+
+    fn let_in(&self, shard: ShardId, request: Request) -> Result<(Ticket, Answered), Error> {
         let counter = self.in_flight.get(usize::from(shard.0));
         let counter = counter.ok_or(Error::Unavailable)?;
         let command_bytes = match &request {

@@ -10,6 +10,7 @@ use anser_broker::{
     op::ReceivedMessage,
     shard::Shard,
 };
+use anser_log::Follower;
 use anser_replica::{Image, Membership, Place, ReceiveRequest, SnapshotOffer, StoredEntry, Ticket};
 use bytes::Bytes;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
@@ -110,6 +111,8 @@ pub(crate) enum Look {
     Live(u64, u64, mpsc::Sender<Vec<Sequence>>),
     /// Only from a replica that leads.
     Moves(QueueId, oneshot::Sender<Vec<Lane>>),
+    /// The replicas that follow this one; none if it does not lead.
+    Followers(mpsc::Sender<Vec<Follower>>),
     /// The index of the last entry that is applied.
     Applied(oneshot::Sender<u64>),
 }

@@ -29,6 +29,7 @@ mod service;
 mod snapshots;
 mod startup;
 mod status;
+mod version;
 mod writer;
 
 pub use anser_broker::command::NodeState;
@@ -40,4 +41,5 @@ pub use cluster::{
 pub use config::Config;
 pub use node::Node;
 pub use startup::StartError;
-pub use status::{SYNC_BUCKETS_MICROS, ShardStatus, Status};
+pub use status::{CopyStatus, PeerLag, SYNC_BUCKETS_MICROS, ShardStatus, Status};
+pub use version::TooOld;

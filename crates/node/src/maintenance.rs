@@ -135,7 +135,8 @@ impl Maintenance<FileSystem> {
             place: image.applied,
             membership: image.membership().clone(),
         };
-        copies.offer(shard, self.store.export(shard.0)?);
+        let followers = self.look(shard, Look::Followers).unwrap_or_default();
+        copies.offer(shard, self.store.export(shard.0)?, &followers);
         // A runner that is gone needs no offer.
         drop(
             self.inboxes
@@ -155,14 +156,35 @@ impl<D: Disk> Maintenance<D> {
         };
         // Without room for another file the old ones are needed before their time.
         let due = if prepared {
-            self.store.due()
+            self.store.due(&BTreeMap::new())
         } else {
             self.store.due_all()
         };
+        let Some(due) = due else { return Ok(()) };
+        let held = self.held();
+        // Before followers make this node refuse sends, they do without.
+        let is_short = self.store.free_bytes()? < self.reserve_bytes.saturating_mul(2);
+        let due = if prepared && !is_short {
+            self.store.due(&held)
+        } else {
+            Some(due)
+        };
         match due {
-            Some(due) => self.recycle(due),
+            Some(due) => self.recycle(due, &held),
             None => Ok(()),
         }
+    }
+
+    /// Behind which entries of each shard the log is needed by followers.
+    fn held(&self) -> BTreeMap<u16, u64> {
+        let Some(copies) = &self.copies else {
+            return BTreeMap::new();
+        };
+        for shard in self.store.shards().into_iter().map(ShardId) {
+            let followers = self.look(shard, Look::Followers).unwrap_or_default();
+            copies.follow(shard, &followers, self.reader.first_index(shard.0));
+        }
+        copies.held()
     }
 
     fn watch_free_space(&self) -> Result<(), Error> {
@@ -177,7 +199,7 @@ impl<D: Disk> Maintenance<D> {
     }
 
     /// Makes the oldest log files free to be used again.
-    fn recycle(&mut self, due: Due) -> Result<(), Error> {
+    fn recycle(&mut self, due: Due, held: &BTreeMap<u16, u64>) -> Result<(), Error> {
         for range in &due.shards {
             let Some(image) = self.look(ShardId(range.shard), Look::Image) else {
                 return Ok(());
@@ -192,6 +214,17 @@ impl<D: Disk> Maintenance<D> {
                 shard,
                 through: range.last_index,
             }));
+        }
+        for range in &due.shards {
+            let is_needed = held.get(&range.shard);
+            if is_needed.is_some_and(|&after| after < range.last_index) {
+                add(&self.counters.holds_lost, 1);
+                let shard = range.shard;
+                warn!(
+                    shard,
+                    "log that a follower needs is used again; it will need a copy"
+                );
+            }
         }
         self.store.recycle(due)
     }

@@ -23,10 +23,11 @@ use bytes::Bytes;
 use tokio::{
     sync::{
         mpsc::{UnboundedReceiver, UnboundedSender, error::TryRecvError, unbounded_channel},
-        watch,
+        oneshot, watch,
     },
     task::LocalSet,
 };
+use tracing::warn;
 
 use crate::{
     announcements::Announcements,
@@ -36,6 +37,7 @@ use crate::{
     cluster::{
         self, ClusterStatus,
         copies::Copies,
+        peers::Cluster,
         placement::Action,
         taking_part::{Joining, Membership, Place, Surroundings},
     },
@@ -52,6 +54,7 @@ use crate::{
     scrub::Scrub,
     startup::{self, Opening, StartError},
     status::{Counters, ShardStatus, Status, read},
+    version::Versions,
     writer::{self, Writer},
 };
 
@@ -114,6 +117,7 @@ impl Node {
         let opening = startup::open(config, address)?;
         let node = Assembly::new(config, opening, clock).start(place)?;
         node.wait_until_ready();
+        node.raise_version_alone();
         Ok(node)
     }
 
@@ -181,6 +185,8 @@ impl Node {
             scrub_errors: read(&counters.scrub_errors),
             body_errors: read(&counters.body_errors),
             copied_bytes: read(&counters.copied_bytes),
+            copies: counters.copies.status(),
+            holds_lost: read(&counters.holds_lost),
             maintenance_errors: read(&counters.maintenance_errors),
         }
     }
@@ -189,7 +195,10 @@ impl Node {
     pub fn cluster_status(&self) -> ClusterStatus {
         match &self.desk().cluster {
             Some(cluster) => cluster::status::of(cluster, &self.0.decided),
-            None => ClusterStatus::default(),
+            None => ClusterStatus {
+                version: self.desk().versions.active().0,
+                ..ClusterStatus::default()
+            },
         }
     }
 
@@ -304,12 +313,38 @@ impl Node {
             thread::sleep(Duration::from_millis(1));
         }
     }
+
+    /// A node for itself can read whatever it writes.
+    fn raise_version_alone(&self) {
+        let versions = &self.desk().versions;
+        let knows = versions.knows();
+        if self.desk().cluster.is_some() || versions.active() >= knows {
+            return;
+        }
+        // Nodes of no cluster have no place in the catalog.
+        let Ok(mut answered) = self.desk().hand_in_version(knows, 0) else {
+            return;
+        };
+        while self.0.failed.get().is_none() {
+            match answered.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                // Done, or the runner is gone, which says so itself.
+                Ok(Ok(_)) | Err(oneshot::error::TryRecvError::Closed) => return,
+                Ok(Err(error)) => {
+                    return warn!(%error, "what came with this program cannot be used until the next start");
+                }
+            }
+        }
+    }
 }
 
 /// What every runner shares.
 struct Parts {
     inboxes: Inboxes,
     routes: Arc<Routes>,
+    versions: Arc<Versions>,
     announcements: Arc<Announcements>,
     counters: Arc<Counters>,
     failed: Failed,
@@ -347,6 +382,7 @@ impl<'a> Assembly<'a> {
             replicas,
             identity,
             shards,
+            versions,
         } = opening;
         let (inboxes, outlets): (Vec<_>, Vec<_>) = (0..config.runners.clamp(1, shards.into()))
             .map(|_| mpsc::channel())
@@ -354,6 +390,7 @@ impl<'a> Assembly<'a> {
         let parts = Parts {
             inboxes: Inboxes::new(inboxes),
             routes: Arc::default(),
+            versions,
             announcements: Arc::default(),
             counters: Arc::default(),
             failed: Failed::new(),
@@ -363,8 +400,10 @@ impl<'a> Assembly<'a> {
         learn_routes(&replicas, &parts);
         let (chores, chore_list) = mpsc::channel();
         let store = log.store;
-        let member = identity
-            .map(|identity| Joining::new(identity, &replicas, store.clone(), chores.clone()));
+        let member = identity.map(|identity| {
+            let versions = Arc::clone(&parts.versions);
+            Joining::new(identity, &replicas, store.clone(), chores.clone(), versions)
+        });
         Self {
             config,
             parts,
@@ -388,14 +427,7 @@ impl<'a> Assembly<'a> {
         let cluster = member.as_ref().map(|member| Arc::clone(&member.cluster));
         let body_readers = start_body_readers(&reader, config, &parts.counters)?;
         let (jobs, writer) = start_writer(self.appender, &parts)?;
-        let desk = Desk::new(
-            parts.routes.clone(),
-            cluster.clone(),
-            parts.inboxes.clone(),
-            self.shards,
-            body_readers.clone(),
-            bounds(config),
-        );
+        let desk = desk_of(config, &parts, cluster.clone(), self.shards, &body_readers);
         let copies = member.as_ref().map(|member| member.copies.clone());
         let maintenance =
             maintenance_of(config, &parts, (&store, &reader), self.chore_list, copies);
@@ -452,6 +484,24 @@ impl<'a> Assembly<'a> {
             threads: Mutex::new(Some(threads)),
         })))
     }
+}
+
+fn desk_of(
+    config: &Config,
+    parts: &Parts,
+    cluster: Option<Arc<Cluster>>,
+    shards: u16,
+    body_readers: &[mpsc::Sender<bodies::Job>],
+) -> Desk {
+    Desk::new(
+        parts.routes.clone(),
+        cluster,
+        parts.versions.clone(),
+        parts.inboxes.clone(),
+        shards,
+        body_readers.to_vec(),
+        bounds(config),
+    )
 }
 
 fn maintenance_of(
@@ -538,6 +588,7 @@ fn start_runners(
             errands: handles.errands.clone(),
             cache: EntryCache::new(config.cache_bytes / 2 / count),
             routes: parts.routes.clone(),
+            versions: parts.versions.clone(),
             announcements: parts.announcements.clone(),
             counters: parts.counters.clone(),
             failed: parts.failed.clone(),

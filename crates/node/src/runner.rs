@@ -30,6 +30,7 @@ use crate::{
     member::Member,
     routes::Routes,
     status::{Counters, add},
+    version::Versions,
     writer,
 };
 
@@ -55,6 +56,7 @@ pub(crate) struct Runner {
     pub(crate) errands: UnboundedSender<Errand>,
     pub(crate) cache: EntryCache<Bytes>,
     pub(crate) routes: Arc<Routes>,
+    pub(crate) versions: Arc<Versions>,
     pub(crate) announcements: Arc<Announcements>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) failed: Failed,
@@ -420,6 +422,7 @@ impl Runner {
                 drop(sender.send(moves));
             }
             Look::Moves(..) => {}
+            Look::Followers(sender) => drop(sender.send(survey::followers(replica))),
             Look::Applied(sender) => drop(sender.send(replica.applied().index)),
         }
     }

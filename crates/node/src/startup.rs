@@ -3,9 +3,9 @@
 //! A fresh folder is given a first snapshot for every shard, so that from then on a shard whose
 //! manifest is missing is damage and never an empty shard.
 
-use std::io::Read;
+use std::{io::Read, sync::Arc};
 
-use anser_broker::{id::ShardId, shard::Shard};
+use anser_broker::{codec, id::ShardId, shard::Shard, version::ClusterVersion};
 use anser_log::{
     Change, Disk, Entry, EntryKind, FileSystem, Log, Opened, Options, Reader, RecoveredShard, Store,
 };
@@ -17,12 +17,17 @@ use tracing::{info, warn};
 
 use crate::{
     cluster::{
+        ClusterConfig,
         identity::{self, Identity},
         join,
     },
     config::Config,
     snapshots,
+    version::{self, TooOld, Versions},
 };
+
+/// The log may take this many times its budget while followers need what is in it.
+const HELD_BUDGETS: u64 = 4;
 
 /// A node for itself is number one, and so is the first of a cluster.
 const FIRST_NODE: u64 = 1;
@@ -58,6 +63,10 @@ pub enum StartError {
     Thread(std::io::Error),
     #[error("the file that says which node this is cannot be used: {reason}")]
     Identity { reason: std::io::Error },
+    #[error("shard {shard} holds what only a newer program can read: {reason}")]
+    Newer { shard: u16, reason: String },
+    #[error(transparent)]
+    Version(#[from] TooOld),
     #[error("no place in the cluster: {reason}")]
     Join { reason: String },
     #[error("{listen} cannot be listened on for other nodes: {reason}")]
@@ -82,6 +91,8 @@ impl StartError {
             Self::Folder { .. }
             | Self::Shards(_)
             | Self::Thread(_)
+            | Self::Newer { .. }
+            | Self::Version(_)
             | Self::Join { .. }
             | Self::Listen { .. } => false,
         }
@@ -89,15 +100,20 @@ impl StartError {
 }
 
 impl StartError {
-    /// Whether the node was told something impossible.
+    /// Whether the node was told something impossible, or its data is for a newer program.
     pub fn is_misconfiguration(&self) -> bool {
-        matches!(
-            self,
-            Self::Shards(_)
-                | Self::Log(anser_log::Error::Option { .. })
-                | Self::Join { .. }
-                | Self::Listen { .. }
-        )
+        match self {
+            Self::Identity { reason } => reason.kind() == std::io::ErrorKind::Unsupported,
+            other => matches!(
+                other,
+                Self::Shards(_)
+                    | Self::Log(anser_log::Error::Option { .. })
+                    | Self::Newer { .. }
+                    | Self::Version(_)
+                    | Self::Join { .. }
+                    | Self::Listen { .. }
+            ),
+        }
     }
 }
 
@@ -108,6 +124,7 @@ pub(crate) struct Opening {
     pub(crate) identity: Option<Identity>,
     /// Shards of the whole cluster.
     pub(crate) shards: u16,
+    pub(crate) versions: Arc<Versions>,
 }
 
 /// Opens the data folder; `address` is how other nodes of a cluster reach this one.
@@ -119,6 +136,8 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
         path: config.data.display().to_string(),
         reason,
     })?;
+    let knows = knows(config);
+    check_version_known(config, knows)?;
     let mut log = open_log(config)?;
     report(&log);
     let is_empty = log.shards.is_empty();
@@ -160,6 +179,7 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
         Ok((ShardId(recovered.shard), replica))
     });
     let replicas = replicas.collect::<Result<Vec<_>, StartError>>()?;
+    let versions = versions(&replicas, identity.as_ref(), knows)?;
     if !replicas.iter().any(|(_, replica)| replica.status().suspect) {
         // A sole voter has nobody to ask for what it may have lost; the log says so above.
         log.store.clear_suspicion()?;
@@ -169,7 +189,37 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
         replicas,
         identity,
         shards,
+        versions,
     })
+}
+
+/// The highest version of a cluster that this node can read, or may.
+fn knows(config: &Config) -> ClusterVersion {
+    let cluster = config.cluster.as_ref();
+    cluster.map_or(ClusterVersion::LATEST, ClusterConfig::knows)
+}
+
+/// Before anything is read that may be newer than this program.
+fn check_version_known(config: &Config, knows: ClusterVersion) -> Result<(), StartError> {
+    let known = Identity::read(&config.data).map_err(|reason| StartError::Identity { reason })?;
+    if let Some(identity) = known {
+        version::check(identity.cluster_version(), knows)?;
+    }
+    Ok(())
+}
+
+fn versions(
+    replicas: &[(ShardId, Replica)],
+    identity: Option<&Identity>,
+    knows: ClusterVersion,
+) -> Result<Arc<Versions>, StartError> {
+    let mut replicas = replicas.iter();
+    let catalog = replicas.find(|(shard, _)| *shard == ShardId::CATALOG);
+    let by_catalog = catalog.map(|(_, replica)| replica.shard().version());
+    let by_identity = identity.map(Identity::cluster_version);
+    let active = by_catalog.max(by_identity).unwrap_or_default();
+    version::check(active, knows)?;
+    Ok(Arc::new(Versions::new(active, knows)))
 }
 
 /// Makes the shards of a fresh folder.
@@ -211,6 +261,7 @@ fn open_log(config: &Config) -> Result<Opened<FileSystem>, anser_log::Error> {
     let options = Options {
         wal_file_bytes: config.wal_file_bytes,
         wal_budget_bytes: config.wal_budget_bytes,
+        wal_held_bytes: config.wal_budget_bytes.saturating_mul(HELD_BUDGETS),
         segment_bytes: config.segment_bytes,
         ..Options::default()
     };
@@ -413,7 +464,15 @@ impl<D: Disk> Replay<'_, D> {
                 state
                     .shard
                     .apply(entry.index, &entry.data, &mut replies, &mut effects)
-                    .map_err(|reason| damaged(reason.to_string()))?;
+                    .map_err(|reason| match reason {
+                        codec::Error::UnknownKind(_) | codec::Error::UnknownFormat(_) => {
+                            StartError::Newer {
+                                shard: self.number,
+                                reason: reason.to_string(),
+                            }
+                        }
+                        damage => damaged(damage.to_string()),
+                    })?;
             }
         }
         Ok(())

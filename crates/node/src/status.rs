@@ -50,8 +50,28 @@ pub struct Status {
     pub body_errors: u64,
     /// Bytes of copies of shards that came from other nodes.
     pub copied_bytes: u64,
+    pub copies: CopyStatus,
+    /// How often log files were used again although a follower still needed them.
+    pub holds_lost: u64,
     /// Attempts of the background work that failed and will be repeated.
     pub maintenance_errors: u64,
+}
+
+/// Copies of shards between nodes, since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CopyStatus {
+    /// Begun to be sent to other nodes.
+    pub begun: u64,
+    /// Sent as a whole.
+    pub sent: u64,
+    /// Given up by the sender.
+    pub failed: u64,
+    /// Bytes sent, again for each attempt.
+    pub sent_bytes: u64,
+    /// Taken in from other nodes and made part of the log here.
+    pub installed: u64,
+    /// Broken off, and gone on with what had arrived when a newer one came.
+    pub renewed: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -62,6 +82,15 @@ pub struct ShardStatus {
     pub applied: u64,
     /// All its queues together.
     pub totals: Totals,
+    /// How far the other replicas are behind; only a leader that serves knows.
+    pub lags: Vec<PeerLag>,
+}
+
+/// How many entries of the leader's log a replica does not have on its disk, as far as the leader knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerLag {
+    pub node: u64,
+    pub entries: u64,
 }
 
 /// Counters that the node's threads write.
@@ -83,7 +112,33 @@ pub(crate) struct Counters {
     pub(crate) scrub_errors: AtomicU64,
     pub(crate) body_errors: AtomicU64,
     pub(crate) copied_bytes: AtomicU64,
+    pub(crate) copies: CopyCounters,
+    pub(crate) holds_lost: AtomicU64,
     pub(crate) maintenance_errors: AtomicU64,
+}
+
+/// As [`CopyStatus`].
+#[derive(Debug, Default)]
+pub(crate) struct CopyCounters {
+    pub(crate) begun: AtomicU64,
+    pub(crate) sent: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) sent_bytes: AtomicU64,
+    pub(crate) installed: AtomicU64,
+    pub(crate) renewed: AtomicU64,
+}
+
+impl CopyCounters {
+    pub(crate) fn status(&self) -> CopyStatus {
+        CopyStatus {
+            begun: read(&self.begun),
+            sent: read(&self.sent),
+            failed: read(&self.failed),
+            sent_bytes: read(&self.sent_bytes),
+            installed: read(&self.installed),
+            renewed: read(&self.renewed),
+        }
+    }
 }
 
 impl Counters {

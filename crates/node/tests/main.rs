@@ -3,6 +3,7 @@
 
 mod dead_letters;
 mod durability;
+mod frozen;
 mod house;
 mod receiving;
 mod topics;

@@ -1,7 +1,7 @@
 //! Topics on a whole node: queues that subscribe, and outboxes that a pusher empties.
 
 use anser_broker::{
-    attributes::{BodyFormat, FilterKind, TopicAttributes},
+    attributes::{Acknowledge, BodyFormat, FilterKind, TopicAttributes},
     error::Error,
     id::SubscriptionId,
     labels::{Labels, Tag},
@@ -57,6 +57,7 @@ impl House {
                 body_bytes_max: 65_536,
                 retention: DAY,
                 filter: FilterKind::Tags,
+                acknowledge: Acknowledge::Majority,
             },
             topics_max: 100,
             reuse_after: Millis(0),

@@ -3,7 +3,7 @@
 //! raft-rs's protobuf parser never sees bytes from a file or a socket: entries, messages and
 //! memberships have encodings of our own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use raft::{
@@ -13,11 +13,14 @@ use raft::{
 use slog::{Discard, Logger, o};
 
 use crate::{
-    Failure, Membership, MembershipChange, PeerMessage, PeerProgress, ReplicaStatus, Role,
-    SnapshotOffer,
+    Failure, Membership, MembershipChange, MembershipStep, PeerMessage, PeerProgress,
+    ReplicaStatus, Role, SnapshotOffer,
+    ballots::Ballots,
     elections::{ELECTION_TICKS, Elections, HEARTBEAT_TICKS},
     entries::{Committed, committed_entry, raft_entry, stored_entry},
     fetches::{Fetch, Fetches},
+    lives::{Life, Lives, Verdict},
+    message::Memory,
     output::{Append, StoredEntry},
     suspicion::Suspicion,
     tail::{Place, Tail},
@@ -58,10 +61,8 @@ pub(crate) struct Consensus {
     cleared: bool,
     /// Names this run, for leaders to know answers from before it.
     run: u64,
-    /// As a leader: the runs of followers that were forgetful in this term.
-    runs: BTreeMap<u64, u64>,
-    /// As a follower: the run that the leader of this term last repeated.
-    heard: (u64, u64),
+    lives: Lives,
+    ballots: Ballots,
     fetches: Fetches,
     /// The tick at which a snapshot was asked for that has not come.
     preparing: Option<u64>,
@@ -138,8 +139,8 @@ impl Consensus {
             suspicion: None,
             cleared: false,
             run: beginning.jitter.max(1),
-            runs: BTreeMap::new(),
-            heard: (0, 0),
+            lives: Lives::default(),
+            ballots: Ballots::default(),
             fetches: Fetches::default(),
             preparing: None,
             ticks: 0,
@@ -189,7 +190,7 @@ impl Consensus {
     pub(crate) fn tick(&mut self) {
         self.ticks += 1;
         // While a snapshot is being installed, raft-rs must not look at what is not applied.
-        if self.is_installing() || self.suspicion.is_some() || self.must_not_stand() {
+        if self.is_installing() || self.must_not_stand() {
             return;
         }
         self.node.tick();
@@ -198,31 +199,23 @@ impl Consensus {
 
     /// Takes in a message from another replica. One that means nothing here is ignored.
     pub(crate) fn step(&mut self, message: PeerMessage) -> Result<(), Failure> {
+        let raft = &self.node.raft;
+        let (kind, from) = (message.message.msg_type, message.message.from);
+        if message.message.to != raft.id || from == raft.id || self.held.len() >= HELD_MAX {
+            return Ok(());
+        }
+        if !self.may_answer(kind) || !self.heed_lives(&message) {
+            return Ok(());
+        }
         let PeerMessage {
             mut message,
-            forgetful,
-            run,
+            memory,
+            ..
         } = message;
         let raft = &self.node.raft;
-        let kind = message.msg_type;
-        if message.to != raft.id || message.from == raft.id || self.held.len() >= HELD_MAX {
-            return Ok(());
-        }
         let current = message.term >= raft.term;
-        if let Some(suspicion) = &mut self.suspicion {
-            if Suspicion::refuses(kind) {
-                return Ok(());
-            }
-            if current && run == self.run {
-                suspicion.learn(&message);
-            }
-        }
-        if !self.hear_run(&message, forgetful, run) {
-            return Ok(());
-        }
-        let raft = &self.node.raft;
         match kind {
-            MessageType::MsgHeartbeat if self.is_forgetful() => message.commit = 0,
+            MessageType::MsgHeartbeat if self.memory().is_forgetful() => message.commit = 0,
             MessageType::MsgHeartbeat if current && message.commit > raft.raft_log.last_index() => {
                 return Err(Failure::LostEntries {
                     committed: message.commit,
@@ -242,14 +235,41 @@ impl Consensus {
             }
             _ => {}
         }
-        let from = message.from;
         // What raft-rs refuses is a message that came too late, and changes nothing.
-        self.node.step(message).ok();
-        if forgetful && kind == MessageType::MsgHeartbeatResponse {
+        for message in self.counted(message, memory) {
+            self.node.step(message).ok();
+        }
+        if memory.is_forgetful() && kind == MessageType::MsgHeartbeatResponse {
             self.probe(from);
         }
         self.elections.settle(&mut self.node.raft);
         Ok(())
+    }
+
+    /// Who has no state yet knows nothing of a replica that may have been here before and have voted;
+    /// a suspect is no heir.
+    fn may_answer(&self, kind: MessageType) -> bool {
+        match kind {
+            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
+                self.memory() != Memory::Empty
+            }
+            MessageType::MsgTimeoutNow => self.memory() == Memory::Whole,
+            _ => true,
+        }
+    }
+
+    /// The messages that count now that this one has come: a vote may have to wait for others.
+    fn counted(&mut self, message: Message, memory: Memory) -> Vec<Message> {
+        if !is_vote(&message) || message.reject {
+            return vec![message];
+        }
+        #[cfg(feature = "sabotage")]
+        if anser_broker::sabotage::is_planted("suspects vote") {
+            return vec![message];
+        }
+        let alone = !memory.is_forgetful() && !self.memory().is_forgetful();
+        let id = self.node.raft.id;
+        self.ballots.granted(message, alone, id, &self.membership)
     }
 
     pub(crate) fn unreachable(&mut self, node: u64) {
@@ -278,13 +298,14 @@ impl Consensus {
     }
 
     /// Gives a change of the membership to the log, if this replica leads, no other is under way and
-    /// the change means something.
+    /// the change means something. Only who has state becomes a voter.
     pub(crate) fn propose_change(&mut self, change: &MembershipChange) {
         if !self.leads()
             || self.node.raft.has_pending_conf()
             || self.membership.is_joint()
             || change.steps.is_empty()
             || self.membership.after(change).is_none()
+            || !self.may_all_vote(change)
         {
             return;
         }
@@ -292,6 +313,16 @@ impl Consensus {
         self.node
             .propose_conf_change(change.encode().to_vec(), change.to_raft())
             .ok();
+    }
+
+    fn may_all_vote(&self, change: &MembershipChange) -> bool {
+        let tracker = self.node.raft.prs();
+        change.steps.iter().all(|step| match step {
+            MembershipStep::AddVoter(node) => {
+                tracker.get(*node).is_some_and(|known| known.matched > 0)
+            }
+            MembershipStep::AddLearner(_) | MembershipStep::Remove(_) => true,
+        })
     }
 
     /// Applies a change; whether it changed anything.
@@ -316,10 +347,24 @@ impl Consensus {
         let Some(membership) = expected else {
             return false;
         };
+        self.welcome(&membership);
         self.membership = membership;
         self.node.mut_store().membership_changed(index);
         self.resign_if_removed();
         true
+    }
+
+    /// Nothing that a new member may have answered to before counts: it may have been one already.
+    fn welcome(&mut self, membership: &Membership) {
+        if !self.leads() {
+            return;
+        }
+        let voters = membership.voters.iter().chain(&membership.voters_outgoing);
+        for &node in voters.chain(&membership.learners) {
+            if !self.membership.contains(node) {
+                self.lives.begin(node, 0);
+            }
+        }
     }
 
     pub(crate) fn transfer_leadership(&mut self, to: u64) {
@@ -449,24 +494,22 @@ impl Consensus {
 
     /// The messages that may leave by now.
     pub(crate) fn take_messages(&mut self) -> Vec<PeerMessage> {
-        let forgetful = self.is_forgetful();
+        let memory = self.memory();
         if !self.leads() {
-            self.runs.clear();
+            self.lives.end_leadership();
         }
         let messages = std::mem::take(&mut self.outbox).into_iter();
         messages
             .filter(|message| PeerMessage::is_sent(message.msg_type))
             .map(|message| {
-                let run = match self.runs.get(&message.to) {
-                    Some(&run) => run,
-                    None if forgetful => self.run,
-                    None if self.heard.0 == message.term => self.heard.1,
-                    None => 0,
-                };
+                let life = self
+                    .lives
+                    .to_send(message.to, message.term, self.run, memory);
                 PeerMessage {
                     message,
-                    forgetful,
-                    run,
+                    memory,
+                    run: life.run,
+                    life: life.number,
                 }
             })
             .collect()
@@ -544,9 +587,14 @@ impl Consensus {
         }
     }
 
-    /// Whether this replica may lack what it once acknowledged, or has nothing yet.
-    fn is_forgetful(&self) -> bool {
-        self.suspicion.is_some() || self.membership.is_empty()
+    fn memory(&self) -> Memory {
+        if self.membership.is_empty() {
+            Memory::Empty
+        } else if self.suspicion.is_some() {
+            Memory::Suspect
+        } else {
+            Memory::Whole
+        }
     }
 
     /// A snapshot was accepted and is not in use yet.
@@ -562,42 +610,69 @@ impl Consensus {
             && (!self.outstanding.is_empty() || self.node.has_ready())
     }
 
-    /// Keeps answers from before a loss apart from those after it; whether the message counts.
+    /// Keeps answers from an earlier life apart from those of this; whether the message counts.
     ///
     /// A follower that has lost entries says so: what it acknowledged before counts no longer. raft-rs
     /// alone would never take an acknowledgement back, and never begin anew.
-    fn hear_run(&mut self, message: &Message, forgetful: bool, run: u64) -> bool {
-        let (kind, term) = (message.msg_type, self.node.raft.term);
+    fn heed_lives(&mut self, message: &PeerMessage) -> bool {
+        let (kind, term) = (message.message.msg_type, self.node.raft.term);
         match kind {
             MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot => {
-                if message.term >= term {
-                    self.heard = (message.term, run);
+                if message.message.term >= term {
+                    let (run, number) = (message.run, message.life);
+                    let life = Life { run, number };
+                    if !self.lives.hear(message.message.term, life) {
+                        return false;
+                    }
+                    if let Some(suspicion) = &mut self.suspicion
+                        && run == self.run
+                    {
+                        suspicion.learn(&message.message);
+                    }
                 }
                 true
             }
             MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse => {
-                if !self.leads() || message.term != term {
+                if !self.leads() || message.message.term != term {
                     return true;
                 }
-                let known = self.runs.get(&message.from).copied().unwrap_or(0);
-                if forgetful && run != known {
-                    self.begin_anew(message.from, run);
-                    return true;
+                let from = message.message.from;
+                if message.memory == Memory::Empty && self.is_voter(from) {
+                    return false;
                 }
-                run == known || kind == MessageType::MsgHeartbeatResponse
+                match self.lives.judge(message) {
+                    Verdict::Counts => true,
+                    Verdict::Ignored => false,
+                    Verdict::Begins => {
+                        self.begin_anew(from);
+                        // What it acknowledges here may be what it has lost by now.
+                        kind == MessageType::MsgHeartbeatResponse
+                    }
+                }
             }
             _ => true,
         }
     }
 
-    fn begin_anew(&mut self, node: u64, run: u64) {
+    /// A voter had state when it became one. If it has none now, others have let go of it since, and
+    /// this leader is an old one: it must not win a majority back with somebody who knows nothing.
+    fn is_voter(&self, node: u64) -> bool {
+        #[cfg(feature = "sabotage")]
+        if anser_broker::sabotage::is_planted("empty voters count") {
+            return false;
+        }
+        let members = &self.membership;
+        members.voters.contains(&node) || members.voters_outgoing.contains(&node)
+    }
+
+    fn begin_anew(&mut self, node: u64) {
         let raft = &mut self.node.raft;
         let last = raft.raft_log.last_index();
         if let Some(progress) = raft.mut_prs().get_mut(node) {
             progress.become_probe();
             progress.matched = 0;
             progress.next_idx = last + 1;
-            self.runs.insert(node, run);
+            raft.send_append(node);
         }
     }
 
@@ -653,17 +728,21 @@ impl Consensus {
     }
 
     fn settle_suspicion(&mut self) {
-        let raft = &mut self.node.raft;
-        let complete = raft.raft_log.committed.min(raft.raft_log.persisted);
-        let cleared = |suspicion: &Suspicion| suspicion.is_cleared_by(complete);
-        if self.suspicion.as_ref().is_some_and(cleared) {
-            self.suspicion = None;
-            self.cleared = true;
-            // A vote of this term may be among what was lost; whoever leads it must have had it.
-            if raft.vote == NOBODY {
-                raft.vote = raft.leader_id;
-            }
+        let Some(suspicion) = &self.suspicion else {
+            return;
+        };
+        let log = &self.node.raft.raft_log;
+        let complete = log.committed.min(log.persisted);
+        let term = log.term(complete).unwrap_or(0);
+        // A suspect leads only if nobody had an entry that it lacks.
+        if !suspicion.is_cleared_by(complete, term) && !self.leads() {
+            return;
         }
+        self.suspicion = None;
+        self.cleared = true;
+        // Votes that were given by a suspect must not leave as those of somebody else.
+        self.held.retain(|(_, message)| !is_vote(message));
+        self.outbox.retain(|message| !is_vote(message));
     }
 
     /// Tells raft-rs how far the disk is, and lets go of messages that waited for it.
@@ -792,6 +871,13 @@ pub(crate) struct Turn {
 pub(crate) struct Read {
     pub(crate) context: u64,
     pub(crate) index: u64,
+}
+
+fn is_vote(message: &Message) -> bool {
+    matches!(
+        message.msg_type,
+        MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse
+    )
 }
 
 fn pop_through(held: &mut VecDeque<(u64, Message)>, through: u64) -> Option<(u64, Message)> {

@@ -4,12 +4,14 @@
 //! The shell steps inputs in, ends its turn, and carries out what comes out; a simulator does the
 //! same with a seed instead of threads. Read [`Replica`] first.
 
+mod ballots;
 mod consensus;
 mod elections;
 mod entries;
 mod fetches;
 mod held;
 mod input;
+mod lives;
 mod membership;
 mod message;
 mod output;

@@ -8,7 +8,7 @@ use crate::{
     entries::{raft_entry, stored_entry},
 };
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const CONTEXT_BYTES_MAX: usize = 64;
 /// Indexes and terms stay below this, so that adding one is safe.
 const NUMBER_END: u64 = 1 << 62;
@@ -16,6 +16,7 @@ const NUMBER_END: u64 = 1 << 62;
 const ENTRY_HEAD_BYTES: usize = 1 + 8 + 8 + 4;
 const REJECTED: u8 = 1;
 const FORGETFUL: u8 = 2;
+const EMPTY: u8 = 4;
 
 /// The kinds of message that replicas send each other, by their number in the bytes.
 const KINDS: [(u8, MessageType); 10] = [
@@ -35,11 +36,48 @@ const KINDS: [(u8, MessageType); 10] = [
 #[derive(Debug, Clone, PartialEq)]
 pub struct PeerMessage {
     pub(crate) message: Message,
-    /// The sender may lack entries that it once acknowledged: it is suspect, or has nothing yet.
-    pub(crate) forgetful: bool,
-    /// A forgetful replica's run. A leader repeats the last that it heard of, and the replica repeats
-    /// it in turn: so nobody takes an answer from before the loss for one from after it.
+    /// What the sender may lack of what it once had.
+    pub(crate) memory: Memory,
+    /// A forgetful replica's run; from a leader, the receiver's run as the leader knows it.
     pub(crate) run: u64,
+    /// From a leader, its number for the receiver's life; in an answer, the last that the sender heard
+    /// in this term. So nobody takes an answer from an earlier life for one of this.
+    pub(crate) life: u64,
+}
+
+/// What a replica knows of its own past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// Everything that it ever acknowledged.
+    Whole,
+    /// It may lack entries that it once acknowledged; of terms and votes it lacks none.
+    Suspect,
+    /// It has no state yet. If there was a replica here before, nothing is known of it.
+    Empty,
+}
+
+impl Memory {
+    /// Whether entries that were once acknowledged may be missing.
+    pub(crate) fn is_forgetful(self) -> bool {
+        self != Self::Whole
+    }
+
+    fn flags(self) -> u8 {
+        match self {
+            Self::Whole => 0,
+            Self::Suspect => FORGETFUL,
+            Self::Empty => FORGETFUL | EMPTY,
+        }
+    }
+
+    fn of_flags(flags: u8) -> Option<Self> {
+        match flags & (FORGETFUL | EMPTY) {
+            0 => Some(Self::Whole),
+            FORGETFUL => Some(Self::Suspect),
+            EMPTY => None,
+            _ => Some(Self::Empty),
+        }
+    }
 }
 
 /// Why bytes are no message of ours.
@@ -93,8 +131,7 @@ impl PeerMessage {
             .find_map(|&(number, kind)| (kind == message.msg_type).then_some(number))
             .expect("only messages between replicas are wrapped");
         let rejected = if message.reject { REJECTED } else { 0 };
-        let forgetful = if self.forgetful { FORGETFUL } else { 0 };
-        out.extend([VERSION, kind, rejected | forgetful]);
+        out.extend([VERSION, kind, rejected | self.memory.flags()]);
         for number in [
             message.to,
             message.from,
@@ -110,6 +147,7 @@ impl PeerMessage {
         }
         out.extend(message.priority.to_le_bytes());
         out.extend(self.run.to_le_bytes());
+        out.extend(self.life.to_le_bytes());
         let context_bytes = u8::try_from(message.context.len()).expect("contexts are short");
         out.push(context_bytes);
         out.extend_from_slice(&message.context);
@@ -148,9 +186,11 @@ impl PeerMessage {
             .find_map(|&(known, kind)| (known == number).then_some(kind))
             .ok_or(MessageError::Kind(number))?;
         let [flags] = rest.take()?;
-        if flags & !(REJECTED | FORGETFUL) != 0 {
+        if flags & !(REJECTED | FORGETFUL | EMPTY) != 0 {
             return Err(MessageError::Contradiction("unknown flags"));
         }
+        let memory = Memory::of_flags(flags);
+        let memory = memory.ok_or(MessageError::Contradiction("empty and not forgetful"))?;
         let mut message = Message {
             msg_type: kind,
             reject: flags & REJECTED != 0,
@@ -167,6 +207,7 @@ impl PeerMessage {
             ..Message::default()
         };
         let run = u64::from_le_bytes(rest.take()?);
+        let life = u64::from_le_bytes(rest.take()?);
         let [context_bytes] = rest.take()?;
         let context_bytes = usize::from(context_bytes);
         if context_bytes > CONTEXT_BYTES_MAX {
@@ -185,13 +226,14 @@ impl PeerMessage {
         }
         Ok(Self {
             message,
-            forgetful: flags & FORGETFUL != 0,
+            memory,
             run,
+            life,
         })
     }
 
     /// Where the snapshot lies that the message announces.
-    pub(crate) fn snapshot(&self) -> Option<Place> {
+    pub fn snapshot(&self) -> Option<Place> {
         let metadata = self.message.snapshot.as_ref()?.get_metadata();
         Some(Place {
             index: metadata.index,

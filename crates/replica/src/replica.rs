@@ -516,12 +516,13 @@ impl Replica {
         }
         let wanted = self.consensus.take_wanted_snapshot();
         outputs.extend(wanted.map(|at_least| Output::PrepareSnapshot { at_least }));
-        if self.consensus.take_cleared() {
-            outputs.push(Output::Cleared);
-        }
     }
 
     fn send(&mut self, outputs: &mut Vec<Output>) {
+        // First: what leaves now is said by a replica that is not suspect.
+        if self.consensus.take_cleared() {
+            outputs.push(Output::Cleared);
+        }
         outputs.extend(self.consensus.take_messages().into_iter().map(|message| {
             let to = message.to();
             match message.snapshot() {

@@ -11,6 +11,7 @@ struct Sketch {
     numbers: [u64; 9],
     priority: i64,
     run: u64,
+    life: u64,
     context: Vec<u8>,
     entries: Vec<(Option<u64>, Vec<u8>)>,
 }
@@ -18,7 +19,7 @@ struct Sketch {
 impl Sketch {
     /// The bytes as `docs/formats/peer-messages.md` has them.
     fn bytes(&self) -> Vec<u8> {
-        let mut out = vec![1, self.kind, self.flags];
+        let mut out = vec![2, self.kind, self.flags];
         let mut numbers = self.numbers;
         (numbers[0], numbers[1]) = (numbers[0].max(1), numbers[1].max(1));
         // An entry's term is no later than the message's.
@@ -28,6 +29,7 @@ impl Sketch {
         }
         out.extend(self.priority.to_le_bytes());
         out.extend(self.run.to_le_bytes());
+        out.extend(self.life.to_le_bytes());
         out.push(length(&self.context)[0]);
         out.extend(&self.context);
         if self.kind == 9 {
@@ -66,17 +68,18 @@ impl Sketch {
 prop_compose! {
     fn sketch()(
         kind in 1_u8..=10,
-        flags in 0_u8..4,
+        flags in prop::sample::select(vec![0_u8, 1, 2, 3, 6, 7]),
         numbers in prop::array::uniform9(0_u64..1 << 61),
         priority in any::<i64>(),
         run in any::<u64>(),
+        life in any::<u64>(),
         context in prop::collection::vec(any::<u8>(), 0..=64),
         entries in prop::collection::vec(
             (prop::option::of(1_u64..9), prop::collection::vec(any::<u8>(), 0..40)),
             0..6,
         ),
     ) -> Sketch {
-        Sketch { kind, flags, numbers, priority, run, context, entries }
+        Sketch { kind, flags, numbers, priority, run, life, context, entries }
     }
 }
 
@@ -126,9 +129,9 @@ proptest! {
     #[test]
     fn random_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..300), known in any::<bool>()) {
         if known && bytes.len() > 2 {
-            bytes[0] = 1;
+            bytes[0] = 2;
             bytes[1] = 1 + bytes[1] % 10;
-            bytes[2] &= 3;
+            bytes[2] &= 7;
         }
         PeerMessage::decode(bytes.into()).ok();
     }
@@ -142,6 +145,7 @@ fn the_bytes_of_a_message_are_frozen() {
         numbers: [2, 1, 5, 4, 9, 8, 0, 0, 0],
         priority: 0,
         run: 6,
+        life: 7,
         context: b"c".to_vec(),
         entries: vec![(None, b"batch".to_vec()), (Some(3), Vec::new())],
     };
@@ -161,20 +165,23 @@ fn messages_that_no_replica_sends_are_refused() {
         numbers: [2, 1, 5, 4, 9, 8, 0, 0, 0],
         priority: 0,
         run: 6,
+        life: 7,
         context: Vec::new(),
         entries: Vec::new(),
     }
     .bytes();
     assert!(PeerMessage::decode(good.clone().into()).is_ok());
     for (at, byte) in [
-        (0, 2),
+        (0, 1),
+        (0, 3),
         (1, 0),
         (1, 11),
         (2, 4),
+        (2, 8),
         (3, 0),
         (11, 0),
         (19, 0),
-        (91, 65),
+        (99, 65),
     ] {
         let mut bad = good.clone();
         bad[at] = byte;

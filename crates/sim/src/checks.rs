@@ -13,7 +13,11 @@ use anser_replica::{Membership, Place, ReplicaStatus, Role, StoredEntry, StoredK
 pub(crate) use log_view::LogView;
 use shard::ShardChecks;
 
-use crate::random;
+use crate::{
+    coverage::sometimes,
+    event::{Micros, SECOND},
+    random,
+};
 
 /// A message's kind and numbers, as they stand in its bytes (`docs/formats/peer-messages.md`).
 struct Head {
@@ -26,11 +30,12 @@ struct Head {
 }
 
 /// Terms in a row that may end without a leader.
-const TERMS_WITHOUT_A_LEADER: u64 = 12;
+const TERMS_WITHOUT_A_LEADER: u64 = 16;
+/// How long a leader may believe that a replica has what it lost.
+const WRONG_AT_MOST: Micros = 5 * SECOND;
 const APPEND_RESPONSE: u8 = 2;
 const REQUEST_VOTE: u8 = 3;
 const VOTE_RESPONSE: u8 = 4;
-const PRE_VOTE_RESPONSE: u8 = 6;
 
 /// What one node's disk holds of a shard.
 #[derive(Debug, Clone, Default)]
@@ -191,8 +196,8 @@ impl Checks {
         }
     }
 
-    /// A replica leads: nobody else may in this term, it was elected by majorities, and it has
-    /// everything that is committed.
+    /// A replica leads: nobody else may in this term, it was elected by majorities without suspects or by
+    /// all voters, and it has everything that is committed.
     pub(crate) fn leads(&mut self, node: u64, shard: u16, status: &ReplicaStatus, view: &LogView) {
         debug_assert_eq!(status.role, Role::Leader);
         let term = status.term;
@@ -200,14 +205,22 @@ impl Checks {
         let known = *checks.leaders.entry(term).or_insert(node);
         let last = checks.committed_before(term);
         let lacks = last.filter(|&(index, term)| !view.contains(index, term));
-        let votes = |voters: &[u64]| {
-            let granted = |voter: &&u64| {
-                **voter == node || checks.grants.get(&(**voter, term)) == Some(&node)
-            };
-            voters.is_empty() || voters.iter().filter(granted).count() * 2 > voters.len()
+        let granted =
+            |voter: &&u64| **voter == node || checks.grants.get(&(**voter, term)) == Some(&node);
+        let is_sound = |voter: &&u64| !checks.by_suspects.contains(&(**voter, term));
+        let majority = |voters: &[u64]| {
+            let sound = voters.iter().filter(granted).filter(is_sound).count();
+            voters.is_empty() || sound * 2 > voters.len()
         };
         let membership = &status.membership;
-        let elected = votes(&membership.voters) && votes(&membership.voters_outgoing);
+        let (voters, leaving) = (&membership.voters, &membership.voters_outgoing);
+        let by_all = voters.iter().chain(leaving).all(|voter| granted(&voter));
+        let candidate_is_sound = is_sound(&&node);
+        let by_majorities = candidate_is_sound && majority(voters) && majority(leaving);
+        if by_all && !by_majorities {
+            sometimes("suspects elected a leader together");
+        }
+        let elected = by_all || by_majorities;
         if known != node {
             self.fail(format!(
                 "shard {shard}: nodes {known} and {node} lead in term {term}"
@@ -225,11 +238,48 @@ impl Checks {
         }
     }
 
+    /// A leader hears a replica and believes it to have this much. For a moment it may be wrong about one
+    /// that has just lost something.
+    pub(crate) fn believed(
+        &mut self,
+        shard: u16,
+        leader: u64,
+        status: &ReplicaStatus,
+        now: Micros,
+    ) {
+        let newest = self.shard(shard).leaders.last_key_value();
+        let is_newest = newest.is_none_or(|(&term, _)| term == status.term);
+        for peer in &status.peers {
+            let durable = self.durable.get(&(peer.node, shard));
+            let last = durable.map_or(0, |durable| durable.log.last());
+            let beliefs = &mut self.shard(shard).wrong_beliefs;
+            let key = (leader, peer.node, status.term);
+            if !is_newest || !peer.active || peer.matched <= last {
+                beliefs.remove(&key);
+                continue;
+            }
+            let since = *beliefs.entry(key).or_insert(now);
+            if now > since + WRONG_AT_MOST {
+                self.fail(format!(
+                    "shard {shard}: leader {leader} believes node {} to have entry {}, its disk ends at {last}",
+                    peer.node, peer.matched
+                ));
+            }
+        }
+    }
+
     /// A replica is in a term: elections do not run away, for nobody stands who cannot win.
     pub(crate) fn term(&mut self, node: u64, shard: u16, term: u64) {
         let checks = self.shard(shard);
         let led = checks.leaders.last_key_value().map_or(1, |(&term, _)| term);
-        if term > led + TERMS_WITHOUT_A_LEADER {
+        // Suspects need everybody's vote, so two candidates of one term spoil it for each other.
+        let by_suspects = checks.by_suspects.iter().any(|&(_, of)| of > led);
+        let most = if by_suspects {
+            4 * TERMS_WITHOUT_A_LEADER
+        } else {
+            TERMS_WITHOUT_A_LEADER
+        };
+        if term > led + most {
             self.fail(format!(
                 "node {node}, shard {shard}: term {term} has come, the last leader's was {led}"
             ));
@@ -268,10 +318,10 @@ impl Checks {
                     head.term
                 ));
             }
-            VOTE_RESPONSE if !head.rejected => self.granted(node, shard, &head, promised, suspect),
-            PRE_VOTE_RESPONSE if !head.rejected && suspect => {
-                self.fail(format!("node {node}, shard {shard}: a suspect would vote"));
+            REQUEST_VOTE if suspect => {
+                self.shard(shard).by_suspects.insert((node, head.term));
             }
+            VOTE_RESPONSE if !head.rejected => self.granted(node, shard, &head, promised, suspect),
             _ => {}
         }
     }
@@ -295,7 +345,7 @@ impl Checks {
             ));
         }
         if suspect {
-            self.fail(format!("node {node}, shard {shard}: a suspect votes"));
+            self.shard(shard).by_suspects.insert((node, head.term));
         }
     }
 
@@ -305,11 +355,6 @@ impl Checks {
         durable.log.install(place.index, place.term);
         durable.term = durable.term.max(place.term);
     }
-}
-
-/// The node that sent a message; 0 if its bytes do not say.
-pub(crate) fn sender(bytes: &[u8]) -> u64 {
-    head(bytes).map_or(0, |head| head.from)
 }
 
 fn head(bytes: &[u8]) -> Option<Head> {

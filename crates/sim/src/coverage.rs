@@ -3,15 +3,19 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 /// Every place there is. Each must be reached at least once in a thousand seeds.
-pub const PLACES: [&str; 40] = [
+pub const PLACES: [&str; 44] = [
     "a torn tail was repaired",
     "an ambiguous tail made a node suspect",
     "a suspect was cleared",
+    "suspects elected a leader together",
     "a snapshot was installed",
     "a snapshot was installed while its shard had no leader",
     "a snapshot was installed over an older state",
     "a copy was resumed after a broken connection",
     "a copy was given up",
+    "a copy that had arrived did not come again",
+    "a newer copy went on with the segments of one that was broken off",
+    "log files stayed for a follower",
     "a deposed leader answered that it does not know",
     "a follower was fed from the log",
     "a fetch found that the log had been recycled",

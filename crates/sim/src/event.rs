@@ -68,7 +68,6 @@ pub(crate) enum Happening {
     Peer {
         shard: u16,
         bytes: Bytes,
-        sent: Micros,
     },
     Request(Request),
     Cancel {

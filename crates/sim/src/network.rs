@@ -2,7 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{event::Micros, random::Random};
+use crate::{
+    event::{Micros, SECOND},
+    random::Random,
+};
+
+/// In a thousand: messages that come when everybody has forgotten them.
+const STRAGGLERS: u64 = 10;
+const STRAGGLING: Micros = 3 * SECOND;
 
 #[derive(Debug, Default)]
 pub(crate) struct Network {
@@ -16,6 +23,7 @@ pub(crate) struct Network {
     pub(crate) reorders: bool,
     /// Directions in which nothing arrives.
     pub(crate) cut: BTreeSet<(u64, u64)>,
+    is_healed: bool,
     last: BTreeMap<(u64, u64), Micros>,
 }
 
@@ -54,6 +62,16 @@ impl Network {
             .collect()
     }
 
+    /// How much later than others a message of consensus comes, as if by a connection that nobody uses any
+    /// more.
+    pub(crate) fn straggling(&self, random: &mut Random) -> Micros {
+        if self.reorders && !self.is_healed && random.permille(STRAGGLERS) {
+            random.spread(STRAGGLING)
+        } else {
+            0
+        }
+    }
+
     /// The time that a message between a client and a node takes.
     pub(crate) fn client_delay(&self, random: &mut Random) -> Micros {
         random.spread(self.latency.min(2_000))
@@ -61,6 +79,7 @@ impl Network {
 
     pub(crate) fn heal(&mut self) {
         self.cut.clear();
+        self.is_healed = true;
         self.drops = 0;
         self.doubles = 0;
         self.latency = self.latency.min(1_000);

@@ -12,7 +12,7 @@ const fn planted(name: &'static str, place: &'static str) -> Planted {
 }
 
 /// Every bug that can be planted.
-pub const PLANTED: [Planted; 20] = [
+pub const PLANTED: [Planted; 23] = [
     planted(
         "acknowledge before sync",
         "log: the sync of a batch is left out",
@@ -51,7 +51,22 @@ pub const PLANTED: [Planted; 20] = [
         "lease kept over pause",
         "replica: reads without a round of heartbeats",
     ),
-    planted("suspects vote", "replica: who may have lost entries votes"),
+    planted(
+        "suspects vote",
+        "replica: a suspect's vote counts without all others",
+    ),
+    planted(
+        "answers of any life",
+        "replica: what was answered before a loss counts",
+    ),
+    planted(
+        "empty voters count",
+        "replica: a leader feeds a voter that others have let go of",
+    ),
+    planted(
+        "promises without a mark",
+        "log: a new term or vote is not marked as durable",
+    ),
     planted(
         "snapshot not taken over",
         "replica: the state stays what it was",

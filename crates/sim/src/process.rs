@@ -52,6 +52,8 @@ pub(crate) struct Process {
     /// When the thread that takes in copies is free.
     incoming_at: Micros,
     forgotten: BTreeSet<u16>,
+    /// How many replicas were made from nothing in this life.
+    made_empty: u64,
     touched: BTreeSet<u16>,
     outputs: Vec<(u16, Output)>,
     turn_comes: bool,

@@ -24,13 +24,24 @@ pub(crate) struct Batch {
     bytes: usize,
     written: usize,
     pub(crate) frames: u64,
-    /// What the frames count for in their lane.
+    /// What the frames count for in their lane, but for bulk.
     pub(crate) cost: usize,
+    /// What bulk counts for in its lane.
+    pub(crate) bulk_cost: usize,
 }
 
 impl Batch {
     pub(crate) fn push(&mut self, frame: Frame) {
         self.cost += frame.cost();
+        self.add(frame);
+    }
+
+    pub(crate) fn push_bulk(&mut self, frame: Frame) {
+        self.bulk_cost += frame.cost();
+        self.add(frame);
+    }
+
+    fn add(&mut self, frame: Frame) {
         if frame.kind == Kind::Request {
             self.requests.push_back((self.bytes, frame.number));
         }
@@ -64,6 +75,7 @@ impl Batch {
     }
 
     /// The highest number of a request in it.
+    #[cfg(test)]
     pub(crate) fn last_request(&self) -> Option<u64> {
         self.requests.back().map(|(_, number)| *number)
     }

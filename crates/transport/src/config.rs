@@ -52,8 +52,8 @@ pub struct Peer {
 pub struct Limits {
     /// Bytes of one message, request or answer at most. All nodes of a cluster need the same value.
     pub frame_bytes: usize,
-    /// Bytes that wait for one peer at most, and of requests from one peer that are under way; at
-    /// least one frame. Each frame counts for its bytes and 64 more.
+    /// Bytes that wait for one peer at most, and as many of bulk, and of requests from one peer that are
+    /// under way; at least one frame. Each frame counts for its bytes and 64 more.
     pub queue_bytes: usize,
     /// Requests of one peer that are under way here at most; more are refused.
     pub requests: usize,

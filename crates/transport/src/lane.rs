@@ -1,4 +1,5 @@
-//! What waits to be written to one connection, bounded in bytes. Any thread may add to it.
+//! What waits to be written to one connection, bounded in bytes: bulk apart from the rest, which goes
+//! first. Any thread may add to it.
 
 use std::{
     collections::VecDeque,
@@ -25,6 +26,9 @@ struct Waiting {
     frames: VecDeque<Frame>,
     /// Of what waits, and of what was taken but is not yet written.
     bytes: usize,
+    bulk: VecDeque<Frame>,
+    /// The same of bulk.
+    bulk_bytes: usize,
     /// One of each at most, however many the peer asks for.
     ping: bool,
     pong: bool,
@@ -65,6 +69,20 @@ impl Lane {
         Ok(())
     }
 
+    /// Adds a frame that everything else may overtake. It has a bound of its own, of the same size.
+    pub(crate) fn push_bulk(&self, frame: Frame) -> Result<(), Full> {
+        let mut waiting = self.lock();
+        let bytes = waiting.bulk_bytes.saturating_add(frame.cost());
+        if bytes > self.bytes_max {
+            return Err(Full);
+        }
+        waiting.bulk_bytes = bytes;
+        waiting.bulk.push_back(frame);
+        drop(waiting);
+        self.wake.notify_one();
+        Ok(())
+    }
+
     pub(crate) fn ping(&self) {
         self.lock().ping = true;
         self.wake.notify_one();
@@ -75,8 +93,9 @@ impl Lane {
         self.wake.notify_one();
     }
 
-    /// Moves what waits into a batch, until it is full. Frames for which `keep` says no are dropped.
-    pub(crate) fn fill(&self, batch: &mut Batch, mut keep: impl FnMut(&Frame) -> bool) {
+    /// Moves what waits into a batch, until it is full, but for bulk. Frames for which `keep` says no are
+    /// dropped.
+    pub(crate) fn fill(&self, batch: &mut Batch, mut keep: impl FnMut(&mut Frame) -> bool) {
         let mut waiting = self.lock();
         for (is_due, kind) in [(waiting.ping, Kind::Ping), (waiting.pong, Kind::Pong)] {
             if is_due {
@@ -86,9 +105,9 @@ impl Lane {
         waiting.ping = false;
         waiting.pong = false;
         while !batch.is_full()
-            && let Some(frame) = waiting.frames.pop_front()
+            && let Some(mut frame) = waiting.frames.pop_front()
         {
-            if keep(&frame) {
+            if keep(&mut frame) {
                 batch.push(frame);
             } else {
                 waiting.bytes -= frame.cost();
@@ -96,9 +115,24 @@ impl Lane {
         }
     }
 
-    /// What was taken has been written.
-    pub(crate) fn release(&self, bytes: usize) {
-        self.lock().bytes -= bytes;
+    /// Moves the first frame of bulk for which `keep` says yes into a batch, full or not; those before it
+    /// are dropped.
+    pub(crate) fn fill_bulk(&self, batch: &mut Batch, mut keep: impl FnMut(&mut Frame) -> bool) {
+        let mut waiting = self.lock();
+        while let Some(mut frame) = waiting.bulk.pop_front() {
+            if keep(&mut frame) {
+                batch.push_bulk(frame);
+                return;
+            }
+            waiting.bulk_bytes -= frame.cost();
+        }
+    }
+
+    /// What was taken into a batch has been written.
+    pub(crate) fn release(&self, batch: &Batch) {
+        let mut waiting = self.lock();
+        waiting.bytes -= batch.cost;
+        waiting.bulk_bytes -= batch.bulk_cost;
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -106,7 +140,8 @@ impl Lane {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.lock().bytes
+        let waiting = self.lock();
+        waiting.bytes + waiting.bulk_bytes
     }
 
     pub(crate) fn clear(&self) {

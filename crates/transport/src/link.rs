@@ -31,24 +31,56 @@ pub(crate) struct Link {
     pub(crate) arrived: Notify,
 }
 
-/// Requests have ascending numbers, and go out in their order.
+/// Requests are numbered when they leave the lane, so that numbers ascend in whatever order they leave.
 #[derive(Debug, Default)]
 struct Calls {
     up: bool,
+    /// Of the last request that was made. In the lane it stands for the number.
+    last_ticket: u64,
     /// The last number given out.
     last: u64,
-    /// The last one that left the lane for a batch.
-    taken: u64,
     /// The last one of which a byte may have been sent.
     begun: u64,
-    pending: BTreeMap<u64, oneshot::Sender<Outcome>>,
+    /// By ticket.
+    pending: BTreeMap<u64, Pending>,
+    /// Tickets by number.
+    sent: BTreeMap<u64, u64>,
+    /// The ticket of the bulk that has left the lane and has no answer: no other one goes before it has.
+    bulk: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    sender: oneshot::Sender<Outcome>,
+    /// Once it has left the lane for a batch.
+    number: Option<u64>,
+}
+
+impl Calls {
+    /// Numbers a request that leaves the lane, unless its caller has gone: then it is not sent at all.
+    fn take(&mut self, frame: &mut Frame) -> bool {
+        let ticket = frame.number;
+        let Some(pending) = self.pending.get_mut(&ticket) else {
+            return false;
+        };
+        self.last += 1;
+        frame.number = self.last;
+        pending.number = Some(self.last);
+        self.sent.insert(self.last, ticket);
+        true
+    }
+
+    /// The request has its outcome, or nobody waits for it. Says whether bulk may go that waited for it.
+    fn ends(&mut self, ticket: u64) -> bool {
+        self.bulk.take_if(|bulk| *bulk == ticket).is_some()
+    }
 }
 
 /// A request under way. Dropped, it is cancelled.
 #[derive(Debug)]
 pub(crate) struct Call {
     link: Arc<Link>,
-    number: u64,
+    ticket: u64,
     outcome: oneshot::Receiver<Outcome>,
 }
 
@@ -93,6 +125,20 @@ impl Link {
 
     /// Puts a request into the lane.
     pub(crate) fn call(self: Arc<Self>, bytes: Bytes) -> Result<Call, RequestError> {
+        self.call_by(bytes, Lane::push)
+    }
+
+    /// Puts a request into the lane that all others may overtake, and that goes when the bulk before it was
+    /// answered.
+    pub(crate) fn call_bulk(self: Arc<Self>, bytes: Bytes) -> Result<Call, RequestError> {
+        self.call_by(bytes, Lane::push_bulk)
+    }
+
+    fn call_by(
+        self: Arc<Self>,
+        bytes: Bytes,
+        push: fn(&Lane, Frame) -> Result<(), Full>,
+    ) -> Result<Call, RequestError> {
         if bytes.len() > self.frame_bytes {
             return Err(RequestError::NotSent);
         }
@@ -100,19 +146,20 @@ impl Link {
         if !calls.up {
             return Err(RequestError::NotSent);
         }
-        let number = calls.last + 1;
-        let frame = Frame::new(Kind::Request, number, bytes);
-        if self.lane.push(frame) == Err(Full) {
+        let ticket = calls.last_ticket + 1;
+        let frame = Frame::new(Kind::Request, ticket, bytes);
+        if push(&self.lane, frame) == Err(Full) {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
             return Err(RequestError::NotSent);
         }
         let (sender, outcome) = oneshot::channel();
-        calls.last = number;
-        calls.pending.insert(number, sender);
+        calls.last_ticket = ticket;
+        let number = None;
+        calls.pending.insert(ticket, Pending { sender, number });
         drop(calls);
         Ok(Call {
             link: self,
-            number,
+            ticket,
             outcome,
         })
     }
@@ -130,12 +177,13 @@ impl Link {
         self.lane.clear();
         let pending = std::mem::take(&mut calls.pending);
         let begun = calls.begun;
-        // Numbers go on after this connection: none of its requests is taken any more.
-        calls.taken = calls.last;
+        // Numbers go on after this connection: none of its requests is under way any more.
         calls.begun = calls.last;
+        calls.sent.clear();
+        calls.bulk = None;
         drop(calls);
-        for (number, sender) in pending {
-            let error = if number <= begun {
+        for Pending { sender, number } in pending.into_values() {
+            let error = if number.is_some_and(|number| number <= begun) {
                 RequestError::Lost
             } else {
                 RequestError::NotSent
@@ -145,14 +193,21 @@ impl Link {
         }
     }
 
-    fn cancel(&self, number: u64) {
+    fn cancel(&self, ticket: u64) {
         let mut calls = self.lock();
         // Not in there: it has its outcome.
-        if calls.pending.remove(&number).is_some() && number <= calls.taken {
+        let Some(Pending { number, .. }) = calls.pending.remove(&ticket) else {
+            return;
+        };
+        if let Some(number) = number {
+            calls.sent.remove(&number);
             // It must arrive, and there is at most one for each request that was under way.
             _ = self
                 .lane
                 .push_beyond(Frame::bare(Kind::Cancel, number), usize::MAX);
+        }
+        if calls.ends(ticket) {
+            self.lane.wake.notify_one();
         }
     }
 
@@ -161,9 +216,16 @@ impl Link {
         if number > calls.begun {
             return Err(Violation::Number);
         }
-        let sender = calls.pending.remove(&number);
+        // Not in there: it was cancelled.
+        let Some(ticket) = calls.sent.remove(&number) else {
+            return Ok(());
+        };
+        let pending = calls.pending.remove(&ticket);
+        if calls.ends(ticket) {
+            self.lane.wake.notify_one();
+        }
         drop(calls);
-        if let Some(sender) = sender {
+        if let Some(Pending { sender, .. }) = pending {
             // Who asked may have gone.
             _ = sender.send(outcome);
         }
@@ -180,14 +242,19 @@ impl Side for Link {
         &self.lane
     }
 
-    /// A request whose caller has gone is not sent at all.
     fn fill(&self, batch: &mut Batch) {
         let mut calls = self.lock();
         self.lane.fill(batch, |frame| {
-            frame.kind != Kind::Request || calls.pending.contains_key(&frame.number)
+            frame.kind != Kind::Request || calls.take(frame)
         });
-        if let Some(number) = batch.last_request() {
-            calls.taken = number;
+        if calls.bulk.is_none() {
+            let mut taken = None;
+            self.lane.fill_bulk(batch, |frame| {
+                let ticket = frame.number;
+                taken = calls.take(frame).then_some(ticket);
+                taken.is_some()
+            });
+            calls.bulk = taken;
         }
     }
 
@@ -221,7 +288,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.link.cancel(self.number);
+        self.link.cancel(self.ticket);
     }
 }
 
@@ -295,6 +362,62 @@ mod tests {
         assert_eq!(link.frame(answer), Err(Violation::Number));
         let message = Frame::new(Kind::Message, 0, Bytes::new());
         assert_eq!(link.frame(message), Err(Violation::Direction));
+    }
+
+    fn bulk(link: &Arc<Link>) -> Call {
+        Arc::clone(link)
+            .call_bulk(Bytes::from_static(b"bulk"))
+            .unwrap()
+    }
+
+    /// However much bulk there is, what comes after it waits for one frame of it at most.
+    #[tokio::test]
+    async fn bulk_goes_last_and_one_at_a_time() {
+        let link = link();
+        let _up = link.up();
+        let (first, second, third) = (bulk(&link), bulk(&link), bulk(&link));
+        let short = Arc::clone(&link).call(Bytes::new()).unwrap();
+        let batch = taken(&link);
+        assert_eq!((batch.frames, batch.last_request()), (2, Some(2)));
+        link.begun(2);
+        // Bulk is under way: only what is short may follow it.
+        link.send(Bytes::new()).unwrap();
+        assert_eq!(taken(&link).frames, 1);
+        assert_eq!(taken(&link).frames, 0);
+        let answer = |number, text: &'static str| {
+            Frame::new(Kind::Answer, number, Bytes::from_static(text.as_bytes()))
+        };
+        link.frame(answer(1, "short")).unwrap();
+        assert_eq!(taken(&link).frames, 0);
+        link.frame(answer(2, "first")).unwrap();
+        // One that was given up makes room too, and one that never went takes none.
+        assert_eq!(taken(&link).last_request(), Some(3));
+        link.begun(3);
+        drop(second);
+        let fourth = bulk(&link);
+        drop(third);
+        let batch = taken(&link);
+        assert_eq!((batch.frames, batch.last_request()), (2, Some(4)));
+        link.begun(4);
+        link.frame(answer(4, "fourth")).unwrap();
+        assert_eq!(short.outcome().await, Ok(Bytes::from_static(b"short")));
+        assert_eq!(first.outcome().await, Ok(Bytes::from_static(b"first")));
+        assert_eq!(fourth.outcome().await, Ok(Bytes::from_static(b"fourth")));
+    }
+
+    #[test]
+    fn bulk_has_a_bound_of_its_own() {
+        let link = link();
+        let _up = link.up();
+        let call = || Arc::clone(&link).call_bulk(Bytes::from(vec![0; 36]));
+        let held: Vec<Call> = (0..20).map_while(|_| call().ok()).collect();
+        assert_eq!(held.len(), 10);
+        assert_eq!(link.waiting_bytes(), 1_000);
+        assert_eq!(link.send(Bytes::from(vec![0; 36])), Ok(()));
+        let batch = taken(&link);
+        assert_eq!(batch.frames, 2);
+        link.lane.release(&batch);
+        assert_eq!(link.waiting_bytes(), 900);
     }
 
     #[test]

@@ -88,7 +88,7 @@ async fn write(
         if let Err(error) = write_batch(&mut stream, is_buffered, &mut batch, side, pulse).await {
             return End::Broken(error);
         }
-        side.lane().release(batch.cost);
+        side.lane().release(&batch);
         side.released();
         pulse.frames_out(batch.frames);
     }

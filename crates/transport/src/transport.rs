@@ -151,6 +151,20 @@ impl Transport {
         async move { call?.outcome().await }
     }
 
+    /// As [`Transport::request`], for one of many large pieces that are in no hurry. Everything else goes
+    /// before it, and to each peer one such request at a time: the next leaves when it was answered, so
+    /// that what comes later waits for one of them at most.
+    #[must_use = "dropping the future cancels the request"]
+    pub fn request_bulk(
+        &self,
+        to: u64,
+        bytes: Bytes,
+    ) -> impl Future<Output = Result<Bytes, RequestError>> + Send + use<> {
+        let link = self.shared.link(to).ok_or(RequestError::NotSent);
+        let call = link.and_then(|link| link.call_bulk(bytes));
+        async move { call?.outcome().await }
+    }
+
     /// Whether the dialled connection to this node is there.
     pub fn is_connected(&self, node: u64) -> bool {
         self.shared.link(node).is_some_and(|link| link.is_up())

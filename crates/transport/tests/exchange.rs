@@ -140,3 +140,21 @@ fn statistics_count_what_passes() {
     assert!(there.bytes_in > 10_000, "{there:?}");
     assert_eq!(two.transport.statistics().accepted, 1);
 }
+
+#[test]
+fn bulk_holds_up_nothing_but_bulk() {
+    let (one, two) = (Node::start(config(1)), Node::start(config(2)));
+    one.meet(&[&two]);
+    let bulk = || one.transport.request_bulk(2, Bytes::from_static(b"hold"));
+    let (first, second) = (bulk(), bulk());
+    assert!(two.held.recv_timeout(PATIENCE).is_ok());
+    for _ in 0..10 {
+        one.check(2);
+    }
+    assert!(two.held.try_recv().is_err());
+    drop(first);
+    assert!(two.held.recv_timeout(PATIENCE).is_ok());
+    drop(second);
+    let answered = one.transport.request_bulk(2, Bytes::from_static(b"bulk"));
+    assert_eq!(wait(answered), Ok(Bytes::from_static(b"bulk")));
+}

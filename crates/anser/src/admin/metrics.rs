@@ -17,7 +17,8 @@ use prometheus_client::{
 use super::Sources;
 use crate::process::{self, Usage};
 use table::{
-    FSYNC, HTTP, Kind, Metric, NODE, PROCESS, PUSH, PUSH_FAILURES, REQUEST_SECONDS, REQUESTS, SHARD,
+    FSYNC, HTTP, Kind, LAG, Metric, NODE, PROCESS, PUSH, PUSH_FAILURES, REQUEST_SECONDS, REQUESTS,
+    SHARD,
 };
 
 /// The content type of the page.
@@ -55,6 +56,7 @@ impl Collector for Snapshot {
         for metric in SHARD {
             write_per_shard(&mut encoder, metric, &self.node.shards)?;
         }
+        write_lags(&mut encoder, &self.node.shards)?;
         let http = self.api.metrics();
         for metric in HTTP {
             write_one(&mut encoder, metric, http)?;
@@ -105,6 +107,23 @@ fn write_per_shard(
         match metric.kind {
             Kind::Counter => encoder.encode_counter::<NoLabelSet, _, u64>(&value, None)?,
             Kind::Gauge => encoder.encode_gauge(&signed(value))?,
+        }
+    }
+    Ok(())
+}
+
+/// One line for each other replica of a shard that is led here.
+fn write_lags(encoder: &mut DescriptorEncoder<'_>, shards: &[ShardStatus]) -> Result<(), Error> {
+    let (name, help) = LAG;
+    let mut encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for shard in shards {
+        for lag in &shard.lags {
+            let labels = LagLabels {
+                shard: shard.shard.into(),
+                node: lag.node,
+            };
+            let entries = signed(lag.entries);
+            encoder.encode_family(&labels)?.encode_gauge(&entries)?;
         }
     }
     Ok(())
@@ -213,6 +232,12 @@ struct KindLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ShardLabel {
     shard: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LagLabels {
+    shard: u32,
+    node: u64,
 }
 
 #[expect(clippy::cast_precision_loss, reason = "microseconds of centuries fit")]

@@ -41,6 +41,26 @@ pub struct TopicDetails {
     pub create_time: u64,
     pub last_modify_time: u64,
     pub msg_count: u64,
+    /// An extension; `None`: `majority`.
+    #[serde(default)]
+    pub acknowledge: Option<String>,
+}
+
+/// What a topic can be told; `None` leaves it as it is, or at its default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TopicSettings {
+    pub max_msg_size: Option<u64>,
+    /// An extension: `majority` or `all`.
+    pub acknowledge: Option<String>,
+}
+
+impl TopicSettings {
+    fn parameters(&self) -> impl Iterator<Item = Parameter<'_>> {
+        let bytes = self.max_msg_size.map(|bytes| number("maxMsgSize", bytes));
+        let policy = self.acknowledge.as_deref();
+        let policy = policy.map(|policy| ("acknowledge".into(), policy.into()));
+        bytes.into_iter().chain(policy)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -127,14 +147,28 @@ impl Client {
         filter_type: u64,
         max_body: Option<u64>,
     ) -> Outcome<TopicCreated> {
+        let settings = TopicSettings {
+            max_msg_size: max_body,
+            acknowledge: None,
+        };
+        self.create_topic_with(name, filter_type, &settings).await
+    }
+
+    /// As [`Client::create_topic`], with all that can be set.
+    pub async fn create_topic_with(
+        &mut self,
+        name: &str,
+        filter_type: u64,
+        settings: &TopicSettings,
+    ) -> Outcome<TopicCreated> {
         let mut parameters = vec![topic_name(name), number("filterType", filter_type)];
-        parameters.extend(max_body.map(|bytes| number("maxMsgSize", bytes)));
+        parameters.extend(settings.parameters());
         self.call("CreateTopic", parameters).await
     }
 
-    pub async fn set_topic(&mut self, name: &str, max_body: Option<u64>) -> Outcome<Done> {
+    pub async fn set_topic(&mut self, name: &str, settings: &TopicSettings) -> Outcome<Done> {
         let mut parameters = vec![topic_name(name)];
-        parameters.extend(max_body.map(|bytes| number("maxMsgSize", bytes)));
+        parameters.extend(settings.parameters());
         self.call("SetTopicAttributes", parameters).await
     }
 

@@ -10,6 +10,7 @@ pub fn page(cluster: &Cluster) -> String {
         return "this node is in no cluster".into();
     };
     let mut page = format!("cluster {id}, as node {} knows it\n", cluster.node);
+    page.push_str(&version(cluster));
     let nodes = cluster.nodes.iter().map(node_row).collect();
     add_table(&mut page, NODE_HEAD, nodes);
     let shards = cluster.shards.iter().map(shard_row).collect();
@@ -25,9 +26,25 @@ pub fn page(cluster: &Cluster) -> String {
     page
 }
 
+/// The version at which the cluster works, and who keeps it there.
+fn version(cluster: &Cluster) -> String {
+    let active = cluster.version;
+    if cluster.held_back_by.is_empty() {
+        return format!("version {active}\n");
+    }
+    let known = cluster.nodes.iter().filter_map(|node| node.version);
+    let highest = known.max().unwrap_or(active);
+    let holders = list(&cluster.held_back_by);
+    let nodes = match cluster.held_back_by.len() {
+        1 => "node",
+        _ => "nodes",
+    };
+    format!("version {active}; {highest} when {nodes} {holders} can read it too\n")
+}
+
 const NODE_HEAD: &[&str] = &[
-    "node", "address", "host", "zone", "state", "up", "heard", "replicas", "leaders", "data",
-    "free", "sync",
+    "node", "address", "host", "zone", "state", "up", "heard", "reads", "replicas", "leaders",
+    "data", "free", "sync",
 ];
 
 fn node_row(node: &Node) -> Vec<String> {
@@ -40,6 +57,7 @@ fn node_row(node: &Node) -> Vec<String> {
         node.state.clone(),
         if node.up { "yes" } else { "no" }.into(),
         heard,
+        node.version.map_or("-".into(), |known| known.to_string()),
         node.replicas.to_string(),
         node.leaders.to_string(),
         bytes(node.data_bytes),
@@ -141,11 +159,12 @@ mod tests {
     fn nodes_shards_and_moves_are_shown() {
         let expected = "\
 cluster 5eed, as node 1 knows it
+version 1; 2 when node 3 can read it too
 
-node  address         host    zone  state   up   heard   replicas  leaders  data     free     sync
-1     127.0.0.1:9326  node-1  -     active  yes  -       2         1        3.0 GiB  1.4 KiB  0.8 ms
-2     127.0.0.1:9336  node-2  -     active  yes  200 ms  2         1        3.0 GiB  1.4 KiB  0.8 ms
-3     127.0.0.1:9346  node-3  -     active  no   300 ms  2         0        3.0 GiB  1.4 KiB  0.8 ms
+node  address         host    zone  state   up   heard   reads  replicas  leaders  data     free     sync
+1     127.0.0.1:9326  node-1  -     active  yes  -       2      2         1        3.0 GiB  1.4 KiB  0.8 ms
+2     127.0.0.1:9336  node-2  -     active  yes  200 ms  2      2         1        3.0 GiB  1.4 KiB  0.8 ms
+3     127.0.0.1:9346  node-3  -     active  no   300 ms  -      2         0        3.0 GiB  1.4 KiB  0.8 ms
 
 shard  leader  term  voters          learners  data     lag
 0      1       7     1 2             3         1.0 MiB  node 2: 12, node 3: 9 (silent)
@@ -161,6 +180,8 @@ moving shard  what              why
         assert_eq!(page(&Cluster::default()), "this node is in no cluster");
         let mut still = cluster();
         still.moves.clear();
+        still.held_back_by.clear();
+        assert!(page(&still).contains("\nversion 1\n\n"));
         assert!(page(&still).ends_with("\n\nnothing is moving"));
     }
 

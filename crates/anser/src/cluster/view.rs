@@ -13,6 +13,9 @@ pub struct Cluster {
     pub cluster: Option<String>,
     /// The node that says so.
     pub node: u64,
+    pub version: u32,
+    /// The nodes that keep the version from rising to what others can read.
+    pub held_back_by: Vec<u64>,
     pub nodes: Vec<Node>,
     pub shards: Vec<Shard>,
     pub moves: Vec<Move>,
@@ -28,6 +31,8 @@ pub struct Node {
     pub state: String,
     pub up: bool,
     pub heard_millis_ago: Option<u64>,
+    /// The highest version of the cluster that it says it can read.
+    pub version: Option<u32>,
     pub replicas: usize,
     pub leaders: usize,
     pub data_bytes: u64,
@@ -97,6 +102,7 @@ pub(crate) mod tests {
             state: "active",
             up,
             heard_millis_ago: (number > 1).then_some(number * 100),
+            version: up.then_some(2),
             replicas: 2,
             leaders: usize::from(up),
             data_bytes: 3 << 30,
@@ -126,6 +132,8 @@ pub(crate) mod tests {
         ClusterStatus {
             cluster: Some("5eed".into()),
             node: 1,
+            version: 1,
+            held_back_by: vec![3],
             nodes: vec![node(1, true), node(2, true), node(3, false)],
             shards: vec![shard(0, Some(1), vec![3]), shard(1, None, vec![])],
             moves: vec![Move {
@@ -145,6 +153,8 @@ pub(crate) mod tests {
         let cluster = cluster();
         assert_eq!(cluster.cluster.as_deref(), Some("5eed"));
         assert_eq!(cluster.nodes[1].heard_millis_ago, Some(200));
+        assert_eq!((cluster.version, &cluster.held_back_by[..]), (1, &[3][..]));
+        assert_eq!(cluster.nodes[1].version, Some(2));
         assert_eq!(cluster.shards[0].replicas[1].lag, 12);
         assert_eq!(cluster.moves[0].why, "it has 1 of 3 copies");
         let newer = serde_json::from_str::<Cluster>(r#"{"node": 4, "weather": "fine"}"#);

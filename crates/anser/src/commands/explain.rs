@@ -40,6 +40,9 @@ fn advice(code: i64, message: &str) -> Option<&'static str> {
             "end its subscriptions first: see anser subscription list, anser subscription delete"
         }
         (4000, "10560") => "there is no such subscription: see anser subscription list",
+        (4000, "10900") => {
+            "upgrade the nodes that anser cluster status names; the cluster follows by itself"
+        }
         (4410, _) => {
             "the queue is full: receive and delete messages, or raise it with anser queue set"
         }

@@ -10,7 +10,7 @@ use super::{
     queue::{shown, target::Target},
 };
 use crate::{
-    client::{Client, Labels, TopicDetails},
+    client::{Client, Labels, TopicDetails, TopicSettings},
     output, utc,
 };
 
@@ -30,9 +30,8 @@ enum Action {
         /// By what subscriptions choose among messages.
         #[arg(long, value_enum, default_value_t = FilterBy::Tags)]
         filter_by: FilterBy,
-        /// The largest body: 1024 to 1048576, at first 65536.
-        #[arg(long, value_name = "BYTES")]
-        max_body: Option<u64>,
+        #[command(flatten)]
+        settings: Settings,
     },
     /// Show the topics whose name contains a text; all without one.
     List {
@@ -44,9 +43,8 @@ enum Action {
     /// Change attributes of a topic; what is not named stays.
     Set {
         name: String,
-        /// The largest body: 1024 to 1048576.
-        #[arg(long, value_name = "BYTES")]
-        max_body: Option<u64>,
+        #[command(flatten)]
+        settings: Settings,
     },
     /// Delete a topic that has no subscriptions any more.
     Delete { name: String },
@@ -62,6 +60,25 @@ enum Action {
         #[arg(long, value_name = "KEY")]
         routing_key: Option<String>,
     },
+}
+
+#[derive(Debug, Args)]
+struct Settings {
+    /// The largest body: 1024 to 1048576, at first 65536.
+    #[arg(long, value_name = "BYTES")]
+    max_body: Option<u64>,
+    /// Which copies must have a message before its publishing is answered: most of them, or all.
+    #[arg(long, value_name = "majority|all", value_parser = ["majority", "all"])]
+    acknowledge: Option<String>,
+}
+
+impl From<Settings> for TopicSettings {
+    fn from(settings: Settings) -> Self {
+        Self {
+            max_msg_size: settings.max_body,
+            acknowledge: settings.acknowledge,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -82,16 +99,19 @@ async fn act(client: &mut Client, action: Action) -> Result<()> {
         Action::Create {
             name,
             filter_by,
-            max_body,
+            settings,
         } => {
             let filter_type = filter_by.number();
-            client.create_topic(&name, filter_type, max_body).await?;
+            let settings = settings.into();
+            client
+                .create_topic_with(&name, filter_type, &settings)
+                .await?;
             output::answer(format_args!("created {name}"))
         }
         Action::List { search } => list(client, &search).await,
         Action::Show { name } => show(&client.topic(&name).await?),
-        Action::Set { name, max_body } => {
-            client.set_topic(&name, max_body).await?;
+        Action::Set { name, settings } => {
+            client.set_topic(&name, &settings.into()).await?;
             output::answer(format_args!("changed {name}"))
         }
         Action::Delete { name } => {
@@ -137,6 +157,10 @@ fn show(topic: &TopicDetails) -> Result<()> {
         ("undelivered", topic.msg_count.to_string()),
         ("retention", format!("{} s", topic.msg_retention_seconds)),
         ("largest body", format!("{} bytes", topic.max_msg_size)),
+        (
+            "acknowledge",
+            topic.acknowledge.clone().unwrap_or("majority".into()),
+        ),
     ];
     shown::details(&rows)
 }

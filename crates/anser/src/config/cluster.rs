@@ -56,6 +56,7 @@ impl Cluster {
             ("key", self.key.is_some()),
             ("roots", self.roots.is_some()),
             ("tls_name", self.tls_name.is_some()),
+            ("version_at_most", self.version_at_most.is_some()),
         ];
         set.into_iter().find_map(|(name, set)| set.then_some(name))
     }
@@ -137,6 +138,9 @@ impl Cluster {
             copy_bytes_per_second: self.copy_bytes_per_second.0,
             moves_max: usize::try_from(self.moves).expect("checked to be small"),
             trust_log: self.trust_log,
+            version_at_most: self
+                .version_at_most
+                .map(|version| u32::try_from(version).expect("checked to be small")),
             tls,
         }))
     }
@@ -199,6 +203,7 @@ mod tests {
         assert_eq!((node.replicas, node.moves_max), (3, 4));
         assert_eq!(node.grace, Duration::from_secs(300));
         assert_eq!(node.copy_bytes_per_second, 64 << 20);
+        assert_eq!(node.version_at_most, None);
         assert!(!node.host.is_empty() && !node.host.contains('\n'));
         assert!(node.join.is_empty() && node.tls.is_none() && node.advertise.is_none());
     }
@@ -229,6 +234,7 @@ mod tests {
             ("replicas = 7", "choose 1 to 5"),
             ("moves = 0", "choose 1 to 64"),
             ("copy_bytes_per_second = 5", "\"1 MiB\""),
+            ("version_at_most = 0", "choose 1 to 1000000"),
             ("grace_seconds = 0", "choose 1 to 604800"),
             ("join = [\"a\"]", "cluster.join has \"a\""),
             ("join = [\"a:1\", \"b:0\"]", "cluster.join has \"b:0\""),

@@ -166,6 +166,9 @@ section! {
         /// failure or never acknowledged. Otherwise it waits for a leader that others elect. Set it
         /// on every node, for one start, when most nodes lost power at once and no shard finds a leader.
         trust_log: bool = false;
+        /// The highest version of the cluster that this node says it can read, so that the cluster does not
+        /// rise above it and an older program can be taken back. Absent: all that this program can.
+        version_at_most: Option<u64> = None, 1 => 1_000_000;
         /// This node's certificate in PEM form. With `key`, `roots` and `tls_name` nodes speak TLS and
         /// check each other's certificates; without them nothing between nodes is encrypted.
         certificate: Option<PathBuf> = None;
@@ -189,7 +192,8 @@ section! {
         /// and again.
         wal_file_bytes: ByteCount = ByteCount(node_default().wal_file_bytes), 8 * MIB => 64 * MIB;
         /// How much the write-ahead log may take. When it is full, messages that still wait in its
-        /// oldest file are copied to segments. More means less copying and a longer restart.
+        /// oldest file are copied to segments. More means less copying and a longer restart. In a cluster
+        /// it may take four times as much while another node needs what is in it.
         wal_budget_bytes: ByteCount = ByteCount(node_default().wal_budget_bytes), 4 * MIB => TIB;
         /// The size of one segment file, where messages wait that are not consumed soon.
         segment_bytes: ByteCount = ByteCount(node_default().segment_bytes), MIB => GIB;

@@ -206,6 +206,44 @@ mod tests {
         assert_eq!((content.revision, content.keys), (0, keys));
     }
 
+    /// Files of both versions, and what nodes share, as another program made them from `keys.md`.
+    #[test]
+    fn boxes_of_every_version_are_opened_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("master.key");
+        let text = "anser-master-key-1 MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n";
+        crate::files::replace(&path, text.as_bytes()).unwrap();
+        let master = MasterKey::read_or_create(&path).unwrap();
+        let unhex = |line: &str| -> Vec<u8> {
+            let pairs = line.as_bytes().chunks(2);
+            let pairs = pairs.map(|pair| std::str::from_utf8(pair).unwrap());
+            pairs
+                .map(|pair| u8::from_str_radix(pair, 16).unwrap())
+                .collect()
+        };
+        let lines = include_str!("golden/keys.hex").lines();
+        let [first, second, shared] = lines.map(unhex).collect::<Vec<_>>().try_into().unwrap();
+        let revision = 1_795_362_580_123_456;
+        let token = crate::cluster::token::token_of("0123456789abcdef");
+        let key = token.key("anser shared key store v1");
+        for (content, revision) in [
+            (open(&first, &master).unwrap(), 0),
+            (open(&second, &master).unwrap(), revision),
+            (open_shared(&shared, revision, &key).unwrap(), revision),
+        ] {
+            assert_eq!(content.revision, revision);
+            let [key] = &content.keys[..] else {
+                panic!("one key")
+            };
+            assert_eq!((&key.id[..], key.account), ("AKID-golden", 123_456_789_012));
+            assert!(content.receipt_key.is_some());
+        }
+        let mut newer = second;
+        newer[8] = 3;
+        let error = open(&newer, &master).err().unwrap();
+        assert!(error.to_string().contains("version 3"), "{error}");
+    }
+
     #[test]
     fn what_nodes_share_opens_under_their_token_only() {
         let content = of(Key::generate(7, None).unwrap());

@@ -1,5 +1,5 @@
 //! Real processes under real faults: kill -9, power loss, full disk, failing and late fsync, bad receivers, nodes
-//! of a cluster that are killed, stand still, lose their disk or are cut off.
+//! of a cluster that are killed, stand still, lose their disk or are cut off, that come and that go.
 //!
 //! Every test drives the built program with many clients, records what they saw, and lets the history
 //! checker judge it. `CHAOS_ROUNDS` and `CHAOS_SEED` set length and chance; both are printed, and a failed
@@ -7,8 +7,11 @@
 //! error as `SKIPPED <what>: <why>`. The tests run one at a time: each wants the machine for itself.
 
 mod disk;
+mod failures;
 mod fan_out;
+mod fleet;
 mod full_disk;
+mod growing;
 mod kill;
 mod namespaces;
 mod node_faults;
@@ -18,6 +21,7 @@ mod power_loss;
 mod probes;
 mod receivers;
 mod recorder;
+mod replacing;
 pub(crate) mod served;
 mod server;
 mod slow_disk;

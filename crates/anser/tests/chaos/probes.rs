@@ -14,7 +14,10 @@ use std::{
 use anser::client::{Client, Error, QueueSettings};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 
-use super::served::{Doors, Served};
+use super::{
+    failures::Failures,
+    served::{Doors, Served},
+};
 
 /// Between two probes of one shard, if the first was answered by then.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -38,6 +41,7 @@ struct Shared {
     rests: AtomicBool,
     stop: AtomicBool,
     pulses: Vec<Mutex<Pulse>>,
+    failures: Failures,
 }
 
 #[derive(Debug)]
@@ -62,6 +66,7 @@ impl Probes {
             rests: AtomicBool::new(true),
             stop: AtomicBool::new(false),
             pulses: queues.iter().map(|_| Mutex::default()).collect(),
+            failures: Failures::default(),
         });
         let (all, names) = (Arc::clone(&shared), queues.clone());
         let thread = thread::spawn(move || {
@@ -125,6 +130,23 @@ impl Probes {
         self.shared.pulses.iter().map(gap).collect()
     }
 
+    /// How long every probe took that was asked since then and acknowledged.
+    pub(crate) fn times(&self, from: Instant) -> Vec<Duration> {
+        let times = |pulse: &Mutex<Pulse>| {
+            let pulse = lock(pulse);
+            let newest = pulse.answered.iter().rev();
+            let newest = newest.take_while(|&&(_, asked)| asked >= from);
+            newest
+                .map(|&(answered, asked)| answered - asked)
+                .collect::<Vec<_>>()
+        };
+        self.shared.pulses.iter().flat_map(times).collect()
+    }
+
+    pub(crate) fn failures(&self) -> &Failures {
+        &self.shared.failures
+    }
+
     /// Ends, and compares what each queue holds with what was acknowledged: by shard, if it is too little
     /// or too much.
     pub(crate) fn finish(mut self, served: &impl Served) -> Vec<String> {
@@ -134,7 +156,13 @@ impl Probes {
             .enable_all()
             .build()
             .unwrap();
-        let mut client = clients(&doors, Duration::from_secs(10)).swap_remove(0);
+        // Some of the nodes may have left.
+        let mut clients = clients(&doors, Duration::from_secs(10)).into_iter();
+        let there = clients.find_map(|mut client| {
+            let connected = runtime.block_on(client.connect());
+            connected.is_ok().then_some(client)
+        });
+        let mut client = there.expect("a node serves");
         let mut wrong = Vec::new();
         for (queue, pulse) in self.queues.iter().zip(&self.shared.pulses) {
             let held = runtime
@@ -190,6 +218,9 @@ async fn probe(shared: Arc<Shared>, shard: usize, queue: String, mut clients: Ve
         let node = turn % clients.len();
         let asked = Instant::now();
         let sent = clients[node].send(&queue, "probe", 0).await;
+        if let Err(error) = &sent {
+            shared.failures.note(error);
+        }
         let mut pulse = lock(&shared.pulses[shard]);
         match sent {
             Ok(_) => pulse.answered.push((Instant::now(), asked)),

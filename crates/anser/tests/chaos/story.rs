@@ -43,12 +43,21 @@ pub(crate) struct Story {
     pub(crate) load: Load,
     name: &'static str,
     rounds: u64,
+    /// Queues that only hold what they were filled with.
+    bulk: Vec<String>,
 }
 
 impl Story {
     pub(crate) fn new(name: &'static str, rounds_default: u64) -> Self {
+        Self::with_bulk(name, rounds_default, 0)
+    }
+
+    /// With so many queues more that can be filled.
+    pub(crate) fn with_bulk(name: &'static str, rounds_default: u64, queues: usize) -> Self {
         let (seed, rounds) = seed_and_rounds(name, rounds_default);
-        let facts = QUEUES.map(|queue| QueueFacts {
+        let bulk: Vec<String> = (0..queues).map(|number| format!("bulk-{number}")).collect();
+        let all = QUEUES.into_iter().chain(bulk.iter().map(String::as_str));
+        let facts = all.map(|queue| QueueFacts {
             name: queue.to_owned(),
             visibility_ms: VISIBILITY_SECONDS * 1_000,
             retention_ms: RETENTION_SECONDS * 1_000,
@@ -57,11 +66,12 @@ impl Story {
                 receives_max: RECEIVES_MAX,
             }),
         });
-        let recorder = Arc::new(Recorder::new(facts.to_vec()));
+        let recorder = Arc::new(Recorder::new(facts.collect()));
         Self {
             load: Load::new(recorder, seed),
             name,
             rounds,
+            bulk,
         }
     }
 
@@ -74,7 +84,8 @@ impl Story {
         let policy = format!(
             "{{\"deadLetterQueue\":\"dead\",\"policy\":0,\"maxReceiveCount\":{RECEIVES_MAX}}}"
         );
-        for queue in ["work", "dead", "doomed"] {
+        let bulk = self.bulk.iter().map(String::as_str);
+        for queue in ["work", "dead", "doomed"].into_iter().chain(bulk) {
             let settings = QueueSettings {
                 visibility_timeout: Some(VISIBILITY_SECONDS),
                 msg_retention_seconds: Some(RETENTION_SECONDS),
@@ -85,6 +96,31 @@ impl Story {
         }
     }
 
+    /// Sends so many bytes to the queues that hold them, all alike, and says how many it were.
+    pub(crate) fn fill(&self, server: &impl Served, bytes: u64) -> u64 {
+        const BODY_BYTES: usize = 48_000;
+        const BATCH: usize = 16;
+        const FILLERS: usize = 4;
+        let bytes_of_one = (BODY_BYTES * BATCH) as u64;
+        let batches = bytes.div_ceil(bytes_of_one * self.bulk.len() as u64);
+        thread::scope(|scope| {
+            for (queues, number) in self
+                .bulk
+                .chunks(self.bulk.len().div_ceil(FILLERS))
+                .zip(80..)
+            {
+                let mut worker = Worker::new(server, &self.load, number);
+                scope.spawn(move || {
+                    for queue in (0..batches).flat_map(|_| queues) {
+                        let taken = worker.send(queue, BATCH, BODY_BYTES, 0);
+                        assert!(taken.is_ok_and(|taken| taken), "{queue} does not take them");
+                    }
+                });
+            }
+        });
+        batches * bytes_of_one * self.bulk.len() as u64
+    }
+
     /// Starts all clients against this server.
     pub(crate) fn run(&self, server: &impl Served) -> Running {
         Running::start(&self.load, server, CLIENTS)
@@ -92,19 +128,16 @@ impl Story {
 
     /// Receives and deletes everything, to the end, and asks the judge.
     pub(crate) fn finish(self, server: &impl Served) -> Report {
-        let drains: Vec<JoinHandle<()>> = QUEUES
-            .iter()
-            .zip(100..)
-            .map(|(queue, number)| {
+        let bulk = self.bulk.iter().map(String::as_str);
+        let queues: Vec<&str> = QUEUES.into_iter().chain(bulk).collect();
+        thread::scope(|scope| {
+            for (queue, number) in queues.iter().zip(100..) {
                 let mut worker = Worker::new(server, &self.load, number);
-                thread::spawn(move || drain(&mut worker, queue).expect("the server answers"))
-            })
-            .collect();
-        for drain in drains {
-            drain.join().unwrap();
-        }
+                scope.spawn(move || drain(&mut worker, queue).expect("the server answers"));
+            }
+        });
         let mut worker = Worker::new(server, &self.load, 91);
-        for queue in QUEUES {
+        for queue in queues {
             worker.count(queue);
         }
         drop(worker);

@@ -17,7 +17,7 @@ use std::{
 use anser::client::{self, Client, Error, Received};
 use anser_check::{Answer, Body, Delivery, Labels, Nanos, Operation, Outcome, SentBody, checksum};
 
-use super::{recorder::Recorder, served::Served};
+use super::{failures::Failures, recorder::Recorder, served::Served};
 
 const CODE_RECEIPT: i64 = 4430;
 /// How long a client of a cluster looks for a node that is there.
@@ -55,6 +55,7 @@ pub(crate) struct Worker {
     pub(crate) chance: Chance,
     run: u64,
     bodies: Arc<AtomicU64>,
+    failures: Arc<Failures>,
 }
 
 /// The server gave no answer and is not to be asked again.
@@ -82,6 +83,7 @@ impl Worker {
             chance: Chance::new(load.seed ^ (round << 32) ^ u64::from(number)),
             run: load.seed,
             bodies: Arc::clone(&load.bodies),
+            failures: Arc::clone(&load.failures),
         }
     }
 
@@ -108,7 +110,7 @@ impl Worker {
                 Ok(sent.msg_list.into_iter().map(|sent| sent.msg_id).collect())
             }
         });
-        let (outcome, went_on) = judged(answer)?;
+        let (outcome, went_on) = self.judged(answer)?;
         let taken = matches!(outcome, Outcome::Ok(_));
         let delay_ms = delay_seconds * 1_000;
         let operation = Operation::Send {
@@ -145,7 +147,7 @@ impl Worker {
                 Ok(sent.msg_list.into_iter().map(|sent| sent.msg_id).collect())
             }
         });
-        let (outcome, went_on) = judged(answer)?;
+        let (outcome, went_on) = self.judged(answer)?;
         let operation = Operation::Publish {
             labels,
             bodies,
@@ -185,7 +187,7 @@ impl Worker {
                     .await
             }
         });
-        let (outcome, went_on) = judged(answer)?;
+        let (outcome, went_on) = self.judged(answer)?;
         let received = match &outcome {
             Outcome::Ok(received) => received.clone(),
             _ => Vec::new(),
@@ -204,23 +206,24 @@ impl Worker {
         let invoked = self.recorder.now();
         self.choose();
         let client = &mut self.clients[self.next];
+        let failures = &self.failures;
         let answer = self.runtime.block_on(async {
             if receipts.len() == 1 {
                 match client.delete(queue, &receipts[0]).await {
                     Ok(_) => Ok(vec![Answer::Done]),
-                    Err(Error::Refused { code, .. }) => Ok(vec![refusal(code)]),
+                    Err(Error::Refused { code, .. }) => Ok(vec![refusal(code, failures)]),
                     Err(error) => Err(error),
                 }
             } else {
                 let failed = client.batch_delete(queue, &receipts).await?.error_list;
                 let of = |receipt: &String| {
                     let failure = failed.iter().find(|one| one.receipt_handle == *receipt);
-                    failure.map_or(Answer::Done, |one| refusal(one.code))
+                    failure.map_or(Answer::Done, |one| refusal(one.code, failures))
                 };
                 Ok(receipts.iter().map(of).collect())
             }
         });
-        let (outcome, went_on) = judged(answer)?;
+        let (outcome, went_on) = self.judged(answer)?;
         self.recorder.add(
             self.number,
             queue,
@@ -253,6 +256,13 @@ impl Worker {
         self.runtime.block_on(act(client)).unwrap()
     }
 
+    fn judged<T>(&self, answer: Result<T, Error>) -> Result<Judged<T>, Gone> {
+        if let Err(error) = &answer {
+            self.failures.note(error);
+        }
+        judged(answer)
+    }
+
     /// Whether there is another node to ask if one is gone.
     pub(crate) fn has_choice(&self) -> bool {
         self.clients.len() > 1
@@ -282,6 +292,7 @@ pub(crate) struct Load {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) seed: u64,
     pub(crate) round: AtomicU64,
+    pub(crate) failures: Arc<Failures>,
     bodies: Arc<AtomicU64>,
 }
 
@@ -294,6 +305,7 @@ impl Load {
             recorder,
             seed,
             round: AtomicU64::new(0),
+            failures: Arc::default(),
             bodies: Arc::default(),
         }
     }
@@ -343,10 +355,11 @@ fn mapped<T, U>(outcome: Outcome<T>, change: impl FnOnce(T) -> U) -> Outcome<U> 
     }
 }
 
-fn refusal(code: i64) -> Answer {
+fn refusal(code: i64, failures: &Failures) -> Answer {
     if code == CODE_RECEIPT {
         Answer::Stale
     } else {
+        failures.note_code(code, "for one of a batch");
         Answer::Refused(code)
     }
 }

@@ -64,6 +64,13 @@ impl DevCluster {
         }
     }
 
+    /// Adds settings to the configuration that a node has, whose server does not run.
+    pub(crate) fn resettle(&self, node: u16, change: impl FnOnce(&str) -> String) {
+        let file = self.folder.join(format!("data/node-{node}.toml"));
+        let configuration = fs::read_to_string(&file).unwrap();
+        fs::write(file, change(&configuration)).unwrap();
+    }
+
     /// Starts all nodes and waits until each is ready.
     pub(crate) fn start(&mut self) {
         let nodes = self.count.to_string();
@@ -191,6 +198,34 @@ impl DevCluster {
             .arg("--data")
             .arg(self.folder.join("data"));
         command.stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// All that a node has logged.
+    pub(crate) fn log(&self, node: u16) -> String {
+        fs::read_to_string(self.data(node).join("anser.log")).unwrap()
+    }
+
+    /// Runs a server with the settings and ports of a node that does not run, and an empty folder of this
+    /// name, until it ends by itself.
+    pub(crate) fn serve_as(&self, node: u16, name: &str) -> Output {
+        let settings = |name: &str| self.folder.join(format!("data/{name}.toml"));
+        let node = format!("node-{node}");
+        let text = fs::read_to_string(settings(&node)).unwrap();
+        let (old, new) = (format!("data = \"{node}\""), format!("data = \"{name}\""));
+        assert!(text.contains(&old), "{text}");
+        fs::write(settings(name), text.replacen(&old, &new, 1)).unwrap();
+        let mut command = self.command();
+        let command = command.arg("serve").arg("--config").arg(settings(name));
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let until = Instant::now() + READY_WITHIN;
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() >= until {
+                child.kill().unwrap();
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        child.wait_with_output().unwrap()
     }
 
     /// The last lines of every log, for messages of failed tests.

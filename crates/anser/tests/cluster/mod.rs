@@ -3,3 +3,4 @@
 pub(crate) mod dev_cluster;
 mod forming;
 mod life;
+mod upgrade;

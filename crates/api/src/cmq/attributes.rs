@@ -41,7 +41,7 @@ pub(crate) const REWIND: Field = Field::optional(
     "rewindSeconds",
     Kind::integer(0, limits::RETENTION_SECONDS_MOST),
 );
-/// An extension: which replicas must have a message before its send is answered.
+/// An extension: which replicas must have a message before its send or publish is answered.
 pub(crate) const ACKNOWLEDGE: Field =
     Field::optional("acknowledge", Kind::Text(limits::TEXT_BYTES));
 pub(crate) const POLICY: Field =
@@ -58,15 +58,6 @@ pub(crate) fn changes(
         return Err(Refusal::about(Fault::OutOfRange, BACKLOG.name.as_bytes()));
     }
     let retention = time(RETENTION);
-    let acknowledge = match arguments.text(ACKNOWLEDGE.name) {
-        None => None,
-        Some("majority") => Some(Acknowledge::Majority),
-        Some("all") => Some(Acknowledge::All),
-        Some(_) => {
-            let name = ACKNOWLEDGE.name.as_bytes();
-            return Err(Refusal::about(Fault::OutOfRange, name));
-        }
-    };
     Ok(AttributeChanges {
         backlog_max,
         wait: time(WAIT),
@@ -76,8 +67,29 @@ pub(crate) fn changes(
         rewind: time(REWIND),
         delay: None,
         delay_max: retention.map(delay_max),
-        acknowledge,
+        acknowledge: acknowledge(arguments)?,
     })
+}
+
+/// The acknowledgement policy that a request sets.
+pub(crate) fn acknowledge(arguments: &Arguments<'_>) -> Result<Option<Acknowledge>, Refusal> {
+    match arguments.text(ACKNOWLEDGE.name) {
+        None => Ok(None),
+        Some("majority") => Ok(Some(Acknowledge::Majority)),
+        Some("all") => Ok(Some(Acknowledge::All)),
+        Some(_) => {
+            let name = ACKNOWLEDGE.name.as_bytes();
+            Err(Refusal::about(Fault::OutOfRange, name))
+        }
+    }
+}
+
+/// A policy in an answer: only one that differs from what CMQ knows.
+pub(crate) fn acknowledge_shown(acknowledge: Acknowledge) -> Option<&'static str> {
+    match acknowledge {
+        Acknowledge::Majority => None,
+        Acknowledge::All => Some("all"),
+    }
 }
 
 /// The largest message that a request allows.
@@ -141,10 +153,7 @@ impl AttributesShown {
             msg_retention_seconds: attributes.retention.seconds(),
             rewind_seconds: attributes.rewind.seconds(),
             dead_letter_policy: attributes.dead_letter.map(PolicyShown::new),
-            acknowledge: match attributes.acknowledge {
-                Acknowledge::Majority => None,
-                Acknowledge::All => Some("all"),
-            },
+            acknowledge: acknowledge_shown(attributes.acknowledge),
         }
     }
 }

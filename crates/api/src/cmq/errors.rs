@@ -83,6 +83,7 @@ faults! {
     PolicyQueue = 4000 10760 "the deadLetterPolicy must has deadLetterQueue member, only be a string",
     PolicyKind = 4000 10770 "the deadLetterPolicy must has policy member , only set 0 or 1",
     DeadLetterBound = 4000 10780 "the deadLetter Queue bind too many times",
+    VersionTooLow = 4000 10900 "not until every node of the cluster runs version %s",
     AuthenticationFailed = 4100 10030 "authentication failed",
     SecretIdDisabled = 4100 10080 "secret id status error",
     NoSuchSecretId = 4100 10270 "secret id is not existed",
@@ -166,7 +167,12 @@ impl From<Fault> for Refusal {
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Fault::from(error).into()
+        match error {
+            Error::NeedsVersion(version) => {
+                Self::about(Fault::VersionTooLow, version.to_string().as_bytes())
+            }
+            other => Fault::from(other).into(),
+        }
     }
 }
 
@@ -221,6 +227,7 @@ impl From<Error> for Fault {
             Error::BindingKeyMissing => Self::BindingKeyMissing,
             Error::NoSubscription => Self::NoSubscription,
             Error::NoSubscriptionMatches => Self::NoSubscriptionMatches,
+            Error::NeedsVersion(_) => Self::VersionTooLow,
             Error::Busy => Self::Throttled,
             Error::StorageFull => Self::SendFailed,
             // Nor one that is about nodes.
@@ -229,6 +236,7 @@ impl From<Error> for Fault {
             | Error::NodeNeeded
             | Error::TooManyNodes
             | Error::OtherCluster
+            | Error::OtherNodes
             | Error::Unknown
             | Error::Unavailable => Self::ServerError,
         }

@@ -1,14 +1,15 @@
 //! The actions on topics.
 
 use anser_broker::{
-    attributes::{FilterKind, TopicAttributes, TopicChanges},
+    attributes::{Acknowledge, FilterKind, TopicAttributes, TopicChanges},
     op::{self, TopicChanged, TopicCreated, TopicDeleted, TopicDescription, TopicsListed},
 };
 use serde::Serialize;
 
 use super::{
     action::{Action, Answered, Asked, Done, Rate, Scope, seconds},
-    attributes::{MESSAGE_BYTES, message_bytes},
+    attributes::{ACKNOWLEDGE, MESSAGE_BYTES, acknowledge, acknowledge_shown, message_bytes},
+    errors::Refusal,
     limits,
     page::{LIMIT, OFFSET, Page, SEARCH},
     parameters::{Arguments, Field, Kind},
@@ -30,11 +31,12 @@ const RETENTION: Field = Field::optional(
 const BY_TAGS: u64 = 1;
 const BY_ROUTING_KEY: u64 = 2;
 
-fn changes(arguments: &Arguments<'_>) -> TopicChanges {
-    TopicChanges {
+fn changes(arguments: &Arguments<'_>) -> Result<TopicChanges, Refusal> {
+    Ok(TopicChanges {
         body_bytes_max: message_bytes(arguments),
         retention: arguments.integer(RETENTION.name).map(seconds),
-    }
+        acknowledge: acknowledge(arguments)?,
+    })
 }
 
 pub(crate) struct CreateTopic;
@@ -47,7 +49,7 @@ pub(crate) struct TopicShown {
 
 impl Action for CreateTopic {
     const NAME: &'static str = "CreateTopic";
-    const FIELDS: &'static [Field] = &[TOPIC, MESSAGE_BYTES, FILTER, RETENTION];
+    const FIELDS: &'static [Field] = &[TOPIC, MESSAGE_BYTES, FILTER, RETENTION, ACKNOWLEDGE];
     const RATE: Rate = Rate::Control;
     type Operation = op::CreateTopic;
     type Response = TopicShown;
@@ -61,10 +63,11 @@ impl Action for CreateTopic {
             body_bytes_max: limits::MESSAGE_BYTES,
             retention: seconds(limits::TOPIC_RETENTION_SECONDS),
             filter,
+            acknowledge: Acknowledge::Majority,
         };
         let operation = op::CreateTopic {
             name: arguments.topic_name(TOPIC.name),
-            attributes: defaults.with(&changes(arguments)),
+            attributes: defaults.with(&changes(arguments)?),
             topics_max: scope.config.topics_max,
             reuse_after: scope.reuse_after(),
         };
@@ -81,7 +84,7 @@ pub(crate) struct SetTopicAttributes;
 
 impl Action for SetTopicAttributes {
     const NAME: &'static str = "SetTopicAttributes";
-    const FIELDS: &'static [Field] = &[TOPIC, MESSAGE_BYTES, RETENTION];
+    const FIELDS: &'static [Field] = &[TOPIC, MESSAGE_BYTES, RETENTION, ACKNOWLEDGE];
     const RATE: Rate = Rate::Control;
     type Operation = op::SetTopicAttributes;
     type Response = Done;
@@ -89,7 +92,7 @@ impl Action for SetTopicAttributes {
     fn read(arguments: &Arguments<'_>, _scope: &Scope<'_>) -> Asked<Self> {
         let operation = op::SetTopicAttributes {
             name: arguments.topic_name(TOPIC.name),
-            changes: changes(arguments),
+            changes: changes(arguments)?,
         };
         Ok((Self, operation))
     }
@@ -119,6 +122,8 @@ pub(crate) struct TopicAttributesShown {
     /// The same number as the C++ client spells it.
     #[serde(rename = "LoggingEnabled")]
     logging_enabled_capital: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledge: Option<&'static str>,
 }
 
 impl Action for GetTopicAttributes {
@@ -151,6 +156,7 @@ impl Action for GetTopicAttributes {
             tags: [],
             logging_enabled: 0,
             logging_enabled_capital: 0,
+            acknowledge: acknowledge_shown(output.attributes.acknowledge),
         })
     }
 }

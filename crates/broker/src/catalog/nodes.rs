@@ -1,4 +1,4 @@
-//! The nodes of the cluster, and the cluster's own id.
+//! The nodes of the cluster, the cluster's own id and the version it works at.
 
 use crate::{
     command::{Answer, Effect, NodeRecord, NodeState, Reply},
@@ -6,6 +6,7 @@ use crate::{
     id::NodeId,
     limits,
     turn::{Turn, WallOffset},
+    version::ClusterVersion,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -14,6 +15,7 @@ pub(crate) struct Nodes {
     /// In the order of their numbers, from 1 on: none is ever taken out. `added` is by the shard's
     /// own time.
     pub(super) all: Vec<NodeRecord>,
+    pub(super) version: ClusterVersion,
 }
 
 /// What a node says of itself.
@@ -104,6 +106,26 @@ impl Nodes {
             turn.effect(Effect::NodesChanged);
         }
         Ok(known.on_the_wall(turn.wall))
+    }
+
+    pub(super) fn set_version(
+        &mut self,
+        version: ClusterVersion,
+        nodes: u64,
+        turn: &mut Turn<'_>,
+    ) -> Reply {
+        if version > self.version {
+            if nodes != self.all.len() as u64 {
+                return Reply::Refused(Error::OtherNodes);
+            }
+            self.version = version;
+            turn.effect(Effect::NodesChanged);
+        }
+        Reply::Done
+    }
+
+    pub(crate) fn version(&self) -> ClusterVersion {
+        self.version
     }
 
     pub(crate) fn cluster(&self) -> Option<[u8; 16]> {

@@ -9,10 +9,21 @@ use crate::{
     command::{NodeRecord, Placed, PlacedQueue, PlacedSubscription, PlacedTopic},
     id::{AccountId, NodeId, QueueId, SubscriptionId, TopicId},
     limits,
+    version::ClusterVersion,
 };
 
 impl Catalog {
-    pub(crate) fn save(&self, sink: &mut impl Sink) {
+    /// The oldest form that can hold it: one that every node can read as long as nothing is in it that
+    /// some node cannot.
+    pub(crate) fn form(&self) -> StateForm {
+        if self.nodes.version > ClusterVersion::FIRST || self.has_topic_policies() {
+            StateForm::Whole
+        } else {
+            StateForm::WithoutVersion
+        }
+    }
+
+    pub(crate) fn save(&self, sink: &mut impl Sink, form: StateForm) {
         sink.u64(self.next);
         sink.u64(self.queues.len() as u64);
         for (queue, record) in &self.queues {
@@ -38,8 +49,11 @@ impl Catalog {
             sink.u64(queue.0);
         }
         save_deletions(&self.deletions, sink);
-        self.save_topics(sink);
+        self.save_topics(sink, form);
         self.save_nodes(sink);
+        if form >= StateForm::Whole {
+            sink.u32(self.nodes.version.0);
+        }
     }
 
     fn save_nodes(&self, sink: &mut impl Sink) {
@@ -57,7 +71,7 @@ impl Catalog {
         }
     }
 
-    fn save_topics(&self, sink: &mut impl Sink) {
+    fn save_topics(&self, sink: &mut impl Sink, form: StateForm) {
         let topics = &self.topics;
         sink.u64(topics.living.len() as u64);
         for (id, topic) in &topics.living {
@@ -66,7 +80,7 @@ impl Catalog {
             sink.short_text(topic.name.as_str());
             sink.u16(topic.shard.0);
             sink.u64(topic.revision);
-            sink.topic_attributes(&topic.attributes);
+            sink.whole_topic_attributes(&topic.attributes, form);
             sink.u64(topic.created.0);
             sink.u64(topic.modified.0);
         }
@@ -137,10 +151,13 @@ impl Catalog {
         }
         restore_deletions(&mut catalog.deletions, reader)?;
         if form >= StateForm::WithoutNodes {
-            catalog.restore_topics(reader)?;
+            catalog.restore_topics(reader, form)?;
+        }
+        if form >= StateForm::WithoutVersion {
+            catalog.restore_nodes(reader)?;
         }
         if form >= StateForm::Whole {
-            catalog.restore_nodes(reader)?;
+            catalog.nodes.version = reader.version()?;
         }
         Ok(catalog)
     }
@@ -173,7 +190,7 @@ impl Catalog {
         }
     }
 
-    fn restore_topics(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+    fn restore_topics(&mut self, reader: &mut Reader<'_>, form: StateForm) -> Result<(), Error> {
         for _ in 0..reader.long_count(56)? {
             let id = reader.topic()?;
             let topic = topics::Topic {
@@ -181,7 +198,7 @@ impl Catalog {
                 name: reader.topic_name()?,
                 shard: reader.shard()?,
                 revision: reader.u64()?,
-                attributes: reader.topic_attributes()?,
+                attributes: reader.whole_topic_attributes(form)?,
                 created: reader.timestamp()?,
                 modified: reader.timestamp()?,
             };

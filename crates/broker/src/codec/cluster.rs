@@ -7,6 +7,7 @@ use crate::{
     },
     command::{Command, NodeState},
     id::NodeId,
+    version::ClusterVersion,
 };
 
 /// Writes a command; false if it is not about the cluster.
@@ -33,6 +34,11 @@ pub(super) fn write(command: &Command, sink: &mut impl Sink) -> bool {
             sink.u8(kind::CLUSTER_FORMED);
             sink.put(cluster);
         }
+        Command::SetClusterVersion { version, nodes } => {
+            sink.u8(kind::SET_CLUSTER_VERSION);
+            sink.u32(version.0);
+            sink.u64(*nodes);
+        }
         _ => return false,
     }
     true
@@ -54,6 +60,10 @@ pub(super) fn read(kind: u8, reader: &mut Reader<'_>) -> Result<Option<Command>,
         kind::CLUSTER_FORMED => Command::ClusterFormed {
             cluster: reader.array()?,
         },
+        kind::SET_CLUSTER_VERSION => Command::SetClusterVersion {
+            version: reader.version()?,
+            nodes: reader.u64()?,
+        },
         _ => return Ok(None),
     }))
 }
@@ -72,6 +82,13 @@ pub(crate) trait NodeSink: Sink + Sized {
 impl<S: Sink> NodeSink for S {}
 
 impl Reader<'_> {
+    pub(crate) fn version(&mut self) -> Result<ClusterVersion, Error> {
+        match self.u32()? {
+            0 => Err(Error::BadValue),
+            version => Ok(ClusterVersion(version)),
+        }
+    }
+
     pub(crate) fn node_state(&mut self) -> Result<NodeState, Error> {
         match self.u8()? {
             1 => Ok(NodeState::Active),

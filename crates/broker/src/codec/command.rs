@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::{
-    attributes::{Acknowledge, AttributeChanges},
+    attributes::AttributeChanges,
     codec::{
         Encoded, cluster, kind, topic,
         view::leases_of,
@@ -61,7 +61,7 @@ fn write(command: &Command, sink: &mut impl Sink) {
             attributes,
         } => {
             let acknowledge = attributes.acknowledge;
-            sink.u8(if is_default(acknowledge) {
+            sink.u8(if acknowledge.is_default() {
                 kind::PUT_QUEUE
             } else {
                 kind::PUT_QUEUE_ACKNOWLEDGED
@@ -69,7 +69,7 @@ fn write(command: &Command, sink: &mut impl Sink) {
             sink.u64(queue.0);
             sink.u64(*revision);
             sink.attributes(attributes);
-            if !is_default(acknowledge) {
+            if !acknowledge.is_default() {
                 sink.acknowledge(acknowledge);
             }
         }
@@ -188,7 +188,7 @@ fn write_move_command(command: &Command, sink: &mut impl Sink) {
 
 fn write_create(create: &CreateQueue, sink: &mut impl Sink) {
     let acknowledge = create.attributes.acknowledge;
-    sink.u8(if is_default(acknowledge) {
+    sink.u8(if acknowledge.is_default() {
         kind::CREATE_QUEUE
     } else {
         kind::CREATE_QUEUE_ACKNOWLEDGED
@@ -202,14 +202,9 @@ fn write_create(create: &CreateQueue, sink: &mut impl Sink) {
     });
     sink.u64(create.queues_max);
     sink.u64(create.reuse_after.0);
-    if !is_default(acknowledge) {
+    if !acknowledge.is_default() {
         sink.acknowledge(acknowledge);
     }
-}
-
-/// Whether the kind from before there was a choice says it.
-fn is_default(acknowledge: Acknowledge) -> bool {
-    acknowledge == Acknowledge::default()
 }
 
 fn write_set(

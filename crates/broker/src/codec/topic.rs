@@ -2,11 +2,11 @@
 
 use crate::{
     attributes::{
-        BodyFormat, Endpoint, Filter, FilterKind, SubscriptionAttributes, TopicAttributes,
-        TopicChanges,
+        Acknowledge, BodyFormat, Endpoint, Filter, FilterKind, SubscriptionAttributes,
+        TopicAttributes, TopicChanges,
     },
     codec::{
-        Error,
+        Error, StateForm,
         command::{write_bodies, write_receipts},
         kind,
         wire::{Reader, Sink},
@@ -23,12 +23,20 @@ use crate::{
 pub(super) fn write(command: &Command, sink: &mut impl Sink) -> bool {
     match command {
         Command::CreateTopic(create) => {
-            sink.u8(kind::CREATE_TOPIC);
+            let acknowledge = create.attributes.acknowledge;
+            sink.u8(if acknowledge.is_default() {
+                kind::CREATE_TOPIC
+            } else {
+                kind::CREATE_TOPIC_ACKNOWLEDGED
+            });
             sink.u64(create.account.0);
             sink.short_text(create.name.as_str());
             sink.topic_attributes(&create.attributes);
             sink.u64(create.topics_max);
             sink.u64(create.reuse_after.0);
+            if !acknowledge.is_default() {
+                sink.acknowledge(acknowledge);
+            }
         }
         Command::DeleteTopic { account, name } => {
             sink.u8(kind::DELETE_TOPIC);
@@ -40,13 +48,19 @@ pub(super) fn write(command: &Command, sink: &mut impl Sink) -> bool {
             name,
             changes,
         } => {
-            sink.u8(kind::SET_TOPIC_ATTRIBUTES);
+            sink.u8(match changes.acknowledge {
+                None => kind::SET_TOPIC_ATTRIBUTES,
+                Some(_) => kind::SET_TOPIC_ACKNOWLEDGED,
+            });
             sink.u64(account.0);
             sink.short_text(name.as_str());
             sink.option(changes.body_bytes_max.as_ref(), |sink, value| {
                 sink.u32(*value);
             });
             sink.option(changes.retention.as_ref(), |sink, value| sink.u64(value.0));
+            if let Some(acknowledge) = changes.acknowledge {
+                sink.acknowledge(acknowledge);
+            }
         }
         Command::Subscribe(subscribe) => write_subscribe(subscribe, sink),
         Command::SetSubscriptionAttributes {
@@ -83,10 +97,18 @@ fn write_home_command(command: &Command, sink: &mut impl Sink) -> bool {
             revision,
             attributes,
         } => {
-            sink.u8(kind::PUT_TOPIC);
+            let acknowledge = attributes.acknowledge;
+            sink.u8(if acknowledge.is_default() {
+                kind::PUT_TOPIC
+            } else {
+                kind::PUT_TOPIC_ACKNOWLEDGED
+            });
             sink.u64(topic.0);
             sink.u64(*revision);
             sink.topic_attributes(attributes);
+            if !acknowledge.is_default() {
+                sink.acknowledge(acknowledge);
+            }
         }
         Command::DropTopic { topic } => {
             sink.u8(kind::DROP_TOPIC);
@@ -231,23 +253,26 @@ fn format_number(format: BodyFormat) -> u8 {
 /// Reads a command of this kind; `None` if it is not about topics.
 pub(super) fn read(kind: u8, reader: &mut Reader<'_>) -> Result<Option<Command>, Error> {
     Ok(Some(match kind {
-        kind::CREATE_TOPIC => Command::CreateTopic(CreateTopic {
-            account: reader.account()?,
-            name: reader.topic_name()?,
-            attributes: reader.topic_attributes()?,
-            topics_max: reader.u64()?,
-            reuse_after: reader.millis()?,
-        }),
+        kind::CREATE_TOPIC => Command::CreateTopic(read_create(reader)?),
+        kind::CREATE_TOPIC_ACKNOWLEDGED => {
+            let mut create = read_create(reader)?;
+            create.attributes.acknowledge = reader.acknowledge()?;
+            Command::CreateTopic(create)
+        }
         kind::DELETE_TOPIC => Command::DeleteTopic {
             account: reader.account()?,
             name: reader.topic_name()?,
         },
-        kind::SET_TOPIC_ATTRIBUTES => Command::SetTopicAttributes {
+        kind::SET_TOPIC_ATTRIBUTES | kind::SET_TOPIC_ACKNOWLEDGED => Command::SetTopicAttributes {
             account: reader.account()?,
             name: reader.topic_name()?,
             changes: TopicChanges {
                 body_bytes_max: reader.option(Reader::u32)?,
                 retention: reader.option(Reader::millis)?,
+                acknowledge: match kind {
+                    kind::SET_TOPIC_ACKNOWLEDGED => Some(reader.acknowledge()?),
+                    _ => None,
+                },
             },
         },
         kind::SUBSCRIBE => Command::Subscribe(Box::new(read_subscribe(reader)?)),
@@ -266,6 +291,11 @@ pub(super) fn read(kind: u8, reader: &mut Reader<'_>) -> Result<Option<Command>,
             topic: reader.topic()?,
             revision: reader.u64()?,
             attributes: reader.topic_attributes()?,
+        },
+        kind::PUT_TOPIC_ACKNOWLEDGED => Command::PutTopic {
+            topic: reader.topic()?,
+            revision: reader.u64()?,
+            attributes: reader.acknowledged_topic_attributes()?,
         },
         kind::DROP_TOPIC => Command::DropTopic {
             topic: reader.topic()?,
@@ -287,6 +317,16 @@ pub(super) fn read(kind: u8, reader: &mut Reader<'_>) -> Result<Option<Command>,
         },
         _ => return Ok(None),
     }))
+}
+
+fn read_create(reader: &mut Reader<'_>) -> Result<CreateTopic, Error> {
+    Ok(CreateTopic {
+        account: reader.account()?,
+        name: reader.topic_name()?,
+        attributes: reader.topic_attributes()?,
+        topics_max: reader.u64()?,
+        reuse_after: reader.millis()?,
+    })
 }
 
 fn read_subscribe(reader: &mut Reader<'_>) -> Result<Subscribe, Error> {
@@ -327,6 +367,15 @@ fn read_changes(reader: &mut Reader<'_>) -> Result<SubscriptionChanges, Error> {
 
 /// What topics and subscriptions have, in bytes.
 pub(crate) trait TopicSink: Sink + Sized {
+    /// Attributes as a state of this form has them.
+    fn whole_topic_attributes(&mut self, attributes: &TopicAttributes, form: StateForm) {
+        self.topic_attributes(attributes);
+        if form >= StateForm::Whole {
+            self.acknowledge(attributes.acknowledge);
+        }
+    }
+
+    /// Attributes without what came later.
     fn topic_attributes(&mut self, attributes: &TopicAttributes) {
         self.u32(attributes.body_bytes_max);
         self.u64(attributes.retention.0);
@@ -385,6 +434,26 @@ impl Reader<'_> {
         SubscriptionName::new(self.short_text()?).map_err(|_| Error::BadValue)
     }
 
+    /// Attributes as a state of this form has them.
+    pub(crate) fn whole_topic_attributes(
+        &mut self,
+        form: StateForm,
+    ) -> Result<TopicAttributes, Error> {
+        if form >= StateForm::Whole {
+            self.acknowledged_topic_attributes()
+        } else {
+            self.topic_attributes()
+        }
+    }
+
+    /// Attributes and what came later.
+    fn acknowledged_topic_attributes(&mut self) -> Result<TopicAttributes, Error> {
+        let mut attributes = self.topic_attributes()?;
+        attributes.acknowledge = self.acknowledge()?;
+        Ok(attributes)
+    }
+
+    /// Attributes without what came later.
     pub(crate) fn topic_attributes(&mut self) -> Result<TopicAttributes, Error> {
         Ok(TopicAttributes {
             body_bytes_max: self.u32()?,
@@ -394,6 +463,7 @@ impl Reader<'_> {
                 2 => FilterKind::RoutingKey,
                 _ => return Err(Error::BadValue),
             },
+            acknowledge: Acknowledge::default(),
         })
     }
 

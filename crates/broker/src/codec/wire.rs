@@ -166,7 +166,7 @@ impl<'a> Reader<'a> {
 
     /// Attributes as a state of this form has them.
     pub(crate) fn whole_attributes(&mut self, form: StateForm) -> Result<QueueAttributes, Error> {
-        if form >= StateForm::Whole {
+        if form >= StateForm::WithoutVersion {
             self.acknowledged_attributes()
         } else {
             self.attributes()
@@ -274,7 +274,7 @@ pub(crate) trait Sink {
         });
     }
 
-    /// Attributes as the newest form of a state has them.
+    /// Attributes as every form of a state that is still written has them.
     fn whole_attributes(&mut self, attributes: &QueueAttributes)
     where
         Self: Sized,

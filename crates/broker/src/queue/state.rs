@@ -127,7 +127,7 @@ impl Queue {
         queue.restore_delayed(reader)?;
         queue.restore_leases(reader)?;
         queue.restore_lanes(reader)?;
-        if form >= StateForm::Whole {
+        if form >= StateForm::WithoutVersion {
             queue.restore_tokens(reader)?;
         }
         Ok(queue)

@@ -6,7 +6,7 @@
 use crate::{
     catalog::Catalog,
     codec::{
-        Error, StateForm, TopicSink, format,
+        Error, StateForm, TopicSink,
         wire::{Reader, Sink},
     },
     id::{ShardId, SubscriptionId, TopicId},
@@ -31,14 +31,15 @@ impl Shard {
     }
 
     fn save_to(&self, sink: &mut impl Sink) {
-        sink.u8(format::STATE);
+        let form = self.form();
+        sink.u8(form.format());
         sink.u16(self.id.0);
         sink.u16(self.shards);
         sink.u64(self.applied);
         sink.u64(self.now.0);
         sink.put(&self.wall.0.to_le_bytes());
         if let Some(catalog) = &self.catalog {
-            catalog.save(sink);
+            catalog.save(sink, form);
         }
         save_totals(&self.home.ended, sink);
         sink.u64(self.home.dropped.len() as u64);
@@ -49,15 +50,28 @@ impl Shard {
         for queue in self.home.queues.values() {
             queue.save(sink);
         }
-        self.save_topics(sink);
+        self.save_topics(sink, form);
     }
 
-    fn save_topics(&self, sink: &mut impl Sink) {
+    /// The oldest form that can hold it, so that nodes which know no newer one can take it over as long as
+    /// nothing is in it that they do not know.
+    fn form(&self) -> StateForm {
+        let mut topics = self.home.topics.values();
+        let form = if topics.all(|topic| topic.attributes.acknowledge.is_default()) {
+            StateForm::WithoutVersion
+        } else {
+            StateForm::Whole
+        };
+        let catalog = self.catalog.as_ref();
+        catalog.map_or(form, |catalog| form.max(catalog.form()))
+    }
+
+    fn save_topics(&self, sink: &mut impl Sink, form: StateForm) {
         sink.u64(self.home.topics.len() as u64);
         for (id, topic) in &self.home.topics {
             sink.u64(id.0);
             sink.u64(topic.revision);
-            sink.topic_attributes(&topic.attributes);
+            sink.whole_topic_attributes(&topic.attributes, form);
             sink.u64(topic.published);
             sink.u64(topic.subscriptions().len() as u64);
             for (id, subscription) in topic.subscriptions() {
@@ -69,11 +83,11 @@ impl Shard {
         }
     }
 
-    fn restore_topics(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+    fn restore_topics(&mut self, reader: &mut Reader<'_>, form: StateForm) -> Result<(), Error> {
         for _ in 0..reader.long_count(45)? {
             let id = reader.topic()?;
             let revision = reader.u64()?;
-            let attributes = reader.topic_attributes()?;
+            let attributes = reader.whole_topic_attributes(form)?;
             attributes.check().map_err(|_| Error::BadValue)?;
             let mut topic = Topic::new(revision, attributes);
             topic.published = reader.u64()?;
@@ -130,9 +144,13 @@ impl Shard {
         }
         shard.restore_home(&mut reader, form)?;
         if form >= StateForm::WithoutNodes {
-            shard.restore_topics(&mut reader)?;
+            shard.restore_topics(&mut reader, form)?;
         }
         reader.end()?;
+        // A newer form than is needed would be written differently here.
+        if form > shard.form() {
+            return Err(Error::BadValue);
+        }
         Ok(shard)
     }
 

@@ -110,6 +110,7 @@ pub(super) fn command(action: &Action, naive: &Naive) -> Command {
             account,
             name: topic_name(name),
             attributes: TopicAttributes {
+                acknowledge: Acknowledge::Majority,
                 body_bytes_max: 1,
                 retention: Millis(1),
                 filter: if by_tags {
@@ -129,6 +130,7 @@ pub(super) fn command(action: &Action, naive: &Naive) -> Command {
             account,
             name: topic_name(name),
             changes: TopicChanges {
+                acknowledge: None,
                 body_bytes_max: None,
                 retention: Some(Millis(retention)),
             },

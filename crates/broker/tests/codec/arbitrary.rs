@@ -14,6 +14,7 @@ use anser_broker::{
     op::{DeadLetterQueueChange, EndpointName, SubscriptionChanges},
     retry::RetryStrategy,
     time::{Millis, Timestamp},
+    version::ClusterVersion,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -128,8 +129,8 @@ pub(crate) fn a_subscription_name() -> impl Strategy<Value = SubscriptionName> {
 }
 
 pub(crate) fn some_topic_attributes() -> impl Strategy<Value = TopicAttributes> {
-    (any::<u32>(), any::<u64>(), any::<bool>()).prop_map(|(body_bytes_max, retention, by_tags)| {
-        TopicAttributes {
+    (any::<u32>(), any::<u64>(), any::<[bool; 2]>()).prop_map(
+        |(body_bytes_max, retention, [by_tags, all])| TopicAttributes {
             body_bytes_max,
             retention: Millis(retention),
             filter: if by_tags {
@@ -137,8 +138,9 @@ pub(crate) fn some_topic_attributes() -> impl Strategy<Value = TopicAttributes> 
             } else {
                 FilterKind::RoutingKey
             },
-        }
-    })
+            acknowledge: acknowledge(all),
+        },
+    )
 }
 
 fn a_retry() -> impl Strategy<Value = RetryStrategy> {
@@ -248,7 +250,11 @@ fn a_subscribe() -> impl Strategy<Value = Subscribe> {
 fn a_catalog_command() -> impl Strategy<Value = Command> {
     let account = || any::<u64>().prop_map(AccountId);
     let millis = || any::<u64>().prop_map(Millis);
-    let changes = (prop::option::of(any::<u32>()), prop::option::of(millis()));
+    let changes = (
+        prop::option::of(any::<u32>()),
+        prop::option::of(millis()),
+        prop::option::of(any::<bool>().prop_map(acknowledge)),
+    );
     prop_oneof![
         (
             account(),
@@ -269,13 +275,16 @@ fn a_catalog_command() -> impl Strategy<Value = Command> {
         (account(), a_topic_name())
             .prop_map(|(account, name)| Command::DeleteTopic { account, name }),
         (account(), a_topic_name(), changes).prop_map(
-            |(account, name, (body_bytes_max, retention))| Command::SetTopicAttributes {
-                account,
-                name,
-                changes: TopicChanges {
-                    body_bytes_max,
-                    retention
-                },
+            |(account, name, (body_bytes_max, retention, acknowledge))| {
+                Command::SetTopicAttributes {
+                    account,
+                    name,
+                    changes: TopicChanges {
+                        body_bytes_max,
+                        retention,
+                        acknowledge,
+                    },
+                }
             }
         ),
         a_subscribe().prop_map(|subscribe| Command::Subscribe(Box::new(subscribe))),
@@ -371,7 +380,7 @@ pub(super) fn a_command() -> impl Strategy<Value = Command> {
         17 => a_queue_command(),
         6 => a_catalog_command(),
         8 => a_topic_command(),
-        3 => a_cluster_command(),
+        4 => a_cluster_command(),
         1 => a_send_once(),
     ]
 }
@@ -397,6 +406,10 @@ fn a_cluster_command() -> impl Strategy<Value = Command> {
         }),
         (node, state).prop_map(|(node, state)| Command::SetNodeState { node, state }),
         id().prop_map(|cluster| Command::ClusterFormed { cluster }),
+        (1u32.., 0u64..3).prop_map(|(version, nodes)| Command::SetClusterVersion {
+            version: ClusterVersion(version),
+            nodes,
+        }),
     ]
 }
 

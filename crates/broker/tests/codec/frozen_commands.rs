@@ -8,7 +8,7 @@ use anser_broker::{
         Filter, FilterKind, QueueAttributes, RetentionFrom, SubscriptionAttributes,
         TopicAttributes, TopicChanges,
     },
-    codec,
+    codec::{self, Encoded},
     command::{Command, CreateQueue, CreateTopic, DeadLetterUpdate, NodeState, Subscribe},
     id::{AccountId, NodeId, QueueId, Sequence, SubscriptionId, TopicId},
     labels::{BindingKey, Labels, Published, RoutingKey, Tag},
@@ -16,6 +16,7 @@ use anser_broker::{
     op::{DeadLetterQueueChange, EndpointName, SubscriptionChanges},
     retry::RetryStrategy,
     time::{Millis, Timestamp},
+    version::ClusterVersion,
 };
 use bytes::Bytes;
 
@@ -137,7 +138,46 @@ fn one_of_each() -> Vec<Command> {
     commands.extend(one_of_each_for_the_catalog());
     commands.extend(one_of_each_for_a_home());
     commands.extend(one_of_each_for_a_cluster());
+    commands.extend(one_of_each_of_version_two());
     commands
+}
+
+/// The kinds that came with version 2 of the cluster.
+pub(crate) fn one_of_each_of_version_two() -> Vec<Command> {
+    let name = TopicName::new("safe").unwrap();
+    let attributes = || TopicAttributes {
+        acknowledge: Acknowledge::All,
+        ..simple_topic_attributes()
+    };
+    let set = |acknowledge| Command::SetTopicAttributes {
+        account: AccountId(1),
+        name: name.clone(),
+        changes: TopicChanges {
+            body_bytes_max: Some(2),
+            retention: None,
+            acknowledge: Some(acknowledge),
+        },
+    };
+    vec![
+        Command::CreateTopic(CreateTopic {
+            account: AccountId(1),
+            name: name.clone(),
+            attributes: attributes(),
+            topics_max: 5,
+            reuse_after: Millis(6),
+        }),
+        set(Acknowledge::All),
+        set(Acknowledge::Majority),
+        Command::PutTopic {
+            topic: TopicId(40),
+            revision: 3,
+            attributes: attributes(),
+        },
+        Command::SetClusterVersion {
+            version: ClusterVersion(2),
+            nodes: 3,
+        },
+    ]
 }
 
 /// The kinds that came with clusters.
@@ -206,6 +246,7 @@ fn simple_topic_attributes() -> TopicAttributes {
         body_bytes_max: 3,
         retention: Millis(4),
         filter: FilterKind::RoutingKey,
+        acknowledge: Acknowledge::Majority,
     }
 }
 
@@ -256,6 +297,7 @@ pub(super) fn one_of_each_for_the_catalog() -> Vec<Command> {
             changes: TopicChanges {
                 body_bytes_max: Some(2),
                 retention: Some(Millis(3)),
+                acknowledge: None,
             },
         },
         subscribe(EndpointName::Http { url }, Some(queue_name("dead"))),
@@ -372,6 +414,36 @@ fn bytes_of_commands_are_frozen() {
         .collect();
     let frozen: Vec<_> = include_str!("../golden/commands.hex").lines().collect();
     assert_eq!(lines, frozen, "\n{}\n", lines.join("\n"));
+}
+
+/// What a cluster at a version may propose stays so: a program of that time cannot read more.
+#[test]
+fn every_kind_has_a_version_since_which_it_may_be_proposed() {
+    for command in one_of_each() {
+        let encoded = codec::encode(&command);
+        let kind = encoded.bytes[0];
+        let since = match kind {
+            1..=24 | 32..=44 | 48 => 1,
+            25..=28 => 2,
+            new => panic!("{new}: say since when"),
+        };
+        assert_eq!(encoded.since(), ClusterVersion(since), "{command:?}");
+        assert!(encoded.since() <= ClusterVersion::LATEST);
+    }
+}
+
+#[test]
+fn a_kind_is_readable_just_if_it_has_a_version() {
+    for kind in 0..=u8::MAX {
+        let bytes = Bytes::copy_from_slice(&[kind]);
+        let is_unknown = codec::decode(&bytes) == Err(codec::Error::UnknownKind(kind));
+        let encoded = Encoded {
+            bytes,
+            messages: 0,
+            leases: 0,
+        };
+        assert_eq!(is_unknown, encoded.since() > ClusterVersion::LATEST);
+    }
 }
 
 #[test]

@@ -9,13 +9,14 @@ use anser_broker::{
     retry::RetryStrategy,
     shard::Shard,
     time::Millis,
+    version::ClusterVersion,
 };
 use bytes::Bytes;
 
 use super::{
     frozen_commands::{
         hex, one_of_each_for_a_cluster, one_of_each_for_a_home, one_of_each_for_the_catalog,
-        simple_attributes, simple_binding_keys, simple_tags,
+        one_of_each_of_version_two, simple_attributes, simple_binding_keys, simple_tags,
     },
     pack,
 };
@@ -264,6 +265,30 @@ fn bytes_of_a_state_with_nodes_are_frozen() {
     assert_eq!(hex(&save(&restored)), frozen);
 }
 
+/// A version of the cluster, and topics whose publishers wait for all replicas.
+fn add_version_two(shard: &mut Shard) {
+    let commands = one_of_each_of_version_two();
+    let [create, set, _, put, raise] = &commands[..] else {
+        panic!("there are more kinds")
+    };
+    let commands = [raise, create, set, put].into_iter().cloned();
+    apply_all(shard, commands.collect());
+}
+
+#[test]
+fn bytes_of_a_state_with_a_version_are_frozen() {
+    let mut shard = a_state_with_topics();
+    add_a_cluster(&mut shard);
+    add_version_two(&mut shard);
+    let frozen = include_str!("../golden/state-with-version.hex").trim();
+    let line = hex(&save(&shard));
+    assert_eq!(line, frozen, "\n{line}\n");
+    let restored = Shard::restore(&unhex(frozen)).unwrap();
+    assert_eq!(hex(&save(&restored)), frozen);
+    assert_eq!(restored.version(), ClusterVersion(2));
+    check_parts_of_an_old_form(&unhex(frozen));
+}
+
 /// The form before there were nodes, tokens and acknowledgement policies.
 #[test]
 fn a_state_of_the_form_without_nodes_is_restored() {
@@ -297,7 +322,7 @@ fn check_parts_of_an_old_form(bytes: &[u8]) {
         assert!(Shard::restore(&bytes[..length]).is_err());
     }
     crate::model::restore_damaged(bytes, 0, 7);
-    for form in [3, 4, 5] {
+    for form in [3, 4, 5, 6] {
         let mut other = bytes.to_vec();
         other[0] = form;
         assert_eq!(Shard::restore(&other).is_ok(), form == bytes[0]);

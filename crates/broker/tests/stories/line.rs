@@ -100,6 +100,7 @@ impl<'a> Line<'a> {
                 account,
                 name: topic,
                 attributes: TopicAttributes {
+                    acknowledge: Acknowledge::Majority,
                     body_bytes_max: self.body_bytes_max().unwrap_or(16),
                     retention: self.time("retention").unwrap_or(duration("1d")),
                     filter: match self.named.get("filter") {
@@ -114,6 +115,7 @@ impl<'a> Line<'a> {
                 account,
                 name: topic,
                 changes: TopicChanges {
+                    acknowledge: None,
                     body_bytes_max: self.body_bytes_max(),
                     retention: self.time("retention"),
                 },

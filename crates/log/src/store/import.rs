@@ -30,7 +30,16 @@ pub struct Import<D: Disk> {
     /// The first of `waiting`, if a piece of it came.
     incoming: Option<Incoming<D>>,
     snapshot: Option<SnapshotInfo>,
-    segments: Vec<SegmentInfo>,
+    segments: Vec<FinishedSegment>,
+}
+
+/// A segment that is here.
+#[derive(Debug)]
+struct FinishedSegment {
+    /// As the other disk describes it.
+    offered: SegmentInfo,
+    /// What became of it on this one.
+    own: Vec<SegmentInfo>,
 }
 
 /// What an [`Import`] brought, as files of this disk, for [`Store::install`] or [`Store::commit`].
@@ -90,18 +99,7 @@ impl<D: Disk> Store<D> {
         segments: Vec<SegmentInfo>,
     ) -> Result<Import<D>, Error> {
         self.shared.check_usable()?;
-        let refused = |what| Err(Error::Refused { shard, what });
-        if snapshot.bytes > SNAPSHOT_BYTES_MAX {
-            return refused("a snapshot was offered that is too long");
-        }
-        if !segments.iter().all(segment::is_possible) {
-            return refused("a segment was offered that is impossible");
-        }
-        let follow = segments.is_sorted_by(|a, b| a.last_index < b.first_index);
-        let last = segments.last().map_or(0, |info| info.last_index);
-        if !follow || last > snapshot.index {
-            return refused("segments were offered that overlap or reach beyond the snapshot");
-        }
+        check_offer(shard, snapshot, &segments)?;
         let mut waiting = VecDeque::from([Offered::Snapshot(snapshot)]);
         waiting.extend(segments.into_iter().map(Offered::Segment));
         Ok(Import {
@@ -121,7 +119,54 @@ impl<D: Disk> Store<D> {
     }
 }
 
+/// They must be possible as one shard's files.
+fn check_offer(shard: u16, snapshot: SnapshotInfo, segments: &[SegmentInfo]) -> Result<(), Error> {
+    let refused = |what| Err(Error::Refused { shard, what });
+    if snapshot.bytes > SNAPSHOT_BYTES_MAX {
+        return refused("a snapshot was offered that is too long");
+    }
+    if !segments.iter().all(segment::is_possible) {
+        return refused("a segment was offered that is impossible");
+    }
+    let follow = segments.is_sorted_by(|a, b| a.last_index < b.first_index);
+    let last = segments.last().map_or(0, |info| info.last_index);
+    if !follow || last > snapshot.index {
+        return refused("segments were offered that overlap or reach beyond the snapshot");
+    }
+    Ok(())
+}
+
 impl<D: Disk> Import<D> {
+    /// Goes on with a newer offer of the same disk: whole segments that are here and in it stay, the rest
+    /// begins anew. A disk never gives a number to two segments that it offered.
+    ///
+    /// Refused as by [`Store::begin_import`]; then all of this import is dropped.
+    pub fn renew(
+        mut self,
+        snapshot: SnapshotInfo,
+        segments: &[SegmentInfo],
+    ) -> Result<Self, Error> {
+        check_offer(self.shard, snapshot, segments)?;
+        let (stay, go): (Vec<_>, Vec<_>) = std::mem::take(&mut self.segments)
+            .into_iter()
+            .partition(|finished| segments.contains(&finished.offered));
+        let is_here = |info: &SegmentInfo| stay.iter().any(|finished| finished.offered == *info);
+        let mut waiting = VecDeque::from([Offered::Snapshot(snapshot)]);
+        let missing = segments.iter().filter(|info| !is_here(info));
+        waiting.extend(missing.copied().map(Offered::Segment));
+        let renewed = Self {
+            shared: Arc::clone(&self.shared),
+            shard: self.shard,
+            waiting,
+            incoming: None,
+            snapshot: None,
+            segments: stay,
+        };
+        // Dropped, it removes what is of no use.
+        self.segments = go;
+        Ok(renewed)
+    }
+
     /// The file and the offset in it that come next; `None` once everything is here. After a broken
     /// connection go on from here.
     pub fn missing(&self) -> Option<(ExportedFile, u64)> {
@@ -175,7 +220,11 @@ impl<D: Disk> Import<D> {
             Incoming::Segment(mut incoming) => {
                 incoming.write(bytes)?;
                 if is_last {
-                    self.segments.extend(incoming.finish()?);
+                    let Offered::Segment(offered) = next else {
+                        unreachable!("what comes in is what waited")
+                    };
+                    let own = incoming.finish()?;
+                    self.segments.push(FinishedSegment { offered, own });
                 } else {
                     self.incoming = Some(Incoming::Segment(incoming));
                 }
@@ -208,10 +257,10 @@ impl<D: Disk> Import<D> {
             shard: self.shard,
             what: "an import was ended before all of it was there",
         })?;
-        Ok(Imported {
-            snapshot,
-            segments: std::mem::take(&mut self.segments),
-        })
+        let finished = std::mem::take(&mut self.segments);
+        let mut segments: Vec<_> = finished.into_iter().flat_map(|it| it.own).collect();
+        segments.sort_by_key(|info| info.first_index);
+        Ok(Imported { snapshot, segments })
     }
 }
 
@@ -222,7 +271,7 @@ impl<D: Disk> Drop for Import<D> {
         if let Some(info) = self.snapshot {
             drop(disk.remove(&names::snapshot(self.shard, info.id)));
         }
-        for info in &self.segments {
+        for info in self.segments.iter().flat_map(|finished| &finished.own) {
             drop(disk.remove(&names::segment(self.shard, info.id)));
         }
     }

@@ -3,7 +3,7 @@
 //! The oldest files leave the manifest first, then get new sequence numbers as prepared files. What
 //! they hold stays until it is overwritten, but belongs to a sequence that no longer exists.
 
-use std::{io, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use super::Store;
 use crate::{
@@ -34,13 +34,28 @@ pub struct DueShard {
 
 impl<D: Disk> Store<D> {
     /// The oldest quarter of the files in use, once they exceed the budget.
-    pub fn due(&self) -> Option<Due> {
+    ///
+    /// `held`: for some shards, the index behind which their entries stay, as [`crate::Holds`] knows. A file
+    /// with such an entry is not due, nor is any after it, whatever else it holds: all shards share the
+    /// files. Once the files exceed [`crate::Options::wal_held_bytes`], nothing is held back.
+    pub fn due(&self, held: &BTreeMap<u16, u64>) -> Option<Due> {
         let index = self.shared.index();
+        let options = &self.shared.options;
         let bytes: u64 = index.files.values().map(|file| file.bytes).sum();
-        if bytes <= self.shared.options.wal_budget_bytes {
+        if bytes <= options.wal_budget_bytes {
             return None;
         }
-        due_files(&index, (index.files.len() / 4).max(1))
+        let count = (index.files.len() / 4).max(1);
+        if bytes > options.wal_held_bytes {
+            return due_files(&index, count);
+        }
+        let first_held = held.iter().filter_map(|(shard, &after)| {
+            let runs = &index.shards.get(shard)?.runs;
+            Some(runs.find(after + 1)?.sequence)
+        });
+        let end = first_held.min().unwrap_or(u64::MAX);
+        let free = index.files.range(..end).count();
+        due_files(&index, count.min(free))
     }
 
     /// All files but the one being written.

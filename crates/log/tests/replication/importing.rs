@@ -351,3 +351,54 @@ fn an_import_waits_for_room() {
     opened.store.install(1, &import.finish().unwrap()).unwrap();
     assert_eq!(content(&opened), expected);
 }
+
+/// A newer offer takes the place of the one that is under way, as after a broken copy.
+#[test]
+fn segments_that_are_here_do_not_come_again() {
+    let source = peer(1, (150, 7), &[1; 100], &bodies(150));
+    let export = source.store.export(1).unwrap();
+    assert!(export.segments.len() > 3, "{:?}", export.segments);
+    let disk = SimulatedDisk::default();
+    let opened = open(&disk);
+    let mut import = begin(&opened, &export);
+    // The snapshot, two whole segments and a part of the third.
+    let third = ExportedFile::Segment(export.segments[2].id);
+    while import.missing() != Some((third, 0)) {
+        let (file, offset) = import.missing().unwrap();
+        let piece = export.read(file, offset, 10_000).unwrap();
+        import.write(file, offset, &piece).unwrap();
+    }
+    let piece = export.read(third, 0, 1_000).unwrap();
+    import.write(third, 0, &piece).unwrap();
+
+    // The source goes on: its first segment dies, its snapshot is another one.
+    let newer = Random::new(2).bytes(100);
+    let mut snapshot = source.store.begin_snapshot(1, 151, 7).unwrap();
+    std::io::Write::write_all(&mut snapshot, &newer).unwrap();
+    let change = Change {
+        snapshot: Some(snapshot.finish().unwrap()),
+        origin: SnapshotOrigin::Peer,
+        remove: vec![export.segments[0].id],
+        ..Change::default()
+    };
+    source.store.commit(1, change).unwrap();
+    let export = source.store.export(1).unwrap();
+    let mut import = import.renew(export.snapshot, &export.segments).unwrap();
+    assert_eq!(import.missing(), Some((ExportedFile::Snapshot, 0)));
+    let here = export.segments[0].bytes;
+    assert_eq!(import.missing_bytes(), bytes_of(&export) - here);
+    pump(&mut import, &export, 10_000).unwrap();
+    opened.store.install(1, &import.finish().unwrap()).unwrap();
+    for opened in [&opened, &open(&disk)] {
+        assert_eq!(content(opened), newer);
+        assert_eq!(kept(opened), kept(&source));
+    }
+    let snapshot = 1;
+    let listed = opened.store.segments(1).len();
+    assert_eq!(paths(&disk).len(), snapshot + listed);
+}
+
+/// Of all files that an export offers.
+fn bytes_of(export: &anser_log::Export<SimulatedDisk>) -> u64 {
+    begin(&open(&SimulatedDisk::default()), export).missing_bytes()
+}

@@ -1,6 +1,7 @@
 //! What a replica reads of its log: terms, kinds, the entries of one moment.
 
 use std::{
+    collections::BTreeMap,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -170,7 +171,7 @@ fn entries_that_are_being_recycled_are_right_or_refused() {
         for index in (1..=400).step_by(4) {
             let write = plain_write(1, index..=index + 3, 200);
             opened.appender.append(&[write]).unwrap();
-            if let Some(due) = opened.store.due() {
+            if let Some(due) = opened.store.due(&BTreeMap::new()) {
                 compact_all(&opened, 1, covered + 1, due.shards[0].last_index).unwrap();
                 covered = due.shards[0].last_index;
                 opened.store.recycle(due).unwrap();

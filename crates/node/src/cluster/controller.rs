@@ -57,6 +57,7 @@ impl Controller {
         let heard = self.cluster.surveys.all();
         let mut view = self.view(&heard, since);
         view.is_unsettled = self.is_unsettled(&view);
+        view.is_complete = view.shards.len() == usize::from(self.cluster.shards);
         let actions = placement::plan(&view);
         for action in &actions {
             self.carry_out(action);

@@ -4,7 +4,7 @@
 //! Going out: maintenance makes an offer, which holds the files open; a task sends what the other side is
 //! missing, no faster than it may. Coming in: one thread writes and verifies what arrives, and makes it
 //! part of the log in one step when the replica has accepted it. A broken connection resumes where it
-//! broke.
+//! broke; a newer copy from the same node goes on with the segments that are here.
 
 mod incoming;
 mod outgoing;
@@ -16,7 +16,7 @@ use std::{
 };
 
 use anser_broker::id::ShardId;
-use anser_log::{Export, FileSystem};
+use anser_log::{Export, FileSystem, Follower, Holds};
 use anser_replica::{PeerMessage, Place};
 use bytes::Bytes;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
@@ -32,6 +32,9 @@ pub(crate) struct Copies {
     jobs: mpsc::Sender<Job>,
     outgoing: UnboundedSender<Outgoing>,
     offers: Arc<Offers>,
+    holds: Arc<Mutex<Holds>>,
+    /// What the times of holds are counted from.
+    beginning: Instant,
 }
 
 /// What can be sent: the newest offer of each shard, until nobody wanted it for a while.
@@ -55,11 +58,15 @@ impl Copies {
             jobs,
             outgoing,
             offers: Arc::default(),
+            holds: Arc::default(),
+            beginning: Instant::now(),
         }
     }
 
-    /// Holds the files of a shard open for whoever needs them.
-    pub(crate) fn offer(&self, shard: ShardId, export: Export<FileSystem>) {
+    /// Holds the files of a shard open for whoever needs them, and the log behind them.
+    pub(crate) fn offer(&self, shard: ShardId, export: Export<FileSystem>, followers: &[Follower]) {
+        let (index, now) = (export.snapshot.index, self.beginning.elapsed());
+        self.holds().offered(shard.0, index, followers, now);
         let offered = Offered {
             export: Arc::new(export),
             wanted: Instant::now(),
@@ -74,6 +81,21 @@ impl Copies {
         });
     }
 
+    /// How all followers of a shard are now, as [`Holds::follow`].
+    pub(crate) fn follow(&self, shard: ShardId, followers: &[Follower], first: u64) {
+        let now = self.beginning.elapsed();
+        self.holds().follow(shard.0, followers, first, now);
+    }
+
+    /// For each shard, the index behind which followers need the log.
+    pub(crate) fn held(&self) -> BTreeMap<u16, u64> {
+        self.holds().held(self.beginning.elapsed())
+    }
+
+    fn holds(&self) -> MutexGuard<'_, Holds> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How the thread that takes copies in speaks to itself.
     pub(crate) fn jobs(&self) -> mpsc::Sender<Job> {
         self.jobs.clone()
@@ -81,6 +103,8 @@ impl Copies {
 
     /// Sends the files of the offer, then the message.
     pub(crate) fn send(&self, shard: ShardId, to: u64, place: Place, message: &PeerMessage) {
+        let now = self.beginning.elapsed();
+        self.holds().copying(shard.0, to, place.index, now);
         let mut offers = self.offers.lock();
         let offered = offers.get_mut(&shard);
         let offered = offered.filter(|offered| offered.export.snapshot.index == place.index);
@@ -101,9 +125,9 @@ impl Copies {
     }
 
     /// Takes in what another node sends.
-    pub(crate) async fn take(&self, ask: CopyAsk) -> Told {
+    pub(crate) async fn take(&self, from: u64, ask: CopyAsk) -> Told {
         let (told, answer) = oneshot::channel();
-        drop(self.jobs.send(Job::Take { ask, told }));
+        drop(self.jobs.send(Job::Take { from, ask, told }));
         let stopping = || Told::CopyRefused("the node stops".into());
         answer.await.unwrap_or_else(|_| stopping())
     }

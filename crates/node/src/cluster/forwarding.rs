@@ -83,6 +83,10 @@ async fn attempt(
     if leader == cluster.node {
         return desk.ask_here(shard, request).await.ok_or(Again::NotDone);
     }
+    // Who leads may not be able to read it, and then could not say why it does not do it.
+    if let Err(error) = desk.permit(&request) {
+        return Ok(Err(error));
+    }
     let ask = Ask::Shard {
         shard: shard.0,
         request: Forwarded::from(&request),
@@ -105,8 +109,10 @@ pub(crate) async fn change(
 ) -> Result<Placed, Error> {
     let begun = Instant::now();
     let mut changes = cluster.leaders.changes();
+    let encoded = codec::encode(command);
+    node.desk().versions.permit(&encoded)?;
     let ask = Ask::Change {
-        command: codec::encode(command).bytes,
+        command: encoded.bytes,
     };
     loop {
         changes.borrow_and_update();

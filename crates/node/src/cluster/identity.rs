@@ -10,9 +10,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use anser_broker::version::ClusterVersion;
 use serde::{Deserialize, Serialize};
 
-const VERSION: u32 = 1;
+/// Without a version of the cluster.
+const FIRST_VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const FILE: &str = "node.json";
 
 /// The content of the file; `docs/formats/node.md`.
@@ -31,6 +34,16 @@ pub(crate) struct Identity {
     pub(crate) shards: u16,
     /// The other nodes it knew last, so that it finds them after a restart.
     pub(crate) peers: BTreeMap<u64, KnownPeer>,
+    /// The version of the cluster, once it is above the first: then programs that know only the first
+    /// form of the file cannot be used any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cluster_version: Option<ClusterVersion>,
+}
+
+/// What every form of the file has.
+#[derive(Debug, Deserialize)]
+struct Head {
+    version: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,14 +70,27 @@ impl Identity {
     /// A data folder that belongs to no cluster yet.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
-            version: VERSION,
+            version: FIRST_VERSION,
             cluster: String::new(),
             incarnation: hex(&random()?),
             node: 0,
             has_begun: false,
             shards: 0,
             peers: BTreeMap::new(),
+            cluster_version: None,
         })
+    }
+
+    /// The version of the cluster when it was heard last.
+    pub(crate) fn cluster_version(&self) -> ClusterVersion {
+        self.cluster_version.unwrap_or_default()
+    }
+
+    pub(crate) fn set_cluster_version(&mut self, version: ClusterVersion) {
+        if version > self.cluster_version() {
+            self.version = VERSION;
+            self.cluster_version = Some(version);
+        }
     }
 
     /// Makes it the first node of a new cluster, whose shards are made when it begins.
@@ -97,6 +123,11 @@ impl Identity {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
+        let Head { version } = serde_json::from_slice(&text)?;
+        if !(FIRST_VERSION..=VERSION).contains(&version) {
+            let what = format!("{FILE} has version {version}, this program reads up to {VERSION}");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, what));
+        }
         let identity: Self = serde_json::from_slice(&text)?;
         let fields = [&identity.cluster, &identity.incarnation];
         let peers = identity.peers.values().map(|peer| &peer.incarnation);
@@ -104,8 +135,10 @@ impl Identity {
             .into_iter()
             .chain(peers)
             .all(|field| field.is_empty() || from_hex(field).is_some());
-        if identity.version != VERSION || !sound || identity.incarnation.is_empty() {
-            let what = format!("{FILE} has an unknown version or is damaged");
+        let is_first = identity.cluster_version.is_none();
+        let sound = sound && is_first == (identity.version == FIRST_VERSION);
+        if !sound || identity.incarnation.is_empty() {
+            let what = format!("{FILE} is damaged");
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         Ok(Some(identity))
@@ -174,8 +207,53 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         fs::write(path(data.path()), "{}").unwrap();
         assert!(Identity::read(data.path()).is_err());
-        let unknown = r#"{"version":2,"cluster":"","incarnation":"","node":0,"has_begun":false,"shards":0,"peers":{}}"#;
-        fs::write(path(data.path()), unknown).unwrap();
-        assert!(Identity::read(data.path()).is_err());
+        let form = |version: u32, more: &str| {
+            let rest =
+                r#""cluster":"","incarnation":"","node":0,"has_begun":false,"shards":0,"peers":{}"#;
+            let incarnation = hex(&[7; 16]);
+            let rest = rest.replace(
+                r#""incarnation":"""#,
+                &format!(r#""incarnation":"{incarnation}""#),
+            );
+            let text = format!(r#"{{"version":{version},{rest}{more}}}"#);
+            fs::write(path(data.path()), text).unwrap();
+            Identity::read(data.path()).map_err(|error| error.kind())
+        };
+        let (damaged, newer) = (io::ErrorKind::InvalidData, io::ErrorKind::Unsupported);
+        assert!(form(1, "").is_ok());
+        assert!(form(2, r#","cluster_version":2"#).is_ok());
+        assert_eq!(form(1, r#","cluster_version":2"#), Err(damaged));
+        assert_eq!(form(2, ""), Err(damaged));
+        assert_eq!(form(0, ""), Err(newer));
+        assert_eq!(form(3, r#","weather":"fine""#), Err(newer));
+    }
+
+    fn sample() -> Identity {
+        let mut identity = Identity::new().unwrap();
+        identity.joined(*b"the cluster's id", 2, 16);
+        identity.incarnation = hex(b"a disk's own id.");
+        identity.has_begun = true;
+        identity
+            .peers
+            .insert(1, KnownPeer::new("a:1".into(), *b"another disk id."));
+        identity
+    }
+
+    /// Programs read and write the form of the time of their cluster.
+    #[test]
+    fn the_forms_of_the_file_are_frozen() {
+        let data = tempfile::tempdir().unwrap();
+        let mut identity = sample();
+        for (version, frozen) in [
+            (1, include_str!("golden/node-1.json")),
+            (2, include_str!("golden/node-2.json")),
+        ] {
+            identity.set_cluster_version(ClusterVersion(version));
+            identity.write(data.path()).unwrap();
+            let text = fs::read_to_string(path(data.path())).unwrap();
+            assert_eq!(text, frozen.trim_end(), "{text}");
+            fs::write(path(data.path()), frozen).unwrap();
+            assert_eq!(Identity::read(data.path()).unwrap(), Some(identity.clone()));
+        }
     }
 }

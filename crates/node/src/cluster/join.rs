@@ -18,7 +18,10 @@ use super::{
     identity::{Identity, KnownPeer},
     words::{Ask, Join, Told},
 };
-use crate::startup::StartError;
+use crate::{
+    startup::StartError,
+    version::{self, TooOld},
+};
 
 /// How long to ask for a place before giving up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -99,6 +102,7 @@ fn join(config: &ClusterConfig, address: &str, identity: &mut Identity) -> Resul
         address: address.to_owned(),
         host: config.host.clone(),
         zone: config.zone.clone(),
+        knows: config.knows(),
     });
     let until = Instant::now() + PATIENCE;
     loop {
@@ -107,7 +111,12 @@ fn join(config: &ClusterConfig, address: &str, identity: &mut Identity) -> Resul
             let answer = anser_transport::ask(seed, &asked, ask.encode());
             match runtime.block_on(answer) {
                 Ok(bytes) => match Told::decode(&bytes) {
-                    Some(joined @ Told::Joined { .. }) => {
+                    Some(Told::WorksAt(active)) => {
+                        let knows = config.knows();
+                        return Err(TooOld { active, knows }.into());
+                    }
+                    Some(joined @ Told::Joined { version, .. }) => {
+                        version::check(version, config.knows())?;
                         take_place(identity, joined);
                         info!(node = identity.node, through = seed, "joined the cluster");
                         return Ok(());
@@ -148,12 +157,14 @@ fn take_place(identity: &mut Identity, joined: Told) {
         node,
         shards,
         peers,
+        version,
     } = joined
     else {
         unreachable!("checked by the caller")
     };
     identity.joined(cluster, node.0, shards);
     identity.has_begun = true;
+    identity.set_cluster_version(version);
     let peers = peers.into_iter();
     identity.peers = peers
         .map(|peer| (peer.node.0, KnownPeer::new(peer.address, peer.incarnation)))

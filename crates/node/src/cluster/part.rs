@@ -25,6 +25,7 @@ use super::{
     peers::Cluster,
     placement::Action,
     survey::{self, ReplicaSurvey, Survey},
+    upgrade,
     words::Note,
 };
 use crate::{
@@ -94,23 +95,39 @@ impl Part {
             self.identity.clone(),
             self.data.clone(),
         );
+        let upgrades = upgrade::run(Arc::clone(cluster), desk.clone());
         let copies = copies::send_all(
             Arc::clone(cluster),
             inboxes.clone(),
+            Arc::clone(&self.counters),
             config.copy_bytes_per_second,
             self.outgoing,
         );
-        tokio::join!(look(teller, controller), registration, members, copies);
+        tokio::join!(
+            look(teller, controller),
+            registration,
+            members,
+            copies,
+            upgrades
+        );
     }
 }
 
 async fn look(mut teller: Teller, mut controller: Controller) {
     let mut interval = tokio::time::interval(survey::INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let cluster = Arc::clone(&teller.cluster);
     loop {
-        interval.tick().await;
-        teller.tell().await;
-        controller.step();
+        tokio::select! {
+            _ = interval.tick() => {
+                teller.tell().await;
+                controller.step();
+            }
+            () = cluster.surveys.urgent() => {
+                tokio::time::sleep(survey::GATHERING).await;
+                teller.tell().await;
+            }
+        }
     }
 }
 
@@ -141,6 +158,7 @@ impl Teller {
             data_bytes: self.store.segment_bytes() + self.store.wal_bytes_in_use(),
             sync_micros: self.mean_sync(),
             replicas,
+            knows: self.cluster.versions.knows(),
         };
         self.cluster.surveys.put(survey.clone());
         self.cluster.tell_all(&Note::Survey(survey));
@@ -242,11 +260,13 @@ async fn follow_members(cluster: Arc<Cluster>, mut identity: Identity, data: Pat
         cluster.follow_members();
         let mut peers = cluster.members.peers();
         peers.remove(&cluster.node);
-        if peers != identity.peers {
-            info!(nodes = ?peers.keys(), "peers");
-            identity.peers = peers;
+        let before = identity.clone();
+        identity.set_cluster_version(cluster.versions.active());
+        identity.peers = peers;
+        if identity != before {
+            info!(nodes = ?identity.peers.keys(), version = %identity.cluster_version(), "members");
             if let Err(error) = identity.write(&data) {
-                warn!(%error, "the peers could not be written down; the next start knows earlier ones");
+                warn!(%error, "the members could not be written down; the next start knows earlier ones");
             }
         }
         // The table lives as long as the node.

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use super::{
     copies::Copies,
+    freshness,
     leaders::Leaders,
     members::Members,
     shared::Shared,
@@ -30,6 +31,7 @@ use crate::{
     event::{Event, Look, Request, Response},
     failures::Failures,
     inboxes::Inboxes,
+    version::{self, Versions},
 };
 
 /// What the parts of a node share of its cluster.
@@ -42,6 +44,7 @@ pub(crate) struct Cluster {
     pub(crate) surveys: Surveys,
     pub(crate) members: Members,
     pub(crate) shared: Shared,
+    pub(crate) versions: Arc<Versions>,
     /// The last entry that this node's copy of the catalog has applied.
     pub(crate) catalog: watch::Sender<u64>,
     /// Shards whose replicas may have lost something in a crash and do not vote yet.
@@ -57,6 +60,7 @@ pub(crate) struct Beginning {
     pub(crate) incarnation: [u8; 16],
     pub(crate) shards: u16,
     pub(crate) members: Members,
+    pub(crate) versions: Arc<Versions>,
     pub(crate) suspects: BTreeSet<ShardId>,
     /// To be done when no replica is suspect any more.
     pub(crate) all_cleared: Box<dyn Fn() + Send + Sync>,
@@ -73,6 +77,7 @@ impl Cluster {
             surveys: Surveys::default(),
             members: beginning.members,
             shared: Shared::default(),
+            versions: beginning.versions,
             catalog: watch::Sender::new(0),
             suspects: Mutex::new(beginning.suspects),
             all_cleared: beginning.all_cleared,
@@ -124,9 +129,17 @@ impl Cluster {
             let transport = transport.as_ref().ok_or(RequestError::NotSent)?;
             transport.request(to, ask.encode())
         };
-        let told = call.await?;
-        // An answer that cannot be read says nothing of what happened.
-        Told::decode(&told).ok_or(RequestError::Lost)
+        read(&call.await?)
+    }
+
+    /// As [`Cluster::ask`], but everything else for that node goes first.
+    pub(crate) async fn ask_bulk(&self, to: u64, ask: &Ask) -> Result<Told, RequestError> {
+        let call = {
+            let transport = self.transport();
+            let transport = transport.as_ref().ok_or(RequestError::NotSent)?;
+            transport.request_bulk(to, ask.encode())
+        };
+        read(&call.await?)
     }
 
     pub(crate) fn is_connected(&self, node: u64) -> bool {
@@ -180,6 +193,11 @@ impl Cluster {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// An answer that cannot be read says nothing of what happened.
+fn read(told: &Bytes) -> Result<Told, RequestError> {
+    Told::decode(told).ok_or(RequestError::Lost)
 }
 
 /// Takes in what peers send.
@@ -259,6 +277,7 @@ impl Handler for Reception {
             if let Some(note) = self.cluster.shared.note() {
                 self.cluster.send(node, note.encode());
             }
+            self.cluster.surveys.hurry();
             return;
         }
         self.cluster.leaders.lost(node);
@@ -280,10 +299,13 @@ struct Answering {
 
 impl Answering {
     async fn answer(self, from: Caller, ask: Ask) -> Told {
-        let is_stranger = matches!(from, Caller::Joining);
+        let (from, ask) = match (from, ask) {
+            (Caller::Joining, Ask::Join(join)) => return self.take_in(join).await,
+            (Caller::Joining, _) => return Told::Unintelligible,
+            (Caller::Node(node), ask) => (node, ask),
+        };
         match ask {
             Ask::Join(join) => self.take_in(join).await,
-            _ if is_stranger => Told::Unintelligible,
             Ask::Shard { shard, request } => {
                 let Some(request) = request.open() else {
                     return Told::Unintelligible;
@@ -299,7 +321,7 @@ impl Answering {
                 applied.wait_for(|&applied| applied >= index).await.ok();
                 Told::Reached
             }
-            Ask::Copy(ask) => self.copies.take(ask).await,
+            Ask::Copy(ask) => self.copies.take(from, ask).await,
             Ask::Failures { subscription } => Told::Failures(self.failures.of(subscription)),
         }
     }
@@ -341,6 +363,14 @@ impl Answering {
             return Told::Refused(Error::Unavailable); // This node itself has no place yet.
         }
         info!(address = %join.address, "a node asks for a place in the cluster");
+        if !freshness::catch_up(&self.cluster).await {
+            return Told::Refused(Error::Unavailable);
+        }
+        let active = self.cluster.versions.active();
+        if version::check(active, join.knows).is_err() {
+            warn!(address = %join.address, %active, knows = %join.knows, "its program is too old");
+            return Told::WorksAt(active);
+        }
         let command = Command::AddNode {
             incarnation: join.incarnation,
             address: join.address,
@@ -367,6 +397,7 @@ impl Answering {
             cluster: self.cluster.id,
             node: added.node,
             shards: self.cluster.shards,
+            version: self.cluster.versions.active(),
             peers: peers
                 .map(|node| JoinedPeer {
                     node: node.node,

@@ -5,7 +5,10 @@
 //! catches up, then one joint change makes it a voter and lets go of whom it replaces. A copy is never
 //! given up before the one that replaces it is a voter that has caught up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::words::Step;
 
@@ -24,6 +27,8 @@ pub(crate) struct View {
     pub(crate) moves_max: usize,
     /// A node has just come or gone: who leads is not settled yet.
     pub(crate) is_unsettled: bool,
+    /// Every shard is in the view: a shard without a leader is missing from its nodes' loads.
+    pub(crate) is_complete: bool,
     pub(crate) nodes: BTreeMap<u64, NodeView>,
     /// Only shards whose leader was heard lately.
     pub(crate) shards: BTreeMap<u16, ShardView>,
@@ -88,33 +93,41 @@ pub(crate) enum Deed {
 /// The next steps: at most one for each shard.
 pub(crate) fn plan(view: &View) -> Vec<Action> {
     let mut planner = Planner::new(view);
+    let targets = planner.targets();
     let mut actions = Vec::new();
-    for (&shard, state) in &view.shards {
-        if state.joint {
-            continue;
-        }
-        actions.extend(planner.step(shard, state));
+    for (&shard, target) in &targets {
+        actions.extend(planner.step(shard, &view.shards[&shard], target));
     }
-    if actions.is_empty() && !view.is_unsettled {
+    if actions.is_empty() && view.is_complete && !view.is_unsettled {
         actions.extend(planner.spread_leaders());
     }
     actions
 }
 
+/// Who should vote, and why that differs from who does.
+struct Target {
+    members: BTreeSet<u64>,
+    why: String,
+}
+
 struct Planner<'a> {
     view: &'a View,
-    /// Copies on each node that counts, with those already decided in this round.
+    /// Copies on each node that counts, as they will be when all that is begun or decided is done.
     load: BTreeMap<u64, usize>,
+    /// Shards that each node leads, likewise.
+    led: BTreeMap<u64, usize>,
     moves: usize,
 }
 
 impl<'a> Planner<'a> {
     fn new(view: &'a View) -> Self {
         let mut load: BTreeMap<u64, usize> = view.nodes.keys().map(|&node| (node, 0)).collect();
+        let mut led = load.clone();
         for (&shard, state) in &view.shards {
             for member in members(shard, state) {
                 *load.entry(member).or_default() += 1;
             }
+            *led.entry(state.leader).or_default() += 1;
         }
         let catching_up = |(&shard, state): (&u16, &ShardView)| {
             let waiting = state
@@ -124,31 +137,77 @@ impl<'a> Planner<'a> {
             waiting.count()
         };
         let moves = view.shards.iter().map(catching_up).sum();
-        Self { view, load, moves }
+        Self {
+            view,
+            load,
+            led,
+            moves,
+        }
     }
 
-    fn step(&mut self, shard: u16, state: &ShardView) -> Option<Action> {
-        let action = |deed, why: String| {
+    /// Of every shard whose members are not just being changed. First whoever lacks a copy gets one, then
+    /// moves that were begun go on, and only when nothing is lacking are others begun.
+    fn targets(&mut self) -> BTreeMap<u16, Target> {
+        let view = self.view;
+        let shards = view.shards.iter().filter(|(_, state)| !state.joint);
+        let mut targets: BTreeMap<u16, Target> = shards
+            .map(|(&shard, state)| (shard, self.repaired(shard, state)))
+            .collect();
+        let settled: Vec<u16> = targets
+            .iter()
+            .filter(|(shard, target)| target.members == view.shards[shard].voters)
+            .map(|(&shard, _)| shard)
+            .collect();
+        let nothing_lacks = view.is_complete && settled.len() == targets.len();
+        let mut still = Vec::new();
+        for shard in settled {
+            match self.begun(shard) {
+                Some(target) => {
+                    targets.insert(shard, target);
+                }
+                None => still.push(shard),
+            }
+        }
+        if nothing_lacks {
+            for _ in self.moves..view.moves_max {
+                let Some((shard, target)) = self.rebalanced(&still) else {
+                    break;
+                };
+                targets.insert(shard, target);
+                still.retain(|&other| other != shard);
+            }
+        }
+        targets
+    }
+
+    fn step(&mut self, shard: u16, state: &ShardView, target: &Target) -> Option<Action> {
+        let Target {
+            members: target,
+            why,
+        } = target;
+        let action = |deed, why: &str| {
             let leader = state.leader;
             Some(Action {
                 shard,
                 leader,
                 deed,
-                why,
+                why: why.to_owned(),
             })
         };
-        let (target, why) = self.target(shard, state);
-        if !target.contains(&state.leader)
-            && let Some(&heir) = target.iter().find(|&&node| self.may_lead(state, node))
-        {
-            return action(Deed::Transfer(heir), why);
-        }
         let missing: Vec<u64> = target.difference(&state.voters).copied().collect();
         let ready = |node: &u64| state.learners.contains(node) && has_caught_up(state, *node);
         let (ready, late): (Vec<u64>, Vec<u64>) = missing.into_iter().partition(ready);
-        let steps = self.exchange(shard, state, &target, &ready);
+        // It leads until its successor has a copy, unless it is not to be counted on.
+        let must_yield = !target.contains(&state.leader)
+            && (late.is_empty() || self.wish(state.leader) == Wish::Gone);
+        if must_yield && let Some(heir) = self.heir(state, target) {
+            *self.led.entry(heir).or_default() += 1;
+            *self.led.entry(state.leader).or_default() -= 1;
+            return action(Deed::Transfer(heir), why);
+        }
+        let steps = self.exchange(shard, state, target, &ready);
         if !steps.is_empty() {
-            if !can_decide(state, &target, &ready) {
+            if !can_decide(state, target, &ready) {
                 return None;
             }
             return action(Deed::Change(steps), why);
@@ -163,8 +222,20 @@ impl<'a> Planner<'a> {
         if let Some(&late) = late.first() {
             return action(Deed::Wait(late), why);
         }
-        self.tend_learners(shard, state, &target)
-            .and_then(|(step, why)| action(Deed::Change(vec![step]), why))
+        self.tend_learners(shard, state, target)
+            .and_then(|(step, why)| action(Deed::Change(vec![step]), &why))
+    }
+
+    /// Who of the target leads when its leader has to go: one that leads little.
+    fn heir(&self, state: &ShardView, target: &BTreeSet<u64>) -> Option<u64> {
+        let able = target.iter().filter(|&&node| self.may_lead(state, node));
+        able.copied()
+            .min_by_key(|node| (self.led.get(node).copied().unwrap_or(0), *node))
+    }
+
+    fn wish(&self, node: u64) -> Wish {
+        let known = self.view.nodes.get(&node);
+        known.map_or(Wish::Gone, |node| node.wish)
     }
 
     /// Voters for those that are ready, in exchange for those that are one too many.
@@ -185,8 +256,8 @@ impl<'a> Planner<'a> {
             .collect()
     }
 
-    /// Who should vote, and why that differs from who does.
-    fn target(&mut self, shard: u16, state: &ShardView) -> (BTreeSet<u64>, String) {
+    /// The voters without those that cannot be used, and with as many others as are wanted.
+    fn repaired(&mut self, shard: u16, state: &ShardView) -> Target {
         let view = self.view;
         let placeable = view.nodes.values().filter(|node| node.wish == Wish::Used);
         let wanted = view.replicas.min(placeable.count()).max(1);
@@ -221,16 +292,13 @@ impl<'a> Planner<'a> {
         while target.len() > wanted {
             let worst = self.worst(state, &target);
             target.remove(&worst);
+            *self.load.entry(worst).or_default() -= 1;
             why = "more copies than asked for".into();
         }
-        if target == state.voters
-            && let Some((from, to)) = self.better_place(shard, state, &target)
-        {
-            target.remove(&from);
-            target.insert(to);
-            why = format!("node {from} has more copies than node {to}");
+        Target {
+            members: target,
+            why,
         }
-        (target, why)
     }
 
     fn reason(&self, node: u64) -> String {
@@ -246,8 +314,12 @@ impl<'a> Planner<'a> {
     fn best(&self, state: &ShardView, chosen: &BTreeSet<u64>, candidates: &[u64]) -> u64 {
         let rank = |&node: &u64| {
             let learner = state.learners.contains(&node);
-            let load = self.load.get(&node).copied().unwrap_or(0);
-            (self.crowding(node, chosen), !learner, load, node)
+            (
+                self.crowding(node, chosen),
+                !learner,
+                self.load_of(node),
+                node,
+            )
         };
         *candidates
             .iter()
@@ -262,11 +334,10 @@ impl<'a> Planner<'a> {
                 .copied()
                 .filter(|&other| other != node)
                 .collect();
-            let load = self.load.get(&node).copied().unwrap_or(0);
             (
                 node != state.leader,
                 self.crowding(node, &others),
-                load,
+                self.load_of(node),
                 node,
             )
         };
@@ -290,48 +361,63 @@ impl<'a> Planner<'a> {
         (same(|node| &node.zone), same(|node| &node.host))
     }
 
-    /// A member with many copies, and a node with few that could take its place.
-    fn better_place(
-        &mut self,
-        shard: u16,
-        state: &ShardView,
-        target: &BTreeSet<u64>,
-    ) -> Option<(u64, u64)> {
-        if self.moves >= self.view.moves_max && (shard == 0 || state.learners.is_empty()) {
-            return None;
+    /// A copy that is on its way to take the place of another goes on, unless that would have to be undone.
+    fn begun(&mut self, shard: u16) -> Option<Target> {
+        let state = &self.view.shards[&shard];
+        if shard == 0 {
+            return None; // Its learners are everywhere, and on their way to nothing.
         }
-        let load = |node: &u64| self.load.get(node).copied().unwrap_or(0);
-        let from = target
-            .iter()
-            .copied()
-            .max_by_key(|node| (load(node), *node))?;
-        let open = |(&node, place): (&u64, &NodeView)| {
-            let fits = place.wish == Wish::Used && place.up && !target.contains(&node);
-            fits.then_some(node)
+        let fits = |node: &&u64| {
+            let place = self.view.nodes.get(node);
+            place.is_some_and(|place| place.wish == Wish::Used && place.up)
         };
-        let others = target
+        let to = *state.learners.iter().find(fits)?;
+        let enough = self.load_of(to);
+        let allowed =
+            |&&from: &&u64| self.load_of(from) >= enough && self.may_replace(state, from, to);
+        let rank = |&&from: &&u64| (self.load_of(from), from != state.leader, from);
+        let from = *state.voters.iter().filter(allowed).max_by_key(rank)?;
+        *self.load.entry(from).or_default() -= 1;
+        Some(exchanged(state, from, to))
+    }
+
+    /// The move that evens out most, of those that can be begun.
+    fn rebalanced(&mut self, shards: &[u16]) -> Option<(u16, Target)> {
+        let view = self.view;
+        let open = view
+            .nodes
             .iter()
-            .copied()
-            .filter(|&node| node != from)
-            .collect();
-        let to = self.view.nodes.iter().filter_map(open);
-        let to = to.min_by_key(|node| {
-            (
-                !state.learners.contains(node) || shard == 0,
-                load(node),
-                *node,
-            )
-        })?;
-        let begun = shard != 0 && state.learners.contains(&to);
-        let apart = load(&from) >= load(&to) + COPIES_APART;
-        if !(apart || begun) || self.crowding(to, &others) > self.crowding(from, &others) {
-            return None;
+            .filter(|(_, place)| place.wish == Wish::Used && place.up);
+        let open: Vec<u64> = open.map(|(&node, _)| node).collect();
+        let mut best = None;
+        for &shard in shards {
+            let state = &view.shards[&shard];
+            for &from in &state.voters {
+                for &to in open.iter().filter(|node| !state.voters.contains(node)) {
+                    let apart = self.load_of(from).saturating_sub(self.load_of(to));
+                    if apart < COPIES_APART || !self.may_replace(state, from, to) {
+                        continue;
+                    }
+                    let rank = (apart, from != state.leader, Reverse((shard, from, to)));
+                    best = best.max(Some(rank));
+                }
+            }
         }
-        if !begun {
-            *self.load.entry(from).or_default() -= 1;
-            *self.load.entry(to).or_default() += 1;
-        }
-        Some((from, to))
+        let (_, _, Reverse((shard, from, to))) = best?;
+        *self.load.entry(from).or_default() -= 1;
+        *self.load.entry(to).or_default() += 1;
+        Some((shard, exchanged(&view.shards[&shard], from, to)))
+    }
+
+    /// Whether the copies stand no closer together then.
+    fn may_replace(&self, state: &ShardView, from: u64, to: u64) -> bool {
+        let others = state.voters.iter().copied().filter(|&node| node != from);
+        let others = others.collect();
+        self.crowding(to, &others) <= self.crowding(from, &others)
+    }
+
+    fn load_of(&self, node: u64) -> usize {
+        self.load.get(&node).copied().unwrap_or(0)
     }
 
     /// The catalog's shard has a learner wherever it has no voter; others have none but those on their
@@ -386,10 +472,7 @@ impl<'a> Planner<'a> {
     /// One leader moves from the node that leads most, or from one that should not lead.
     fn spread_leaders(&self) -> Option<Action> {
         let view = self.view;
-        let mut led: BTreeMap<u64, usize> = view.nodes.keys().map(|&node| (node, 0)).collect();
-        for state in view.shards.values() {
-            *led.entry(state.leader).or_default() += 1;
-        }
+        let led = &self.led;
         let unfit = |node: u64| {
             let place = view.nodes.get(&node);
             place.is_none_or(|place| place.wish != Wish::Used || place.slow)
@@ -420,6 +503,16 @@ impl<'a> Planner<'a> {
             deed: Deed::Transfer(heir),
             why,
         })
+    }
+}
+
+fn exchanged(state: &ShardView, from: u64, to: u64) -> Target {
+    let mut members = state.voters.clone();
+    members.remove(&from);
+    members.insert(to);
+    Target {
+        members,
+        why: format!("node {from} has more copies than node {to}"),
     }
 }
 

@@ -22,13 +22,29 @@ pub(crate) fn of(cluster: &Cluster, decided: &Mutex<Vec<Action>>) -> ClusterStat
     let decided = decided.lock().unwrap_or_else(PoisonError::into_inner);
     let mut moves: Vec<Move> = decided.iter().map(move_of).collect();
     moves.extend(copies(&heard));
+    let nodes = nodes(cluster, &heard, &shards);
+    let version = cluster.versions.active().0;
     ClusterStatus {
         cluster: Some(hex(&cluster.id)),
         node: cluster.node,
-        nodes: nodes(cluster, &heard, &shards),
+        version,
+        held_back_by: held_back_by(version, &nodes),
+        nodes,
         shards,
         moves,
     }
+}
+
+/// The nodes that know less than some other, if that is more than the cluster's version.
+fn held_back_by(version: u32, nodes: &[NodeStatus]) -> Vec<u64> {
+    let present = nodes.iter().filter(|node| node.state != "removed");
+    let known = |node: &NodeStatus| node.version.filter(|_| node.up);
+    let highest = present.clone().filter_map(known).max().unwrap_or(version);
+    if highest <= version {
+        return Vec::new();
+    }
+    let holds = |node: &&NodeStatus| known(node).is_none_or(|known| known < highest);
+    present.filter(holds).map(|node| node.node).collect()
 }
 
 fn nodes(
@@ -54,6 +70,7 @@ fn nodes(
             up: silent.is_some_and(|silent| silent < survey::SILENCE),
             heard_millis_ago: silent
                 .map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
+            version: known.map(|known| known.survey.knows.0),
             replicas: survey.replicas.len(),
             leaders: shards
                 .iter()
@@ -147,5 +164,35 @@ fn move_of(action: &Action) -> Move {
         shard: action.shard,
         what,
         why: action.why.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(node: u64, version: Option<u32>, up: bool, state: &'static str) -> NodeStatus {
+        NodeStatus {
+            node,
+            state,
+            up,
+            version,
+            ..NodeStatus::default()
+        }
+    }
+
+    #[test]
+    fn who_knows_less_than_another_holds_the_version_back() {
+        let nodes = [
+            node(1, Some(3), true, "active"),
+            node(2, Some(2), true, "draining"),
+            node(3, Some(3), false, "active"),
+            node(4, None, false, "active"),
+            node(5, Some(1), true, "removed"),
+        ];
+        assert_eq!(held_back_by(2, &nodes), [2, 3, 4]);
+        assert!(held_back_by(3, &nodes).is_empty());
+        assert!(held_back_by(1, &nodes[..1]).is_empty());
+        assert!(held_back_by(1, &[]).is_empty());
     }
 }

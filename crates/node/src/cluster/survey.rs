@@ -6,11 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anser_broker::id::ShardId;
+use anser_broker::{id::ShardId, version::ClusterVersion};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 /// How often a node says how it is.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(500);
+/// What others should not have to wait for is told this much later: such news come together.
+pub(crate) const GATHERING: Duration = Duration::from_millis(5);
 /// A node that was not heard for so long does not count as up.
 pub(crate) const SILENCE: Duration = Duration::from_secs(3);
 
@@ -25,6 +28,10 @@ pub(crate) struct Survey {
     /// Mean duration of its recent syncs.
     pub(crate) sync_micros: u64,
     pub(crate) replicas: Vec<ReplicaSurvey>,
+    /// The highest version of the cluster that the node can read. It follows the other fields in the bytes:
+    /// programs from before there were versions leave it out and do not read it.
+    #[serde(skip)]
+    pub(crate) knows: ClusterVersion,
 }
 
 /// One of its replicas.
@@ -61,7 +68,10 @@ pub(crate) struct PeerSurvey {
 
 /// The newest survey of each node.
 #[derive(Debug, Default)]
-pub(crate) struct Surveys(Mutex<BTreeMap<u64, Heard>>);
+pub(crate) struct Surveys {
+    heard: Mutex<BTreeMap<u64, Heard>>,
+    urgent: Notify,
+}
 
 #[derive(Debug, Clone)]
 pub(crate) struct Heard {
@@ -73,6 +83,17 @@ impl Surveys {
     pub(crate) fn put(&self, survey: Survey) {
         let at = Instant::now();
         self.lock().insert(survey.node, Heard { survey, at });
+    }
+
+    /// Others should not have to wait to hear how this node is: it leads a shard now, or somebody has come
+    /// who knows nothing yet. A node without a copy of a shard hears only so whom to ask.
+    pub(crate) fn hurry(&self) {
+        self.urgent.notify_one();
+    }
+
+    /// Waits until there is something that others should not have to wait for.
+    pub(crate) async fn urgent(&self) {
+        self.urgent.notified().await;
     }
 
     /// Whether the disk of a node that has a copy of the shard is nearly full.
@@ -97,7 +118,7 @@ impl Surveys {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Heard>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

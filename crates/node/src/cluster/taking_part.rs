@@ -31,6 +31,7 @@ use super::{
 use crate::{
     courier::Errand, desk::Desk, failure::Failed, failures::Failures, inboxes::Inboxes,
     maintenance::Chore, member::Member, node::spawn, startup::StartError, status::Counters,
+    version::Versions,
 };
 
 /// Where other nodes will find this one.
@@ -86,6 +87,7 @@ impl Joining {
         replicas: &[(ShardId, Replica)],
         store: Store<FileSystem>,
         chores: mpsc::Sender<Chore>,
+        versions: Arc<Versions>,
     ) -> Self {
         let (jobs, job_list) = mpsc::channel();
         let (outgoing, outgoing_list) = unbounded_channel();
@@ -97,6 +99,7 @@ impl Joining {
             incarnation: identity.incarnation(),
             shards: identity.shards,
             members: Members::new(identity.peers.clone()),
+            versions,
             suspects: suspects.map(|(shard, _)| *shard).collect(),
             all_cleared: Box::new(move || {
                 if let Err(error) = store.clear_suspicion() {

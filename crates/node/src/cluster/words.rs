@@ -1,8 +1,14 @@
 //! What nodes say to each other, inside the frames of the transport.
 //!
 //! Messages of consensus have an encoding of their own (`docs/formats/peer-messages.md`), many in one
-//! frame. The rest is `postcard` of the types below; a change of any of them needs a new protocol version of
-//! the transport.
+//! frame. The rest is `postcard` of the types below, in which a field is its place and a variant its number.
+//! Nodes of different programs talk to each other while a cluster is upgraded, so:
+//!
+//! - a new variant goes to the end, and is said only to a node that can read it: at a version of the cluster
+//!   at which all can, or in answer to what only such a node asks;
+//! - what a note, a request or an answer has to say more follows its bytes, as [`Trailing`] has it: older
+//!   programs do not read on, and newer ones take what is not there to be what it was before;
+//! - nothing else about these types changes.
 
 use anser_broker::{
     codec::Encoded,
@@ -11,6 +17,7 @@ use anser_broker::{
     id::{NodeId, QueueId, ShardId, SubscriptionId},
     op::{DeliveryFailure, ReceivedMessage},
     time::Millis,
+    version::ClusterVersion,
 };
 use anser_replica::ReceiveRequest;
 use bytes::{Buf, BufMut, Bytes};
@@ -112,7 +119,7 @@ impl Note {
                 }
                 frame.take()
             }
-            Self::Survey(survey) => tagged(SURVEY, survey),
+            Self::Survey(survey) => tagged(SURVEY, &(survey, Trailing::of(survey.knows))),
             Self::Shared { revision, bytes } => {
                 let mut out = vec![SHARED];
                 out.put_u64_le(*revision);
@@ -139,7 +146,11 @@ impl Note {
                 }
                 Some(Self::Consensus(messages))
             }
-            SURVEY => postcard::from_bytes(&bytes).ok().map(Self::Survey),
+            SURVEY => {
+                let (mut survey, rest) = postcard::take_from_bytes::<Survey>(&bytes).ok()?;
+                survey.knows = Trailing::read(rest)?.version;
+                Some(Self::Survey(survey))
+            }
             SHARED => {
                 let revision = bytes.try_get_u64_le().ok()?;
                 Some(Self::Shared { revision, bytes })
@@ -147,6 +158,26 @@ impl Note {
             ORDER => postcard::from_bytes(&bytes).ok().map(Self::Order),
             _ => None,
         }
+    }
+}
+
+/// What came with version 2 of the cluster, behind what was there before. What comes later follows it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Trailing {
+    version: ClusterVersion,
+}
+
+impl Trailing {
+    fn of(version: ClusterVersion) -> Self {
+        Self { version }
+    }
+
+    /// `None` for bytes that are no such thing.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        if bytes.is_empty() {
+            return Some(Self::default());
+        }
+        postcard::from_bytes(bytes).ok()
     }
 }
 
@@ -201,6 +232,9 @@ pub(crate) struct Join {
     pub(crate) address: String,
     pub(crate) host: String,
     pub(crate) zone: String,
+    /// The highest version of the cluster that the node can read; trails the request.
+    #[serde(skip)]
+    pub(crate) knows: ClusterVersion,
 }
 
 /// A copy of a shard on its way to the node that is asked.
@@ -266,6 +300,9 @@ pub(crate) enum Told {
         node: NodeId,
         shards: u16,
         peers: Vec<JoinedPeer>,
+        /// At which the cluster works; trails the answer.
+        #[serde(skip)]
+        version: ClusterVersion,
     },
     /// Where the copy goes on; `None`: all is there.
     CopyMissing(Option<(CopyFile, u64)>),
@@ -273,6 +310,8 @@ pub(crate) enum Told {
     /// The other does not know these words.
     Unintelligible,
     Failures(Vec<DeliveryFailure>),
+    /// To who joins: the cluster works at this version, which the node cannot read.
+    WorksAt(ClusterVersion),
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -284,25 +323,41 @@ pub(crate) struct JoinedPeer {
 
 impl Ask {
     pub(crate) fn encode(&self) -> Bytes {
-        let out = postcard::to_stdvec(self);
-        out.expect("words have no shape that cannot be written")
-            .into()
+        match self {
+            Self::Join(join) => spoken(&(self, Trailing::of(join.knows))),
+            other => spoken(other),
+        }
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        postcard::from_bytes(bytes).ok()
+        let (mut ask, rest) = postcard::take_from_bytes(bytes).ok()?;
+        if let Self::Join(join) = &mut ask {
+            join.knows = Trailing::read(rest)?.version;
+        }
+        Some(ask)
     }
+}
+
+fn spoken(words: &impl Serialize) -> Bytes {
+    let out = postcard::to_stdvec(words);
+    out.expect("words have no shape that cannot be written")
+        .into()
 }
 
 impl Told {
     pub(crate) fn encode(&self) -> Bytes {
-        let out = postcard::to_stdvec(self);
-        out.expect("words have no shape that cannot be written")
-            .into()
+        match self {
+            Self::Joined { version, .. } => spoken(&(self, Trailing::of(*version))),
+            other => spoken(other),
+        }
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        postcard::from_bytes(bytes).ok()
+        let (mut told, rest) = postcard::take_from_bytes(bytes).ok()?;
+        if let Self::Joined { version, .. } = &mut told {
+            *version = Trailing::read(rest)?.version;
+        }
+        Some(told)
     }
 }
 
@@ -352,3 +407,6 @@ impl From<Result<Response, Error>> for Told {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Instant};
 
 use anser_broker::{command::Placed, id::ShardId, shard::Shard};
 use anser_replica::{Input, MembershipChange, MembershipStep, Output};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{Hosted, Runner, stamp_of};
 use crate::{
@@ -117,12 +117,24 @@ impl Runner {
         let (term, _) = self.hosted[&shard].replica.leader();
         let cluster = &member.cluster;
         cluster.leaders.serves(shard, term, cluster.node, leads);
+        if leads {
+            cluster.surveys.hurry();
+        }
     }
 
     pub(super) fn nodes_changed(&self, shard: ShardId) {
+        let state = self.hosted[&shard].replica.shard();
+        self.version_changed(state);
         if let Some(member) = &self.member {
-            let nodes = self.hosted[&shard].replica.shard().nodes();
-            member.cluster.members.set(nodes);
+            member.cluster.members.set(state.nodes());
+        }
+    }
+
+    /// A node that cannot read what the others may write from now on stops before it comes.
+    fn version_changed(&self, catalog: &Shard) {
+        if let Err(error) = self.versions.rise(catalog.version()) {
+            error!(%error, "this node cannot go on");
+            self.failed.set(error.to_string());
         }
     }
 
@@ -148,6 +160,7 @@ impl Runner {
             hosted.time.follow(state.now().now);
         }
         if shard == ShardId::CATALOG {
+            self.version_changed(state);
             self.routes.replace(&state.routes());
             member.cluster.members.set(state.nodes());
             member.cluster.catalog.send_replace(state.applied());

@@ -1,12 +1,14 @@
 //! What a runner says of its replicas.
 
+use anser_log::Follower;
+use anser_replica::{Replica, Role};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Hosted, Runner};
 use crate::{
     cluster::survey::{Led, PeerSurvey, ReplicaSurvey},
     event::Surveyed,
-    status::ShardStatus,
+    status::{PeerLag, ShardStatus},
 };
 
 impl Runner {
@@ -16,6 +18,19 @@ impl Runner {
         // Whoever asked may have given up waiting.
         drop(sender.send(surveyed.collect()));
     }
+}
+
+/// The replicas that follow this one; none if it does not lead.
+pub(super) fn followers(replica: &Replica) -> Vec<Follower> {
+    let status = replica.status();
+    let peers = status.peers.iter().filter(|_| status.role == Role::Leader);
+    peers
+        .map(|peer| Follower {
+            node: peer.node,
+            matched: peer.matched,
+            present: peer.active || peer.snapshot,
+        })
+        .collect()
 }
 
 fn surveyed(shard: u16, Hosted { replica, .. }: &Hosted) -> Surveyed {
@@ -36,12 +51,20 @@ fn surveyed(shard: u16, Hosted { replica, .. }: &Hosted) -> Surveyed {
             })
             .collect(),
     });
+    let lags = |led: &Led| {
+        let lag = |peer: &PeerSurvey| PeerLag {
+            node: peer.node,
+            entries: led.last.saturating_sub(peer.matched),
+        };
+        led.peers.iter().map(lag).collect::<Vec<_>>()
+    };
     Surveyed {
         status: ShardStatus {
             shard,
             serves: replica.serves(),
             applied: replica.applied().index,
             totals: replica.shard().totals(),
+            lags: led.iter().flat_map(lags).collect(),
         },
         replica: ReplicaSurvey {
             shard,

@@ -4,12 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anser_replica::Membership;
 
+use crate::event::Micros;
+
 #[derive(Debug, Default)]
 pub(crate) struct ShardChecks {
     /// By term.
     pub(crate) leaders: BTreeMap<u64, u64>,
     /// By voter and term.
     pub(crate) grants: BTreeMap<(u64, u64), u64>,
+    /// Votes, and candidacies, of replicas that were suspect: by node and term.
+    pub(crate) by_suspects: BTreeSet<(u64, u64)>,
+    /// By leader, replica and term: since when the leader believes it to have what its disk lacks.
+    pub(crate) wrong_beliefs: BTreeMap<(u64, u64, u64), Micros>,
     /// By index and term: the content, and the term of the entry before.
     entries: BTreeMap<(u64, u64), (u64, Option<u64>)>,
     committed: BTreeMap<u64, u64>,

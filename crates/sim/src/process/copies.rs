@@ -9,7 +9,7 @@ use anser_log::{
 use anser_replica::{Input, PeerMessage, Place};
 use bytes::Bytes;
 
-use super::{Process, open};
+use super::{Process, maintenance::since_the_beginning, open};
 use crate::{
     checks::LogView,
     coverage::sometimes,
@@ -22,6 +22,9 @@ use crate::{
 const ATTEMPTS_MAX: u64 = 20;
 const RETRY_INTERVAL: u64 = 250 * MILLISECOND;
 const CHUNK_BYTES: usize = 8 << 10;
+/// Of one copy in five: so slow that much is written while it is on its way.
+const SLOW_CHUNK_BYTES: usize = 512;
+const SLOW_PAUSE: u64 = 100 * MILLISECOND;
 
 #[derive(Default)]
 pub(super) struct Copies {
@@ -30,8 +33,10 @@ pub(super) struct Copies {
     outgoing: BTreeMap<u64, Outgoing>,
     counted: u64,
     coming: BTreeMap<u16, Coming>,
+    /// The last copy of each shard that came as a whole: whose, and what.
+    ended: BTreeMap<u16, (u64, Offer)>,
     /// Complete, until the replica accepts them.
-    arrived: BTreeMap<u16, Imported>,
+    arrived: BTreeMap<(u16, u64), Imported>,
 }
 
 struct Outgoing {
@@ -42,12 +47,28 @@ struct Outgoing {
     failures: u64,
     /// Counts the questions, so that an old timeout is known.
     asked: u64,
+    is_slow: bool,
 }
 
+type Offer = (SnapshotInfo, Vec<SegmentInfo>);
+
 struct Coming {
-    snapshot: SnapshotInfo,
-    segments: Vec<SegmentInfo>,
+    from: u64,
+    offer: Offer,
     import: Import<SimulatedDisk>,
+}
+
+impl Copies {
+    fn coming_from(&mut self, from: u64, shard: u16) -> Option<&mut Coming> {
+        let coming = self.coming.get_mut(&shard);
+        coming.filter(|coming| coming.from == from)
+    }
+
+    /// Whether the last copy that came as a whole is this node's, and such a one.
+    fn has_ended(&self, from: u64, shard: u16, is_such: impl Fn(&Offer) -> bool) -> bool {
+        let ended = self.ended.get(&shard);
+        ended.is_some_and(|(of, ended)| *of == from && is_such(ended))
+    }
 }
 
 impl Process {
@@ -66,6 +87,8 @@ impl Process {
         };
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
+        let holds = &mut self.maintenance.holds;
+        holds.copying(shard, to, place.index, since_the_beginning(common));
         self.copies.counted += 1;
         let transfer = self.copies.counted;
         let outgoing = Outgoing {
@@ -75,6 +98,7 @@ impl Process {
             message: bytes.into(),
             failures: 0,
             asked: 0,
+            is_slow: common.random.permille(200),
         };
         self.copies.outgoing.insert(transfer, outgoing);
         self.begin_copy(transfer, common);
@@ -103,11 +127,12 @@ impl Process {
         outgoing.asked += 1;
         let attempt = outgoing.asked;
         let to = outgoing.to;
+        let pause = if outgoing.is_slow { SLOW_PAUSE } else { 0 };
         let late = Happening::CopyLate { transfer, attempt };
         common.later(
             self.node,
             self.life,
-            RETRY_INTERVAL + 500 * MILLISECOND,
+            pause + RETRY_INTERVAL + 500 * MILLISECOND,
             late,
         );
         let from = self.node;
@@ -124,7 +149,7 @@ impl Process {
                 ask,
             };
             common.agenda.add(
-                at,
+                at + pause,
                 Event::Node {
                     node: to,
                     life,
@@ -157,7 +182,12 @@ impl Process {
         let shard = outgoing.shard;
         let ask = match told {
             Told::Missing(Some((file, offset))) => {
-                let Ok(bytes) = outgoing.export.read(*file, *offset, CHUNK_BYTES) else {
+                let most = if outgoing.is_slow {
+                    SLOW_CHUNK_BYTES
+                } else {
+                    CHUNK_BYTES
+                };
+                let Ok(bytes) = outgoing.export.read(*file, *offset, most) else {
                     return self.end_copy(transfer, false, common);
                 };
                 CopyAsk::Chunk {
@@ -200,14 +230,14 @@ impl Process {
                 shard,
                 snapshot,
                 segments,
-            } => self.begin_import(shard, snapshot, segments),
+            } => self.begin_import(from, shard, (snapshot, segments)),
             CopyAsk::Chunk {
                 shard,
                 file,
                 offset,
                 bytes,
-            } => self.chunk(shard, file, offset, &bytes),
-            CopyAsk::End { shard, message } => self.end_import(shard).map(|()| {
+            } => self.chunk(from, shard, file, offset, &bytes),
+            CopyAsk::End { shard, message } => self.end_import(from, shard, &message).map(|()| {
                 self.peer(shard, message, common);
                 Told::Reached
             }),
@@ -239,53 +269,68 @@ impl Process {
         }
     }
 
-    fn begin_import(
-        &mut self,
-        shard: u16,
-        snapshot: SnapshotInfo,
-        segments: Vec<SegmentInfo>,
-    ) -> Result<Told, Error> {
-        let known = self.copies.coming.get(&shard);
-        if known.is_none_or(|known| known.snapshot != snapshot || known.segments != segments) {
-            self.copies.coming.remove(&shard);
-            let import = self.store.begin_import(shard, snapshot, segments.clone())?;
-            let coming = Coming {
-                snapshot,
-                segments,
-                import,
-            };
-            self.copies.coming.insert(shard, coming);
+    fn begin_import(&mut self, from: u64, shard: u16, offer: Offer) -> Result<Told, Error> {
+        if self.copies.has_ended(from, shard, |ended| *ended == offer) {
+            sometimes("a copy that had arrived did not come again");
+            return Ok(Told::Missing(None));
         }
-        Ok(self.missing(shard))
-    }
-
-    fn missing(&self, shard: u16) -> Told {
-        match self.copies.coming.get(&shard) {
-            Some(coming) => Told::Missing(coming.import.missing()),
-            None => Told::Refused,
-        }
+        let (snapshot, segments) = offer.clone();
+        let import = match self.copies.coming.remove(&shard) {
+            Some(known) if known.from == from && known.offer == offer => known.import,
+            Some(known) if known.from == from => {
+                let renewed = known.import.renew(snapshot, &segments)?;
+                let fresh = self.store.begin_import(shard, snapshot, segments)?;
+                if renewed.missing_bytes() < fresh.missing_bytes() {
+                    sometimes("a newer copy went on with the segments of one that was broken off");
+                }
+                renewed
+            }
+            _ => self.store.begin_import(shard, snapshot, segments)?,
+        };
+        let coming = Coming {
+            from,
+            offer,
+            import,
+        };
+        let told = Told::Missing(coming.import.missing());
+        self.copies.coming.insert(shard, coming);
+        Ok(told)
     }
 
     fn chunk(
         &mut self,
+        from: u64,
         shard: u16,
         file: ExportedFile,
         offset: u64,
         bytes: &[u8],
     ) -> Result<Told, Error> {
-        if let Some(coming) = self.copies.coming.get_mut(&shard)
-            && coming.import.missing() == Some((file, offset))
-        {
+        let Some(coming) = self.copies.coming_from(from, shard) else {
+            return Ok(Told::Refused);
+        };
+        if coming.import.missing() == Some((file, offset)) {
             coming.import.write(file, offset, bytes)?;
         }
-        Ok(self.missing(shard))
+        Ok(Told::Missing(coming.import.missing()))
     }
 
-    fn end_import(&mut self, shard: u16) -> Result<(), Error> {
-        let nothing = Error::Missing { shard, index: 0 };
-        let coming = self.copies.coming.remove(&shard).ok_or(nothing)?;
+    fn end_import(&mut self, from: u64, shard: u16, message: &Bytes) -> Result<(), Error> {
+        let message = PeerMessage::decode(message.clone()).ok();
+        let announced = message.and_then(|message| message.snapshot());
+        let is_meant = |(snapshot, _): &Offer| announced.is_some_and(|place| at(place, snapshot));
+        let coming = self.copies.coming_from(from, shard);
+        if coming.is_none_or(|coming| !is_meant(&coming.offer) || coming.import.missing().is_some())
+        {
+            let is_here = self.copies.has_ended(from, shard, is_meant);
+            return is_here
+                .then_some(())
+                .ok_or(Error::Missing { shard, index: 0 });
+        }
+        let coming = self.copies.coming.remove(&shard).expect("just seen");
         let imported = coming.import.finish()?;
-        if let Some(unused) = self.copies.arrived.insert(shard, imported) {
+        self.copies.ended.insert(shard, (from, coming.offer));
+        let place = (shard, imported.snapshot.index);
+        if let Some(unused) = self.copies.arrived.insert(place, imported) {
             self.store.discard_import(shard, &unused);
         }
         Ok(())
@@ -311,6 +356,7 @@ impl Process {
             Incoming::Forget { shard } => match self.store.forget(shard) {
                 Ok(()) => {
                     sometimes("a removed replica was forgotten");
+                    self.copies.ended.remove(&shard);
                     self.forgotten.insert(shard);
                     common.checks.leaving.remove(&(self.node, shard));
                     common.checks.durable.remove(&(self.node, shard));
@@ -328,12 +374,13 @@ impl Process {
         common: &mut Common,
     ) -> Result<(), open::OpeningError> {
         let missing = |text: &str| open::OpeningError::Damaged(text.to_owned());
-        let imported = self.copies.arrived.remove(&shard);
+        let imported = self.copies.arrived.remove(&(shard, place.index));
         let imported = imported.ok_or_else(|| missing("the copy is not here"))?;
-        if (imported.snapshot.index, imported.snapshot.term) != (place.index, place.term) {
+        if !at(place, &imported.snapshot) {
             return Err(missing("the copy is another one"));
         }
         self.store.install(shard, &imported)?;
+        self.discard_older(shard, place.index);
         common.checks.installed(self.node, shard, place);
         let found = open::snapshot(&self.reader, shard)?;
         let (image, _) = found.ok_or_else(|| missing("the copy has vanished"))?;
@@ -357,6 +404,17 @@ impl Process {
         Ok(())
     }
 
+    /// Removes what was not accepted before the copy at this index.
+    fn discard_older(&mut self, shard: u16, installed: u64) {
+        let older = self.copies.arrived.range((shard, 0)..(shard, installed));
+        let older: Vec<(u16, u64)> = older.map(|(&place, _)| place).collect();
+        for place in older {
+            if let Some(unused) = self.copies.arrived.remove(&place) {
+                self.store.discard_import(shard, &unused);
+            }
+        }
+    }
+
     fn note_install(&self, shard: u16, common: &Common) {
         sometimes("a snapshot was installed");
         if self
@@ -373,4 +431,8 @@ impl Process {
             sometimes("a snapshot was installed while its shard had no leader");
         }
     }
+}
+
+fn at(place: Place, snapshot: &SnapshotInfo) -> bool {
+    (snapshot.index, snapshot.term) == (place.index, place.term)
 }

@@ -1,14 +1,14 @@
 //! Keeping the disk in order, as `anser-node`'s `maintenance.rs` does it. What is begun at one event is
 //! written at a later one, so that anything can happen in between.
 
-use std::{collections::BTreeMap, io::Write, rc::Rc};
+use std::{collections::BTreeMap, io::Write, rc::Rc, time::Duration};
 
 use anser_broker::{codec, id::Sequence};
 use anser_log::{
-    Change, Due, Error, Kept, SegmentInfo, SegmentWriter, SnapshotInfo, Store, Stored,
-    disk::simulated::SimulatedDisk,
+    Change, Due, Error, Follower, Holds, Kept, SegmentInfo, SegmentWriter, SnapshotInfo, Store,
+    Stored, disk::simulated::SimulatedDisk,
 };
-use anser_replica::{Image, Input, SnapshotOffer};
+use anser_replica::{Image, Input, Replica, Role, SnapshotOffer};
 
 use super::Process;
 use crate::{
@@ -25,6 +25,8 @@ pub(super) struct Maintenance {
     /// What is due, and the shards as they were when that was found.
     pub(super) recycling: Option<(Due, BTreeMap<u16, Image>)>,
     offers: BTreeMap<u16, Image>,
+    /// What followers need of the log.
+    pub(super) holds: Holds,
 }
 
 impl Process {
@@ -44,7 +46,12 @@ impl Process {
             self.sweep(common);
         }
         let due = if prepared {
-            self.store.due()
+            let held = self.held(common);
+            let due = self.store.due(&held);
+            if due != self.store.due(&BTreeMap::new()) {
+                sometimes("log files stayed for a follower");
+            }
+            due
         } else {
             self.store.due_all()
         };
@@ -62,6 +69,17 @@ impl Process {
         self.maintenance.recycling = Some((due, images));
         let length = common.random.spread(5 * MILLISECOND) * self.slowness;
         common.later(self.node, self.life, length, Happening::MaintainEnd);
+    }
+
+    /// Behind which entries of each shard the log stays as it is.
+    fn held(&mut self, common: &Common) -> BTreeMap<u16, u64> {
+        let now = since_the_beginning(common);
+        for (&shard, hosted) in &self.hosted {
+            let followers = followers(&hosted.replica);
+            let first = self.reader.first_index(shard);
+            self.maintenance.holds.follow(shard, &followers, first, now);
+        }
+        self.maintenance.holds.held(now)
     }
 
     /// Makes the oldest log files free to be used again.
@@ -129,6 +147,14 @@ impl Process {
                     membership: image.membership().clone(),
                 };
                 self.copies.offers.insert(shard, Rc::new(export));
+                if let Some(hosted) = self.hosted.get(&shard) {
+                    let followers = followers(&hosted.replica);
+                    let now = since_the_beginning(common);
+                    let index = image.applied.index;
+                    self.maintenance
+                        .holds
+                        .offered(shard, index, &followers, now);
+                }
                 self.step(shard, Input::SnapshotReady { snapshot }, common);
             }
             Err(error) => self.maintenance_failed(&error, common),
@@ -254,6 +280,23 @@ impl Process {
         sometimes("segments were rewritten");
         Ok(())
     }
+}
+
+/// The replicas that follow this one; none if it does not lead.
+fn followers(replica: &Replica) -> Vec<Follower> {
+    let status = replica.status();
+    let peers = status.peers.iter().filter(|_| status.role == Role::Leader);
+    peers
+        .map(|peer| Follower {
+            node: peer.node,
+            matched: peer.matched,
+            present: peer.active || peer.snapshot,
+        })
+        .collect()
+}
+
+pub(super) fn since_the_beginning(common: &Common) -> Duration {
+    Duration::from_micros(common.now)
 }
 
 /// Writes and seals a snapshot. It becomes the shard's by a commit.

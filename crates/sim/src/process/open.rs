@@ -41,6 +41,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) founders: Option<Vec<u64>>,
     /// Whether a node may stay suspect; otherwise the operator says that nothing was lost.
     pub(crate) may_be_suspect: bool,
+    /// Whether it distrusts its log, whatever is in it.
+    pub(crate) is_wary: bool,
 }
 
 /// Why a process does not start.
@@ -90,7 +92,7 @@ impl Opening<'_> {
                 sometimes("an ambiguous tail made a node suspect");
             }
         }
-        let suspect = log.report.suspect && self.may_be_suspect;
+        let suspect = (log.report.suspect || self.is_wary) && self.may_be_suspect;
         let mut durable = BTreeMap::new();
         let mut hosted = BTreeMap::new();
         let mut suspects = BTreeSet::new();
@@ -118,6 +120,7 @@ impl Opening<'_> {
         let options = Options {
             wal_file_bytes: self.plan.wal_file_bytes,
             wal_budget_bytes: self.plan.wal_file_bytes * self.plan.wal_files,
+            wal_held_bytes: self.plan.wal_file_bytes * self.plan.wal_files * 4,
             segment_bytes: 16 << 10,
             spare_files: 1,
         };
@@ -155,6 +158,7 @@ impl Opening<'_> {
             suspects,
             incoming_at: 0,
             forgotten: BTreeSet::new(),
+            made_empty: 0,
             touched: BTreeSet::new(),
             outputs: Vec::new(),
             turn_comes: false,
@@ -164,8 +168,8 @@ impl Opening<'_> {
         }
     }
 
-    fn jitter(&self, shard: u16) -> u64 {
-        jitter(self.plan, self.node, shard)
+    fn run(&self, shard: u16) -> u64 {
+        run(self.plan, self.node, shard, self.life, 0)
     }
 
     fn restore(
@@ -181,7 +185,9 @@ impl Opening<'_> {
                 return Err(OpeningError::Damaged(text));
             }
             let hard = recovered.hard_state;
-            let replica = empty_replica(self.node, self.plan, shard, (hard.term, hard.vote));
+            let promised = (hard.term, hard.vote);
+            let run = self.run(shard);
+            let replica = empty_replica(self.node, self.plan, shard, promised, run);
             return Ok((replica, LogView::default()));
         };
         let mut view = LogView::new(applied.index, applied.term);
@@ -220,7 +226,7 @@ impl Opening<'_> {
             membership: state.membership,
             shard: state.shard,
             entries,
-            jitter: self.jitter(shard),
+            jitter: self.run(shard),
             log_first: reader.first_index(shard).max(1),
             terms: terms.map(|(index, term)| Place { index, term }).collect(),
         });
@@ -244,12 +250,22 @@ impl Hosted {
     }
 }
 
-fn jitter(plan: &Plan, node: u64, shard: u16) -> u64 {
-    random::mix(random::mix(plan.seed ^ node) ^ u64::from(shard))
+/// Names one run of a replica: no other has the same.
+pub(super) fn run(plan: &Plan, node: u64, shard: u16, life: u64, made: u64) -> u64 {
+    let numbers = [node, shard.into(), life, made];
+    numbers
+        .into_iter()
+        .fold(plan.seed, |mixed, number| random::mix(mixed ^ number))
 }
 
 /// A replica that knows nothing, for a shard that the node does not have.
-pub(super) fn empty_replica(node: u64, plan: &Plan, shard: u16, hard: (u64, u64)) -> Replica {
+pub(super) fn empty_replica(
+    node: u64,
+    plan: &Plan,
+    shard: u16,
+    hard: (u64, u64),
+    run: u64,
+) -> Replica {
     let mut replica = Replica::new(Start {
         node,
         term: hard.0,
@@ -258,7 +274,7 @@ pub(super) fn empty_replica(node: u64, plan: &Plan, shard: u16, hard: (u64, u64)
         membership: Membership::default(),
         shard: Shard::new(ShardId(shard), plan.shards),
         entries: Vec::new(),
-        jitter: jitter(plan, node, shard),
+        jitter: run,
         log_first: 1,
         terms: Vec::new(),
         suspect: false,

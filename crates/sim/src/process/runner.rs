@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{Hosted, Process, open};
 use crate::{
-    checks::{self, LogView},
+    checks::LogView,
     clock::ShardTime,
     coverage::sometimes,
     event::{Event, Fetching, Happening, Incoming, MILLISECOND, Micros, Order, SECOND},
@@ -51,17 +51,7 @@ impl Process {
                 self.turn_soon(common);
             }
             Happening::Turn => self.turn(common),
-            Happening::Peer { shard, bytes, sent } => {
-                // Connections keep the order: nothing from before overtakes what came after.
-                let from = checks::sender(&bytes);
-                if common
-                    .forgot
-                    .get(&(from, shard))
-                    .is_none_or(|&at| sent > at)
-                {
-                    self.peer(shard, bytes, common);
-                }
-            }
+            Happening::Peer { shard, bytes } => self.peer(shard, bytes, common),
             Happening::Request(request) => self.request(request, common),
             Happening::Cancel { request } => self.cancel(request, common),
             Happening::Written => self.written(common),
@@ -238,8 +228,8 @@ impl Process {
                     end,
                     bytes_max,
                 };
-                let usual = if common.random.permille(100) {
-                    2 * SECOND
+                let usual = if common.random.permille(250) {
+                    4 * SECOND
                 } else {
                     300
                 };
@@ -333,10 +323,10 @@ impl Process {
             .network
             .arrivals(node, to, common.now, &mut common.random)
         {
+            let at = at + common.network.straggling(&mut common.random);
             let what = Happening::Peer {
                 shard,
                 bytes: bytes.clone(),
-                sent: common.now,
             };
             common.agenda.add(
                 at,
@@ -369,7 +359,9 @@ impl Process {
             }
         };
         if !self.hosted.contains_key(&shard) && message.is_from_leader() {
-            let replica = open::empty_replica(self.node, &common.plan, shard, (0, 0));
+            self.made_empty += 1;
+            let run = open::run(&common.plan, self.node, shard, self.life, self.made_empty);
+            let replica = open::empty_replica(self.node, &common.plan, shard, (0, 0), run);
             let time = ShardTime::unknown(&self.clock, common.now);
             self.hosted
                 .insert(shard, Hosted::new(replica, LogView::default(), time));
@@ -410,7 +402,6 @@ impl Process {
                 // From here on what the shard's disk has promised counts no more.
                 common.checks.durable.remove(&(self.node, shard));
                 common.checks.leaving.insert((self.node, shard));
-                common.forgot.insert((self.node, shard), common.now);
                 self.suspects.remove(&shard);
                 self.outputs.retain(|(of, _)| *of != shard);
                 self.then(Incoming::Forget { shard }, common);
@@ -427,6 +418,10 @@ impl Process {
             };
             let status = hosted.replica.status();
             common.checks.term(self.node, shard, status.term);
+            if status.role == Role::Leader {
+                let now = common.now;
+                common.checks.believed(shard, self.node, &status, now);
+            }
             if status.role == Role::Leader && hosted.led != status.term {
                 if status.term > hosted.led + 3 && hosted.led > 0 {
                     sometimes("an election needed several terms");

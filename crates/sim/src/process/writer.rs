@@ -120,7 +120,7 @@ impl Process {
 
     /// Writes the batch to the disk.
     pub(super) fn write(&mut self, common: &mut Common) {
-        let Some(batch) = &mut self.writer.batch else {
+        let Some(batch) = self.writer.batch.as_mut().filter(|one| !one.is_written) else {
             return;
         };
         match self.appender.append(&batch.writes) {

@@ -24,8 +24,6 @@ pub(crate) struct Common {
     pub(crate) lives: BTreeMap<u64, u64>,
     /// Who was heard to lead last, by shard.
     pub(crate) led: BTreeMap<u16, u64>,
-    /// When a node's replica of a shard was forgotten last.
-    pub(crate) forgot: BTreeMap<(u64, u16), Micros>,
     /// Answers to clients that are lost, in a thousand.
     pub(crate) lost_answers: u64,
     /// The shards of the requests that are under way.
@@ -102,7 +100,6 @@ impl Common {
             statistics,
             lives: BTreeMap::new(),
             led: BTreeMap::new(),
-            forgot: BTreeMap::new(),
             lost_answers: 0,
             requests: BTreeMap::new(),
             plan,

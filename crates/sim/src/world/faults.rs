@@ -12,6 +12,8 @@ use crate::{
     process::{Moment, Stop},
 };
 
+/// About the last few batches of a log.
+const LAST_BYTES: usize = 600;
 /// Longer than any election timeout.
 const ELECTION: Micros = 1_400 * MILLISECOND;
 
@@ -55,8 +57,12 @@ impl World {
                     return false;
                 }
                 sometimes("all nodes lost power at once");
-                for node in up {
-                    self.crash(node, Stop::PowerLoss);
+                let many = self.common.random.permille(500);
+                for number in up {
+                    self.crash(number, Stop::PowerLoss);
+                    let wary = many && self.common.random.permille(600);
+                    let node = self.nodes.get_mut(&number).expect("it was up");
+                    node.is_wary = wary;
                 }
             }
             Fault::Pause => self.pause(node),
@@ -278,6 +284,11 @@ impl World {
                 place = self.common.random.place(content.len());
             }
         }
+        // What was written last is damaged before anything tells that it was durable.
+        if logs && self.common.random.permille(500) {
+            let end = content.iter().rposition(|&byte| byte != 0).unwrap_or(0);
+            place = end - self.common.random.place(end.min(LAST_BYTES) + 1);
+        }
         content[place] ^= 1 << self.common.random.below(8);
         node.disk = SimulatedDisk::from_image(&image);
         node.is_flipped = true;
@@ -307,6 +318,23 @@ impl World {
                 (lost + 1 - already) * 2 < set.len()
             })
         })
+    }
+
+    /// Whether a node may distrust its log. Suspects agree among themselves if all voters come back; if
+    /// one of them will not, the operator has to know what was lost.
+    pub(super) fn may_be_suspect(&self, number: u64) -> bool {
+        let is_lost = |number: &u64| {
+            let node = self.nodes.get(number);
+            node.is_none_or(|node| node.is_gone || node.is_flipped || node.is_doomed)
+        };
+        let sets = (0..self.common.plan.shards).flat_map(|shard| {
+            let memberships = self.common.checks.memberships(shard).into_iter();
+            let members = memberships.flat_map(|it| [it.voters, it.voters_outgoing]);
+            members.chain(self.operator.coming(shard))
+        });
+        let mut sets = sets.filter(|set| set.contains(&number));
+        let all_return = sets.all(|set| !set.iter().any(is_lost));
+        all_return || self.destroyed.contains(&number) || self.may_destroy(number)
     }
 
     fn transfer(&mut self) {
@@ -360,6 +388,8 @@ impl World {
                     .say(now, || format!("node {number} stays away"));
                 self.stop(number, Stop::Kill);
                 self.nodes.get_mut(&number).expect("it is listed").is_gone = true;
+                // Suspects must do without it from here on.
+                self.destroyed.insert(number);
                 continue;
             }
             let node = self.nodes.get_mut(&number).expect("it is listed");

@@ -32,6 +32,8 @@ pub(super) struct Node {
     pub(super) is_flipped: bool,
     /// Its disk is about to fail.
     pub(super) is_doomed: bool,
+    /// It will distrust its log when it starts next.
+    pub(super) is_wary: bool,
     /// When its process is to end.
     pub(super) trap: Option<(Moment, Stop)>,
     /// What was being written when the last process ended.
@@ -80,6 +82,7 @@ impl World {
             is_gone: false,
             is_flipped: false,
             is_doomed: false,
+            is_wary: false,
             trap: None,
             under_way: Vec::new(),
         };
@@ -91,7 +94,7 @@ impl World {
 
     pub(super) fn start(&mut self, number: u64) {
         let founders = self.founders.clone();
-        let may_be_suspect = self.destroyed.contains(&number) || self.may_destroy(number);
+        let may_be_suspect = self.may_be_suspect(number);
         let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
         if node.is_gone || node.is_up() {
             return;
@@ -106,6 +109,7 @@ impl World {
             now: self.common.now,
             founders: node.founder.then_some(founders),
             may_be_suspect,
+            is_wary: std::mem::take(&mut node.is_wary),
         };
         let opened = opening.open();
         let now = self.common.now;
@@ -181,7 +185,8 @@ impl World {
                         "node {number}, shard {shard}: entry {index} was durable and is lost"
                     ));
                 }
-                if !suspect && forgot {
+                // A suspect may lack entries, and nothing else.
+                if forgot {
                     self.common.checks.fail(format!(
                         "node {number}, shard {shard}: term {} and vote {} were durable, now {promised:?}",
                         before.term, before.vote

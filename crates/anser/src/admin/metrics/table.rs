@@ -85,6 +85,11 @@ pub(super) const NODE: &[Metric<Status>] = &[
         "bytes copied from the write-ahead log to segments",
         |node| node.kept_bytes,
     ),
+    counter(
+        "copied_bytes",
+        "bytes of copies of shards taken in from other nodes",
+        |node| node.copied_bytes,
+    ),
     counter("cache_hits", "entries read from memory", |node| {
         node.cache_hits
     }),
@@ -106,6 +111,46 @@ pub(super) const NODE: &[Metric<Status>] = &[
         "body_errors",
         "reads of message bodies that failed: data that cannot be served",
         |node| node.body_errors,
+    ),
+    counter(
+        "copies_begun",
+        "copies of shards that began to be sent to other nodes",
+        |node| node.copies.begun,
+    ),
+    counter(
+        "copies_sent",
+        "copies of shards that were sent as a whole",
+        |node| node.copies.sent,
+    ),
+    counter(
+        "copies_failed",
+        "copies of shards that were given up by the sender",
+        |node| node.copies.failed,
+    ),
+    counter(
+        "copies_renewed",
+        "copies of shards that came anew before they were here as a whole",
+        |node| node.copies.renewed,
+    ),
+    counter(
+        "copies_installed",
+        "copies of shards that came and are in use",
+        |node| node.copies.installed,
+    ),
+    counter(
+        "copy_sent_bytes",
+        "bytes of copies sent to other nodes",
+        |node| node.copies.sent_bytes,
+    ),
+    counter(
+        "copy_received_bytes",
+        "bytes of copies that came from other nodes",
+        |node| node.copied_bytes,
+    ),
+    counter(
+        "wal_holds_lost",
+        "times that log was used again although a follower needed it",
+        |node| node.holds_lost,
     ),
     counter(
         "maintenance_errors",
@@ -186,6 +231,11 @@ pub(super) const SHARD: &[Metric<ShardStatus>] = &[
         |shard| shard.totals.totals.rewound,
     ),
 ];
+
+pub(super) const LAG: (&str, &str) = (
+    "shard_lag_entries",
+    "entries that a replica on another node does not have, of shards that are led here",
+);
 
 pub(super) const HTTP: &[Metric<HttpMetrics>] = &[
     gauge(
@@ -309,6 +359,7 @@ mod tests {
         let push = PUSH.iter().map(|metric| name(metric.kind, metric.name));
         let others = [
             name(Kind::Gauge, FSYNC.0),
+            name(Kind::Gauge, LAG.0),
             name(Kind::Counter, REQUESTS.0),
             name(Kind::Counter, PUSH_FAILURES.0),
             name(Kind::Gauge, REQUEST_SECONDS.0),

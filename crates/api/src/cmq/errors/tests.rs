@@ -1,5 +1,7 @@
 //! The words of errors.
 
+use anser_broker::version::ClusterVersion;
+
 use super::*;
 
 /// Module codes that CMQ uses twice, once for queues and once for topics.
@@ -52,6 +54,15 @@ fn messages_are_the_vendors_word_for_word() {
 }
 
 #[test]
+fn a_version_that_is_needed_is_named() {
+    let refusal = Refusal::from(Error::NeedsVersion(ClusterVersion(3)));
+    assert_eq!(
+        refusal.to_string(),
+        "(10900)not until every node of the cluster runs version 3"
+    );
+}
+
+#[test]
 fn what_a_client_said_is_repeated_only_in_part() {
     let long = Refusal::about(Fault::NoSuchAction, &[b'x'; 10_000]);
     assert!(long.to_string().len() < 128);
@@ -97,6 +108,7 @@ fn each_refusal_of_the_core_has_a_code() {
         (Error::BindingKeyMissing, 4000, 10710),
         (Error::NoSubscription, 6030, 10650),
         (Error::NoSubscriptionMatches, 6030, 10730),
+        (Error::NeedsVersion(ClusterVersion(2)), 4000, 10900),
         (Error::Busy, 4420, 10250),
         (Error::StorageFull, 6000, 10090),
         (Error::Unknown, 6000, 10050),

@@ -12,12 +12,13 @@ use anser_broker::id::ShardId;
 use anser_log::{
     ExportedFile, FileSystem, Import, Imported, Reader, SegmentInfo, SnapshotInfo, Store,
 };
-use anser_replica::{Place, SnapshotError, read_snapshot};
+use anser_replica::{PeerMessage, Place, SnapshotError, read_snapshot};
+use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 use crate::{
-    cluster::words::{CopyAsk, CopyFile, Offer, Told},
+    cluster::words::{CopyAsk, CopyFile, Offer, OfferedSegment, Told},
     event::Event,
     failure::Failed,
     inboxes::Inboxes,
@@ -29,6 +30,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(crate) enum Job {
     Take {
+        from: u64,
         ask: CopyAsk,
         told: oneshot::Sender<Told>,
     },
@@ -48,11 +50,20 @@ pub(crate) struct Incoming {
     inboxes: Inboxes,
     counters: Arc<Counters>,
     failed: Failed,
-    coming: BTreeMap<u16, (Offer, Import<FileSystem>)>,
+    coming: BTreeMap<u16, Coming>,
+    /// The last copy of each shard that came as a whole: whose, and what. It is staged, or the replica
+    /// has it or a newer one.
+    ended: BTreeMap<u16, (u64, Offer)>,
     /// Complete, until the replica accepts them.
     arrived: BTreeMap<(u16, u64), Imported>,
     /// How this thread gives itself what it has to try again.
     itself: mpsc::Sender<Job>,
+}
+
+struct Coming {
+    from: u64,
+    offer: Offer,
+    import: Import<FileSystem>,
 }
 
 impl Incoming {
@@ -71,6 +82,7 @@ impl Incoming {
             counters,
             failed,
             coming: BTreeMap::new(),
+            ended: BTreeMap::new(),
             arrived: BTreeMap::new(),
             itself,
         }
@@ -79,8 +91,8 @@ impl Incoming {
     pub(crate) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
         while let Ok(job) = jobs.recv() {
             match job {
-                Job::Take { ask, told } => {
-                    let answer = self.take(ask);
+                Job::Take { from, ask, told } => {
+                    let answer = self.take(from, ask);
                     // Whoever sends begins again if it hears nothing.
                     drop(told.send(answer));
                 }
@@ -98,8 +110,11 @@ impl Incoming {
                     }
                 },
                 Job::Forget { shard } => match self.store.forget(shard.0) {
-                    // A runner that is gone begins nothing anew.
-                    Ok(()) => drop(self.inboxes.of(shard).send(Event::Forgot { shard })),
+                    Ok(()) => {
+                        self.ended.remove(&shard.0);
+                        // A runner that is gone begins nothing anew.
+                        drop(self.inboxes.of(shard).send(Event::Forgot { shard }));
+                    }
                     Err(reason) => {
                         warn!(shard = shard.0, %reason, "a replica that moved away is still on the disk");
                         self.again(Job::Forget { shard });
@@ -116,16 +131,16 @@ impl Incoming {
         drop(self.itself.send(job));
     }
 
-    fn take(&mut self, ask: CopyAsk) -> Told {
+    fn take(&mut self, from: u64, ask: CopyAsk) -> Told {
         let taken = match ask {
-            CopyAsk::Begin { shard, offer } => self.begin(shard, offer),
+            CopyAsk::Begin { shard, offer } => self.begin(from, shard, offer),
             CopyAsk::Chunk {
                 shard,
                 file,
                 offset,
                 bytes,
-            } => self.chunk(shard, file, offset, &bytes),
-            CopyAsk::End { shard, message } => self.end(shard).map(|()| {
+            } => self.chunk(from, shard, file, offset, &bytes),
+            CopyAsk::End { shard, message } => self.end(from, shard, &message).map(|()| {
                 let shard = ShardId(shard);
                 drop(self.inboxes.of(shard).send(Event::Peer { shard, message }));
                 Told::Reached
@@ -134,57 +149,43 @@ impl Incoming {
         taken.unwrap_or_else(Told::CopyRefused)
     }
 
-    fn begin(&mut self, shard: u16, offer: Offer) -> Result<Told, String> {
-        if self
-            .coming
-            .get(&shard)
-            .is_none_or(|(known, _)| *known != offer)
-        {
-            self.coming.remove(&shard);
-            let snapshot = SnapshotInfo {
-                index: offer.snapshot.index,
-                term: offer.snapshot.term,
-                bytes: offer.snapshot.bytes,
-                id: offer.snapshot.id,
-                checksum: offer.snapshot.checksum,
-            };
-            let segment = |info: &crate::cluster::words::OfferedSegment| SegmentInfo {
-                id: info.id,
-                first_index: info.first_index,
-                last_index: info.last_index,
-                bytes: info.bytes,
-                records: info.records,
-            };
-            let segments = offer.segments.iter().map(segment).collect();
-            let import = self
-                .store
-                .begin_import(shard, snapshot, segments)
-                .map_err(|error| error.to_string())?;
-            self.coming.insert(shard, (offer, import));
+    fn begin(&mut self, from: u64, shard: u16, offer: Offer) -> Result<Told, String> {
+        let ended = self.ended.get(&shard);
+        if ended.is_some_and(|(of, ended)| *of == from && *ended == offer) {
+            // Whoever sends did not hear that it has arrived.
+            return Ok(Told::CopyMissing(None));
         }
-        self.missing(shard)
-    }
-
-    fn missing(&self, shard: u16) -> Result<Told, String> {
-        let (_, import) = self.coming.get(&shard).ok_or("no copy was begun")?;
-        let missing = import.missing().map(|(file, offset)| {
-            let file = match file {
-                ExportedFile::Snapshot => CopyFile::Snapshot,
-                ExportedFile::Segment(id) => CopyFile::Segment(id),
-            };
-            (file, offset)
-        });
-        Ok(Told::CopyMissing(missing))
+        let (snapshot, segments) = files_of(&offer);
+        let import = match self.coming.remove(&shard) {
+            Some(known) if known.from == from && known.offer == offer => Ok(known.import),
+            // Numbers of segments say something only on the disk that they come from.
+            Some(known) if known.from == from => {
+                add(&self.counters.copies.renewed, 1);
+                known.import.renew(snapshot, &segments)
+            }
+            _ => self.store.begin_import(shard, snapshot, segments),
+        };
+        let coming = Coming {
+            from,
+            offer,
+            import: import.map_err(|error| error.to_string())?,
+        };
+        let told = missing(&coming.import);
+        self.coming.insert(shard, coming);
+        Ok(told)
     }
 
     fn chunk(
         &mut self,
+        from: u64,
         shard: u16,
         file: CopyFile,
         offset: u64,
         bytes: &[u8],
     ) -> Result<Told, String> {
-        let (_, import) = self.coming.get_mut(&shard).ok_or("no copy was begun")?;
+        let coming = self.coming.get_mut(&shard);
+        let coming = coming.filter(|coming| coming.from == from);
+        let import = &mut coming.ok_or("no copy was begun")?.import;
         let file = match file {
             CopyFile::Snapshot => ExportedFile::Snapshot,
             CopyFile::Segment(id) => ExportedFile::Segment(id),
@@ -196,14 +197,30 @@ impl Incoming {
                 return Err(reason.to_string());
             }
         }
-        self.missing(shard)
+        Ok(missing(import))
     }
 
-    fn end(&mut self, shard: u16) -> Result<(), String> {
-        let Some((_, import)) = self.coming.remove(&shard) else {
-            return Err("no copy was begun".into());
+    /// Takes what has come as a whole, if it is what the message announces. What comes from elsewhere meanwhile is
+    /// left alone.
+    fn end(&mut self, from: u64, shard: u16, message: &Bytes) -> Result<(), String> {
+        let message = PeerMessage::decode(message.clone()).map_err(|error| error.to_string())?;
+        let announced = message.snapshot().ok_or("no snapshot is announced")?;
+        let is_meant = |of: u64, offer: &Offer| of == from && place_of(offer) == announced;
+        let is_whole = |coming: &Coming| {
+            is_meant(coming.from, &coming.offer) && coming.import.missing().is_none()
         };
-        let imported = import.finish().map_err(|error| error.to_string())?;
+        if !self.coming.get(&shard).is_some_and(is_whole) {
+            let ended = self.ended.get(&shard);
+            let is_here = ended.is_some_and(|(of, offer)| is_meant(*of, offer));
+            return if is_here {
+                Ok(())
+            } else {
+                Err("no copy was begun".into())
+            };
+        }
+        let coming = self.coming.remove(&shard).expect("it was just seen");
+        let imported = coming.import.finish().map_err(|error| error.to_string())?;
+        self.ended.insert(shard, (from, coming.offer));
         let place = (shard, imported.snapshot.index);
         if let Some(unused) = self.arrived.insert(place, imported) {
             self.store.discard_import(shard, &unused);
@@ -219,6 +236,7 @@ impl Incoming {
             return Err(InstallError::Missing);
         }
         self.store.install(number, imported)?;
+        add(&self.counters.copies.installed, 1);
         self.discard_older(number, place.index);
         let (_, mut snapshot) = self.reader.snapshot(number)?.ok_or(InstallError::Missing)?;
         let mut bytes = Vec::new();
@@ -247,6 +265,41 @@ impl Incoming {
         }
         self.arrived.extend(kept);
     }
+}
+
+fn place_of(offer: &Offer) -> Place {
+    Place {
+        index: offer.snapshot.index,
+        term: offer.snapshot.term,
+    }
+}
+
+fn files_of(offer: &Offer) -> (SnapshotInfo, Vec<SegmentInfo>) {
+    let snapshot = SnapshotInfo {
+        index: offer.snapshot.index,
+        term: offer.snapshot.term,
+        bytes: offer.snapshot.bytes,
+        id: offer.snapshot.id,
+        checksum: offer.snapshot.checksum,
+    };
+    let segment = |info: &OfferedSegment| SegmentInfo {
+        id: info.id,
+        first_index: info.first_index,
+        last_index: info.last_index,
+        bytes: info.bytes,
+        records: info.records,
+    };
+    (snapshot, offer.segments.iter().map(segment).collect())
+}
+
+fn missing(import: &Import<FileSystem>) -> Told {
+    Told::CopyMissing(import.missing().map(|(file, offset)| {
+        let file = match file {
+            ExportedFile::Snapshot => CopyFile::Snapshot,
+            ExportedFile::Segment(id) => CopyFile::Segment(id),
+        };
+        (file, offset)
+    }))
 }
 
 /// Why an accepted copy is not part of the log.

@@ -18,6 +18,7 @@ use crate::{
     },
     event::Event,
     inboxes::Inboxes,
+    status::{Counters, add},
 };
 
 /// Attempts to reach the other side before the copy is given up; the replica asks again.
@@ -36,17 +37,24 @@ pub(crate) struct Outgoing {
 pub(crate) async fn send_all(
     cluster: Arc<Cluster>,
     inboxes: Inboxes,
+    counters: Arc<Counters>,
     bytes_per_second: u64,
     mut copies: UnboundedReceiver<Outgoing>,
 ) {
     let pace = Arc::new(Pace::new(bytes_per_second));
     while let Some(copy) = copies.recv().await {
         let (cluster, pace) = (Arc::clone(&cluster), Arc::clone(&pace));
-        let inboxes = inboxes.clone();
+        let (inboxes, counters) = (inboxes.clone(), Arc::clone(&counters));
         tokio::task::spawn_local(async move {
             let (shard, to) = (copy.shard, copy.to);
             let begun = Instant::now();
-            let sent = send(&cluster, &pace, copy).await;
+            add(&counters.copies.begun, 1);
+            let sent = send(&cluster, &pace, &counters, copy).await;
+            let ended = match sent {
+                Ok(_) => &counters.copies.sent,
+                Err(_) => &counters.copies.failed,
+            };
+            add(ended, 1);
             match &sent {
                 Ok(bytes) => info!(
                     shard = shard.0,
@@ -67,7 +75,12 @@ pub(crate) async fn send_all(
     }
 }
 
-async fn send(cluster: &Cluster, pace: &Pace, copy: Outgoing) -> Result<u64, String> {
+async fn send(
+    cluster: &Cluster,
+    pace: &Pace,
+    counters: &Counters,
+    copy: Outgoing,
+) -> Result<u64, String> {
     let export = copy.export.ok_or("it is no longer offered")?;
     let shard = copy.shard.0;
     let mut sent = 0;
@@ -78,7 +91,11 @@ async fn send(cluster: &Cluster, pace: &Pace, copy: Outgoing) -> Result<u64, Str
     let mut ask = begin;
     let mut failures = 0;
     loop {
-        let told = match cluster.ask(copy.to, &ask).await {
+        let told = match &ask {
+            Ask::Copy(CopyAsk::Chunk { .. }) => cluster.ask_bulk(copy.to, &ask).await,
+            _ => cluster.ask(copy.to, &ask).await,
+        };
+        let told = match told {
             Ok(told) => told,
             Err(_) if failures < ATTEMPTS_MAX => {
                 failures += 1;
@@ -97,6 +114,7 @@ async fn send(cluster: &Cluster, pace: &Pace, copy: Outgoing) -> Result<u64, Str
                 let bytes = read(&export, file, offset).await?;
                 pace.wait(bytes.len()).await;
                 sent += bytes.len() as u64;
+                add(&counters.copies.sent_bytes, bytes.len() as u64);
                 Ask::Copy(CopyAsk::Chunk {
                     shard,
                     file,

@@ -2,13 +2,39 @@
 
 use super::*;
 
-struct World(View);
+struct World {
+    view: View,
+    /// Copies take their time.
+    slow: bool,
+}
+
+/// A sequence of numbers that one seed decides.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// What it took until nothing was planned any more.
+#[derive(Debug, Default)]
+struct Cost {
+    copies: usize,
+    /// Leaders that moved.
+    transfers: usize,
+}
 
 impl World {
     fn new(nodes: u64, shards: u16, replicas: usize) -> Self {
         let mut view = View {
             replicas,
             moves_max: 4,
+            is_complete: true,
             ..View::default()
         };
         for node in 1..=nodes {
@@ -23,21 +49,21 @@ impl World {
             };
             view.shards.insert(shard, state);
         }
-        Self(view)
+        Self { view, slow: false }
     }
 
     fn node(&mut self, node: u64) -> &mut NodeView {
-        self.0.nodes.get_mut(&node).unwrap()
+        self.view.nodes.get_mut(&node).unwrap()
     }
 
     /// Does what is planned until nothing is; the number of copies that were begun.
     fn settle(&mut self) -> usize {
         let mut copies = 0;
         for _ in 0..1_000 {
-            let actions = plan(&self.0);
-            let learners = self.0.shards.iter().skip(1);
+            let actions = plan(&self.view);
+            let learners = self.view.shards.iter().skip(1);
             let moving: usize = learners.map(|(_, shard)| shard.learners.len()).sum();
-            assert!(moving <= self.0.moves_max, "{moving} copies at once");
+            assert!(moving <= self.view.moves_max, "{moving} copies at once");
             if actions.is_empty() {
                 return copies;
             }
@@ -45,12 +71,54 @@ impl World {
                 copies += self.act(&action);
             }
         }
-        panic!("it never settles: {:?}", plan(&self.0));
+        panic!("it never settles: {:?}", plan(&self.view));
+    }
+
+    /// The same where copies arrive one after the other, some orders are lost, and the planner does not
+    /// hear at once of what has happened.
+    fn settle_slowly(&mut self, seed: u64) -> Cost {
+        let mut chance = Chance(seed);
+        self.slow = true;
+        let mut cost = Cost::default();
+        let mut quiet = 0;
+        for _ in 0..10_000 {
+            let actions = plan(&self.view);
+            quiet = if actions.is_empty() { quiet + 1 } else { 0 };
+            if quiet > 3 {
+                return cost;
+            }
+            for action in actions {
+                if chance.below(4) > 0 {
+                    cost.copies += self.act(&action);
+                    cost.transfers += usize::from(matches!(action.deed, Deed::Transfer(_)));
+                }
+            }
+            for shard in self.view.shards.values_mut() {
+                let learners = shard.learners.iter();
+                for node in learners {
+                    let arrived = chance.below(6) == 0;
+                    let peer = shard.peers.entry(*node).or_default();
+                    let matched = if arrived { 10_000 } else { peer.matched };
+                    *peer = PeerView {
+                        matched,
+                        active: true,
+                    };
+                }
+            }
+        }
+        panic!("it never settles: {:?}", plan(&self.view));
+    }
+
+    /// How many copies the nodes have, and how many of them lead.
+    fn spread(&self, nodes: &[u64]) -> (Vec<usize>, Vec<usize>) {
+        let copies = nodes.iter().map(|&node| self.copies_on(node)).collect();
+        let leaders = nodes.iter().map(|&node| self.leaders_on(node)).collect();
+        (copies, leaders)
     }
 
     fn act(&mut self, action: &Action) -> usize {
-        let nodes = self.0.nodes.clone();
-        let shard = self.0.shards.get_mut(&action.shard).unwrap();
+        let nodes = self.view.nodes.clone();
+        let shard = self.view.shards.get_mut(&action.shard).unwrap();
         assert_eq!(shard.leader, action.leader);
         let mut copies = 0;
         match &action.deed {
@@ -82,13 +150,18 @@ impl World {
         }
         let alive = shard.voters.iter().filter(|node| nodes[node].up);
         assert!(alive.count() > shard.voters.len() / 2, "a majority lives");
+        let arrived = shard.peers.clone();
         shard.peers = shard
             .voters
             .iter()
             .chain(&shard.learners)
             .map(|&node| {
                 let active = nodes[&node].up;
-                let matched = 10_000;
+                let matched = match arrived.get(&node) {
+                    Some(peer) if self.slow => peer.matched,
+                    _ if self.slow && shard.learners.contains(&node) => 0,
+                    _ => 10_000,
+                };
                 (node, PeerView { matched, active })
             })
             .collect();
@@ -98,7 +171,7 @@ impl World {
     fn kill(&mut self, node: u64, dead: bool) {
         let place = self.node(node);
         (place.up, place.dead) = (false, dead);
-        for shard in self.0.shards.values_mut() {
+        for shard in self.view.shards.values_mut() {
             if let Some(peer) = shard.peers.get_mut(&node) {
                 peer.active = false;
             }
@@ -110,14 +183,14 @@ impl World {
     }
 
     fn copies_on(&self, node: u64) -> usize {
-        let shards = self.0.shards.iter();
+        let shards = self.view.shards.iter();
         shards
             .filter(|(number, shard)| members(**number, shard).any(|member| member == node))
             .count()
     }
 
     fn leaders_on(&self, node: u64) -> usize {
-        let shards = self.0.shards.values();
+        let shards = self.view.shards.values();
         shards.filter(|shard| shard.leader == node).count()
     }
 }
@@ -140,7 +213,7 @@ fn a_node_alone_is_left_alone() {
 fn three_nodes_have_three_copies_and_lead_alike() {
     let mut world = World::new(3, 16, 3);
     world.settle();
-    for shard in world.0.shards.values() {
+    for shard in world.view.shards.values() {
         assert_eq!(shard.voters, [1, 2, 3].into());
     }
     for node in 1..=3 {
@@ -152,15 +225,15 @@ fn three_nodes_have_three_copies_and_lead_alike() {
 fn a_new_node_gets_its_share_and_no_more_moves() {
     let mut world = World::new(3, 16, 3);
     world.settle();
-    world.0.nodes.insert(4, place(4));
+    world.view.nodes.insert(4, place(4));
     let copies = world.settle();
     assert!((10..=13).contains(&copies), "{copies} of 48 is a quarter");
     assert!((11..=13).contains(&world.copies_on(4)));
     assert!(
-        world.0.shards[&0].learners.len() == 1,
+        world.view.shards[&0].learners.len() == 1,
         "all have the catalog"
     );
-    world.0.nodes.insert(5, place(5));
+    world.view.nodes.insert(5, place(5));
     let copies = world.settle();
     assert!((7..=11).contains(&copies), "{copies} of 48 is a fifth");
 }
@@ -176,7 +249,7 @@ fn a_dead_node_is_replaced_after_its_grace_and_not_before() {
     let copies = world.settle();
     assert!(copies >= lost - 1, "{copies} of {lost}");
     assert_eq!(world.copies_on(2), 0);
-    for shard in world.0.shards.values() {
+    for shard in world.view.shards.values() {
         assert_eq!(shard.voters.len(), 3);
     }
 }
@@ -187,7 +260,7 @@ fn without_a_place_for_another_copy_the_silent_one_stays_a_member() {
     world.settle();
     world.kill(3, true);
     assert_eq!(world.settle(), 0);
-    assert_eq!(world.0.shards[&1].voters, [1, 2, 3].into());
+    assert_eq!(world.view.shards[&1].voters, [1, 2, 3].into());
 }
 
 #[test]
@@ -198,10 +271,10 @@ fn a_node_that_is_emptied_keeps_nothing_but_the_catalog() {
     world.settle();
     assert_eq!(world.copies_on(1), 0);
     assert_eq!(world.leaders_on(1), 0);
-    assert!(world.0.shards[&0].learners.contains(&1));
+    assert!(world.view.shards[&0].learners.contains(&1));
     world.node(1).wish = Wish::Gone;
     world.settle();
-    assert!(!world.0.shards[&0].learners.contains(&1));
+    assert!(!world.view.shards[&0].learners.contains(&1));
 }
 
 #[test]
@@ -214,7 +287,7 @@ fn two_of_three_nodes_can_be_removed() {
         world.node(node).wish = Wish::Gone;
         world.settle();
     }
-    for shard in world.0.shards.values() {
+    for shard in world.view.shards.values() {
         assert_eq!(shard.voters, [2].into());
     }
 }
@@ -226,7 +299,7 @@ fn copies_stand_on_different_hosts_and_in_different_zones() {
         world.node(node).zone = zone.into();
     }
     world.settle();
-    for shard in world.0.shards.values() {
+    for shard in world.view.shards.values() {
         let zones: BTreeSet<_> = shard.voters.iter().map(|node| (node - 1) / 2).collect();
         assert_eq!(zones.len(), 3, "{:?}", shard.voters);
     }
@@ -239,4 +312,81 @@ fn a_slow_disk_does_not_lead() {
     world.node(2).slow = true;
     world.settle();
     assert_eq!(world.leaders_on(2), 0);
+}
+
+/// However slowly and in whatever order copies arrive: the share of one node moves, the others keep what they
+/// have, and a leader moves only for its copy or to lead elsewhere for good.
+#[test]
+fn a_join_costs_one_share_and_few_transfers() {
+    for seed in 0..200 {
+        let mut world = World::new(3, 16, 3);
+        world.settle();
+        world.view.nodes.insert(4, place(4));
+        let cost = world.settle_slowly(seed);
+        let spread = world.spread(&[1, 2, 3, 4]);
+        assert!(spread.0 == [12; 4], "{seed}: {spread:?}");
+        assert!(
+            spread.1.iter().all(|led| (3..=5).contains(led)),
+            "{seed}: {spread:?}"
+        );
+        assert!(cost.copies <= 13 && cost.transfers <= 8, "{seed}: {cost:?}");
+        world.view.nodes.insert(5, place(5));
+        let cost = world.settle_slowly(seed + 1);
+        let spread = world.spread(&[1, 2, 3, 4, 5]);
+        assert!(
+            spread.0.iter().all(|copies| (9..=10).contains(copies)),
+            "{seed}: {spread:?}"
+        );
+        assert!(cost.copies <= 12 && cost.transfers <= 8, "{seed}: {cost:?}");
+    }
+}
+
+#[test]
+fn a_departure_costs_what_the_node_had() {
+    for seed in 0..200 {
+        let mut world = World::new(5, 16, 3);
+        world.settle();
+        let (had, led) = (world.copies_on(2), world.leaders_on(2));
+        world.node(2).wish = Wish::Emptied;
+        let cost = world.settle_slowly(seed);
+        let spread = world.spread(&[1, 3, 4, 5]);
+        assert!(spread.0 == [12; 4], "{seed}: {spread:?}");
+        assert_eq!((world.copies_on(2), world.leaders_on(2)), (0, 0));
+        assert!(
+            cost.copies <= had + 2 && cost.transfers <= led + 3,
+            "{seed}: {cost:?} for {had} copies and {led} leaders"
+        );
+        world.node(2).wish = Wish::Gone;
+        let lost = world.copies_on(4);
+        world.kill(4, true);
+        let cost = world.settle_slowly(seed);
+        assert!(cost.copies <= lost, "{seed}: {cost:?} for {lost} copies");
+        assert_eq!(world.spread(&[1, 3, 5]).0, [16; 3], "{seed}");
+    }
+}
+
+#[test]
+fn nothing_is_evened_out_while_a_shard_has_no_leader() {
+    let mut world = World::new(3, 16, 3);
+    world.settle();
+    world.view.nodes.insert(4, place(4));
+    world.view.is_complete = false;
+    let before = world.spread(&[1, 2, 3]);
+    assert_eq!(world.settle(), 0);
+    assert_eq!(world.spread(&[1, 2, 3]), before);
+}
+
+/// A copy that was begun for a node that has come back would only have to be moved away again.
+#[test]
+fn a_copy_that_is_no_longer_needed_is_given_up() {
+    let mut world = World::new(4, 16, 3);
+    world.settle();
+    let shards = world.view.shards.iter_mut().skip(1);
+    let (_, shard) = shards
+        .into_iter()
+        .find(|(_, shard)| !shard.voters.contains(&4))
+        .unwrap();
+    shard.learners.insert(4);
+    assert_eq!(world.settle(), 0);
+    assert_eq!(world.spread(&[1, 2, 3, 4]).0, [12; 4]);
 }

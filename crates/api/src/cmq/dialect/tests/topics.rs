@@ -1,11 +1,12 @@
 //! Making, changing, listing and ending topics, and where they are found.
 
 use anser_broker::{
-    attributes::{FilterKind, TopicAttributes, TopicChanges},
+    attributes::{Acknowledge, FilterKind, TopicAttributes, TopicChanges},
     error::Error,
     id::{QueueId, TopicId},
     name::TopicName,
     op::{QueueCounts, TopicDescription, TopicListing},
+    version::ClusterVersion,
 };
 
 use super::*;
@@ -25,6 +26,7 @@ fn description() -> TopicDescription {
             body_bytes_max: 65_536,
             retention: Millis(86_400_000),
             filter: FilterKind::RoutingKey,
+            acknowledge: Acknowledge::Majority,
         },
         created: Timestamp(5_999),
         modified: Timestamp(7_000),
@@ -51,6 +53,7 @@ fn a_topic_is_created_with_the_vendors_defaults() {
         body_bytes_max: 65_536,
         retention: Millis(86_400_000),
         filter: FilterKind::Tags,
+        acknowledge: Acknowledge::Majority,
     };
     assert_eq!(create.attributes, defaults);
     assert_eq!((create.topics_max, create.reuse_after), (10_000, Millis(0)));
@@ -60,6 +63,7 @@ fn a_topic_is_created_with_the_vendors_defaults() {
             ("filterType", "2"),
             ("maxMsgSize", "1024"),
             ("msgRetentionSeconds", "60"),
+            ("acknowledge", "all"),
         ],
     ));
     let Some(AnyOperation::CreateTopic(create)) = world.fake.last() else {
@@ -68,6 +72,7 @@ fn a_topic_is_created_with_the_vendors_defaults() {
     assert_eq!(create.attributes.filter, FilterKind::RoutingKey);
     assert_eq!(create.attributes.body_bytes_max, 1_024);
     assert_eq!(create.attributes.retention, Millis(60_000));
+    assert_eq!(create.attributes.acknowledge, Acknowledge::All);
 }
 
 #[test]
@@ -81,6 +86,7 @@ fn a_topic_is_refused_for_the_vendors_reasons() {
         (("maxMsgSize", "1048577"), (4000, 10350)),
         (("msgRetentionSeconds", "59"), (4000, 10350)),
         (("msgRetentionSeconds", "86401"), (4000, 10350)),
+        (("acknowledge", "most"), (4000, 10350)),
     ] {
         assert_eq!(world.codes(&with(CREATE, &[more])), expected, "{more:?}");
     }
@@ -99,6 +105,11 @@ fn a_topic_is_refused_for_the_vendors_reasons() {
             6040,
             "(10660)It will take some time to release resources of previous topic before you can \
              create a new topic with the same name. Please try later.",
+        ),
+        (
+            Error::NeedsVersion(ClusterVersion(2)),
+            4000,
+            "(10900)not until every node of the cluster runs version 2",
         ),
         (
             Error::TooManyTopics,
@@ -134,8 +145,15 @@ fn setting_a_topic_changes_what_is_given() {
     let changes = TopicChanges {
         body_bytes_max: Some(2_048),
         retention: None,
+        acknowledge: None,
     };
     assert_eq!(set.changes, changes);
+    let majority = ("acknowledge", "majority");
+    world.ask(&[("Action", "SetTopicAttributes"), CREATE[1], majority]);
+    let Some(AnyOperation::SetTopicAttributes(set)) = world.fake.last() else {
+        panic!("no set");
+    };
+    assert_eq!(set.changes.acknowledge, Some(Acknowledge::Majority));
     let longer = ("msgRetentionSeconds", "3600");
     world.ask(&[("Action", "SetTopicAttributes"), CREATE[1], longer]);
     let Some(AnyOperation::SetTopicAttributes(set)) = world.fake.last() else {
@@ -161,6 +179,11 @@ fn a_topics_description_has_every_field_that_clients_index() {
         "createUin": ACCOUNT.0, "qps": 5_000, "tags": [], "loggingEnabled": 0, "LoggingEnabled": 0,
     });
     assert_eq!(without_number(answer), expected);
+    let mut safe = description();
+    safe.attributes.acknowledge = Acknowledge::All;
+    world.answers(AnyOutput::DescribeTopic(safe));
+    let answer = world.ask(&[("Action", "GetTopicAttributes"), ("topicName", "news")]);
+    assert_eq!(answer["acknowledge"], "all");
 }
 
 #[test]
