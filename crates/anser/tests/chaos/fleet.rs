@@ -176,7 +176,8 @@ impl Fleet {
         let copied = |&node: &u16| {
             let metrics = ask_admin(&self.address(node, 1), "/metrics").expect("it runs");
             let mut lines = metrics.lines();
-            let value = lines.find_map(|line| line.strip_prefix("anser_copied_bytes_total "));
+            let value =
+                lines.find_map(|line| line.strip_prefix("anser_copy_received_bytes_total "));
             value
                 .expect("there is such a metric")
                 .parse::<u64>()
@@ -212,6 +213,11 @@ impl Fleet {
             self.look(),
             self.logs()
         );
+    }
+
+    /// Where other nodes connect.
+    pub(crate) fn peer_address(&self, node: u16) -> String {
+        self.address(node, 2)
     }
 
     fn address(&self, node: u16, purpose: usize) -> String {

@@ -7,6 +7,7 @@
 //! error as `SKIPPED <what>: <why>`. The tests run one at a time: each wants the machine for itself.
 
 mod disk;
+mod encrypted;
 mod failures;
 mod fan_out;
 mod fleet;

@@ -85,11 +85,6 @@ pub(super) const NODE: &[Metric<Status>] = &[
         "bytes copied from the write-ahead log to segments",
         |node| node.kept_bytes,
     ),
-    counter(
-        "copied_bytes",
-        "bytes of copies of shards taken in from other nodes",
-        |node| node.copied_bytes,
-    ),
     counter("cache_hits", "entries read from memory", |node| {
         node.cache_hits
     }),
