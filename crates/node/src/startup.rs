@@ -67,6 +67,8 @@ pub enum StartError {
     Newer { shard: u16, reason: String },
     #[error(transparent)]
     Version(#[from] TooOld),
+    #[error("the data folder is that of a node already")]
+    Formed,
     #[error("no place in the cluster: {reason}")]
     Join { reason: String },
     #[error("{listen} cannot be listened on for other nodes: {reason}")]
@@ -93,6 +95,7 @@ impl StartError {
             | Self::Thread(_)
             | Self::Newer { .. }
             | Self::Version(_)
+            | Self::Formed
             | Self::Join { .. }
             | Self::Listen { .. } => false,
         }
@@ -110,6 +113,7 @@ impl StartError {
                     | Self::Log(anser_log::Error::Option { .. })
                     | Self::Newer { .. }
                     | Self::Version(_)
+                    | Self::Formed
                     | Self::Join { .. }
                     | Self::Listen { .. }
             ),

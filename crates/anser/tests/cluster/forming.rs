@@ -50,6 +50,9 @@ fn an_emptied_disk_forms_no_cluster() {
     let config = with_cluster(folder.path(), &[]);
     let error = Server::start(&config, Clock::system()).unwrap_err();
     assert!(refusal(&error).contains("anser cluster form"));
+    // As a server leaves it that has asked for a place in vain.
+    let asked = r#"{"version":1,"cluster":"","incarnation":"00000000000000000000000000000007","node":0,"has_begun":false,"shards":0,"peers":{}}"#;
+    fs::write(config.general.data.join("node.json"), asked).unwrap();
 
     cluster::form(&config).unwrap();
     let again = cluster::form(&config).unwrap_err();

@@ -36,10 +36,10 @@ const ANSWER_BYTES: usize = 4 << 20;
 /// # Errors
 /// If it belongs to a node already, or cannot be written.
 pub fn form(data: &Path) -> Result<(), StartError> {
-    if Identity::read(data).map_err(file_error)?.is_some() {
-        return Err(StartError::Join {
-            reason: "the data folder is that of a node already".into(),
-        });
+    let known = Identity::read(data).map_err(file_error)?;
+    // One that has only asked for a place, and was given none, is nobody's.
+    if known.is_some_and(|known| known.is_member()) {
+        return Err(StartError::Formed);
     }
     let mut identity = Identity::new().map_err(file_error)?;
     identity.form().map_err(file_error)?;
