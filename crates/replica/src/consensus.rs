@@ -3,24 +3,26 @@
 //! raft-rs's protobuf parser never sees bytes from a file or a socket: entries, messages and
 //! memberships have encodings of our own.
 
+mod members;
+mod memory;
+mod snapshots;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use raft::{
-    Config, ProgressState, RawNode, Ready, SnapshotStatus, StateRole,
+    Config, ProgressState, RawNode, Ready, StateRole,
     eraftpb::{Entry, HardState, Message, MessageType},
 };
 use slog::{Discard, Logger, o};
 
 use crate::{
-    Failure, Membership, MembershipChange, MembershipStep, PeerMessage, PeerProgress,
-    ReplicaStatus, Role, SnapshotOffer,
+    Failure, Membership, PeerMessage, PeerProgress, ReplicaStatus, Role,
     ballots::Ballots,
     elections::{ELECTION_TICKS, Elections, HEARTBEAT_TICKS},
     entries::{Committed, committed_entry, raft_entry, stored_entry},
     fetches::{Fetch, Fetches},
-    lives::{Life, Lives, Verdict},
-    message::Memory,
+    lives::Lives,
     output::{Append, StoredEntry},
     suspicion::Suspicion,
     tail::{Place, Tail},
@@ -246,32 +248,6 @@ impl Consensus {
         Ok(())
     }
 
-    /// Who has no state yet knows nothing of a replica that may have been here before and have voted;
-    /// a suspect is no heir.
-    fn may_answer(&self, kind: MessageType) -> bool {
-        match kind {
-            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
-                self.memory() != Memory::Empty
-            }
-            MessageType::MsgTimeoutNow => self.memory() == Memory::Whole,
-            _ => true,
-        }
-    }
-
-    /// The messages that count now that this one has come: a vote may have to wait for others.
-    fn counted(&mut self, message: Message, memory: Memory) -> Vec<Message> {
-        if !is_vote(&message) || message.reject {
-            return vec![message];
-        }
-        #[cfg(feature = "sabotage")]
-        if anser_broker::sabotage::is_planted("suspects vote") {
-            return vec![message];
-        }
-        let alone = !memory.is_forgetful() && !self.memory().is_forgetful();
-        let id = self.node.raft.id;
-        self.ballots.granted(message, alone, id, &self.membership)
-    }
-
     pub(crate) fn unreachable(&mut self, node: u64) {
         self.node.report_unreachable(node);
     }
@@ -295,82 +271,6 @@ impl Consensus {
             index: raft.raft_log.last_index(),
             term: raft.term,
         })
-    }
-
-    /// Gives a change of the membership to the log, if this replica leads, no other is under way and
-    /// the change means something. Only who has state becomes a voter.
-    pub(crate) fn propose_change(&mut self, change: &MembershipChange) {
-        if !self.leads()
-            || self.node.raft.has_pending_conf()
-            || self.membership.is_joint()
-            || change.steps.is_empty()
-            || self.membership.after(change).is_none()
-            || !self.may_all_vote(change)
-        {
-            return;
-        }
-        // It is dropped while the leadership is being handed over.
-        self.node
-            .propose_conf_change(change.encode().to_vec(), change.to_raft())
-            .ok();
-    }
-
-    fn may_all_vote(&self, change: &MembershipChange) -> bool {
-        let tracker = self.node.raft.prs();
-        change.steps.iter().all(|step| match step {
-            MembershipStep::AddVoter(node) => {
-                tracker.get(*node).is_some_and(|known| known.matched > 0)
-            }
-            MembershipStep::AddLearner(_) | MembershipStep::Remove(_) => true,
-        })
-    }
-
-    /// Applies a change; whether it changed anything.
-    ///
-    /// # Panics
-    /// If raft-rs and our own words disagree about it: then a restart would lead elsewhere.
-    pub(crate) fn apply_change(&mut self, index: u64, change: &MembershipChange) -> bool {
-        let expected = self.membership.after(change);
-        #[cfg(feature = "sabotage")]
-        if let Some(expected) = crate::sabotage::apply_at_once(&mut self.node, change) {
-            self.membership = expected;
-            self.node.mut_store().membership_changed(index);
-            self.resign_if_removed();
-            return true;
-        }
-        let found = self.node.apply_conf_change(&change.to_raft()).ok();
-        let found = found.as_ref().map(Membership::from_raft);
-        assert_eq!(
-            found, expected,
-            "raft-rs and we disagree about a membership"
-        );
-        let Some(membership) = expected else {
-            return false;
-        };
-        self.welcome(&membership);
-        self.membership = membership;
-        self.node.mut_store().membership_changed(index);
-        self.resign_if_removed();
-        true
-    }
-
-    /// Nothing that a new member may have answered to before counts: it may have been one already.
-    fn welcome(&mut self, membership: &Membership) {
-        if !self.leads() {
-            return;
-        }
-        let voters = membership.voters.iter().chain(&membership.voters_outgoing);
-        for &node in voters.chain(&membership.learners) {
-            if !self.membership.contains(node) {
-                self.lives.begin(node, 0);
-            }
-        }
-    }
-
-    pub(crate) fn transfer_leadership(&mut self, to: u64) {
-        if self.leads() && self.membership.voters.contains(&to) {
-            self.node.transfer_leader(to);
-        }
     }
 
     /// Asks for a moment at which this replica certainly led; it comes back in [`Turn::reads`].
@@ -414,40 +314,6 @@ impl Consensus {
         if !self.is_installing() {
             self.node.mut_store().forget(through.min(applied));
         }
-    }
-
-    pub(crate) fn snapshot_ready(&mut self, offer: SnapshotOffer) {
-        self.preparing = None;
-        if offer.place.index > self.node.raft.raft_log.applied {
-            return;
-        }
-        self.node.mut_store().offer(offer);
-        let first = self.node.raft.raft_log.first_index();
-        self.send_to(|next| next < first);
-    }
-
-    pub(crate) fn snapshot_sent(&mut self, to: u64, arrived: bool) {
-        let status = if arrived {
-            SnapshotStatus::Finish
-        } else {
-            self.node.mut_store().withdraw_offer();
-            SnapshotStatus::Failure
-        };
-        self.node.report_snapshot(to, status);
-    }
-
-    /// Whether the snapshot at this place is the one that is being installed, with these members.
-    pub(crate) fn awaits(&self, place: Place) -> Option<&Membership> {
-        let installing = self.installing.as_ref()?;
-        (installing.place == place).then_some(&installing.membership)
-    }
-
-    /// The awaited snapshot is durable and in use.
-    pub(crate) fn installed(&mut self) {
-        let installing = self.installing.take().expect("a snapshot is awaited");
-        self.membership = installing.membership;
-        self.restored = Some(installing.place.index);
-        self.persist();
     }
 
     /// What has come of everything stepped in so far; `None` if nothing has.
@@ -524,17 +390,6 @@ impl Consensus {
         self.fetches.begin(wanted, self.ticks)
     }
 
-    /// The index that a snapshot must cover, if one is to be prepared.
-    pub(crate) fn take_wanted_snapshot(&mut self) -> Option<u64> {
-        let at_least = self.node.mut_store().take_wanted_snapshot()?;
-        let is_asked = |since| since + PREPARE_TICKS > self.ticks;
-        if self.preparing.is_some_and(is_asked) {
-            return None;
-        }
-        self.preparing = Some(self.ticks);
-        Some(at_least)
-    }
-
     /// Whether the replica has stopped being suspect since the last call.
     pub(crate) fn take_cleared(&mut self) -> bool {
         std::mem::take(&mut self.cleared)
@@ -587,107 +442,12 @@ impl Consensus {
         }
     }
 
-    fn memory(&self) -> Memory {
-        if self.membership.is_empty() {
-            Memory::Empty
-        } else if self.suspicion.is_some() {
-            Memory::Suspect
-        } else {
-            Memory::Whole
-        }
-    }
-
-    /// A snapshot was accepted and is not in use yet.
-    fn is_installing(&self) -> bool {
-        self.installing.is_some() || self.restored.is_some() || self.node.raft.snap().is_some()
-    }
-
     /// A sole voter wins at once when it stands, and then its messages would leave before what they
     /// depend on is durable: it waits until everything is.
     fn must_not_stand(&self) -> bool {
         self.is_sole_voter()
             && !self.leads()
             && (!self.outstanding.is_empty() || self.node.has_ready())
-    }
-
-    /// Keeps answers from an earlier life apart from those of this; whether the message counts.
-    ///
-    /// A follower that has lost entries says so: what it acknowledged before counts no longer. raft-rs
-    /// alone would never take an acknowledgement back, and never begin anew.
-    fn heed_lives(&mut self, message: &PeerMessage) -> bool {
-        let (kind, term) = (message.message.msg_type, self.node.raft.term);
-        match kind {
-            MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot => {
-                if message.message.term >= term {
-                    let (run, number) = (message.run, message.life);
-                    let life = Life { run, number };
-                    if !self.lives.hear(message.message.term, life) {
-                        return false;
-                    }
-                    if let Some(suspicion) = &mut self.suspicion
-                        && run == self.run
-                    {
-                        suspicion.learn(&message.message);
-                    }
-                }
-                true
-            }
-            MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse => {
-                if !self.leads() || message.message.term != term {
-                    return true;
-                }
-                let from = message.message.from;
-                if message.memory == Memory::Empty && self.is_voter(from) {
-                    return false;
-                }
-                match self.lives.judge(message) {
-                    Verdict::Counts => true,
-                    Verdict::Ignored => false,
-                    Verdict::Begins => {
-                        self.begin_anew(from);
-                        // What it acknowledges here may be what it has lost by now.
-                        kind == MessageType::MsgHeartbeatResponse
-                    }
-                }
-            }
-            _ => true,
-        }
-    }
-
-    /// A voter had state when it became one. If it has none now, others have let go of it since, and
-    /// this leader is an old one: it must not win a majority back with somebody who knows nothing.
-    fn is_voter(&self, node: u64) -> bool {
-        #[cfg(feature = "sabotage")]
-        if anser_broker::sabotage::is_planted("empty voters count") {
-            return false;
-        }
-        let members = &self.membership;
-        members.voters.contains(&node) || members.voters_outgoing.contains(&node)
-    }
-
-    fn begin_anew(&mut self, node: u64) {
-        let raft = &mut self.node.raft;
-        let last = raft.raft_log.last_index();
-        if let Some(progress) = raft.mut_prs().get_mut(node) {
-            progress.become_probe();
-            progress.matched = 0;
-            progress.next_idx = last + 1;
-            raft.send_append(node);
-        }
-    }
-
-    /// A suspect that seems to have everything hears how far the log is committed, so that it finds out
-    /// what it lacks even if nothing new is written.
-    fn probe(&mut self, node: u64) {
-        if !self.leads() {
-            return;
-        }
-        let raft = &mut self.node.raft;
-        let last = raft.raft_log.last_index();
-        let has_all = |progress: &raft::Progress| progress.matched >= last;
-        if raft.prs().get(node).is_some_and(has_all) {
-            raft.send_append(node);
-        }
     }
 
     /// Lets the leader send to those whose next index is of interest now.
@@ -706,43 +466,6 @@ impl Consensus {
         for node in nodes {
             raft.send_append(node);
         }
-    }
-
-    /// raft-rs lets a leader that is no voter any more go on, and then fails to find itself.
-    fn resign_if_removed(&mut self) {
-        let raft = &mut self.node.raft;
-        if raft.state != StateRole::Leader || raft.promotable() {
-            return;
-        }
-        let successor = raft
-            .prs()
-            .iter()
-            .filter(|(node, _)| self.membership.voters.contains(node))
-            .max_by_key(|(node, progress)| (progress.matched, std::cmp::Reverse(**node)));
-        if let Some((&successor, _)) = successor {
-            raft.send_timeout_now(successor);
-        }
-        let term = raft.term;
-        raft.become_follower(term, NOBODY);
-        self.elections.settle(raft);
-    }
-
-    fn settle_suspicion(&mut self) {
-        let Some(suspicion) = &self.suspicion else {
-            return;
-        };
-        let log = &self.node.raft.raft_log;
-        let complete = log.committed.min(log.persisted);
-        let term = log.term(complete).unwrap_or(0);
-        // A suspect leads only if nobody had an entry that it lacks.
-        if !suspicion.is_cleared_by(complete, term) && !self.leads() {
-            return;
-        }
-        self.suspicion = None;
-        self.cleared = true;
-        // Votes that were given by a suspect must not leave as those of somebody else.
-        self.held.retain(|(_, message)| !is_vote(message));
-        self.outbox.retain(|message| !is_vote(message));
     }
 
     /// Tells raft-rs how far the disk is, and lets go of messages that waited for it.
@@ -794,24 +517,6 @@ impl Consensus {
                 self.held.push_back((number, message));
             }
         }
-    }
-
-    fn install_of(&mut self, ready: &Ready) -> Option<Place> {
-        let metadata = ready.snapshot().get_metadata();
-        if metadata.index == 0 {
-            return None;
-        }
-        let place = Place {
-            index: metadata.index,
-            term: metadata.term,
-        };
-        self.node.mut_store().install(place);
-        self.installing = Some(Installing {
-            turn: ready.number(),
-            place,
-            membership: Membership::from_raft(metadata.get_conf_state()),
-        });
-        Some(place)
     }
 
     /// Makes what is committed durable, behind all appends before it. Who restarts must know that a

@@ -1,0 +1,103 @@
+//! Changes of the membership, and who leads because of them.
+
+use raft::StateRole;
+
+use super::{Consensus, NOBODY};
+use crate::{Membership, MembershipChange, MembershipStep};
+
+impl Consensus {
+    /// Gives a change of the membership to the log, if this replica leads, no other is under way and
+    /// the change means something. Only who has state becomes a voter.
+    pub(crate) fn propose_change(&mut self, change: &MembershipChange) {
+        if !self.leads()
+            || self.node.raft.has_pending_conf()
+            || self.membership.is_joint()
+            || change.steps.is_empty()
+            || self.membership.after(change).is_none()
+            || !self.may_all_vote(change)
+        {
+            return;
+        }
+        // It is dropped while the leadership is being handed over.
+        self.node
+            .propose_conf_change(change.encode().to_vec(), change.to_raft())
+            .ok();
+    }
+
+    fn may_all_vote(&self, change: &MembershipChange) -> bool {
+        let tracker = self.node.raft.prs();
+        change.steps.iter().all(|step| match step {
+            MembershipStep::AddVoter(node) => {
+                tracker.get(*node).is_some_and(|known| known.matched > 0)
+            }
+            MembershipStep::AddLearner(_) | MembershipStep::Remove(_) => true,
+        })
+    }
+
+    /// Applies a change; whether it changed anything.
+    ///
+    /// # Panics
+    /// If raft-rs and our own words disagree about it: then a restart would lead elsewhere.
+    pub(crate) fn apply_change(&mut self, index: u64, change: &MembershipChange) -> bool {
+        let expected = self.membership.after(change);
+        #[cfg(feature = "sabotage")]
+        if let Some(expected) = crate::sabotage::apply_at_once(&mut self.node, change) {
+            self.membership = expected;
+            self.node.mut_store().membership_changed(index);
+            self.resign_if_removed();
+            return true;
+        }
+        let found = self.node.apply_conf_change(&change.to_raft()).ok();
+        let found = found.as_ref().map(Membership::from_raft);
+        assert_eq!(
+            found, expected,
+            "raft-rs and we disagree about a membership"
+        );
+        let Some(membership) = expected else {
+            return false;
+        };
+        self.welcome(&membership);
+        self.membership = membership;
+        self.node.mut_store().membership_changed(index);
+        self.resign_if_removed();
+        true
+    }
+
+    /// Nothing that a new member may have answered to before counts: it may have been one already.
+    fn welcome(&mut self, membership: &Membership) {
+        if !self.leads() {
+            return;
+        }
+        let voters = membership.voters.iter().chain(&membership.voters_outgoing);
+        for &node in voters.chain(&membership.learners) {
+            if !self.membership.contains(node) {
+                self.lives.begin(node, 0);
+            }
+        }
+    }
+
+    pub(crate) fn transfer_leadership(&mut self, to: u64) {
+        if self.leads() && self.membership.voters.contains(&to) {
+            self.node.transfer_leader(to);
+        }
+    }
+
+    /// raft-rs lets a leader that is no voter any more go on, and then fails to find itself.
+    pub(super) fn resign_if_removed(&mut self) {
+        let raft = &mut self.node.raft;
+        if raft.state != StateRole::Leader || raft.promotable() {
+            return;
+        }
+        let successor = raft
+            .prs()
+            .iter()
+            .filter(|(node, _)| self.membership.voters.contains(node))
+            .max_by_key(|(node, progress)| (progress.matched, std::cmp::Reverse(**node)));
+        if let Some((&successor, _)) = successor {
+            raft.send_timeout_now(successor);
+        }
+        let term = raft.term;
+        raft.become_follower(term, NOBODY);
+        self.elections.settle(raft);
+    }
+}

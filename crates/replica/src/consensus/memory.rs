@@ -1,0 +1,147 @@
+//! What this replica and others may have forgotten, and whose words count because of that
+//! (`docs/decisions/0012-suspects-vote-together.md`).
+
+use raft::eraftpb::{Message, MessageType};
+
+use super::{Consensus, is_vote};
+use crate::{
+    PeerMessage,
+    lives::{Life, Verdict},
+    message::Memory,
+};
+
+impl Consensus {
+    pub(super) fn memory(&self) -> Memory {
+        if self.membership.is_empty() {
+            Memory::Empty
+        } else if self.suspicion.is_some() {
+            Memory::Suspect
+        } else {
+            Memory::Whole
+        }
+    }
+
+    /// Who has no state yet knows nothing of a replica that may have been here before and have voted;
+    /// a suspect is no heir.
+    pub(super) fn may_answer(&self, kind: MessageType) -> bool {
+        match kind {
+            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
+                self.memory() != Memory::Empty
+            }
+            MessageType::MsgTimeoutNow => self.memory() == Memory::Whole,
+            _ => true,
+        }
+    }
+
+    /// The messages that count now that this one has come: a vote may have to wait for others.
+    pub(super) fn counted(&mut self, message: Message, memory: Memory) -> Vec<Message> {
+        if !is_vote(&message) || message.reject {
+            return vec![message];
+        }
+        #[cfg(feature = "sabotage")]
+        if anser_broker::sabotage::is_planted("suspects vote") {
+            return vec![message];
+        }
+        let alone = !memory.is_forgetful() && !self.memory().is_forgetful();
+        let id = self.node.raft.id;
+        self.ballots.granted(message, alone, id, &self.membership)
+    }
+
+    /// Keeps answers from an earlier life apart from those of this; whether the message counts.
+    ///
+    /// A follower that has lost entries says so: what it acknowledged before counts no longer. raft-rs
+    /// alone would never take an acknowledgement back, and never begin anew.
+    pub(super) fn heed_lives(&mut self, message: &PeerMessage) -> bool {
+        let (kind, term) = (message.message.msg_type, self.node.raft.term);
+        match kind {
+            MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot => {
+                if message.message.term >= term {
+                    let (run, number) = (message.run, message.life);
+                    let life = Life { run, number };
+                    if !self.lives.hear(message.message.term, life) {
+                        return false;
+                    }
+                    if let Some(suspicion) = &mut self.suspicion
+                        && run == self.run
+                    {
+                        suspicion.learn(&message.message);
+                    }
+                }
+                true
+            }
+            MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse => {
+                if !self.leads() || message.message.term != term {
+                    return true;
+                }
+                let from = message.message.from;
+                if message.memory == Memory::Empty && self.is_voter(from) {
+                    return false;
+                }
+                match self.lives.judge(message) {
+                    Verdict::Counts => true,
+                    Verdict::Ignored => false,
+                    Verdict::Begins => {
+                        self.begin_anew(from);
+                        // What it acknowledges here may be what it has lost by now.
+                        kind == MessageType::MsgHeartbeatResponse
+                    }
+                }
+            }
+            _ => true,
+        }
+    }
+
+    /// A voter had state when it became one. If it has none now, others have let go of it since, and
+    /// this leader is an old one: it must not win a majority back with somebody who knows nothing.
+    fn is_voter(&self, node: u64) -> bool {
+        #[cfg(feature = "sabotage")]
+        if anser_broker::sabotage::is_planted("empty voters count") {
+            return false;
+        }
+        let members = &self.membership;
+        members.voters.contains(&node) || members.voters_outgoing.contains(&node)
+    }
+
+    fn begin_anew(&mut self, node: u64) {
+        let raft = &mut self.node.raft;
+        let last = raft.raft_log.last_index();
+        if let Some(progress) = raft.mut_prs().get_mut(node) {
+            progress.become_probe();
+            progress.matched = 0;
+            progress.next_idx = last + 1;
+            raft.send_append(node);
+        }
+    }
+
+    /// A suspect that seems to have everything hears how far the log is committed, so that it finds out
+    /// what it lacks even if nothing new is written.
+    pub(super) fn probe(&mut self, node: u64) {
+        if !self.leads() {
+            return;
+        }
+        let raft = &mut self.node.raft;
+        let last = raft.raft_log.last_index();
+        let has_all = |progress: &raft::Progress| progress.matched >= last;
+        if raft.prs().get(node).is_some_and(has_all) {
+            raft.send_append(node);
+        }
+    }
+
+    pub(super) fn settle_suspicion(&mut self) {
+        let Some(suspicion) = &self.suspicion else {
+            return;
+        };
+        let log = &self.node.raft.raft_log;
+        let complete = log.committed.min(log.persisted);
+        let term = log.term(complete).unwrap_or(0);
+        // A suspect leads only if nobody had an entry that it lacks.
+        if !suspicion.is_cleared_by(complete, term) && !self.leads() {
+            return;
+        }
+        self.suspicion = None;
+        self.cleared = true;
+        // Votes that were given by a suspect must not leave as those of somebody else.
+        self.held.retain(|(_, message)| !is_vote(message));
+        self.outbox.retain(|message| !is_vote(message));
+    }
+}
