@@ -7,7 +7,7 @@ use std::{
 };
 
 use anser_broker::{id::ShardId, shard::Shard, time::Timestamp};
-use anser_replica::{Membership, PeerMessage, Place, Replica, Start};
+use anser_replica::{PeerMessage, Replica, Start, Tombstone};
 use tracing::warn;
 
 use crate::{
@@ -32,6 +32,8 @@ pub(crate) struct Member {
     said_unreachable: BTreeMap<u64, Instant>,
     /// Shards that are being taken off the disk.
     pub(crate) forgetting: BTreeSet<ShardId>,
+    /// Of the replicas that were here.
+    pub(crate) tombstones: BTreeMap<ShardId, Tombstone>,
     /// What this node's copy of the catalog has applied in this turn.
     pub(crate) catalog_applied: Option<u64>,
 }
@@ -46,6 +48,7 @@ impl Member {
             refused: Vec::new(),
             said_unreachable: BTreeMap::new(),
             forgetting: BTreeSet::new(),
+            tombstones: BTreeMap::new(),
             catalog_applied: None,
         }
     }
@@ -59,19 +62,9 @@ impl Member {
         let jitter = identity::draw_run()
             .inspect_err(|error| warn!(%error, "no random bytes for a new replica"))
             .ok()?;
-        let replica = Replica::new(Start {
-            node: self.cluster.node,
-            term: 0,
-            vote: 0,
-            applied: Place { index: 0, term: 0 },
-            membership: Membership::default(),
-            shard: Shard::new(shard, self.cluster.shards),
-            entries: Vec::new(),
-            jitter,
-            log_first: 1,
-            terms: Vec::new(),
-            suspect: false,
-        });
+        let tombstone = self.tombstones.get(&shard).copied().unwrap_or_default();
+        let state = Shard::new(shard, self.cluster.shards);
+        let replica = Replica::new(Start::empty(self.cluster.node, state, tombstone, jitter));
         let time = ShardTime::of_others(Timestamp(0), clock.clone());
         Some(Hosted { replica, time })
     }

@@ -11,7 +11,7 @@ use anser_log::{
 };
 use anser_replica::{
     Image, Membership, MembershipChange, Place, Replica, SnapshotImage, Start, StoredEntry,
-    StoredKind, read_snapshot,
+    StoredKind, Tombstone, read_snapshot,
 };
 use tracing::{info, warn};
 
@@ -359,7 +359,8 @@ impl<D: Disk> Opener<'_, D> {
             term: recovered.hard_state.term.max(applied.term),
             vote: recovered.hard_state.vote,
             applied,
-            suspect: self.suspect && state.membership.voters != [self.node],
+            suspect: self.suspect && !state.membership.is_sole_voter(self.node),
+            floor: 0,
             membership: state.membership,
             shard: state.shard,
             entries,
@@ -400,19 +401,16 @@ impl<D: Disk> Opener<'_, D> {
                 reason: "it has no snapshot".into(),
             });
         }
-        Ok(Replica::new(Start {
-            node: self.node,
+        let tombstone = Tombstone {
             term: recovered.hard_state.term,
             vote: recovered.hard_state.vote,
-            applied: Place { index: 0, term: 0 },
-            membership: Membership::default(),
-            shard: Shard::new(ShardId(recovered.shard), self.shards),
-            entries: Vec::new(),
-            jitter: self.run ^ (u64::from(recovered.shard) << 32),
-            log_first: 1,
-            terms: Vec::new(),
-            suspect: false,
-        }))
+            floor: recovered.floor,
+        };
+        let shard = Shard::new(ShardId(recovered.shard), self.shards);
+        let jitter = self.run ^ (u64::from(recovered.shard) << 32);
+        Ok(Replica::new(Start::empty(
+            self.node, shard, tombstone, jitter,
+        )))
     }
 }
 
@@ -434,7 +432,7 @@ impl<D: Disk> Replay<'_, D> {
         let first = applied.index + 1;
         each_entry(self.number, self.reader, first, last, |entry| {
             // What a sole voter has on its disk is what a majority has.
-            let alone = state.membership.voters == [self.node] && !state.membership.is_joint();
+            let alone = state.membership.is_sole_voter(self.node);
             if entry.index > self.committed && !alone {
                 return Ok(false);
             }

@@ -53,8 +53,7 @@ pub struct Replica {
 
 /// Where a replica begins: its shard with everything applied that is known to be committed.
 ///
-/// A replica of a shard that the node does not hold yet begins with an empty membership, a new shard,
-/// `applied` at index 0, term 0, and no entries; it waits for a snapshot.
+/// A replica of a shard that the node does not hold yet is [`Start::empty`].
 #[derive(Debug)]
 pub struct Start {
     /// This node's number among the members.
@@ -76,6 +75,40 @@ pub struct Start {
     /// The end of the log may be lost: the replica does not vote until [`Output::Cleared`]. A sole
     /// voter has nobody to ask and is never suspect.
     pub suspect: bool,
+    /// A replica without state takes none from before this index ([`Tombstone::floor`]).
+    pub floor: u64,
+}
+
+/// What a node remembers of a replica that it let go of, as long as no other one of the shard is here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tombstone {
+    /// The last term that the replica knew.
+    pub term: u64,
+    /// Whom it voted for in that term; 0 if nobody.
+    pub vote: u64,
+    /// Where its shard's members had let go of it: no entry that it acknowledged has a higher index. A
+    /// snapshot from before may lack some of them, and whoever took it would vote them away.
+    pub floor: u64,
+}
+
+impl Start {
+    /// A replica of a shard that the node has nothing of: it waits for a snapshot.
+    pub fn empty(node: u64, shard: Shard, tombstone: Tombstone, jitter: u64) -> Self {
+        Self {
+            node,
+            term: tombstone.term,
+            vote: tombstone.vote,
+            applied: Place { index: 0, term: 0 },
+            membership: Membership::default(),
+            shard,
+            entries: Vec::new(),
+            log_first: 1,
+            terms: Vec::new(),
+            jitter,
+            suspect: false,
+            floor: tombstone.floor,
+        }
+    }
 }
 
 /// Why a replica cannot go on.
@@ -140,6 +173,7 @@ impl Replica {
             terms: start.terms,
             jitter: start.jitter,
             suspect: start.suspect,
+            floor: start.floor,
         });
         Self {
             consensus,
@@ -291,6 +325,12 @@ impl Replica {
 
     pub fn status(&self) -> ReplicaStatus {
         self.consensus.status()
+    }
+
+    /// What to remember of this replica when it goes because its shard's members had let go of it by the
+    /// entry `decided`.
+    pub fn tombstone(&self, decided: u64) -> Tombstone {
+        self.consensus.tombstone(decided)
     }
 
     /// For tests: keeps fewer bytes of applied entries in memory, so that followers soon need the log.

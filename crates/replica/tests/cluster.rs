@@ -187,6 +187,14 @@ impl Cluster {
         node.disk.queue.clear();
     }
 
+    /// A replica goes that its shard's members have let go of, and the node hears of the shard again.
+    pub(crate) fn forget(&mut self, id: u64, decided: u64) {
+        let tombstone = self.replica(id).tombstone(decided);
+        self.crash(id, 0);
+        self.node(id).disk = Disk::forgotten(tombstone);
+        self.start(id, false);
+    }
+
     pub(crate) fn node(&mut self, id: u64) -> &mut Node {
         self.nodes.get_mut(&id).expect("there is such a node")
     }

@@ -3,6 +3,7 @@
 mod chaos;
 mod cluster;
 mod disk;
+mod forgetting;
 mod harness;
 mod members;
 mod messages;

@@ -133,7 +133,7 @@ pub(crate) struct Delivering {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Incoming {
     Install { shard: u16, place: Place },
-    Forget { shard: u16 },
+    Forget { shard: u16, floor: u64 },
 }
 
 #[derive(Debug, Clone)]

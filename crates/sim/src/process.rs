@@ -11,7 +11,7 @@ mod writer;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anser_log::{Appender, Reader, Store, disk::simulated::SimulatedDisk};
-use anser_replica::{Output, Replica};
+use anser_replica::{Output, Replica, Tombstone};
 use bytes::Bytes;
 
 use crate::{
@@ -51,7 +51,8 @@ pub(crate) struct Process {
     suspects: BTreeSet<u16>,
     /// When the thread that takes in copies is free.
     incoming_at: Micros,
-    forgotten: BTreeSet<u16>,
+    /// What is remembered of replicas that were here.
+    forgotten: BTreeMap<u16, Tombstone>,
     /// How many replicas were made from nothing in this life.
     made_empty: u64,
     touched: BTreeSet<u16>,

@@ -11,7 +11,11 @@ mod outgoing;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -32,6 +36,7 @@ pub(crate) struct Copies {
     jobs: mpsc::Sender<Job>,
     outgoing: UnboundedSender<Outgoing>,
     offers: Arc<Offers>,
+    sending: Arc<Sending>,
     holds: Arc<Mutex<Holds>>,
     /// What the times of holds are counted from.
     beginning: Instant,
@@ -52,12 +57,44 @@ impl Offers {
     }
 }
 
+/// The copies under way, each with a flag that says whether it is still wanted.
+#[derive(Default)]
+struct Sending(Mutex<BTreeMap<(ShardId, u64), Arc<AtomicBool>>>);
+
+impl Sending {
+    /// A copy to a node takes the place of an earlier one.
+    fn begin(&self, shard: ShardId, to: u64) -> Arc<AtomicBool> {
+        let wanted = Arc::new(AtomicBool::new(true));
+        let earlier = self.lock().insert((shard, to), Arc::clone(&wanted));
+        if let Some(earlier) = earlier {
+            earlier.store(false, Ordering::Relaxed);
+        }
+        wanted
+    }
+
+    fn end(&self, shard: ShardId, stay: impl Fn(u64) -> bool) {
+        self.lock().retain(|&(of, to), wanted| {
+            let goes_on = of != shard || stay(to);
+            if !goes_on {
+                wanted.store(false, Ordering::Relaxed);
+            }
+            // Its task holds the flag as long as it sends.
+            goes_on && Arc::strong_count(wanted) > 1
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(ShardId, u64), Arc<AtomicBool>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Copies {
     pub(crate) fn new(jobs: mpsc::Sender<Job>, outgoing: UnboundedSender<Outgoing>) -> Self {
         Self {
             jobs,
             outgoing,
             offers: Arc::default(),
+            sending: Arc::default(),
             holds: Arc::default(),
             beginning: Instant::now(),
         }
@@ -121,7 +158,14 @@ impl Copies {
             to,
             export,
             message: bytes.into(),
+            wanted: self.sending.begin(shard, to),
         }));
+    }
+
+    /// Breaks off the copies that this node sends of a shard, but for those to nodes that `stay`. Whoever leads
+    /// no more, or has let go of the receiver, speaks for an earlier time.
+    pub(crate) fn end_sending(&self, shard: ShardId, stay: impl Fn(u64) -> bool) {
+        self.sending.end(shard, stay);
     }
 
     /// Takes in what another node sends.
@@ -139,9 +183,9 @@ impl Copies {
     }
 
     /// What takes the shard off the disk; not before every append of it is durable.
-    pub(crate) fn forget(&self, shard: ShardId) -> Box<dyn FnOnce() + Send> {
+    pub(crate) fn forget(&self, shard: ShardId, floor: u64) -> Box<dyn FnOnce() + Send> {
         let jobs = self.jobs.clone();
-        Box::new(move || drop(jobs.send(Job::Forget { shard })))
+        Box::new(move || drop(jobs.send(Job::Forget { shard, floor })))
     }
 
     pub(crate) fn stop(&self) {

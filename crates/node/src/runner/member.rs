@@ -65,6 +65,9 @@ impl Runner {
             Output::MembershipChanged(membership) => {
                 info!(shard = shard.0, voters = ?membership.voters, learners = ?membership.learners,
                     leaving = ?membership.voters_outgoing, "members");
+                member
+                    .copies
+                    .end_sending(shard, |node| membership.contains(node));
             }
             other => unreachable!("carried out elsewhere: {other:?}"),
         }
@@ -119,6 +122,8 @@ impl Runner {
         cluster.leaders.serves(shard, term, cluster.node, leads);
         if leads {
             cluster.surveys.hurry();
+        } else {
+            member.copies.end_sending(shard, |_| false);
         }
     }
 
@@ -240,13 +245,13 @@ impl Runner {
             shard = shard.0,
             "the shard's members have decided that no replica of it is here"
         );
+        let tombstone = replica.tombstone(decided);
         self.hosted.remove(&shard);
         member.forgetting.insert(shard);
+        member.tombstones.insert(shard, tombstone);
         member.cleared(shard);
-        drop(
-            self.writer
-                .send(writer::Job::Then(member.copies.forget(shard))),
-        );
+        let forget = member.copies.forget(shard, tombstone.floor);
+        drop(self.writer.send(writer::Job::Then(forget)));
     }
 
     /// The shard is off the disk.

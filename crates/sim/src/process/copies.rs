@@ -353,13 +353,12 @@ impl Process {
                     self.fail(format!("a copy of shard {shard}: {error}"), dead);
                 }
             }
-            Incoming::Forget { shard } => match self.store.forget(shard) {
+            Incoming::Forget { shard, floor } => match self.store.forget(shard, floor) {
                 Ok(()) => {
                     sometimes("a removed replica was forgotten");
                     self.copies.ended.remove(&shard);
-                    self.forgotten.insert(shard);
-                    common.checks.leaving.remove(&(self.node, shard));
-                    common.checks.durable.remove(&(self.node, shard));
+                    self.discard_older(shard, u64::MAX);
+                    common.checks.forgotten(self.node, shard);
                 }
                 Err(Error::NoSpace { .. }) => {}
                 Err(error) => self.fail(format!("forgetting shard {shard}: {error}"), true),
@@ -424,7 +423,7 @@ impl Process {
         {
             sometimes("a snapshot was installed over an older state");
         }
-        if self.forgotten.contains(&shard) {
+        if self.forgotten.contains_key(&shard) {
             sometimes("a node that was forgotten came again");
         }
         if !common.led.contains_key(&shard) {

@@ -12,7 +12,7 @@ use anser_log::{
 };
 use anser_replica::{
     Image, Membership, MembershipChange, Place, Replica, SnapshotImage, Start, StoredEntry,
-    StoredKind, read_snapshot,
+    StoredKind, Tombstone, read_snapshot,
 };
 
 use super::{Copies, Hosted, Maintenance, Process, Writer};
@@ -157,7 +157,7 @@ impl Opening<'_> {
             copies: Copies::default(),
             suspects,
             incoming_at: 0,
-            forgotten: BTreeSet::new(),
+            forgotten: BTreeMap::new(),
             made_empty: 0,
             touched: BTreeSet::new(),
             outputs: Vec::new(),
@@ -184,10 +184,13 @@ impl Opening<'_> {
                 let text = format!("shard {shard} has no snapshot");
                 return Err(OpeningError::Damaged(text));
             }
-            let hard = recovered.hard_state;
-            let promised = (hard.term, hard.vote);
+            let tombstone = Tombstone {
+                term: recovered.hard_state.term,
+                vote: recovered.hard_state.vote,
+                floor: recovered.floor,
+            };
             let run = self.run(shard);
-            let replica = empty_replica(self.node, self.plan, shard, promised, run);
+            let replica = empty_replica(self.node, self.plan, shard, tombstone, run);
             return Ok((replica, LogView::default()));
         };
         let mut view = LogView::new(applied.index, applied.term);
@@ -199,7 +202,7 @@ impl Opening<'_> {
             recovered.last_index,
             |entry| {
                 view.append(entry.index, entry.term);
-                let alone = state.membership.voters == [self.node] && !state.membership.is_joint();
+                let alone = state.membership.is_sole_voter(self.node);
                 let committed = entry.index <= recovered.hard_state.commit || alone;
                 if committed && entries.is_empty() {
                     replay(&mut state, &entry)?;
@@ -222,7 +225,8 @@ impl Opening<'_> {
             term: recovered.hard_state.term.max(applied.term),
             vote: recovered.hard_state.vote,
             applied,
-            suspect: suspect && state.membership.voters != [self.node],
+            suspect: suspect && !state.membership.is_sole_voter(self.node),
+            floor: 0,
             membership: state.membership,
             shard: state.shard,
             entries,
@@ -263,22 +267,11 @@ pub(super) fn empty_replica(
     node: u64,
     plan: &Plan,
     shard: u16,
-    hard: (u64, u64),
+    tombstone: Tombstone,
     run: u64,
 ) -> Replica {
-    let mut replica = Replica::new(Start {
-        node,
-        term: hard.0,
-        vote: hard.1,
-        applied: Place { index: 0, term: 0 },
-        membership: Membership::default(),
-        shard: Shard::new(ShardId(shard), plan.shards),
-        entries: Vec::new(),
-        jitter: run,
-        log_first: 1,
-        terms: Vec::new(),
-        suspect: false,
-    });
+    let state = Shard::new(ShardId(shard), plan.shards);
+    let mut replica = Replica::new(Start::empty(node, state, tombstone, run));
     replica.set_memory_bytes(plan.memory_bytes);
     replica
 }

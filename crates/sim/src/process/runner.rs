@@ -361,7 +361,8 @@ impl Process {
         if !self.hosted.contains_key(&shard) && message.is_from_leader() {
             self.made_empty += 1;
             let run = open::run(&common.plan, self.node, shard, self.life, self.made_empty);
-            let replica = open::empty_replica(self.node, &common.plan, shard, (0, 0), run);
+            let tombstone = self.forgotten.get(&shard).copied().unwrap_or_default();
+            let replica = open::empty_replica(self.node, &common.plan, shard, tombstone, run);
             let time = ShardTime::unknown(&self.clock, common.now);
             self.hosted
                 .insert(shard, Hosted::new(replica, LogView::default(), time));
@@ -398,13 +399,14 @@ impl Process {
                 if hosted.replica.status().last > decided || hosted.replica.serves() {
                     return;
                 }
+                let tombstone = hosted.replica.tombstone(decided);
+                self.forgotten.insert(shard, tombstone);
                 self.hosted.remove(&shard);
-                // From here on what the shard's disk has promised counts no more.
-                common.checks.durable.remove(&(self.node, shard));
-                common.checks.leaving.insert((self.node, shard));
+                common.checks.forgotten(self.node, shard);
                 self.suspects.remove(&shard);
                 self.outputs.retain(|(of, _)| *of != shard);
-                self.then(Incoming::Forget { shard }, common);
+                let floor = tombstone.floor;
+                self.then(Incoming::Forget { shard, floor }, common);
                 self.clear_suspicion();
             }
         }

@@ -38,8 +38,13 @@ pub(crate) enum Job {
         shard: ShardId,
         place: Place,
     },
+    /// What could not be done for lack of space.
+    InstallAgain {
+        shard: ShardId,
+    },
     Forget {
         shard: ShardId,
+        floor: u64,
     },
     Stop,
 }
@@ -56,6 +61,8 @@ pub(crate) struct Incoming {
     ended: BTreeMap<u16, (u64, Offer)>,
     /// Complete, until the replica accepts them.
     arrived: BTreeMap<(u16, u64), Imported>,
+    /// Accepted copies that wait for space on the disk.
+    waiting: BTreeMap<ShardId, Place>,
     /// How this thread gives itself what it has to try again.
     itself: mpsc::Sender<Job>,
 }
@@ -84,6 +91,7 @@ impl Incoming {
             coming: BTreeMap::new(),
             ended: BTreeMap::new(),
             arrived: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             itself,
         }
     }
@@ -96,33 +104,59 @@ impl Incoming {
                     // Whoever sends begins again if it hears nothing.
                     drop(told.send(answer));
                 }
-                Job::Install { shard, place } => match self.install(shard, place) {
-                    Ok(()) => {}
-                    Err(InstallError::Log(anser_log::Error::NoSpace { .. })) => {
-                        warn!(shard = shard.0, "a copy waits for space on the disk");
-                        self.again(Job::Install { shard, place });
-                    }
-                    Err(reason) => {
-                        error!(shard = shard.0, %reason, "a copy could not be made part of the log");
-                        self.failed
-                            .set(format!("a copy of shard {}: {reason}", shard.0));
+                Job::Install { shard, place } => {
+                    self.waiting.insert(shard, place);
+                    if self.install_waiting(shard).is_err() {
                         return;
                     }
-                },
-                Job::Forget { shard } => match self.store.forget(shard.0) {
-                    Ok(()) => {
-                        self.ended.remove(&shard.0);
-                        // A runner that is gone begins nothing anew.
-                        drop(self.inboxes.of(shard).send(Event::Forgot { shard }));
+                }
+                Job::InstallAgain { shard } => {
+                    if self.install_waiting(shard).is_err() {
+                        return;
                     }
-                    Err(reason) => {
-                        warn!(shard = shard.0, %reason, "a replica that moved away is still on the disk");
-                        self.again(Job::Forget { shard });
-                    }
-                },
+                }
+                Job::Forget { shard, floor } => self.forget(shard, floor),
                 Job::Stop => return,
             }
         }
+    }
+
+    /// Makes the accepted copy of a shard part of the log, if it was not forgotten meanwhile. An error stops the node.
+    fn install_waiting(&mut self, shard: ShardId) -> Result<(), ()> {
+        let Some(&place) = self.waiting.get(&shard) else {
+            return Ok(());
+        };
+        match self.install(shard, place) {
+            Ok(()) => {
+                self.waiting.remove(&shard);
+                Ok(())
+            }
+            Err(InstallError::Log(anser_log::Error::NoSpace { .. })) => {
+                warn!(shard = shard.0, "a copy waits for space on the disk");
+                self.again(Job::InstallAgain { shard });
+                Ok(())
+            }
+            Err(reason) => {
+                error!(shard = shard.0, %reason, "a copy could not be made part of the log");
+                self.failed
+                    .set(format!("a copy of shard {}: {reason}", shard.0));
+                Err(())
+            }
+        }
+    }
+
+    /// Takes a shard off the disk. Copies of it that have come are of a time when it was here.
+    fn forget(&mut self, shard: ShardId, floor: u64) {
+        self.waiting.remove(&shard);
+        if let Err(reason) = self.store.forget(shard.0, floor) {
+            warn!(shard = shard.0, %reason, "a replica that moved away is still on the disk");
+            return self.again(Job::Forget { shard, floor });
+        }
+        self.ended.remove(&shard.0);
+        self.coming.remove(&shard.0);
+        self.discard_older(shard.0, u64::MAX);
+        // A runner that is gone begins nothing anew.
+        drop(self.inboxes.of(shard).send(Event::Forgot { shard }));
     }
 
     /// Puts a job behind all others, after a pause.

@@ -1,7 +1,10 @@
 //! Sending copies.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -31,6 +34,8 @@ pub(crate) struct Outgoing {
     /// `None`: a newer offer has taken its place.
     pub(super) export: Option<Arc<Export<FileSystem>>>,
     pub(super) message: MessageBytes,
+    /// False once whoever sends has nothing more to say to the receiver.
+    pub(super) wanted: Arc<AtomicBool>,
 }
 
 /// Sends copies until nobody can ask for any.
@@ -91,6 +96,9 @@ async fn send(
     let mut ask = begin;
     let mut failures = 0;
     loop {
+        if !copy.wanted.load(Ordering::Relaxed) {
+            return Err("it is no longer wanted".into());
+        }
         let told = match &ask {
             Ask::Copy(CopyAsk::Chunk { .. }) => cluster.ask_bulk(copy.to, &ask).await,
             _ => cluster.ask(copy.to, &ask).await,
