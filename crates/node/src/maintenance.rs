@@ -27,7 +27,6 @@ use crate::{
     failure::Failed,
     inboxes::Inboxes,
     scrub::Scrub,
-    snapshots,
     status::{Counters, add},
 };
 
@@ -235,7 +234,7 @@ impl<D: Disk> Maintenance<D> {
         image: &Image,
         kept: &[SegmentInfo],
     ) -> Result<(), Error> {
-        let snapshot = snapshots::save(&self.store, shard, image)
+        let snapshot = anser_host::save(&self.store, shard, image)
             .inspect_err(|_| self.store.discard(shard, kept))?;
         add(&self.counters.snapshots, 1);
         let change = Change {

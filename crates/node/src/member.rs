@@ -7,11 +7,12 @@ use std::{
 };
 
 use anser_broker::{id::ShardId, shard::Shard, time::Timestamp};
+use anser_host::ShardTime;
 use anser_replica::{Membership, PeerMessage, Place, Replica, Start};
 use tracing::warn;
 
 use crate::{
-    clock::{Clock, ShardTime},
+    clock::Clock,
     cluster::{copies::Copies, identity, peers::Cluster, words::ConsensusFrame},
     maintenance::Chore,
     runner::Hosted,
@@ -72,7 +73,7 @@ impl Member {
             terms: Vec::new(),
             suspect: false,
         });
-        let time = ShardTime::of_others(Timestamp(0), clock.clone());
+        let time = ShardTime::of_others(Timestamp(0), &clock.now());
         Some(Hosted { replica, time })
     }
 

@@ -17,6 +17,7 @@ use anser_broker::{
     error::Error,
     id::{NodeId, ShardId},
 };
+use anser_host::{EntryCache, Job, ShardTime};
 use anser_log::{Appender, FileSystem, Reader, Store};
 use anser_replica::Replica;
 use bytes::Bytes;
@@ -31,9 +32,8 @@ use tracing::warn;
 
 use crate::{
     announcements::Announcements,
-    bodies::{self, BodyReader},
-    cache::EntryCache,
-    clock::{Clock, ShardTime},
+    bodies::{self, Bodies},
+    clock::Clock,
     cluster::{
         self, ClusterStatus,
         copies::Copies,
@@ -55,7 +55,7 @@ use crate::{
     startup::{self, Opening, StartError},
     status::{Counters, ShardStatus, Status, read},
     version::Versions,
-    writer::{self, Writer},
+    writer::Writer,
 };
 
 /// How long to wait for what the runners have to say of their shards.
@@ -354,7 +354,7 @@ struct Parts {
 
 /// Whom the runners speak to.
 struct Handles<'a> {
-    jobs: &'a mpsc::Sender<writer::Job>,
+    jobs: &'a mpsc::Sender<Job>,
     body_readers: &'a [mpsc::Sender<bodies::Job>],
     errands: &'a UnboundedSender<Errand>,
     member: Option<&'a Joining>,
@@ -426,9 +426,9 @@ impl<'a> Assembly<'a> {
         let (decided, failures): (_, Arc<Failures>) = Default::default();
         let cluster = member.as_ref().map(|member| Arc::clone(&member.cluster));
         let body_readers = start_body_readers(&reader, config, &parts.counters)?;
-        let (jobs, writer) = start_writer(self.appender, &parts)?;
-        let desk = desk_of(config, &parts, cluster.clone(), self.shards, &body_readers);
         let copies = member.as_ref().map(|member| member.copies.clone());
+        let (jobs, writer) = start_writer(self.appender, &parts, copies.clone())?;
+        let desk = desk_of(config, &parts, cluster.clone(), self.shards, &body_readers);
         let maintenance =
             maintenance_of(config, &parts, (&store, &reader), self.chore_list, copies);
         let handles = Handles {
@@ -537,13 +537,16 @@ fn bounds(config: &Config) -> Bounds {
 fn start_writer(
     appender: Appender<FileSystem>,
     parts: &Parts,
-) -> Result<(mpsc::Sender<writer::Job>, JoinHandle<()>), StartError> {
+    copies: Option<Copies>,
+) -> Result<(mpsc::Sender<Job>, JoinHandle<()>), StartError> {
     let (sender, jobs) = mpsc::channel();
     let (counters, failed) = (parts.counters.clone(), parts.failed.clone());
     let stopping = parts.stopping.clone();
     let writer = Writer {
         appender,
         jobs,
+        inboxes: parts.inboxes.clone(),
+        copies,
         counters,
         failed,
         stopping,
@@ -561,13 +564,7 @@ fn start_runners(
     let count = outlets.len();
     let mut shares: Vec<BTreeMap<ShardId, Hosted>> = (0..count).map(|_| BTreeMap::new()).collect();
     for (shard, replica) in replicas {
-        let stamp = replica.shard().now();
-        // A shard's stamps are of its leader's clocks; only a sole voter's are all of this machine.
-        let time = if replica.is_sole_voter() {
-            ShardTime::continue_from(stamp, parts.clock.clone())
-        } else {
-            ShardTime::of_others(stamp.now, parts.clock.clone())
-        };
+        let time = ShardTime::of(&replica, &parts.clock.now());
         let hosted = Hosted { replica, time };
         shares[parts.inboxes.number_of(shard)].insert(shard, hosted);
     }
@@ -612,7 +609,7 @@ fn start_body_readers(
         .map(|number| {
             let (sender, jobs) = mpsc::channel();
             let cache_bytes = config.cache_bytes / 2 / BODY_READERS;
-            let body_reader = BodyReader::new(reader.clone(), cache_bytes, counters.clone());
+            let body_reader = Bodies::new(reader.clone(), cache_bytes, counters.clone());
             spawn(&format!("bodies-{number}"), move || body_reader.run(&jobs))?;
             Ok(sender)
         })

@@ -14,6 +14,7 @@ use anser_broker::{
     id::{QueueId, ShardId},
     time::{Millis, Timestamp},
 };
+use anser_host::{EntryCache, Job, ShardTime};
 use anser_replica::{Input, Output, PeerMessage, Replica, Ticket};
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
@@ -22,8 +23,7 @@ use tracing::{error, info, warn};
 use crate::{
     announcements::Announcements,
     bodies::{self, Deliver},
-    cache::EntryCache,
-    clock::{Clock, ShardTime},
+    clock::Clock,
     courier::Errand,
     event::{Event, Look, Request, Responder, Response},
     failure::Failed,
@@ -31,7 +31,6 @@ use crate::{
     routes::Routes,
     status::{Counters, add},
     version::Versions,
-    writer,
 };
 
 mod member;
@@ -50,7 +49,7 @@ pub(crate) struct Runner {
     pub(crate) hosted: BTreeMap<ShardId, Hosted>,
     pub(crate) inbox: mpsc::Receiver<Event>,
     pub(crate) itself: mpsc::Sender<Event>,
-    pub(crate) writer: mpsc::Sender<writer::Job>,
+    pub(crate) writer: mpsc::Sender<Job>,
     /// A shard's body reader is the one at its number modulo their count.
     pub(crate) body_readers: Vec<mpsc::Sender<bodies::Job>>,
     pub(crate) errands: UnboundedSender<Errand>,
@@ -113,9 +112,10 @@ impl Runner {
 
     /// The next event, or `None` when something is due by itself.
     fn next_event(&self) -> Option<Event> {
+        let now = self.clock.now();
         let due = self.hosted.values().filter_map(|hosted| {
             let deadline = hosted.replica.next_deadline()?;
-            Some(deadline - hosted.time.now())
+            Some(deadline - hosted.time.now(&now))
         });
         let sleep = match due.min() {
             Some(Millis(0)) => return self.inbox.try_recv().ok(),
@@ -232,20 +232,22 @@ impl Runner {
             return;
         };
         let mut stepped = Vec::new();
-        hosted.replica.step(hosted.time.now(), input, &mut stepped);
+        let now = hosted.time.now(&self.clock.now());
+        hosted.replica.step(now, input, &mut stepped);
         outputs.extend(stepped.into_iter().map(|output| (shard, output)));
         touched.insert(shard);
     }
 
     fn end_turns(&mut self, touched: &mut BTreeSet<ShardId>, outputs: &mut Vec<(ShardId, Output)>) {
         let mut turned = Vec::new();
+        let now = self.clock.now();
         for (&shard, hosted) in &mut self.hosted {
             let due = || {
                 let deadline = hosted.replica.next_deadline();
-                deadline.is_some_and(|deadline| deadline <= hosted.time.now())
+                deadline.is_some_and(|deadline| deadline <= hosted.time.now(&now))
             };
             if touched.contains(&shard) || due() {
-                hosted.replica.turn(hosted.time.stamp(), &mut turned);
+                hosted.replica.turn(hosted.time.stamp(&now), &mut turned);
                 outputs.extend(turned.drain(..).map(|output| (shard, output)));
                 touched.insert(shard);
             }
@@ -260,13 +262,8 @@ impl Runner {
     fn carry_out(&mut self, shard: ShardId, output: Output) {
         match output {
             Output::Append(append) => {
-                let job = writer::AppendJob {
-                    shard,
-                    append,
-                    runner: self.itself.clone(),
-                };
                 // A writer that is gone has failed and said so; nothing is acknowledged any more.
-                drop(self.writer.send(writer::Job::Append(job)));
+                drop(self.writer.send(Job::Append { shard, append }));
             }
             Output::Applied { index, payload } => {
                 self.applied(shard, index);
@@ -309,7 +306,8 @@ impl Runner {
         info!(shard = shard.0, leads, "leadership");
         if leads {
             let hosted = self.hosted.get_mut(&shard).expect("it has just spoken");
-            hosted.time.lead(stamp_of(&hosted.replica));
+            let stamp = stamp_of(&hosted.replica);
+            hosted.time.lead(stamp, &self.clock.now());
         }
         // Before the announcements: a pusher that does not see this node lead leaves them to another.
         self.leads(shard, leads);
@@ -368,7 +366,7 @@ impl Runner {
             return self.read_and_deliver(shard, queue, deliveries, pending.responder);
         };
         add(&self.counters.cache_hits, deliveries.len() as u64);
-        let messages = bodies::messages(shard, &deliveries, bodies);
+        let messages = anser_host::messages(shard, &deliveries, bodies);
         if !pending.responder.send(Ok(Response::Messages(messages))) {
             bodies::give_back(&self.itself, shard, queue, &deliveries);
         }

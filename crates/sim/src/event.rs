@@ -10,8 +10,9 @@ use anser_broker::{
     op::ReceivedMessage,
     time::Millis,
 };
+use anser_host::Deferred;
 use anser_log::{ExportedFile, SegmentInfo, SnapshotInfo};
-use anser_replica::{MembershipChange, Place};
+use anser_replica::MembershipChange;
 use bytes::Bytes;
 
 /// Simulated microseconds since the beginning.
@@ -102,7 +103,7 @@ pub(crate) enum Happening {
         transfer: u64,
         attempt: u64,
     },
-    Incoming(Incoming),
+    Deferred(Deferred),
     Unreachable {
         peer: u64,
     },
@@ -127,13 +128,6 @@ pub(crate) struct Delivering {
     pub(crate) request: u64,
     pub(crate) queue: QueueId,
     pub(crate) deliveries: Vec<anser_broker::command::Delivery>,
-}
-
-/// What the thread that takes in copies does after all appends before it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Incoming {
-    Install { shard: u16, place: Place },
-    Forget { shard: u16 },
 }
 
 #[derive(Debug, Clone)]

@@ -10,15 +10,12 @@ mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anser_host::{BodyReader, EntryCache, ShardTime};
 use anser_log::{Appender, Reader, Store, disk::simulated::SimulatedDisk};
 use anser_replica::{Output, Replica};
 use bytes::Bytes;
 
-use crate::{
-    checks::LogView,
-    clock::{Clock, ShardTime},
-    event::Micros,
-};
+use crate::{checks::LogView, clock::Clock, event::Micros};
 
 use copies::Copies;
 use maintenance::Maintenance;
@@ -43,7 +40,8 @@ pub(crate) struct Process {
     /// What rests on the disk may be damaged.
     pub(crate) damaged: bool,
     writer: Writer,
-    cache: BTreeMap<(u16, u64), Bytes>,
+    bodies: BodyReader<SimulatedDisk>,
+    cache: EntryCache<Bytes>,
     pending: BTreeMap<u64, Pending>,
     maintenance: Maintenance,
     copies: Copies,
@@ -97,7 +95,7 @@ impl Process {
         let hosted = &self.hosted[&shard];
         format!(
             "time {:?}, stamp {:?}, due {:?}, wakes at {:?}",
-            hosted.time.now(&self.clock, now),
+            hosted.time.now(&self.clock.now(now)),
             hosted.replica.shard().now().now,
             hosted.replica.next_deadline(),
             self.wakes_at

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use anser_broker::{command::Placed, id::ShardId, shard::Shard};
+use anser_host::{Deferred, Job};
 use anser_replica::{Input, MembershipChange, MembershipStep, Output};
 use tracing::{error, info, warn};
 
@@ -12,7 +13,6 @@ use crate::{
     cluster::words::{Order, Step},
     event::Event,
     maintenance::Chore,
-    writer,
 };
 
 impl Runner {
@@ -58,8 +58,8 @@ impl Runner {
                 member.copies.send(shard, to, place, &message);
             }
             Output::Install { place } => {
-                let install = member.copies.install(shard, place);
-                drop(self.writer.send(writer::Job::Then(install)));
+                let install = Deferred::Install { shard, place };
+                drop(self.writer.send(Job::Defer(install)));
             }
             Output::Cleared => member.cleared(shard),
             Output::MembershipChanged(membership) => {
@@ -105,7 +105,8 @@ impl Runner {
         };
         let hosted = self.hosted.get_mut(&shard).expect("it has just spoken");
         if !hosted.replica.serves() {
-            hosted.time.follow(stamp_of(&hosted.replica));
+            let stamp = stamp_of(&hosted.replica);
+            hosted.time.follow(stamp, &self.clock.now());
         }
         if shard == ShardId::CATALOG {
             member.catalog_applied = Some(index);
@@ -157,7 +158,7 @@ impl Runner {
             "a copy of the shard has arrived"
         );
         if let Some(hosted) = self.hosted.get_mut(&shard) {
-            hosted.time.follow(state.now().now);
+            hosted.time.follow(state.now().now, &self.clock.now());
         }
         if shard == ShardId::CATALOG {
             self.version_changed(state);
@@ -243,10 +244,7 @@ impl Runner {
         self.hosted.remove(&shard);
         member.forgetting.insert(shard);
         member.cleared(shard);
-        drop(
-            self.writer
-                .send(writer::Job::Then(member.copies.forget(shard))),
-        );
+        drop(self.writer.send(Job::Defer(Deferred::Forget { shard })));
     }
 
     /// The shard is off the disk.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
+use anser_host::{Deferred, ReadError};
 use anser_log::{
     Error, Export, ExportedFile, Import, Imported, SegmentInfo, SnapshotInfo,
     disk::simulated::SimulatedDisk,
@@ -9,11 +10,11 @@ use anser_log::{
 use anser_replica::{Input, PeerMessage, Place};
 use bytes::Bytes;
 
-use super::{Process, maintenance::since_the_beginning, open};
+use super::{Process, maintenance::since_the_beginning};
 use crate::{
     checks::LogView,
     coverage::sometimes,
-    event::{CopyAsk, Event, Happening, Incoming, MILLISECOND, Told},
+    event::{CopyAsk, Event, Happening, MILLISECOND, Told},
     planted::is_planted,
     world::Common,
 };
@@ -337,24 +338,26 @@ impl Process {
     }
 
     /// What was to be done after all appends before it.
-    pub(super) fn incoming(&mut self, incoming: Incoming, common: &mut Common) {
-        match incoming {
-            Incoming::Install { shard, place } => {
+    pub(super) fn deferred(&mut self, deferred: Deferred, common: &mut Common) {
+        match deferred {
+            Deferred::Install { shard, place } => {
+                let shard = shard.0;
                 if let Err(error) = self.install(shard, place, common) {
-                    let full = matches!(error, open::OpeningError::Log(Error::NoSpace { .. }));
+                    let full = matches!(error, InstallError::Log(Error::NoSpace { .. }));
                     let dead = matches!(
                         error,
-                        open::OpeningError::Log(Error::Failed { .. } | Error::Io { .. })
+                        InstallError::Log(Error::Failed { .. } | Error::Io { .. })
                     );
                     if !(full || dead || self.damaged) {
-                        let text = format!("node {}: installing: {error}", self.node);
+                        let text = format!("node {}: installing: {error:?}", self.node);
                         common.checks.fail(text);
                     }
-                    self.fail(format!("a copy of shard {shard}: {error}"), dead);
+                    self.fail(format!("a copy of shard {shard}: {error:?}"), dead);
                 }
             }
-            Incoming::Forget { shard } => match self.store.forget(shard) {
+            Deferred::Forget { shard } => match self.store.forget(shard.0) {
                 Ok(()) => {
+                    let shard = shard.0;
                     sometimes("a removed replica was forgotten");
                     self.copies.ended.remove(&shard);
                     self.forgotten.insert(shard);
@@ -362,7 +365,7 @@ impl Process {
                     common.checks.durable.remove(&(self.node, shard));
                 }
                 Err(Error::NoSpace { .. }) => {}
-                Err(error) => self.fail(format!("forgetting shard {shard}: {error}"), true),
+                Err(error) => self.fail(format!("forgetting shard {}: {error}", shard.0), true),
             },
         }
     }
@@ -372,18 +375,20 @@ impl Process {
         shard: u16,
         place: Place,
         common: &mut Common,
-    ) -> Result<(), open::OpeningError> {
-        let missing = |text: &str| open::OpeningError::Damaged(text.to_owned());
+    ) -> Result<(), InstallError> {
         let imported = self.copies.arrived.remove(&(shard, place.index));
-        let imported = imported.ok_or_else(|| missing("the copy is not here"))?;
+        let imported = imported.ok_or(InstallError::Missing)?;
         if !at(place, &imported.snapshot) {
-            return Err(missing("the copy is another one"));
+            return Err(InstallError::Missing);
         }
         self.store.install(shard, &imported)?;
         self.discard_older(shard, place.index);
         common.checks.installed(self.node, shard, place);
-        let found = open::snapshot(&self.reader, shard)?;
-        let (image, _) = found.ok_or_else(|| missing("the copy has vanished"))?;
+        let found = anser_host::read(&self.reader, shard).map_err(|error| match error {
+            ReadError::Log(error) => InstallError::Log(error),
+            other => InstallError::Unreadable(other),
+        })?;
+        let (image, _) = found.ok_or(InstallError::Missing)?;
         self.note_install(shard, common);
         let node = self.node;
         common.trace.say(common.now, || {
@@ -398,7 +403,7 @@ impl Process {
         if let Some(hosted) = self.hosted.get_mut(&shard) {
             hosted.view = LogView::new(place.index, place.term);
             hosted.applied = place.index;
-            hosted.time.follow(stamp, &self.clock, common.now);
+            hosted.time.follow(stamp, &self.clock.now(common.now));
         }
         self.step(shard, input, common);
         Ok(())
@@ -430,6 +435,19 @@ impl Process {
         if !common.led.contains_key(&shard) {
             sometimes("a snapshot was installed while its shard had no leader");
         }
+    }
+}
+
+#[derive(Debug)]
+enum InstallError {
+    Missing,
+    Log(Error),
+    Unreadable(#[expect(dead_code, reason = "for whoever reads the trace")] ReadError),
+}
+
+impl From<Error> for InstallError {
+    fn from(error: Error) -> Self {
+        Self::Log(error)
     }
 }
 

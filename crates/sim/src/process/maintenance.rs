@@ -1,12 +1,12 @@
 //! Keeping the disk in order, as `anser-node`'s `maintenance.rs` does it. What is begun at one event is
 //! written at a later one, so that anything can happen in between.
 
-use std::{collections::BTreeMap, io::Write, rc::Rc, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use anser_broker::{codec, id::Sequence};
 use anser_log::{
-    Change, Due, Error, Follower, Holds, Kept, SegmentInfo, SegmentWriter, SnapshotInfo, Store,
-    Stored, disk::simulated::SimulatedDisk,
+    Change, Due, Error, Follower, Holds, Kept, SegmentInfo, SegmentWriter, Stored,
+    disk::simulated::SimulatedDisk,
 };
 use anser_replica::{Image, Input, Replica, Role, SnapshotOffer};
 
@@ -167,8 +167,8 @@ impl Process {
         image: &Image,
         kept: &[SegmentInfo],
     ) -> Result<(), Error> {
-        let snapshot =
-            save(&self.store, shard, image).inspect_err(|_| self.store.discard(shard, kept))?;
+        let snapshot = anser_host::save(&self.store, shard, image)
+            .inspect_err(|_| self.store.discard(shard, kept))?;
         let change = Change {
             snapshot: Some(snapshot),
             add: kept.to_vec(),
@@ -297,25 +297,4 @@ fn followers(replica: &Replica) -> Vec<Follower> {
 
 pub(super) fn since_the_beginning(common: &Common) -> Duration {
     Duration::from_micros(common.now)
-}
-
-/// Writes and seals a snapshot. It becomes the shard's by a commit.
-pub(super) fn save(
-    store: &Store<SimulatedDisk>,
-    shard: u16,
-    image: &Image,
-) -> Result<SnapshotInfo, Error> {
-    let mut writer = store.begin_snapshot(shard, image.applied.index, image.applied.term)?;
-    let mut written = Ok(());
-    image.save(&mut |piece| {
-        if written.is_ok() {
-            written = writer.write_all(piece);
-        }
-    });
-    written.map_err(|error| {
-        error
-            .downcast()
-            .expect("a snapshot's writer fails with the log's own error")
-    })?;
-    writer.finish()
 }

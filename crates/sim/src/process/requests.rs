@@ -4,10 +4,9 @@ use anser_broker::{
     codec,
     command::{Command, Delivery, Reply},
     error::Error,
-    id::{MessageId, QueueId, Sequence, ShardId},
+    id::{QueueId, ShardId},
     op::ReceivedMessage,
 };
-use anser_log::Stored;
 use anser_replica::{Input, ReceiveRequest, Ticket};
 use bytes::Bytes;
 
@@ -166,13 +165,13 @@ impl Process {
         if pending.polls {
             sometimes("a long poll was answered with a message");
         }
-        let at_hand = |delivery: &Delivery| {
-            let payload = self.cache.get(&(shard, delivery.message.index()))?;
+        let at_hand = deliveries.iter().map(|delivery| {
+            let payload = self.cache.get(ShardId(shard), delivery.message.index())?;
             codec::body(payload, delivery.message.ordinal())
-        };
-        let bodies: Option<Vec<Bytes>> = deliveries.iter().map(at_hand).collect();
-        if let Some(bodies) = bodies.filter(|_| common.random.permille(500)) {
-            let messages = messages(shard, &deliveries, bodies);
+        });
+        let bodies: Option<Vec<Bytes>> = at_hand.collect();
+        if let Some(bodies) = bodies {
+            let messages = anser_host::messages(ShardId(shard), &deliveries, bodies);
             return self.hand_over(shard, number, queue, &deliveries, messages, common);
         }
         let delivering = Delivering {
@@ -192,42 +191,32 @@ impl Process {
             queue,
             deliveries,
         } = delivering;
-        let (readable, bodies): (Vec<Delivery>, Vec<Bytes>) = deliveries
-            .iter()
-            .filter_map(|&delivery| Some((delivery, self.body(shard, delivery.message, common)?)))
-            .unzip();
-        if readable.is_empty() {
-            return self.send(request, Response::Refused(Error::Unavailable), common);
+        for delivery in &deliveries {
+            let is_in_log = delivery.message.index() >= self.reader.first_index(shard);
+            sometimes(if is_in_log {
+                "a body was read from the log"
+            } else {
+                "a body was read from a segment"
+            });
         }
-        let messages = messages(shard, &readable, bodies);
-        self.hand_over(shard, request, queue, &deliveries, messages, common);
-    }
-
-    fn body(&self, shard: u16, message: Sequence, common: &mut Common) -> Option<Bytes> {
-        let body = match self.reader.read(shard, message.index()) {
-            Ok(Stored::Entry(entry)) => {
-                sometimes("a body was read from the log");
-                codec::body(&entry.data, message.ordinal())
-            }
-            Ok(Stored::Kept(kept)) => {
-                sometimes("a body was read from a segment");
-                codec::kept_body(&kept.payload, message.ordinal())
-            }
-            Err(_) => None,
-        };
+        let mut unreadable = Vec::new();
+        let delivered = self
+            .bodies
+            .deliver(ShardId(shard), &deliveries, &mut unreadable);
         // A replica that moved away meanwhile takes its bodies along.
-        let is_here = self
-            .hosted
-            .get(&shard)
-            .is_some_and(|hosted| hosted.replica.serves());
-        if body.is_none() && is_here && !self.damaged {
-            let text = format!(
-                "node {}, shard {shard}: the body of {message:?} cannot be read",
-                self.node
-            );
+        let hosted = self.hosted.get(&shard);
+        let is_here = hosted.is_some_and(|hosted| hosted.replica.serves());
+        if is_here && !self.damaged && !unreadable.is_empty() {
+            let node = self.node;
+            let text = format!("node {node}, shard {shard}: bodies cannot be read: {unreadable:?}");
             common.checks.fail(text);
         }
-        body
+        match delivered {
+            Ok(messages) => {
+                self.hand_over(shard, request, queue, &deliveries, messages, common);
+            }
+            Err(error) => self.send(request, Response::Refused(error), common),
+        }
     }
 
     fn hand_over(
@@ -301,24 +290,4 @@ fn answer_at_door(number: u64, response: Response, common: &mut Common) {
     let at = common.now + common.network.client_delay(&mut common.random);
     let request = number;
     common.agenda.add(at, Event::Response { request, response });
-}
-
-fn messages(shard: u16, deliveries: &[Delivery], bodies: Vec<Bytes>) -> Vec<ReceivedMessage> {
-    let id = |sequence| MessageId {
-        shard: ShardId(shard),
-        sequence,
-    };
-    let messages = deliveries
-        .iter()
-        .zip(bodies)
-        .map(|(delivery, body)| ReceivedMessage {
-            message: id(delivery.message),
-            receipt: id(delivery.receipt),
-            body,
-            sent: delivery.sent,
-            first_received: delivery.first_received,
-            visible_again: delivery.visible_again,
-            deliveries: delivery.deliveries,
-        });
-    messages.collect()
 }

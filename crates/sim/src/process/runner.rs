@@ -3,15 +3,16 @@
 
 use std::collections::BTreeSet;
 
+use anser_broker::{codec, id::ShardId, time::Timestamp};
+use anser_host::{Deferred, Job, ShardTime};
 use anser_replica::{Input, Output, PeerMessage, Role};
 use bytes::Bytes;
 
 use super::{Hosted, Process, open};
 use crate::{
     checks::LogView,
-    clock::ShardTime,
     coverage::sometimes,
-    event::{Event, Fetching, Happening, Incoming, MILLISECOND, Micros, Order, SECOND},
+    event::{Event, Fetching, Happening, MILLISECOND, Micros, Order, SECOND},
     random,
     world::Common,
 };
@@ -20,8 +21,6 @@ use crate::{
 const TICK: Micros = 50 * MILLISECOND;
 /// How long not to repeat that a node cannot be reached.
 const UNREACHABLE_INTERVAL: Micros = 100 * MILLISECOND;
-/// Applied entries whose payloads are kept for receivers.
-const CACHED_ENTRIES: usize = 32;
 /// The state is hashed after every so many entries.
 const HASHED_EVERY: u64 = 16;
 
@@ -55,17 +54,7 @@ impl Process {
             Happening::Request(request) => self.request(request, common),
             Happening::Cancel { request } => self.cancel(request, common),
             Happening::Written => self.written(common),
-            Happening::WriteAgain => {
-                self.write(common);
-                if self
-                    .writer
-                    .batch
-                    .as_ref()
-                    .is_some_and(|batch| batch.is_written)
-                {
-                    self.written(common);
-                }
-            }
+            Happening::WriteAgain => self.written(common),
             Happening::Fetch(fetching) => self.fetch(&fetching, common),
             Happening::Deliver(delivering) => self.deliver_from_disk(delivering, common),
             Happening::Maintain => self.maintain(common),
@@ -79,7 +68,7 @@ impl Process {
             } => self.take_copy(from, transfer, ask, common),
             Happening::Told { transfer, told } => self.told(transfer, &told, common),
             Happening::CopyLate { transfer, attempt } => self.copy_late(transfer, attempt, common),
-            Happening::Incoming(incoming) => self.incoming(incoming, common),
+            Happening::Deferred(deferred) => self.deferred(deferred, common),
             Happening::Unreachable { peer } => {
                 let shards: Vec<u16> = self.hosted.keys().copied().collect();
                 for shard in shards {
@@ -110,7 +99,7 @@ impl Process {
         let Some(hosted) = self.hosted.get_mut(&shard) else {
             return;
         };
-        let now = hosted.time.now(&self.clock, common.now);
+        let now = hosted.time.now(&self.clock.now(common.now));
         let mut stepped = Vec::new();
         hosted.replica.step(now, input, &mut stepped);
         self.outputs
@@ -134,10 +123,10 @@ impl Process {
         let mut outputs = std::mem::take(&mut self.outputs);
         let mut turned = Vec::new();
         for (&shard, hosted) in &mut self.hosted {
-            let now = hosted.time.now(&self.clock, common.now);
+            let now = hosted.time.now(&self.clock.now(common.now));
             let deadline = hosted.replica.next_deadline();
             if touched.contains(&shard) || deadline.is_some_and(|deadline| deadline <= now) {
-                let stamp = hosted.time.stamp(&self.clock, common.now);
+                let stamp = hosted.time.stamp(&self.clock.now(common.now));
                 hosted.replica.turn(stamp, &mut turned);
                 outputs.extend(turned.drain(..).map(|output| (shard, output)));
                 touched.insert(shard);
@@ -154,7 +143,7 @@ impl Process {
     fn sleep(&mut self, common: &mut Common) {
         let due = self.hosted.values().filter_map(|hosted| {
             let deadline = hosted.replica.next_deadline()?;
-            Some(hosted.time.moment_of(deadline, &self.clock))
+            Some(self.clock.moment(hosted.time.moment_of(deadline)))
         });
         let Some(at) = due.min() else { return };
         let at = at.max(common.now + 1);
@@ -176,7 +165,8 @@ impl Process {
                 common
                     .checks
                     .appended(self.node, shard, &mut hosted.view, &append.entries);
-                self.append(shard, append, common);
+                let shard = ShardId(shard);
+                self.give_writer(Job::Append { shard, append }, common);
             }
             Output::Applied { index, payload } => self.applied(shard, index, payload, common),
             // The courier is not simulated: clients tell homes of their queues.
@@ -195,7 +185,7 @@ impl Process {
                 let hosted = self.hosted.get_mut(&shard).expect("it has just spoken");
                 if leads {
                     let stamp = hosted.replica.shard().now().now;
-                    hosted.time.lead(stamp, &self.clock, common.now);
+                    hosted.time.lead(stamp, &self.clock.now(common.now));
                     common.led.insert(shard, node);
                 } else if common.led.get(&shard) == Some(&node) {
                     common.led.remove(&shard);
@@ -248,7 +238,9 @@ impl Process {
                 common.trace.say(common.now, || {
                     format!("node {node} shard {shard} installs {place:?}")
                 });
-                self.then(Incoming::Install { shard, place }, common);
+                let shard = ShardId(shard);
+                let install = Deferred::Install { shard, place };
+                self.give_writer(Job::Defer(install), common);
             }
             Output::Cleared => {
                 sometimes("a suspect was cleared");
@@ -291,18 +283,14 @@ impl Process {
         let hosted = self.hosted.get_mut(&shard).expect("it has just spoken");
         if !hosted.replica.serves() {
             let stamp = hosted.replica.shard().now().now;
-            hosted.time.follow(stamp, &self.clock, common.now);
+            hosted.time.follow(stamp, &self.clock.now(common.now));
         }
         hosted.applied = index;
         common
             .checks
             .applied(self.node, shard, index, &hosted.view, &hosted.membership);
-        if !payload.is_empty() {
-            self.cache.insert((shard, index), payload);
-            if self.cache.len() > CACHED_ENTRIES {
-                let key = self.cache.keys().copied().min_by_key(|&(_, index)| index);
-                self.cache.remove(&key.expect("it is not empty"));
-            }
+        if codec::body(&payload, 0).is_some() {
+            self.cache.put(ShardId(shard), index, payload);
         }
     }
 
@@ -360,9 +348,9 @@ impl Process {
         };
         if !self.hosted.contains_key(&shard) && message.is_from_leader() {
             self.made_empty += 1;
-            let run = open::run(&common.plan, self.node, shard, self.life, self.made_empty);
-            let replica = open::empty_replica(self.node, &common.plan, shard, (0, 0), run);
-            let time = ShardTime::unknown(&self.clock, common.now);
+            let run = open::run(&common.plan, self.node, self.life, self.made_empty);
+            let replica = open::empty_replica(self.node, &common.plan, shard, run);
+            let time = ShardTime::of_others(Timestamp(0), &self.clock.now(common.now));
             self.hosted
                 .insert(shard, Hosted::new(replica, LogView::default(), time));
         }
@@ -370,19 +358,14 @@ impl Process {
     }
 
     fn fetch(&mut self, fetching: &Fetching, common: &mut Common) {
-        let read = self.reader.entries(
-            fetching.shard,
-            fetching.first,
-            fetching.end,
-            fetching.bytes_max,
-        );
-        let entries = if let Ok(entries) = read {
-            sometimes("a follower was fed from the log");
-            entries.into_iter().map(open::stored).collect()
-        } else {
-            sometimes("a fetch found that the log had been recycled");
-            Vec::new()
-        };
+        let range = fetching.first..fetching.end;
+        let shard = ShardId(fetching.shard);
+        let read = self.bodies.entries(shard, &range, fetching.bytes_max);
+        sometimes(match &read {
+            Ok(_) => "a follower was fed from the log",
+            Err(_) => "a fetch found that the log had been recycled",
+        });
+        let entries = read.unwrap_or_default();
         let request = fetching.request;
         self.step(fetching.shard, Input::Fetched { request, entries }, common);
     }
@@ -404,7 +387,8 @@ impl Process {
                 common.checks.leaving.insert((self.node, shard));
                 self.suspects.remove(&shard);
                 self.outputs.retain(|(of, _)| *of != shard);
-                self.then(Incoming::Forget { shard }, common);
+                let shard = ShardId(shard);
+                self.give_writer(Job::Defer(Deferred::Forget { shard }), common);
                 self.clear_suspicion();
             }
         }

@@ -1,6 +1,7 @@
 //! Nodes: their disks, and the processes that come and go on them.
 
-use anser_log::disk::simulated::SimulatedDisk;
+use anser_host::OpenError;
+use anser_log::{Error, disk::simulated::SimulatedDisk};
 
 use super::World;
 use crate::{
@@ -116,7 +117,7 @@ impl World {
         self.common.trace.numbers(&[1, number, node.life]);
         let (mut process, durable) = match opened {
             Ok(opened) => opened,
-            Err(error) if error.is_full_disk() => {
+            Err(OpenError::Log(Error::NoSpace { .. })) => {
                 let again = now + SECOND;
                 return self.common.agenda.add(again, Event::Start { node: number });
             }
