@@ -116,15 +116,14 @@ impl<D: Disk> BodyReader<D> {
 
     fn body(&mut self, shard: ShardId, message: Sequence) -> Result<Bytes, Unreadable> {
         let unreadable = |reason| Unreadable { message, reason };
-        let body = match self.cache.get(shard, message.index()) {
-            Some(stored) => body_of(stored, message),
-            None => {
-                let read = self.reader.read(shard.0, message.index());
-                let stored = read.map_err(|reason| unreadable(Some(reason)))?;
-                let body = body_of(&stored, message);
-                self.cache.put(shard, message.index(), stored);
-                body
-            }
+        let body = if let Some(stored) = self.cache.get(shard, message.index()) {
+            body_of(stored, message)
+        } else {
+            let read = self.reader.read(shard.0, message.index());
+            let stored = read.map_err(|reason| unreadable(Some(reason)))?;
+            let body = body_of(&stored, message);
+            self.cache.put(shard, message.index(), stored);
+            body
         };
         body.ok_or_else(|| unreadable(None))
     }
