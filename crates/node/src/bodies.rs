@@ -7,18 +7,15 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use anser_broker::{
-    command::Delivery,
-    id::{QueueId, Sequence, ShardId},
-};
-use anser_host::{BodyReader, Unreadable};
+use anser_broker::id::{Sequence, ShardId};
+use anser_host::{BodyReader, Leases, Unreadable};
 use anser_log::{Disk, Reader};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::{debug, error};
 
 use crate::{
-    event::{Event, Responder, Response},
+    event::{Event, HostEvent, Responder, Response},
     status::{Counters, add},
 };
 
@@ -44,9 +41,7 @@ pub(crate) enum Job {
 }
 
 pub(crate) struct Deliver {
-    pub(crate) shard: ShardId,
-    pub(crate) queue: QueueId,
-    pub(crate) deliveries: Vec<Delivery>,
+    pub(crate) leases: Leases,
     pub(crate) responder: Responder,
     /// Who takes back what the receiver no longer wants.
     pub(crate) runner: mpsc::Sender<Event>,
@@ -97,11 +92,12 @@ impl<D: Disk> Bodies<D> {
                         debug!(shard = shard.0, first = range.start, %reason, "entries for a follower cannot be read");
                         Vec::new()
                     });
-                    drop(runner.send(Event::Fetched {
+                    let fetched = HostEvent::Fetched {
                         shard,
                         request,
                         entries,
-                    }));
+                    };
+                    drop(runner.send(fetched.into()));
                 }
             }
         }
@@ -109,20 +105,20 @@ impl<D: Disk> Bodies<D> {
 
     fn deliver(&mut self, job: Deliver) {
         let Deliver {
-            shard,
-            queue,
-            deliveries,
+            leases,
             responder,
             runner,
         } = job;
         if responder.is_closed() {
-            return give_back(&runner, shard, queue, &deliveries);
+            return give_back(&runner, &leases);
         }
         let mut unreadable = Vec::new();
-        let delivered = self.reader.deliver(shard, &deliveries, &mut unreadable);
-        self.complain(shard, &unreadable);
+        let delivered = self
+            .reader
+            .deliver(leases.shard, &leases.deliveries, &mut unreadable);
+        self.complain(leases.shard, &unreadable);
         if !responder.send(delivered.map(Response::Messages)) {
-            give_back(&runner, shard, queue, &deliveries);
+            give_back(&runner, &leases);
         }
     }
 
@@ -136,17 +132,7 @@ impl<D: Disk> Bodies<D> {
     }
 }
 
-pub(crate) fn give_back(
-    runner: &mpsc::Sender<Event>,
-    shard: ShardId,
-    queue: QueueId,
-    deliveries: &[Delivery],
-) {
-    let receipts = deliveries.iter().map(|delivery| delivery.receipt).collect();
+pub(crate) fn give_back(runner: &mpsc::Sender<Event>, leases: &Leases) {
     // A runner that is gone takes nothing back: the leases end by themselves.
-    drop(runner.send(Event::GiveBack {
-        shard,
-        queue,
-        receipts,
-    }));
+    drop(runner.send(leases.give_back().into()));
 }

@@ -123,9 +123,9 @@ impl Clock {
     }
 
     /// How long a thread may sleep until `length` has passed.
-    pub(crate) fn sleep_for(&self, length: Millis) -> Duration {
+    pub(crate) fn sleep_for(&self, length: Duration) -> Duration {
         match &*self.0 {
-            Source::System => Duration::from_millis(length.0),
+            Source::System => length,
             Source::Manual(_) => Duration::from_secs(3600), // `advance` wakes it.
         }
     }

@@ -1,7 +1,7 @@
 //! The node: starts the threads, hands out the service, stops the threads in order.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -17,7 +17,7 @@ use anser_broker::{
     error::Error,
     id::{NodeId, ShardId},
 };
-use anser_host::{EntryCache, Job, ShardTime};
+use anser_host::{Beginning, WriterJob};
 use anser_log::{Appender, FileSystem, Reader, Store};
 use anser_replica::Replica;
 use bytes::Bytes;
@@ -50,7 +50,7 @@ use crate::{
     inboxes::Inboxes,
     maintenance::{Chore, Maintenance},
     routes::Routes,
-    runner::{Hosted, Runner},
+    runner::Runner,
     scrub::Scrub,
     startup::{self, Opening, StartError},
     status::{Counters, ShardStatus, Status, read},
@@ -354,7 +354,7 @@ struct Parts {
 
 /// Whom the runners speak to.
 struct Handles<'a> {
-    jobs: &'a mpsc::Sender<Job>,
+    jobs: &'a mpsc::Sender<WriterJob>,
     body_readers: &'a [mpsc::Sender<bodies::Job>],
     errands: &'a UnboundedSender<Errand>,
     member: Option<&'a Joining>,
@@ -365,7 +365,8 @@ struct Assembly<'a> {
     config: &'a Config,
     parts: Parts,
     shards: u16,
-    replicas: Vec<(ShardId, Replica)>,
+    /// Of each runner.
+    beginnings: Vec<Beginning>,
     appender: Appender<FileSystem>,
     reader: Reader<FileSystem>,
     store: Store<FileSystem>,
@@ -382,6 +383,8 @@ impl<'a> Assembly<'a> {
             replicas,
             identity,
             shards,
+            node,
+            run,
             versions,
         } = opening;
         let (inboxes, outlets): (Vec<_>, Vec<_>) = (0..config.runners.clamp(1, shards.into()))
@@ -404,11 +407,24 @@ impl<'a> Assembly<'a> {
             let versions = Arc::clone(&parts.versions);
             Joining::new(identity, &replicas, store.clone(), chores.clone(), versions)
         });
+        let cache_bytes = config.cache_bytes / 2 / outlets.len();
+        let beginning = || Beginning {
+            node,
+            shards,
+            run,
+            cache_bytes,
+            replicas: Vec::new(),
+        };
+        let mut beginnings: Vec<Beginning> = outlets.iter().map(|_| beginning()).collect();
+        for (shard, replica) in replicas {
+            let share = &mut beginnings[parts.inboxes.number_of(shard)];
+            share.replicas.push((shard, replica));
+        }
         Self {
             config,
             parts,
             shards,
-            replicas,
+            beginnings,
             appender: log.appender,
             reader: log.reader,
             store,
@@ -437,7 +453,7 @@ impl<'a> Assembly<'a> {
             errands: &errands,
             member: member.as_ref(),
         };
-        let runners = start_runners(config, &parts, self.replicas, self.outlets, &handles)?;
+        let runners = start_runners(&parts, self.beginnings, self.outlets, &handles)?;
         let maintenance = spawn("maintenance", move || maintenance.run())?;
         let (stop_courier, courier) = start_courier(desk.clone(), &parts.counters, errand_list)?;
         let membership = match (member, place, &config.cluster) {
@@ -538,7 +554,7 @@ fn start_writer(
     appender: Appender<FileSystem>,
     parts: &Parts,
     copies: Option<Copies>,
-) -> Result<(mpsc::Sender<Job>, JoinHandle<()>), StartError> {
+) -> Result<(mpsc::Sender<WriterJob>, JoinHandle<()>), StartError> {
     let (sender, jobs) = mpsc::channel();
     let (counters, failed) = (parts.counters.clone(), parts.failed.clone());
     let stopping = parts.stopping.clone();
@@ -555,21 +571,13 @@ fn start_writer(
 }
 
 fn start_runners(
-    config: &Config,
     parts: &Parts,
-    replicas: Vec<(ShardId, Replica)>,
+    beginnings: Vec<Beginning>,
     outlets: Vec<mpsc::Receiver<Event>>,
     handles: &Handles<'_>,
 ) -> Result<Vec<RunnerThread>, StartError> {
-    let count = outlets.len();
-    let mut shares: Vec<BTreeMap<ShardId, Hosted>> = (0..count).map(|_| BTreeMap::new()).collect();
-    for (shard, replica) in replicas {
-        let time = ShardTime::of(&replica, &parts.clock.now());
-        let hosted = Hosted { replica, time };
-        shares[parts.inboxes.number_of(shard)].insert(shard, hosted);
-    }
     let mut threads = Vec::new();
-    for ((number, hosted), inbox) in shares.into_iter().enumerate().zip(outlets) {
+    for ((number, beginning), inbox) in beginnings.into_iter().enumerate().zip(outlets) {
         let itself = parts
             .inboxes
             .all()
@@ -577,22 +585,19 @@ fn start_runners(
             .expect("one inbox a runner")
             .clone();
         let runner = Runner {
-            hosted,
+            host: anser_host::Runner::new(beginning, &parts.clock.now()),
             inbox,
             itself: itself.clone(),
             writer: handles.jobs.clone(),
             body_readers: handles.body_readers.to_vec(),
             errands: handles.errands.clone(),
-            cache: EntryCache::new(config.cache_bytes / 2 / count),
             routes: parts.routes.clone(),
             versions: parts.versions.clone(),
             announcements: parts.announcements.clone(),
             counters: parts.counters.clone(),
             failed: parts.failed.clone(),
             clock: parts.clock.clone(),
-            pending: HashMap::new(),
             member: handles.member.map(Joining::member),
-            next_tick: Instant::now(),
         };
         let thread = spawn(&format!("runner-{number}"), move || runner.run())?;
         threads.push((itself, thread));

@@ -119,6 +119,9 @@ pub(crate) struct Opening {
     pub(crate) identity: Option<Identity>,
     /// Shards of the whole cluster.
     pub(crate) shards: u16,
+    pub(crate) node: u64,
+    /// Names this start: no other of the node has the same.
+    pub(crate) run: u64,
     pub(crate) versions: Arc<Versions>,
 }
 
@@ -184,6 +187,8 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
         replicas,
         identity,
         shards,
+        node,
+        run,
         versions,
     })
 }

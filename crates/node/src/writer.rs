@@ -10,13 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anser_host::{Batch, Job};
+use anser_host::{Batch, WriterJob as Job};
 use anser_log::{Appender, Disk, Write};
 use tracing::{error, warn};
 
 use crate::{
     cluster::copies::Copies,
-    event::Event,
+    event::HostEvent,
     failure::Failed,
     inboxes::Inboxes,
     status::{Counters, add},
@@ -86,11 +86,8 @@ impl<D: Disk> Writer<D> {
         }
         for (shard, number) in batch.appends {
             // A runner that is gone has nobody left to tell.
-            drop(
-                self.inboxes
-                    .of(shard)
-                    .send(Event::Durable { shard, number }),
-            );
+            let durable = HostEvent::Durable { shard, number };
+            drop(self.inboxes.of(shard).send(durable.into()));
         }
         if let (Some(deferred), Some(copies)) = (batch.deferred, &self.copies) {
             copies.take_deferred(deferred);

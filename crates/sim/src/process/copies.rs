@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use anser_host::{Deferred, ReadError};
+use anser_broker::id::ShardId;
+use anser_host::{Deferred, Event as HostEvent, ReadError};
 use anser_log::{
     Error, Export, ExportedFile, Import, Imported, SegmentInfo, SnapshotInfo,
     disk::simulated::SimulatedDisk,
 };
-use anser_replica::{Input, PeerMessage, Place};
+use anser_replica::{PeerMessage, Place};
 use bytes::Bytes;
 
 use super::{Process, maintenance::since_the_beginning};
@@ -84,7 +85,7 @@ impl Process {
     ) {
         let export = self.copies.offers.get(&shard).cloned();
         let Some(export) = export.filter(|export| export.snapshot.index == place.index) else {
-            return self.step(shard, Input::SnapshotSent { to, arrived: false }, common);
+            return self.copy_ended(shard, to, false, common);
         };
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
@@ -215,7 +216,12 @@ impl Process {
         if !arrived {
             sometimes("a copy was given up");
         }
-        self.step(shard, Input::SnapshotSent { to, arrived }, common);
+        self.copy_ended(shard, to, arrived, common);
+    }
+
+    fn copy_ended(&mut self, shard: u16, to: u64, arrived: bool, common: &mut Common) {
+        let shard = ShardId(shard);
+        self.tell(HostEvent::SnapshotSent { shard, to, arrived }, common);
     }
 
     /// Takes in what another node sends, and answers.
@@ -363,6 +369,8 @@ impl Process {
                     self.forgotten.insert(shard);
                     common.checks.leaving.remove(&(self.node, shard));
                     common.checks.durable.remove(&(self.node, shard));
+                    let shard = ShardId(shard);
+                    self.tell(HostEvent::Forgot { shard }, common);
                 }
                 Err(Error::NoSpace { .. }) => {}
                 Err(error) => self.fail(format!("forgetting shard {}: {error}", shard.0), true),
@@ -394,18 +402,17 @@ impl Process {
         common.trace.say(common.now, || {
             format!("node {node} shard {shard} has installed {place:?}")
         });
-        let stamp = image.shard.now().now;
-        let input = Input::Installed {
+        if let Some(watched) = self.watched.get_mut(&shard) {
+            watched.view = LogView::new(place.index, place.term);
+            watched.applied = place.index;
+        }
+        let installed = HostEvent::Installed {
+            shard: ShardId(shard),
             place,
             membership: image.membership,
-            shard: Box::new(image.shard),
+            state: Box::new(image.shard),
         };
-        if let Some(hosted) = self.hosted.get_mut(&shard) {
-            hosted.view = LogView::new(place.index, place.term);
-            hosted.applied = place.index;
-            hosted.time.follow(stamp, &self.clock.now(common.now));
-        }
-        self.step(shard, input, common);
+        self.tell(installed, common);
         Ok(())
     }
 
@@ -422,11 +429,8 @@ impl Process {
 
     fn note_install(&self, shard: u16, common: &Common) {
         sometimes("a snapshot was installed");
-        if self
-            .hosted
-            .get(&shard)
-            .is_some_and(|hosted| hosted.replica.applied().index > 0)
-        {
+        let replica = self.replica(shard);
+        if replica.is_some_and(|replica| replica.applied().index > 0) {
             sometimes("a snapshot was installed over an older state");
         }
         if self.forgotten.contains(&shard) {

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anser_broker::{id::ShardId, shard::Shard};
-use anser_host::{BodyReader, EntryCache, OpenError, Opener, ShardTime};
+use anser_broker::id::ShardId;
+use anser_host::{Beginning, BodyReader, OpenError, Opener, Runner};
 use anser_log::{
     Certainty, Log, Opened, Options, Reader, RecoveredShard, disk::simulated::SimulatedDisk,
 };
-use anser_replica::{Membership, Place, Replica, Start};
+use anser_replica::Replica;
 
-use super::{Copies, Hosted, Maintenance, Process, Writer};
+use super::{Copies, Maintenance, Process, Watched, Writer};
 use crate::{
     checks::{DurableShard, LogView},
     clock::Clock,
@@ -62,11 +62,12 @@ impl Opening<'_> {
             is_member: true,
             shards,
             suspect: (log.report.suspect || self.is_wary) && self.may_be_suspect,
-            run: run(self.plan, self.node, self.life, 0),
+            run: self.run(),
             reader: &log.reader,
         };
         let mut durable = BTreeMap::new();
-        let mut hosted = BTreeMap::new();
+        let mut replicas = Vec::new();
+        let mut watched = BTreeMap::new();
         let mut suspects = BTreeSet::new();
         for recovered in &log.shards {
             let replica = opener.restore(recovered)?;
@@ -78,14 +79,23 @@ impl Opening<'_> {
                 suspects.insert(recovered.shard);
             }
             let known = on_disk(&log.reader, recovered)?;
-            hosted.insert(recovered.shard, (replica, known.log.clone()));
+            watched.insert(recovered.shard, Watched::new(&replica, known.log.clone()));
+            replicas.push((ShardId(recovered.shard), replica));
             durable.insert(recovered.shard, known);
         }
         if suspects.is_empty() {
             log.store.clear_suspicion()?;
         }
-        let process = self.process(log, hosted, suspects);
+        let process = self.process(log, replicas, watched, suspects);
         Ok((process, durable))
+    }
+
+    /// Names this start of the node: no other has the same.
+    fn run(&self) -> u64 {
+        let numbers = [self.node, self.life];
+        numbers
+            .into_iter()
+            .fold(self.plan.seed, |mixed, number| random::mix(mixed ^ number))
     }
 
     fn open_log(&self) -> Result<Opened<SimulatedDisk>, anser_log::Error> {
@@ -102,14 +112,19 @@ impl Opening<'_> {
     fn process(
         self,
         log: Opened<SimulatedDisk>,
-        replicas: BTreeMap<u16, (Replica, LogView)>,
+        replicas: Vec<(ShardId, Replica)>,
+        watched: BTreeMap<u16, Watched>,
         suspects: BTreeSet<u16>,
     ) -> Process {
-        let hosted = replicas.into_iter().map(|(shard, (mut replica, view))| {
-            replica.set_memory_bytes(self.plan.memory_bytes);
-            let time = ShardTime::of(&replica, &self.clock.now(self.now));
-            (shard, Hosted::new(replica, view, time))
-        });
+        let beginning = Beginning {
+            node: self.node,
+            shards: self.plan.shards,
+            run: self.run(),
+            cache_bytes: CACHE_BYTES,
+            replicas,
+        };
+        let mut host = Runner::new(beginning, &self.clock.now(self.now));
+        host.set_memory_bytes(self.plan.memory_bytes);
         Process {
             node: self.node,
             life: self.life,
@@ -119,50 +134,34 @@ impl Opening<'_> {
             bodies: BodyReader::new(log.reader.clone(), CACHE_BYTES),
             reader: log.reader,
             store: log.store,
-            hosted: hosted.collect(),
+            host,
+            watched,
             slowness: 1,
             damaged: false,
             writer: Writer::default(),
-            cache: EntryCache::new(CACHE_BYTES),
             pending: BTreeMap::new(),
             maintenance: Maintenance::default(),
             copies: Copies::default(),
             suspects,
             incoming_at: 0,
             forgotten: BTreeSet::new(),
-            made_empty: 0,
-            touched: BTreeSet::new(),
-            outputs: Vec::new(),
             turn_comes: false,
             wakes_at: None,
-            said_unreachable: BTreeMap::new(),
+            unsent: BTreeSet::new(),
             failed: None,
         }
     }
 }
 
-impl Hosted {
-    pub(super) fn new(replica: Replica, view: LogView, time: ShardTime) -> Self {
-        let membership = replica.status().membership;
-        let applied = replica.applied().index;
+impl Watched {
+    fn new(replica: &Replica, view: LogView) -> Self {
         Self {
-            replica,
-            applied,
-            time,
             view,
-            led: 0,
-            membership,
-            hashed: 0,
+            membership: replica.status().membership,
+            applied: replica.applied().index,
+            ..Self::default()
         }
     }
-}
-
-/// Names one start of a node, or of a replica that was made later: no other has the same.
-pub(super) fn run(plan: &Plan, node: u64, life: u64, made: u64) -> u64 {
-    let numbers = [node, life, made];
-    numbers
-        .into_iter()
-        .fold(plan.seed, |mixed, number| random::mix(mixed ^ number))
 }
 
 /// What the disk has of a shard.
@@ -186,23 +185,4 @@ fn on_disk(
         term: recovered.hard_state.term,
         vote: recovered.hard_state.vote,
     })
-}
-
-/// A replica that knows nothing, for a shard that the node does not have.
-pub(super) fn empty_replica(node: u64, plan: &Plan, shard: u16, run: u64) -> Replica {
-    let mut replica = Replica::new(Start {
-        node,
-        term: 0,
-        vote: 0,
-        applied: Place { index: 0, term: 0 },
-        membership: Membership::default(),
-        shard: Shard::new(ShardId(shard), plan.shards),
-        entries: Vec::new(),
-        jitter: run,
-        log_first: 1,
-        terms: Vec::new(),
-        suspect: false,
-    });
-    replica.set_memory_bytes(plan.memory_bytes);
-    replica
 }

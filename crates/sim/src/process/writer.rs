@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 
-use anser_host::{Batch, Job};
+use anser_host::{Batch, Event, WriterJob};
 use anser_log::Error;
-use anser_replica::Input;
 
 use super::Process;
 use crate::{
@@ -15,7 +14,7 @@ use crate::{
 
 #[derive(Debug, Default)]
 pub(super) struct Writer {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<WriterJob>,
     pub(super) under_way: Option<UnderWay>,
 }
 
@@ -40,7 +39,7 @@ impl Writer {
 }
 
 impl Process {
-    pub(super) fn give_writer(&mut self, job: Job, common: &mut Common) {
+    pub(super) fn give_writer(&mut self, job: WriterJob, common: &mut Common) {
         self.writer.jobs.push_back(job);
         self.begin_batch(common);
     }
@@ -78,7 +77,7 @@ impl Process {
         }
         let UnderWay { batch, .. } = self.writer.under_way.take().expect("it was just seen");
         for (shard, number) in batch.appends {
-            self.step(shard.0, Input::Durable { number }, common);
+            self.tell(Event::Durable { shard, number }, common);
         }
         if let Some(deferred) = batch.deferred {
             let length = common.random.spread(500) * self.slowness;

@@ -184,13 +184,13 @@ impl World {
         self.common.agenda.add(node.paused_until, relief);
         let process = node.process.as_ref().expect("it is up");
         let mut serving = process
-            .hosted
+            .replicas()
             .values()
-            .filter(|hosted| hosted.replica.serves());
+            .filter(|(_, replica)| replica.serves());
         if length > ELECTION && serving.clone().next().is_some() {
             sometimes("a leader was paused longer than an election");
         }
-        if length > visibility && serving.any(|hosted| hosted.replica.shard().totals().leased > 0) {
+        if length > visibility && serving.any(|(_, replica)| replica.shard().totals().leased > 0) {
             sometimes("a lease expired while its leader was paused");
         }
     }
@@ -226,8 +226,7 @@ impl World {
         let node = self.nodes.get_mut(&number).expect("it is up");
         // Who decides alone counts the time that it was off as the wall clock tells it.
         let process = node.process.as_ref().expect("it is up");
-        let mut hosted = process.hosted.values();
-        if hosted.any(|hosted| hosted.replica.is_sole_voter()) {
+        if process.replicas().any(|(_, replica)| replica.is_sole_voter()) {
             return;
         }
         node.clock.jumped += step.expect("there are steps");

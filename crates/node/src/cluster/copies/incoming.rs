@@ -19,7 +19,7 @@ use tracing::{error, warn};
 
 use crate::{
     cluster::words::{CopyAsk, CopyFile, Offer, OfferedSegment, Told},
-    event::Event,
+    event::{Event, HostEvent},
     failure::Failed,
     inboxes::Inboxes,
     status::{Counters, add},
@@ -113,7 +113,7 @@ impl Incoming {
                     Ok(()) => {
                         self.ended.remove(&shard.0);
                         // A runner that is gone begins nothing anew.
-                        drop(self.inboxes.of(shard).send(Event::Forgot { shard }));
+                        drop(self.inboxes.of(shard).send(HostEvent::Forgot { shard }.into()));
                     }
                     Err(reason) => {
                         warn!(shard = shard.0, %reason, "a replica that moved away is still on the disk");
@@ -242,14 +242,14 @@ impl Incoming {
         let mut bytes = Vec::new();
         snapshot.read_to_end(&mut bytes)?;
         let image = read_snapshot(&bytes)?;
-        let event = Event::Installed {
+        let event = HostEvent::Installed {
             shard,
             place,
             membership: image.membership,
             state: Box::new(image.shard),
         };
         // A runner that is gone needs no state.
-        drop(self.inboxes.of(shard).send(event));
+        drop(self.inboxes.of(shard).send(event.into()));
         Ok(())
     }
 
