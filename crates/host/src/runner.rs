@@ -158,7 +158,8 @@ impl<T> Runner<T> {
             let deadline = hosted.replica.next_deadline()?;
             Some(hosted.time.moment_of(deadline))
         });
-        due.chain(self.needs_ticks().then_some(self.next_tick)).min()
+        due.chain(self.needs_ticks().then_some(self.next_tick))
+            .min()
     }
 
     fn needs_ticks(&self) -> bool {
@@ -189,14 +190,7 @@ impl<T> Runner<T> {
         }
     }
 
-    fn request(
-        &mut self,
-        now: &Now,
-        shard: ShardId,
-        ticket: Ticket,
-        request: Request,
-        asker: T,
-    ) {
+    fn request(&mut self, now: &Now, shard: ShardId, ticket: Ticket, request: Request, asker: T) {
         if !self.hosted.contains_key(&shard) {
             let response = Err(Error::Unavailable);
             return self.jobs.push_back(Job::Respond { asker, response });

@@ -85,7 +85,11 @@ fn a_shard_that_is_not_here_is_unavailable() {
 #[test]
 fn a_runner_sleeps_until_something_is_due() {
     let mut shell = Shell::begin(0);
-    assert_eq!(shell.runner.next_wake(), None, "a sole voter needs no ticks");
+    assert_eq!(
+        shell.runner.next_wake(),
+        None,
+        "a sole voter needs no ticks"
+    );
     let delayed = Command::SendMessages {
         queue: QUEUE,
         delay: Some(Millis(5_000)),
@@ -97,15 +101,14 @@ fn a_runner_sleeps_until_something_is_due() {
         .unwrap();
     let at = shell.runner.next_wake().expect("a delay will end");
     assert_eq!(at, began + std::time::Duration::from_secs(5));
-    shell.pass(at - began);
+    shell.pass(at.saturating_sub(began));
     assert_eq!(bodies(shell.ask(SHARD, receive())), ["late"]);
 }
 
 #[test]
 fn a_shard_that_leaves_the_disk_does_not_begin_anew_before_it_has_left() {
     let mut shell = Shell::follower();
-    let heartbeat = shell.heartbeat();
-    shell.tell(heartbeat);
+    shell.tell(Shell::heartbeat());
     assert!(shell.runner.replica(SHARD).is_some(), "its leader said so");
     shell.tell(Event::Forget {
         shard: SHARD,
@@ -114,12 +117,10 @@ fn a_shard_that_leaves_the_disk_does_not_begin_anew_before_it_has_left() {
     assert!(shell.runner.replica(SHARD).is_none());
     let is_forget = |job: &Job<u64>| matches!(job, Job::Write(WriterJob::Defer(_)));
     assert!(shell.seen.iter().any(is_forget));
-    let heartbeat = shell.heartbeat();
-    shell.tell(heartbeat);
+    shell.tell(Shell::heartbeat());
     assert!(shell.runner.replica(SHARD).is_none(), "it still leaves");
     shell.tell(Event::Forgot { shard: SHARD });
-    let heartbeat = shell.heartbeat();
-    shell.tell(heartbeat);
+    shell.tell(Shell::heartbeat());
     assert!(shell.runner.replica(SHARD).is_some());
 }
 

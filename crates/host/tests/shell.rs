@@ -40,8 +40,8 @@ impl Shell {
     /// A node that decides alone, with a queue.
     pub(crate) fn begin(cache_bytes: usize) -> Self {
         let disk = SimulatedDisk::default();
-        let log = Log::open(disk.clone(), Options::default()).unwrap();
-        anser_host::begin(&log.store, 1, &[1]).unwrap();
+        let log = Log::open(disk.clone(), Options::default()).expect("the disk is well");
+        anser_host::begin(&log.store, 1, &[1]).expect("the disk is well");
         drop(log);
         let mut shell = Self::open(1, disk, cache_bytes);
         let put = Command::PutQueue {
@@ -50,7 +50,7 @@ impl Shell {
             attributes: attributes(),
         };
         let put = Request::Propose(codec::encode(&put));
-        shell.ask(SHARD, put).unwrap();
+        shell.ask(SHARD, put).expect("the disk is well");
         shell
     }
 
@@ -64,7 +64,7 @@ impl Shell {
     }
 
     fn open(node: u64, disk: SimulatedDisk, cache_bytes: usize) -> Self {
-        let log = Log::open(disk.clone(), Options::default()).unwrap();
+        let log = Log::open(disk.clone(), Options::default()).expect("the disk is well");
         let opener = Opener {
             node,
             is_member: true,
@@ -74,7 +74,7 @@ impl Shell {
             reader: &log.reader,
         };
         let restored = log.shards.iter().map(|recovered| {
-            let replica = opener.restore(recovered).unwrap();
+            let replica = opener.restore(recovered).expect("the disk is well");
             (ShardId(recovered.shard), replica)
         });
         let beginning = Beginning {
@@ -128,7 +128,7 @@ impl Shell {
     }
 
     /// What the leader of the shard says to a node that is to have a replica.
-    pub(crate) fn heartbeat(&self) -> Event<u64> {
+    pub(crate) fn heartbeat() -> Event<u64> {
         let mut leader = Self::begin(0);
         let steps = vec![MembershipStep::AddLearner(LEARNER)];
         leader.tell(Event::Change {
@@ -144,7 +144,7 @@ impl Shell {
         said.expect("it speaks to its learner").encode(&mut bytes);
         Event::Peer {
             shard: SHARD,
-            message: PeerMessage::decode(bytes.into()).unwrap(),
+            message: PeerMessage::decode(bytes.into()).expect("it was just encoded"),
         }
     }
 
@@ -168,7 +168,7 @@ impl Shell {
         match job {
             Job::Write(job @ WriterJob::Append { .. }) => {
                 let batch = Batch::gather([job]);
-                batch.write(&mut self.appender).unwrap();
+                batch.write(&mut self.appender).expect("the disk is well");
                 for (shard, number) in batch.appends {
                     let durable = Event::Durable { shard, number };
                     self.runner.take(&self.now, durable);

@@ -83,7 +83,9 @@ impl Process {
     /// The times of a shard, for whoever reads the trace.
     pub(crate) fn times(&self, shard: u16, now: Micros) -> String {
         let time = self.host.time_of(ShardId(shard), &self.clock.now(now));
-        let replica = self.replica(shard).expect("it is asked of those that are here");
+        let replica = self
+            .replica(shard)
+            .expect("it is asked of those that are here");
         format!(
             "time {time:?}, stamp {:?}, due {:?}, wakes at {:?}",
             replica.shard().now().now,

@@ -2,7 +2,7 @@
 
 use anser_broker::{command::Placed, id::ShardId};
 use anser_host::{CatalogNodes, Job, Now};
-use anser_replica::{MembershipChange, MembershipStep};
+use anser_replica::{MembershipChange, MembershipStep, Replica};
 use tracing::info;
 
 use super::Runner;
@@ -90,7 +90,7 @@ impl Runner {
             member.cluster.catalog.send_replace(index);
         }
         for &shard in self.host.turned() {
-            let leader = self.host.replica(shard).map(|replica| replica.leader());
+            let leader = self.host.replica(shard).map(Replica::leader);
             if let Some((term, Some(leader))) = leader
                 && leader != member.cluster.node
             {

@@ -171,12 +171,7 @@ impl Process {
         }
     }
 
-    pub(super) fn deliver_from_disk(
-        &mut self,
-        number: u64,
-        leases: &Leases,
-        common: &mut Common,
-    ) {
+    pub(super) fn deliver_from_disk(&mut self, number: u64, leases: &Leases, common: &mut Common) {
         let shard = leases.shard;
         for delivery in &leases.deliveries {
             let is_in_log = delivery.message.index() >= self.reader.first_index(shard.0);
@@ -223,11 +218,9 @@ impl Process {
                 .checks
                 .fail(format!("request {number} has two outputs"));
         };
-        if pending.polls && matches!(&response, Response::Messages(messages) if messages.is_empty())
-        {
-            if !self.serves(pending.shard) {
-                sometimes("a long poll ended with its leader");
-            }
+        let is_empty = matches!(&response, Response::Messages(messages) if messages.is_empty());
+        if pending.polls && is_empty && !self.serves(pending.shard) {
+            sometimes("a long poll ended with its leader");
         }
         if pending.is_cancelled {
             return;

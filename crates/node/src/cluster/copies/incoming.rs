@@ -113,7 +113,11 @@ impl Incoming {
                     Ok(()) => {
                         self.ended.remove(&shard.0);
                         // A runner that is gone begins nothing anew.
-                        drop(self.inboxes.of(shard).send(HostEvent::Forgot { shard }.into()));
+                        drop(
+                            self.inboxes
+                                .of(shard)
+                                .send(HostEvent::Forgot { shard }.into()),
+                        );
                     }
                     Err(reason) => {
                         warn!(shard = shard.0, %reason, "a replica that moved away is still on the disk");
