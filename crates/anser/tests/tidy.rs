@@ -14,8 +14,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("log", &[]),
     ("replica", &["broker", "raft"]),
     ("transport", &[]),
-    ("node", &["broker", "log", "raft", "replica", "transport"]),
-    ("sim", &["broker", "check", "log", "replica"]),
+    ("host", &["broker", "log", "replica"]),
+    (
+        "node",
+        &["broker", "host", "log", "raft", "replica", "transport"],
+    ),
+    ("sim", &["broker", "check", "host", "log", "replica"]),
     ("api", &["broker"]),
     ("push", &["broker"]),
     ("check", &[]),
@@ -23,7 +27,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// What the crates that must be simulated may not even see.
-const PURE: &[&str] = &["broker", "replica", "log", "sim"];
+const PURE: &[&str] = &["broker", "replica", "log", "host", "sim"];
 const IMPURE: &[&str] = &[
     "tokio",
     "rand",

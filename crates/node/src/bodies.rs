@@ -1,30 +1,21 @@
 //! The threads that read bodies which are no longer at hand in memory.
 //!
-//! A shard's reads go to one thread, so that its own cache sees them all: a backlog is read in order
-//! and one record of the log holds many messages.
+//! A shard's reads go to one thread.
 
 use std::{
     ops::Range,
     sync::{Arc, mpsc},
 };
 
-use anser_broker::{
-    codec,
-    command::Delivery,
-    error::Error,
-    id::{MessageId, QueueId, Sequence, ShardId},
-    op::ReceivedMessage,
-};
-use anser_log::{Disk, Reader, Stored};
-use anser_replica::StoredEntry;
+use anser_broker::id::{Sequence, ShardId};
+use anser_host::{BodyReader, Leases, Unreadable};
+use anser_log::{Disk, Reader};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::{debug, error};
 
 use crate::{
-    cache::{EntryCache, Payload},
-    event::{Event, Responder, Response},
-    startup,
+    event::{Event, HostEvent, Responder, Response},
     status::{Counters, add},
 };
 
@@ -50,34 +41,22 @@ pub(crate) enum Job {
 }
 
 pub(crate) struct Deliver {
-    pub(crate) shard: ShardId,
-    pub(crate) queue: QueueId,
-    pub(crate) deliveries: Vec<Delivery>,
+    pub(crate) leases: Leases,
     pub(crate) responder: Responder,
     /// Who takes back what the receiver no longer wants.
     pub(crate) runner: mpsc::Sender<Event>,
 }
 
-pub(crate) struct BodyReader<D: Disk> {
-    reader: Reader<D>,
-    cache: EntryCache<Stored>,
+/// A thread's reader.
+pub(crate) struct Bodies<D: Disk> {
+    reader: BodyReader<D>,
     counters: Arc<Counters>,
 }
 
-impl Payload for Stored {
-    fn payload(&self) -> &Bytes {
-        match self {
-            Stored::Entry(entry) => &entry.data,
-            Stored::Kept(kept) => &kept.payload,
-        }
-    }
-}
-
-impl<D: Disk> BodyReader<D> {
+impl<D: Disk> Bodies<D> {
     pub(crate) fn new(reader: Reader<D>, cache_bytes: usize, counters: Arc<Counters>) -> Self {
         Self {
-            reader,
-            cache: EntryCache::new(cache_bytes),
+            reader: BodyReader::new(reader, cache_bytes),
             counters,
         }
     }
@@ -93,8 +72,13 @@ impl<D: Disk> BodyReader<D> {
                     bytes_max,
                     responder,
                 } => {
+                    let mut unreadable = Vec::new();
+                    let bodies = self
+                        .reader
+                        .fetch(shard, &messages, bytes_max, &mut unreadable);
+                    self.complain(shard, &unreadable);
                     // Whoever asked may be gone; bodies are not theirs to give back.
-                    drop(responder.send(self.fetch(shard, &messages, bytes_max)));
+                    drop(responder.send(bodies));
                 }
                 Job::Entries {
                     shard,
@@ -103,139 +87,52 @@ impl<D: Disk> BodyReader<D> {
                     bytes_max,
                     runner,
                 } => {
-                    let entries = self.entries(shard, &range, bytes_max);
-                    drop(runner.send(Event::Fetched {
+                    let read = self.reader.entries(shard, &range, bytes_max);
+                    let entries = read.unwrap_or_else(|reason| {
+                        debug!(shard = shard.0, first = range.start, %reason, "entries for a follower cannot be read");
+                        Vec::new()
+                    });
+                    let fetched = HostEvent::Fetched {
                         shard,
                         request,
                         entries,
-                    }));
+                    };
+                    drop(runner.send(fetched.into()));
                 }
-            }
-        }
-    }
-
-    /// The first of these bodies, up to so many bytes or to the first that cannot be read.
-    fn fetch(&mut self, shard: ShardId, messages: &[Sequence], bytes_max: usize) -> Vec<Bytes> {
-        let mut bodies = Vec::new();
-        let mut bytes = 0;
-        for &message in messages {
-            let Some(body) = self.body(shard, message) else {
-                break;
-            };
-            bytes += body.len();
-            if bytes > bytes_max && !bodies.is_empty() {
-                break;
-            }
-            bodies.push(body);
-        }
-        bodies
-    }
-
-    /// The first entries of a range; none if the log no longer has them.
-    fn entries(&self, shard: ShardId, range: &Range<u64>, bytes_max: u64) -> Vec<StoredEntry> {
-        let read = self
-            .reader
-            .entries(shard.0, range.start, range.end, bytes_max);
-        match read {
-            Ok(entries) => entries.into_iter().map(startup::stored).collect(),
-            Err(reason) => {
-                debug!(shard = shard.0, first = range.start, %reason, "entries for a follower cannot be read");
-                Vec::new()
             }
         }
     }
 
     fn deliver(&mut self, job: Deliver) {
         let Deliver {
-            shard,
-            queue,
-            deliveries,
+            leases,
             responder,
             runner,
         } = job;
         if responder.is_closed() {
-            return give_back(&runner, shard, queue, &deliveries);
+            return give_back(&runner, &leases);
         }
-        // What cannot be read stays leased; the others must not suffer for it.
-        let (readable, bodies): (Vec<Delivery>, Vec<Bytes>) = deliveries
-            .iter()
-            .filter_map(|&delivery| Some((delivery, self.body(shard, delivery.message)?)))
-            .unzip();
-        let response = if readable.is_empty() {
-            Err(Error::Unknown) // They are leased.
-        } else {
-            Ok(Response::Messages(messages(shard, &readable, bodies)))
-        };
-        if !responder.send(response) {
-            give_back(&runner, shard, queue, &deliveries);
+        let mut unreadable = Vec::new();
+        let delivered = self
+            .reader
+            .deliver(leases.shard, &leases.deliveries, &mut unreadable);
+        self.complain(leases.shard, &unreadable);
+        if !responder.send(delivered.map(Response::Messages)) {
+            give_back(&runner, &leases);
         }
     }
 
-    /// `None` if the log cannot give it; that is logged and counted here.
-    fn body(&mut self, shard: ShardId, message: Sequence) -> Option<Bytes> {
-        let body = match self.cache.get(shard, message.index()) {
-            Some(stored) => body_of(stored, message),
-            None => match self.reader.read(shard.0, message.index()) {
-                Ok(stored) => {
-                    let body = body_of(&stored, message);
-                    self.cache.put(shard, message.index(), stored);
-                    body
-                }
-                Err(reason) => {
-                    error!(shard = shard.0, index = message.index(), %reason, "a body cannot be read");
-                    None
-                }
-            },
-        };
-        if body.is_none() {
+    fn complain(&self, shard: ShardId, unreadable: &[Unreadable]) {
+        for Unreadable { message, reason } in unreadable {
+            if let Some(reason) = reason {
+                error!(shard = shard.0, index = message.index(), %reason, "a body cannot be read");
+            }
             add(&self.counters.body_errors, 1);
         }
-        body
     }
 }
 
-fn body_of(stored: &Stored, message: Sequence) -> Option<Bytes> {
-    match stored {
-        Stored::Entry(entry) => codec::body(&entry.data, message.ordinal()),
-        Stored::Kept(kept) => codec::kept_body(&kept.payload, message.ordinal()),
-    }
-}
-
-/// Leases and bodies as a receiver sees them.
-pub(crate) fn messages(
-    shard: ShardId,
-    deliveries: &[Delivery],
-    bodies: Vec<Bytes>,
-) -> Vec<ReceivedMessage> {
-    let message = |(delivery, body): (&Delivery, Bytes)| ReceivedMessage {
-        message: MessageId {
-            shard,
-            sequence: delivery.message,
-        },
-        receipt: MessageId {
-            shard,
-            sequence: delivery.receipt,
-        },
-        body,
-        sent: delivery.sent,
-        first_received: delivery.first_received,
-        visible_again: delivery.visible_again,
-        deliveries: delivery.deliveries,
-    };
-    deliveries.iter().zip(bodies).map(message).collect()
-}
-
-pub(crate) fn give_back(
-    runner: &mpsc::Sender<Event>,
-    shard: ShardId,
-    queue: QueueId,
-    deliveries: &[Delivery],
-) {
-    let receipts = deliveries.iter().map(|delivery| delivery.receipt).collect();
+pub(crate) fn give_back(runner: &mpsc::Sender<Event>, leases: &Leases) {
     // A runner that is gone takes nothing back: the leases end by themselves.
-    drop(runner.send(Event::GiveBack {
-        shard,
-        queue,
-        receipts,
-    }));
+    drop(runner.send(leases.give_back().into()));
 }

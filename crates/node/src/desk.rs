@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::{
     bodies,
     cluster::{forwarding, peers::Cluster},
-    event::{Event, Request, Responder, Response},
+    event::{Event, HostEvent, Request, Responder, Response},
     inboxes::Inboxes,
     receiving::Receiving,
     routes::Routes,
@@ -214,13 +214,13 @@ impl Desk {
         }
         let ticket = Ticket(self.last_ticket.fetch_add(1, Ordering::Relaxed) + 1);
         let (responder, answered) = oneshot::channel();
-        let event = Event::Request {
+        let event = HostEvent::Request {
             shard,
             ticket,
             request,
-            responder: Responder::new(responder, in_flight),
+            asker: Responder::new(responder, in_flight),
         };
-        self.send(shard, event)?;
+        self.send(shard, event.into())?;
         Ok((ticket, answered))
     }
 }

@@ -3,15 +3,13 @@
 use std::sync::mpsc;
 
 use anser_broker::{
-    codec::Encoded,
-    command::{Answer, Lane, Query, Reply},
+    command::Lane,
     error::Error,
     id::{QueueId, Sequence, ShardId},
-    op::ReceivedMessage,
-    shard::Shard,
 };
+pub(crate) use anser_host::{Request, Response};
 use anser_log::Follower;
-use anser_replica::{Image, Membership, Place, ReceiveRequest, SnapshotOffer, StoredEntry, Ticket};
+use anser_replica::Image;
 use bytes::Bytes;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
@@ -21,73 +19,24 @@ use crate::{
     status::ShardStatus,
 };
 
+/// What happens to shards.
+pub(crate) type HostEvent = anser_host::Event<Responder>;
+
 #[derive(Debug)]
 pub(crate) enum Event {
-    Request {
-        shard: ShardId,
-        ticket: Ticket,
-        request: Request,
-        responder: Responder,
-    },
-    Cancel {
-        shard: ShardId,
-        ticket: Ticket,
-    },
-    /// Leased messages that nobody took: they become visible again.
-    GiveBack {
-        shard: ShardId,
-        queue: QueueId,
-        receipts: Vec<Sequence>,
-    },
-    Durable {
-        shard: ShardId,
-        number: u64,
-    },
+    /// To one of the runner's shards.
+    Host(HostEvent),
     /// A look at a shard's state by another thread of the node.
     Look {
         shard: ShardId,
         look: Look,
     },
-    /// Messages of consensus from the shard's replica on another node.
+    /// A message of consensus from the shard's replica on another node, as it came.
     Peer {
         shard: ShardId,
         message: Bytes,
     },
-    /// The connection to a node broke.
-    Unreachable {
-        node: u64,
-    },
     Order(Order),
-    /// Entries that were fetched from the log.
-    Fetched {
-        shard: ShardId,
-        request: u64,
-        entries: Vec<StoredEntry>,
-    },
-    /// The log no longer holds the shard's entries up to this one.
-    Forgotten {
-        shard: ShardId,
-        through: u64,
-    },
-    SnapshotReady {
-        shard: ShardId,
-        snapshot: SnapshotOffer,
-    },
-    SnapshotSent {
-        shard: ShardId,
-        to: u64,
-        arrived: bool,
-    },
-    Installed {
-        shard: ShardId,
-        place: Place,
-        membership: Membership,
-        state: Box<Shard>,
-    },
-    /// The shard is off the disk; a replica of it may begin anew.
-    Forgot {
-        shard: ShardId,
-    },
     /// How all replicas of the runner are.
     Survey(UnboundedSender<Vec<Surveyed>>),
     /// A manual clock has moved.
@@ -95,11 +44,10 @@ pub(crate) enum Event {
     Stop,
 }
 
-#[derive(Debug, Clone)]
-pub(crate) enum Request {
-    Propose(Encoded),
-    Receive(ReceiveRequest),
-    Read(Query),
+impl From<HostEvent> for Event {
+    fn from(event: HostEvent) -> Self {
+        Self::Host(event)
+    }
 }
 
 #[derive(Debug)]
@@ -151,11 +99,4 @@ impl Responder {
     pub(crate) fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
-}
-
-#[derive(Debug)]
-pub(crate) enum Response {
-    Reply(Reply),
-    Answer(Answer),
-    Messages(Vec<ReceivedMessage>),
 }

@@ -7,7 +7,6 @@
 
 mod announcements;
 mod bodies;
-mod cache;
 mod clock;
 mod cluster;
 mod config;
@@ -26,7 +25,6 @@ mod routes;
 mod runner;
 mod scrub;
 mod service;
-mod snapshots;
 mod startup;
 mod status;
 mod version;

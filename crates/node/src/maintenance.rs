@@ -23,11 +23,10 @@ use tracing::{error, info, warn};
 
 use crate::{
     cluster::copies::Copies,
-    event::{Event, Look},
+    event::{Event, HostEvent, Look},
     failure::Failed,
     inboxes::Inboxes,
     scrub::Scrub,
-    snapshots,
     status::{Counters, add},
 };
 
@@ -138,11 +137,8 @@ impl Maintenance<FileSystem> {
         let followers = self.look(shard, Look::Followers).unwrap_or_default();
         copies.offer(shard, self.store.export(shard.0)?, &followers);
         // A runner that is gone needs no offer.
-        drop(
-            self.inboxes
-                .of(shard)
-                .send(Event::SnapshotReady { shard, snapshot }),
-        );
+        let ready = HostEvent::SnapshotReady { shard, snapshot };
+        drop(self.inboxes.of(shard).send(ready.into()));
         Ok(())
     }
 }
@@ -210,10 +206,9 @@ impl<D: Disk> Maintenance<D> {
             let kept = self.keep(range.shard, range.first_index, range.last_index, &image)?;
             self.commit_snapshot(range.shard, &image, &kept)?;
             let shard = ShardId(range.shard);
-            drop(self.inboxes.of(shard).send(Event::Forgotten {
-                shard,
-                through: range.last_index,
-            }));
+            let through = range.last_index;
+            let forgotten = HostEvent::Forgotten { shard, through };
+            drop(self.inboxes.of(shard).send(forgotten.into()));
         }
         for range in &due.shards {
             let is_needed = held.get(&range.shard);
@@ -235,7 +230,7 @@ impl<D: Disk> Maintenance<D> {
         image: &Image,
         kept: &[SegmentInfo],
     ) -> Result<(), Error> {
-        let snapshot = snapshots::save(&self.store, shard, image)
+        let snapshot = anser_host::save(&self.store, shard, image)
             .inspect_err(|_| self.store.discard(shard, kept))?;
         add(&self.counters.snapshots, 1);
         let change = Change {

@@ -1,26 +1,20 @@
 //! A runner's part in the cluster: whom it speaks to and what it needs for that.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, mpsc},
-    time::{Duration, Instant},
 };
 
-use anser_broker::{id::ShardId, shard::Shard, time::Timestamp};
-use anser_replica::{PeerMessage, Replica, Start, Tombstone};
-use tracing::warn;
+use anser_broker::id::ShardId;
+use anser_replica::PeerMessage;
 
 use crate::{
-    clock::{Clock, ShardTime},
-    cluster::{copies::Copies, identity, peers::Cluster, words::ConsensusFrame},
+    cluster::{copies::Copies, peers::Cluster, words::ConsensusFrame},
     maintenance::Chore,
-    runner::Hosted,
 };
 
 /// Bytes of messages that go into one frame before it is sent.
 const FRAME_BYTES: usize = 1 << 20;
-/// How long not to repeat that a node cannot be reached.
-const UNREACHABLE_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(crate) struct Member {
     pub(crate) cluster: Arc<Cluster>,
@@ -29,11 +23,6 @@ pub(crate) struct Member {
     frames: BTreeMap<u64, ConsensusFrame>,
     /// Those that did not take a frame since the last flush.
     refused: Vec<u64>,
-    said_unreachable: BTreeMap<u64, Instant>,
-    /// Shards that are being taken off the disk.
-    pub(crate) forgetting: BTreeSet<ShardId>,
-    /// Of the replicas that were here.
-    pub(crate) tombstones: BTreeMap<ShardId, Tombstone>,
     /// What this node's copy of the catalog has applied in this turn.
     pub(crate) catalog_applied: Option<u64>,
 }
@@ -46,27 +35,8 @@ impl Member {
             chores,
             frames: BTreeMap::new(),
             refused: Vec::new(),
-            said_unreachable: BTreeMap::new(),
-            forgetting: BTreeSet::new(),
-            tombstones: BTreeMap::new(),
             catalog_applied: None,
         }
-    }
-
-    /// A replica that knows nothing, for a shard that the cluster has.
-    pub(crate) fn empty_replica(&self, shard: ShardId, clock: &Clock) -> Option<Hosted> {
-        if shard.0 >= self.cluster.shards || self.forgetting.contains(&shard) {
-            return None;
-        }
-        // Another run than that of any replica of the shard before: the leader must begin anew with it.
-        let jitter = identity::draw_run()
-            .inspect_err(|error| warn!(%error, "no random bytes for a new replica"))
-            .ok()?;
-        let tombstone = self.tombstones.get(&shard).copied().unwrap_or_default();
-        let state = Shard::new(shard, self.cluster.shards);
-        let replica = Replica::new(Start::empty(self.cluster.node, state, tombstone, jitter));
-        let time = ShardTime::of_others(Timestamp(0), clock.clone());
-        Some(Hosted { replica, time })
     }
 
     /// Puts a message into the frame for its node.
@@ -91,19 +61,5 @@ impl Member {
         }
         refused.dedup();
         refused
-    }
-
-    pub(crate) fn may_say_unreachable(&mut self, node: u64, now: Instant) -> bool {
-        let said = self.said_unreachable.get(&node);
-        let may = said.is_none_or(|&said| now >= said + UNREACHABLE_INTERVAL);
-        if may {
-            self.said_unreachable.insert(node, now);
-        }
-        may
-    }
-
-    /// A replica that may have lost something knows again what the others know.
-    pub(crate) fn cleared(&self, shard: ShardId) {
-        self.cluster.cleared(shard);
     }
 }

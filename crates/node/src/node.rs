@@ -1,7 +1,7 @@
 //! The node: starts the threads, hands out the service, stops the threads in order.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -17,6 +17,7 @@ use anser_broker::{
     error::Error,
     id::{NodeId, ShardId},
 };
+use anser_host::{Beginning, WriterJob};
 use anser_log::{Appender, FileSystem, Reader, Store};
 use anser_replica::Replica;
 use bytes::Bytes;
@@ -31,9 +32,8 @@ use tracing::warn;
 
 use crate::{
     announcements::Announcements,
-    bodies::{self, BodyReader},
-    cache::EntryCache,
-    clock::{Clock, ShardTime},
+    bodies::{self, Bodies},
+    clock::Clock,
     cluster::{
         self, ClusterStatus,
         copies::Copies,
@@ -50,12 +50,12 @@ use crate::{
     inboxes::Inboxes,
     maintenance::{Chore, Maintenance},
     routes::Routes,
-    runner::{Hosted, Runner},
+    runner::Runner,
     scrub::Scrub,
     startup::{self, Opening, StartError},
     status::{Counters, ShardStatus, Status, read},
     version::Versions,
-    writer::{self, Writer},
+    writer::Writer,
 };
 
 /// How long to wait for what the runners have to say of their shards.
@@ -354,7 +354,7 @@ struct Parts {
 
 /// Whom the runners speak to.
 struct Handles<'a> {
-    jobs: &'a mpsc::Sender<writer::Job>,
+    jobs: &'a mpsc::Sender<WriterJob>,
     body_readers: &'a [mpsc::Sender<bodies::Job>],
     errands: &'a UnboundedSender<Errand>,
     member: Option<&'a Joining>,
@@ -365,7 +365,8 @@ struct Assembly<'a> {
     config: &'a Config,
     parts: Parts,
     shards: u16,
-    replicas: Vec<(ShardId, Replica)>,
+    /// Of each runner.
+    beginnings: Vec<Beginning>,
     appender: Appender<FileSystem>,
     reader: Reader<FileSystem>,
     store: Store<FileSystem>,
@@ -382,6 +383,8 @@ impl<'a> Assembly<'a> {
             replicas,
             identity,
             shards,
+            node,
+            run,
             versions,
         } = opening;
         let (inboxes, outlets): (Vec<_>, Vec<_>) = (0..config.runners.clamp(1, shards.into()))
@@ -404,11 +407,24 @@ impl<'a> Assembly<'a> {
             let versions = Arc::clone(&parts.versions);
             Joining::new(identity, &replicas, store.clone(), chores.clone(), versions)
         });
+        let cache_bytes = config.cache_bytes / 2 / outlets.len();
+        let beginning = || Beginning {
+            node,
+            shards,
+            run,
+            cache_bytes,
+            replicas: Vec::new(),
+        };
+        let mut beginnings: Vec<Beginning> = outlets.iter().map(|_| beginning()).collect();
+        for (shard, replica) in replicas {
+            let share = &mut beginnings[parts.inboxes.number_of(shard)];
+            share.replicas.push((shard, replica));
+        }
         Self {
             config,
             parts,
             shards,
-            replicas,
+            beginnings,
             appender: log.appender,
             reader: log.reader,
             store,
@@ -426,9 +442,9 @@ impl<'a> Assembly<'a> {
         let (decided, failures): (_, Arc<Failures>) = Default::default();
         let cluster = member.as_ref().map(|member| Arc::clone(&member.cluster));
         let body_readers = start_body_readers(&reader, config, &parts.counters)?;
-        let (jobs, writer) = start_writer(self.appender, &parts)?;
-        let desk = desk_of(config, &parts, cluster.clone(), self.shards, &body_readers);
         let copies = member.as_ref().map(|member| member.copies.clone());
+        let (jobs, writer) = start_writer(self.appender, &parts, copies.clone())?;
+        let desk = desk_of(config, &parts, cluster.clone(), self.shards, &body_readers);
         let maintenance =
             maintenance_of(config, &parts, (&store, &reader), self.chore_list, copies);
         let handles = Handles {
@@ -437,7 +453,7 @@ impl<'a> Assembly<'a> {
             errands: &errands,
             member: member.as_ref(),
         };
-        let runners = start_runners(config, &parts, self.replicas, self.outlets, &handles)?;
+        let runners = start_runners(&parts, self.beginnings, self.outlets, &handles)?;
         let maintenance = spawn("maintenance", move || maintenance.run())?;
         let (stop_courier, courier) = start_courier(desk.clone(), &parts.counters, errand_list)?;
         let membership = match (member, place, &config.cluster) {
@@ -537,13 +553,16 @@ fn bounds(config: &Config) -> Bounds {
 fn start_writer(
     appender: Appender<FileSystem>,
     parts: &Parts,
-) -> Result<(mpsc::Sender<writer::Job>, JoinHandle<()>), StartError> {
+    copies: Option<Copies>,
+) -> Result<(mpsc::Sender<WriterJob>, JoinHandle<()>), StartError> {
     let (sender, jobs) = mpsc::channel();
     let (counters, failed) = (parts.counters.clone(), parts.failed.clone());
     let stopping = parts.stopping.clone();
     let writer = Writer {
         appender,
         jobs,
+        inboxes: parts.inboxes.clone(),
+        copies,
         counters,
         failed,
         stopping,
@@ -552,27 +571,13 @@ fn start_writer(
 }
 
 fn start_runners(
-    config: &Config,
     parts: &Parts,
-    replicas: Vec<(ShardId, Replica)>,
+    beginnings: Vec<Beginning>,
     outlets: Vec<mpsc::Receiver<Event>>,
     handles: &Handles<'_>,
 ) -> Result<Vec<RunnerThread>, StartError> {
-    let count = outlets.len();
-    let mut shares: Vec<BTreeMap<ShardId, Hosted>> = (0..count).map(|_| BTreeMap::new()).collect();
-    for (shard, replica) in replicas {
-        let stamp = replica.shard().now();
-        // A shard's stamps are of its leader's clocks; only a sole voter's are all of this machine.
-        let time = if replica.is_sole_voter() {
-            ShardTime::continue_from(stamp, parts.clock.clone())
-        } else {
-            ShardTime::of_others(stamp.now, parts.clock.clone())
-        };
-        let hosted = Hosted { replica, time };
-        shares[parts.inboxes.number_of(shard)].insert(shard, hosted);
-    }
     let mut threads = Vec::new();
-    for ((number, hosted), inbox) in shares.into_iter().enumerate().zip(outlets) {
+    for ((number, beginning), inbox) in beginnings.into_iter().enumerate().zip(outlets) {
         let itself = parts
             .inboxes
             .all()
@@ -580,22 +585,19 @@ fn start_runners(
             .expect("one inbox a runner")
             .clone();
         let runner = Runner {
-            hosted,
+            host: anser_host::Runner::new(beginning, &parts.clock.now()),
             inbox,
             itself: itself.clone(),
             writer: handles.jobs.clone(),
             body_readers: handles.body_readers.to_vec(),
             errands: handles.errands.clone(),
-            cache: EntryCache::new(config.cache_bytes / 2 / count),
             routes: parts.routes.clone(),
             versions: parts.versions.clone(),
             announcements: parts.announcements.clone(),
             counters: parts.counters.clone(),
             failed: parts.failed.clone(),
             clock: parts.clock.clone(),
-            pending: HashMap::new(),
             member: handles.member.map(Joining::member),
-            next_tick: Instant::now(),
         };
         let thread = spawn(&format!("runner-{number}"), move || runner.run())?;
         threads.push((itself, thread));
@@ -612,7 +614,7 @@ fn start_body_readers(
         .map(|number| {
             let (sender, jobs) = mpsc::channel();
             let cache_bytes = config.cache_bytes / 2 / BODY_READERS;
-            let body_reader = BodyReader::new(reader.clone(), cache_bytes, counters.clone());
+            let body_reader = Bodies::new(reader.clone(), cache_bytes, counters.clone());
             spawn(&format!("bodies-{number}"), move || body_reader.run(&jobs))?;
             Ok(sender)
         })

@@ -8,7 +8,7 @@ use anser_replica::{ReceiveRequest, Ticket};
 
 use crate::{
     desk::{Answered, Desk},
-    event::{Event, Request, Response},
+    event::{HostEvent, Request, Response},
 };
 
 /// Dropped before its end it is cancelled, and what it got is given back.
@@ -60,19 +60,19 @@ impl Drop for Receiving<'_> {
                     .iter()
                     .map(|message| message.receipt.sequence)
                     .collect();
-                Event::GiveBack {
+                HostEvent::GiveBack {
                     shard: self.shard,
                     queue: self.queue,
                     receipts,
                 }
             }
             Ok(_) => return,
-            Err(_) => Event::Cancel {
+            Err(_) => HostEvent::Cancel {
                 shard: self.shard,
                 ticket: self.ticket,
             },
         };
         // A runner that is gone has no lease to end.
-        self.desk.send(self.shard, event).ok();
+        self.desk.send(self.shard, event.into()).ok();
     }
 }

@@ -1,37 +1,28 @@
-//! The thread that owns some of the shards: takes everything that waits, steps the replicas, then
-//! carries out what they ask for. Batching happens here and in the log's writer, nowhere else.
+//! The thread around a runner of `anser-host`: takes everything that waits, then carries out what its shards
+//! ask for.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, mpsc},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anser_broker::{
-    codec,
-    command::{Command, Delivery, Effect, Reply},
-    error::Error,
-    id::{QueueId, ShardId},
-    time::{Millis, Timestamp},
-};
-use anser_replica::{Input, Output, PeerMessage, Replica, Ticket};
-use bytes::Bytes;
+use anser_broker::{command::Effect, id::ShardId};
+use anser_host::{CatalogNodes, Deferred, Job, Leases, WriterJob};
+use anser_replica::PeerMessage;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
 
 use crate::{
     announcements::Announcements,
     bodies::{self, Deliver},
-    cache::EntryCache,
-    clock::{Clock, ShardTime},
+    clock::Clock,
     courier::Errand,
-    event::{Event, Look, Request, Responder, Response},
+    event::{Event, HostEvent, Look, Responder, Response},
     failure::Failed,
     member::Member,
     routes::Routes,
     status::{Counters, add},
     version::Versions,
-    writer,
 };
 
 mod member;
@@ -41,43 +32,24 @@ mod survey;
 const EVENTS_PER_TURN: usize = 4096;
 
 /// A sleep without an end that still fits every clock.
-const NEVER: Millis = Millis(3_600_000);
-
-/// The time between two ticks of consensus.
-const TICK: Duration = Duration::from_millis(50);
+const NEVER: Duration = Duration::from_secs(3_600);
 
 pub(crate) struct Runner {
-    pub(crate) hosted: BTreeMap<ShardId, Hosted>,
+    pub(crate) host: anser_host::Runner<Responder>,
     pub(crate) inbox: mpsc::Receiver<Event>,
     pub(crate) itself: mpsc::Sender<Event>,
-    pub(crate) writer: mpsc::Sender<writer::Job>,
+    pub(crate) writer: mpsc::Sender<WriterJob>,
     /// A shard's body reader is the one at its number modulo their count.
     pub(crate) body_readers: Vec<mpsc::Sender<bodies::Job>>,
     pub(crate) errands: UnboundedSender<Errand>,
-    pub(crate) cache: EntryCache<Bytes>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) versions: Arc<Versions>,
     pub(crate) announcements: Arc<Announcements>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) failed: Failed,
     pub(crate) clock: Clock,
-    pub(crate) pending: HashMap<Ticket, Pending>,
     /// `None`: a node for itself.
     pub(crate) member: Option<Member>,
-    pub(crate) next_tick: Instant,
-}
-
-/// A replica and its time.
-pub(crate) struct Hosted {
-    pub(crate) replica: Replica,
-    pub(crate) time: ShardTime,
-}
-
-/// A request that has no answer yet.
-pub(crate) struct Pending {
-    responder: Responder,
-    /// Where a receive leases from.
-    queue: Option<QueueId>,
 }
 
 impl Runner {
@@ -85,22 +57,15 @@ impl Runner {
         let itself = self.itself.clone();
         self.clock
             .on_advance(Box::new(move || drop(itself.send(Event::Wake))));
-        let mut outputs = Vec::new();
-        let mut touched: BTreeSet<ShardId> = self.hosted.keys().copied().collect();
         loop {
-            self.tick(&mut touched, &mut outputs);
-            self.end_turns(&mut touched, &mut outputs);
-            let Some(event) = self.next_event() else {
-                continue;
-            };
-            let mut next = Some(event);
+            self.end_turns();
+            let mut next = self.next_event();
             let mut taken = 0;
             while let Some(event) = next {
                 if matches!(event, Event::Stop) {
-                    self.end_turns(&mut touched, &mut outputs);
-                    return;
+                    return self.end_turns();
                 }
-                self.take(event, &mut touched, &mut outputs);
+                self.take(event);
                 taken += 1;
                 next = if taken < EVENTS_PER_TURN {
                     self.inbox.try_recv().ok()
@@ -113,181 +78,88 @@ impl Runner {
 
     /// The next event, or `None` when something is due by itself.
     fn next_event(&self) -> Option<Event> {
-        let due = self.hosted.values().filter_map(|hosted| {
-            let deadline = hosted.replica.next_deadline()?;
-            Some(deadline - hosted.time.now())
-        });
-        let sleep = match due.min() {
-            Some(Millis(0)) => return self.inbox.try_recv().ok(),
-            Some(sleep) => sleep.min(NEVER),
-            None => NEVER,
-        };
-        let mut sleep = self.clock.sleep_for(sleep);
-        if self.needs_ticks() {
-            sleep = sleep.min(self.next_tick.saturating_duration_since(Instant::now()));
+        let wake = self.host.next_wake();
+        let sleep = wake.map_or(NEVER, |at| at.saturating_sub(self.clock.now().elapsed));
+        if sleep.is_zero() {
+            return self.inbox.try_recv().ok();
         }
+        let sleep = self.clock.sleep_for(sleep.min(NEVER));
         self.inbox.recv_timeout(sleep).ok()
     }
 
-    fn needs_ticks(&self) -> bool {
-        self.member.is_some()
-            && self
-                .hosted
-                .values()
-                .any(|hosted| hosted.replica.needs_ticks())
-    }
-
-    /// However long the thread was held up, one tick follows: nobody is to be thought dead for this
-    /// node's own sleep.
-    fn tick(&mut self, touched: &mut BTreeSet<ShardId>, outputs: &mut Vec<(ShardId, Output)>) {
-        let now = Instant::now();
-        if now < self.next_tick || !self.needs_ticks() {
-            return;
-        }
-        self.next_tick = now + TICK;
-        let shards: Vec<ShardId> = self.hosted.keys().copied().collect();
-        for shard in shards {
-            self.step(shard, Input::Tick, touched, outputs);
-        }
-    }
-
-    fn take(
-        &mut self,
-        event: Event,
-        touched: &mut BTreeSet<ShardId>,
-        outputs: &mut Vec<(ShardId, Output)>,
-    ) {
-        let (shard, input) = match event {
-            Event::Request {
-                shard,
-                ticket,
-                request,
-                responder,
-            } => {
-                if !self.hosted.contains_key(&shard) {
-                    // Whoever asked may be gone.
-                    responder.send(Err(Error::Unavailable));
-                    return;
-                }
-                let queue = match &request {
-                    Request::Receive(receive) => Some(receive.queue),
-                    _ => None,
-                };
-                self.pending.insert(ticket, Pending { responder, queue });
-                (shard, input_of(ticket, request))
-            }
-            Event::Cancel { shard, ticket } => (shard, Input::Cancel { ticket }),
-            Event::GiveBack {
-                shard,
-                queue,
-                receipts,
-            } => {
-                let command = codec::encode(&Command::ReturnLeases { queue, receipts });
-                let ticket = None;
-                (shard, Input::Propose { ticket, command })
-            }
-            Event::Durable { shard, number } => (shard, Input::Durable { number }),
+    fn take(&mut self, event: Event) {
+        let event = match event {
+            Event::Host(event) => event,
             Event::Peer { shard, message } => match PeerMessage::decode(message) {
-                Ok(message) => {
-                    if message.is_from_leader() {
-                        self.host(shard);
-                    }
-                    (shard, Input::Message(message))
-                }
+                Ok(message) => HostEvent::Peer { shard, message },
                 Err(error) => {
                     return warn!(shard = shard.0, %error, "a peer's message is not usable");
                 }
             },
-            Event::Unreachable { node } => {
-                let shards: Vec<ShardId> = self.hosted.keys().copied().collect();
-                for shard in shards {
-                    self.step(shard, Input::Unreachable { node }, touched, outputs);
-                }
-                return;
-            }
-            Event::Order(order) => {
-                if let Some((shard, input)) = self.ordered(order) {
-                    self.step(shard, input, touched, outputs);
-                }
-                return;
-            }
+            Event::Order(order) => match self.ordered(order) {
+                Some(event) => event,
+                None => return,
+            },
             Event::Look { shard, look } => return self.look(shard, look),
             Event::Survey(sender) => return self.survey(&sender),
-            Event::Forgot { shard } => return self.forgot(shard),
             Event::Wake | Event::Stop => return,
-            of_a_copy => self.input_of_copy(of_a_copy),
         };
-        self.step(shard, input, touched, outputs);
+        self.host.take(&self.clock.now(), event);
     }
 
-    /// Steps the shard's replica, if there is one: it may have moved away a moment ago.
-    fn step(
-        &mut self,
-        shard: ShardId,
-        input: Input,
-        touched: &mut BTreeSet<ShardId>,
-        outputs: &mut Vec<(ShardId, Output)>,
-    ) {
-        let Some(hosted) = self.hosted.get_mut(&shard) else {
-            return;
-        };
-        let mut stepped = Vec::new();
-        hosted.replica.step(hosted.time.now(), input, &mut stepped);
-        outputs.extend(stepped.into_iter().map(|output| (shard, output)));
-        touched.insert(shard);
-    }
-
-    fn end_turns(&mut self, touched: &mut BTreeSet<ShardId>, outputs: &mut Vec<(ShardId, Output)>) {
-        let mut turned = Vec::new();
-        for (&shard, hosted) in &mut self.hosted {
-            let due = || {
-                let deadline = hosted.replica.next_deadline();
-                deadline.is_some_and(|deadline| deadline <= hosted.time.now())
-            };
-            if touched.contains(&shard) || due() {
-                hosted.replica.turn(hosted.time.stamp(), &mut turned);
-                outputs.extend(turned.drain(..).map(|output| (shard, output)));
-                touched.insert(shard);
-            }
+    fn end_turns(&mut self) {
+        let now = self.clock.now();
+        self.host.end_turns(&now);
+        while let Some(job) = self.host.next_job(&now) {
+            self.carry_out(job);
         }
-        for (shard, output) in outputs.drain(..) {
-            self.carry_out(shard, output);
-        }
-        self.end_turns_among_peers(touched);
-        touched.clear();
+        self.end_turns_among_peers(&now);
     }
 
-    fn carry_out(&mut self, shard: ShardId, output: Output) {
-        match output {
-            Output::Append(append) => {
-                let job = writer::AppendJob {
-                    shard,
-                    append,
-                    runner: self.itself.clone(),
-                };
-                // A writer that is gone has failed and said so; nothing is acknowledged any more.
-                drop(self.writer.send(writer::Job::Append(job)));
+    fn carry_out(&mut self, job: Job<Responder>) {
+        match job {
+            Job::Write(job) => self.write(job),
+            Job::Respond { asker, response } => {
+                // Whoever asked may be gone, and then nobody wants the answer.
+                asker.send(response);
             }
-            Output::Applied { index, payload } => {
-                self.applied(shard, index);
-                if codec::body(&payload, 0).is_some() {
-                    self.cache.put(shard, index, payload);
+            Job::HandOver {
+                asker,
+                leases,
+                messages,
+            } => {
+                add(&self.counters.cache_hits, leases.deliveries.len() as u64);
+                if !asker.send(Ok(Response::Messages(messages))) {
+                    bodies::give_back(&self.itself, &leases);
                 }
             }
-            Output::Effect(effect) => self.heed(shard, effect),
-            Output::Reply { ticket, reply } => self.reply(shard, ticket, reply),
-            Output::Answer { ticket, answer } => self.send(ticket, Ok(Response::Answer(answer))),
-            Output::Refuse { ticket, error } => self.send(ticket, Err(error)),
-            Output::LeadershipChanged { leads } => self.leadership(shard, leads),
-            Output::Failed(reason) => {
+            Job::Deliver { asker, leases } => self.read_and_deliver(asker, leases),
+            Job::Effect { shard, effect } => self.heed(shard, effect),
+            Job::NodesChanged(nodes) => self.nodes_changed(nodes),
+            Job::Leadership { shard, term, leads } => {
+                info!(shard = shard.0, leads, "leadership");
+                self.leads(shard, term, leads);
+            }
+            Job::Failed { shard, reason } => {
                 error!(shard = shard.0, %reason, "a replica cannot go on");
                 self.failed.set(format!("shard {}: {reason}", shard.0));
             }
-            among_peers => self.carry_out_among_peers(shard, among_peers),
+            among_peers => self.carry_out_among_peers(among_peers),
         }
     }
 
-    fn heed(&mut self, shard: ShardId, effect: Effect) {
+    fn write(&self, job: WriterJob) {
+        if let WriterJob::Defer(Deferred::Forget { shard, .. }) = &job {
+            warn!(
+                shard = shard.0,
+                "the shard's members have decided that no replica of it is here"
+            );
+        }
+        // A writer that is gone has failed and said so; nothing is acknowledged any more.
+        drop(self.writer.send(job));
+    }
+
+    fn heed(&self, shard: ShardId, effect: Effect) {
         match effect {
             Effect::RouteChanged(placed) => {
                 self.routes.change(&placed);
@@ -299,97 +171,18 @@ impl Runner {
             }
             Effect::Unsettled(placed) => drop(self.errands.send(Errand::Place(placed))),
             Effect::OutboxReady { subscription } => self.announcements.announce(subscription),
-            Effect::NodesChanged => self.nodes_changed(shard),
-            Effect::QueueReady { .. } | Effect::QueueGone { .. } => {}
+            Effect::NodesChanged | Effect::QueueReady { .. } | Effect::QueueGone { .. } => {}
         }
     }
 
-    /// Who begins to lead finds what its predecessor left undone.
-    fn leadership(&mut self, shard: ShardId, leads: bool) {
-        info!(shard = shard.0, leads, "leadership");
-        if leads {
-            let hosted = self.hosted.get_mut(&shard).expect("it has just spoken");
-            hosted.time.lead(stamp_of(&hosted.replica));
-        }
-        // Before the announcements: a pusher that does not see this node lead leaves them to another.
-        self.leads(shard, leads);
-        if leads {
-            let hosted = &self.hosted[&shard];
-            let state = hosted.replica.shard();
-            for queue in state.queues_with_moves() {
-                drop(self.errands.send(Errand::Moves { shard, queue }));
-            }
-            for placed in state.unsettled() {
-                drop(self.errands.send(Errand::Place(placed)));
-            }
-            for subscription in state.outboxes_ready() {
-                self.announcements.announce(subscription);
-            }
-        }
-    }
-
-    fn reply(&mut self, shard: ShardId, ticket: Ticket, reply: Reply) {
-        match reply {
-            Reply::Received { deliveries } if deliveries.is_empty() => {
-                self.send(ticket, Ok(Response::Messages(Vec::new())));
-            }
-            Reply::Received { deliveries } => self.deliver(shard, ticket, deliveries),
-            Reply::Refused(error) => self.send(ticket, Err(error)),
-            reply => self.send(ticket, Ok(Response::Reply(reply))),
-        }
-    }
-
-    fn send(&mut self, ticket: Ticket, response: Result<Response, Error>) {
-        let pending = self
-            .pending
-            .remove(&ticket)
-            .expect("each ticket has one output");
-        // Whoever asked may be gone, and then nobody wants the answer.
-        pending.responder.send(response);
-    }
-
-    fn deliver(&mut self, shard: ShardId, ticket: Ticket, deliveries: Vec<Delivery>) {
-        let pending = self
-            .pending
-            .remove(&ticket)
-            .expect("each ticket has one output");
-        let queue = pending
-            .queue
-            .expect("only a receive is answered with deliveries");
-        let bodies: Option<Vec<Bytes>> = deliveries
-            .iter()
-            .map(|delivery| {
-                let payload = self.cache.get(shard, delivery.message.index())?;
-                codec::body(payload, delivery.message.ordinal())
-            })
-            .collect();
-        let Some(bodies) = bodies else {
-            add(&self.counters.cache_misses, deliveries.len() as u64);
-            return self.read_and_deliver(shard, queue, deliveries, pending.responder);
-        };
-        add(&self.counters.cache_hits, deliveries.len() as u64);
-        let messages = bodies::messages(shard, &deliveries, bodies);
-        if !pending.responder.send(Ok(Response::Messages(messages))) {
-            bodies::give_back(&self.itself, shard, queue, &deliveries);
-        }
-    }
-
-    fn read_and_deliver(
-        &self,
-        shard: ShardId,
-        queue: QueueId,
-        deliveries: Vec<Delivery>,
-        responder: Responder,
-    ) {
-        let runner = self.itself.clone();
+    fn read_and_deliver(&self, responder: Responder, leases: Leases) {
+        add(&self.counters.cache_misses, leases.deliveries.len() as u64);
         let job = Deliver {
-            shard,
-            queue,
-            deliveries,
+            leases,
             responder,
-            runner,
+            runner: self.itself.clone(),
         };
-        self.read(shard, bodies::Job::Deliver(job));
+        self.read(job.leases.shard, bodies::Job::Deliver(job));
     }
 
     fn read(&self, shard: ShardId, job: bodies::Job) {
@@ -398,9 +191,20 @@ impl Runner {
         drop(self.body_readers[reader].send(job));
     }
 
+    fn nodes_changed(&self, catalog: CatalogNodes) {
+        // A node that cannot read what the others may write from now on stops before it comes.
+        if let Err(error) = self.versions.rise(catalog.version) {
+            error!(%error, "this node cannot go on");
+            self.failed.set(error.to_string());
+        }
+        if let Some(member) = &self.member {
+            member.cluster.members.set(catalog.nodes);
+        }
+    }
+
     /// Whoever looks for a replica that is not here hears so by the end of its channel.
     fn look(&self, shard: ShardId, look: Look) {
-        let Some(Hosted { replica, .. }) = self.hosted.get(&shard) else {
+        let Some(replica) = self.host.replica(shard) else {
             return;
         };
         // Whoever looks may have given up waiting.
@@ -426,20 +230,4 @@ impl Runner {
             Look::Applied(sender) => drop(sender.send(replica.applied().index)),
         }
     }
-}
-
-fn input_of(ticket: Ticket, request: Request) -> Input {
-    match request {
-        Request::Propose(command) => Input::Propose {
-            ticket: Some(ticket),
-            command,
-        },
-        Request::Receive(request) => Input::Receive { ticket, request },
-        Request::Read(query) => Input::Read { ticket, query },
-    }
-}
-
-/// The latest stamp that the shard has seen.
-fn stamp_of(replica: &Replica) -> Timestamp {
-    replica.shard().now().now
 }

@@ -1,18 +1,11 @@
-//! From a data folder to replicas: opens the log, restores snapshots and replays what came after.
-//!
-//! A fresh folder is given a first snapshot for every shard, so that from then on a shard whose
-//! manifest is missing is damage and never an empty shard.
+//! Which node a data folder is, and its replicas: opens the log and refuses what is not to be served.
 
-use std::{io::Read, sync::Arc};
+use std::sync::Arc;
 
-use anser_broker::{codec, id::ShardId, shard::Shard, version::ClusterVersion};
-use anser_log::{
-    Change, Disk, Entry, EntryKind, FileSystem, Log, Opened, Options, Reader, RecoveredShard, Store,
-};
-use anser_replica::{
-    Image, Membership, MembershipChange, Place, Replica, SnapshotImage, Start, StoredEntry,
-    StoredKind, Tombstone, read_snapshot,
-};
+use anser_broker::{id::ShardId, version::ClusterVersion};
+use anser_host::{OpenError, Opener};
+use anser_log::{FileSystem, Log, Opened, Options, RecoveredShard};
+use anser_replica::Replica;
 use tracing::{info, warn};
 
 use crate::{
@@ -22,7 +15,6 @@ use crate::{
         join,
     },
     config::Config,
-    snapshots,
     version::{self, TooOld, Versions},
 };
 
@@ -31,10 +23,6 @@ const HELD_BUDGETS: u64 = 4;
 
 /// A node for itself is number one, and so is the first of a cluster.
 const FIRST_NODE: u64 = 1;
-/// Where a fresh shard begins: raft-rs wants a place before its first entry.
-const BEGINNING: Place = Place { index: 1, term: 1 };
-/// Bytes of entries read at once while replaying.
-const REPLAY_BYTES: u64 = 8 << 20;
 const SHARDS_MAX: u16 = ShardId::LAST.0 + 1;
 
 /// Why a node does not start.
@@ -51,20 +39,12 @@ pub enum StartError {
     Log(#[from] anser_log::Error),
     #[error("the data folder holds {found} shards numbered up to {last}; some are missing")]
     ShardsMissing { found: usize, last: u16 },
-    #[error("shard {shard} cannot be restored: {reason}")]
-    Snapshot { shard: u16, reason: String },
-    #[error("entry {index} of shard {shard} cannot be replayed: {reason}")]
-    Replay {
-        shard: u16,
-        index: u64,
-        reason: String,
-    },
+    #[error(transparent)]
+    Restore(OpenError),
     #[error("a thread cannot be started: {0}")]
     Thread(std::io::Error),
     #[error("the file that says which node this is cannot be used: {reason}")]
     Identity { reason: std::io::Error },
-    #[error("shard {shard} holds what only a newer program can read: {reason}")]
-    Newer { shard: u16, reason: String },
     #[error(transparent)]
     Version(#[from] TooOld),
     #[error("the data folder is that of a node already")]
@@ -78,11 +58,23 @@ pub enum StartError {
     },
 }
 
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Log(error) => Self::Log(error),
+            other => Self::Restore(other),
+        }
+    }
+}
+
 impl StartError {
     /// Whether stored data is damaged or missing, so that trying again will not help.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::ShardsMissing { .. } | Self::Snapshot { .. } | Self::Replay { .. } => true,
+            Self::ShardsMissing { .. } => true,
+            Self::Restore(error) => {
+                matches!(error, OpenError::Snapshot { .. } | OpenError::Replay { .. })
+            }
             Self::Log(error) => matches!(
                 error,
                 anser_log::Error::Corrupt { .. }
@@ -93,7 +85,6 @@ impl StartError {
             Self::Folder { .. }
             | Self::Shards(_)
             | Self::Thread(_)
-            | Self::Newer { .. }
             | Self::Version(_)
             | Self::Formed
             | Self::Join { .. }
@@ -111,7 +102,7 @@ impl StartError {
                 other,
                 Self::Shards(_)
                     | Self::Log(anser_log::Error::Option { .. })
-                    | Self::Newer { .. }
+                    | Self::Restore(OpenError::Newer { .. })
                     | Self::Version(_)
                     | Self::Formed
                     | Self::Join { .. }
@@ -128,6 +119,9 @@ pub(crate) struct Opening {
     pub(crate) identity: Option<Identity>,
     /// Shards of the whole cluster.
     pub(crate) shards: u16,
+    pub(crate) node: u64,
+    /// Names this start: no other of the node has the same.
+    pub(crate) run: u64,
     pub(crate) versions: Arc<Versions>,
 }
 
@@ -193,6 +187,8 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
         replicas,
         identity,
         shards,
+        node,
+        run,
         versions,
     })
 }
@@ -232,9 +228,8 @@ fn begin(
     mut log: Opened<FileSystem>,
     identity: Option<&mut Identity>,
 ) -> Result<Opened<FileSystem>, StartError> {
-    let unused = |shard: &RecoveredShard| shard.last_index <= BEGINNING.index;
-    if log.shards.iter().all(unused) && log.shards.len() < usize::from(config.shards) {
-        bootstrap(&log.store, config.shards)?;
+    if anser_host::is_untouched(&log) && log.shards.len() < usize::from(config.shards) {
+        anser_host::begin(&log.store, config.shards, &[FIRST_NODE])?;
         drop(log);
         log = open_log(config)?;
     }
@@ -285,28 +280,6 @@ fn report(log: &Opened<FileSystem>) {
     info!(shards = log.shards.len(), "log opened");
 }
 
-/// Gives every shard its first snapshot. Repeating it after a crash in the middle changes nothing.
-fn bootstrap<D: Disk>(store: &Store<D>, shards: u16) -> Result<(), StartError> {
-    let membership = Membership {
-        voters: vec![FIRST_NODE],
-        ..Membership::default()
-    };
-    // The catalog's shard comes last: with it, all are there.
-    for number in (0..shards).rev() {
-        let shard = Shard::new(ShardId(number), shards);
-        let image = Image::initial(BEGINNING, membership.clone(), shard);
-        let snapshot = Some(snapshots::save(store, number, &image)?);
-        store.commit(
-            number,
-            Change {
-                snapshot,
-                ..Change::default()
-            },
-        )?;
-    }
-    Ok(())
-}
-
 fn check_shards(shards: &[RecoveredShard]) -> Result<(), StartError> {
     let last = shards.iter().map(|shard| shard.shard).max().unwrap_or(0);
     if shards.len() == usize::from(last) + 1 {
@@ -317,199 +290,4 @@ fn check_shards(shards: &[RecoveredShard]) -> Result<(), StartError> {
             last,
         })
     }
-}
-
-/// Makes replicas of what the log holds.
-struct Opener<'a, D: Disk> {
-    node: u64,
-    is_member: bool,
-    shards: u16,
-    suspect: bool,
-    run: u64,
-    reader: &'a Reader<D>,
-}
-
-impl<D: Disk> Opener<'_, D> {
-    fn restore(&self, recovered: &RecoveredShard) -> Result<Replica, StartError> {
-        let number = recovered.shard;
-        let Some((mut state, mut applied)) = self.snapshot(recovered)? else {
-            return self.unfinished(recovered);
-        };
-        let replay = Replay {
-            number,
-            reader: self.reader,
-            node: self.node,
-            committed: recovered.hard_state.commit,
-        };
-        replay.run(&mut state, &mut applied, recovered.last_index)?;
-        let mut entries = Vec::new();
-        each_entry(
-            number,
-            self.reader,
-            applied.index + 1,
-            recovered.last_index,
-            |entry| {
-                entries.push(entry);
-                Ok(true)
-            },
-        )?;
-        let terms = self.reader.terms(number).into_iter();
-        Ok(Replica::new(Start {
-            node: self.node,
-            term: recovered.hard_state.term.max(applied.term),
-            vote: recovered.hard_state.vote,
-            applied,
-            suspect: self.suspect && !state.membership.is_sole_voter(self.node),
-            floor: 0,
-            membership: state.membership,
-            shard: state.shard,
-            entries,
-            jitter: self.run ^ (u64::from(number) << 32),
-            log_first: self.reader.first_index(number).max(1),
-            terms: terms.map(|(index, term)| Place { index, term }).collect(),
-        }))
-    }
-
-    fn snapshot(
-        &self,
-        recovered: &RecoveredShard,
-    ) -> Result<Option<(SnapshotImage, Place)>, StartError> {
-        let damaged = |reason: String| StartError::Snapshot {
-            shard: recovered.shard,
-            reason,
-        };
-        let Some((info, mut snapshot)) = self.reader.snapshot(recovered.shard)? else {
-            return Ok(None);
-        };
-        let mut bytes = Vec::new();
-        snapshot
-            .read_to_end(&mut bytes)
-            .map_err(|reason| damaged(reason.to_string()))?;
-        let image = read_snapshot(&bytes).map_err(|reason| damaged(reason.to_string()))?;
-        let place = Place {
-            index: info.index,
-            term: info.term,
-        };
-        Ok(Some((image, place)))
-    }
-
-    /// A replica whose first copy had not arrived when the node stopped.
-    fn unfinished(&self, recovered: &RecoveredShard) -> Result<Replica, StartError> {
-        if recovered.last_index > 0 || !self.is_member {
-            return Err(StartError::Snapshot {
-                shard: recovered.shard,
-                reason: "it has no snapshot".into(),
-            });
-        }
-        let tombstone = Tombstone {
-            term: recovered.hard_state.term,
-            vote: recovered.hard_state.vote,
-            floor: recovered.floor,
-        };
-        let shard = Shard::new(ShardId(recovered.shard), self.shards);
-        let jitter = self.run ^ (u64::from(recovered.shard) << 32);
-        Ok(Replica::new(Start::empty(
-            self.node, shard, tombstone, jitter,
-        )))
-    }
-}
-
-/// Applies what is certainly committed to the state of a snapshot.
-struct Replay<'a, D: Disk> {
-    number: u16,
-    reader: &'a Reader<D>,
-    node: u64,
-    committed: u64,
-}
-
-impl<D: Disk> Replay<'_, D> {
-    fn run(
-        &self,
-        state: &mut SnapshotImage,
-        applied: &mut Place,
-        last: u64,
-    ) -> Result<(), StartError> {
-        let first = applied.index + 1;
-        each_entry(self.number, self.reader, first, last, |entry| {
-            // What a sole voter has on its disk is what a majority has.
-            let alone = state.membership.is_sole_voter(self.node);
-            if entry.index > self.committed && !alone {
-                return Ok(false);
-            }
-            self.apply(state, &entry)?;
-            *applied = Place {
-                index: entry.index,
-                term: entry.term,
-            };
-            Ok(true)
-        })
-    }
-
-    fn apply(&self, state: &mut SnapshotImage, entry: &StoredEntry) -> Result<(), StartError> {
-        let damaged = |reason: String| StartError::Replay {
-            shard: self.number,
-            index: entry.index,
-            reason,
-        };
-        match entry.kind {
-            StoredKind::Membership => {
-                let change = MembershipChange::decode(&entry.data)
-                    .map_err(|error| damaged(error.to_string()))?;
-                if let Some(after) = state.membership.after(&change) {
-                    state.membership = after;
-                }
-            }
-            StoredKind::Normal if entry.data.is_empty() => {}
-            StoredKind::Normal => {
-                // Whoever waited for these is long gone.
-                let (mut replies, mut effects) = (Vec::new(), Vec::new());
-                state
-                    .shard
-                    .apply(entry.index, &entry.data, &mut replies, &mut effects)
-                    .map_err(|reason| match reason {
-                        codec::Error::UnknownKind(_) | codec::Error::UnknownFormat(_) => {
-                            StartError::Newer {
-                                shard: self.number,
-                                reason: reason.to_string(),
-                            }
-                        }
-                        damage => damaged(damage.to_string()),
-                    })?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// An entry as consensus knows it.
-pub(crate) fn stored(entry: Entry) -> StoredEntry {
-    StoredEntry {
-        index: entry.index,
-        term: entry.term,
-        kind: match entry.kind {
-            EntryKind::Normal => StoredKind::Normal,
-            EntryKind::Change | EntryKind::ChangeV2 => StoredKind::Membership,
-        },
-        data: entry.data,
-    }
-}
-
-/// Visits entries in order until `visit` says that it has enough.
-fn each_entry<D: Disk>(
-    shard: u16,
-    reader: &Reader<D>,
-    first: u64,
-    last: u64,
-    mut visit: impl FnMut(StoredEntry) -> Result<bool, StartError>,
-) -> Result<(), StartError> {
-    let mut next = first;
-    while next <= last {
-        for entry in reader.entries(shard, next, last + 1, REPLAY_BYTES)? {
-            next = entry.index + 1;
-            if !visit(stored(entry))? {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
 }

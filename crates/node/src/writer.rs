@@ -10,14 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anser_broker::id::ShardId;
-use anser_log::{Appender, Disk, Entry, EntryKind, HardState, Write};
-use anser_replica::{Append, StoredKind};
+use anser_host::{Batch, WriterJob as Job};
+use anser_log::{Appender, Disk, Write};
 use tracing::{error, warn};
 
 use crate::{
-    event::Event,
+    cluster::copies::Copies,
+    event::HostEvent,
     failure::Failed,
+    inboxes::Inboxes,
     status::{Counters, add},
 };
 
@@ -28,22 +29,13 @@ const IDLE: Duration = Duration::from_millis(5);
 /// How often to look whether a full disk has space again.
 const SPACE_INTERVAL: Duration = Duration::from_millis(20);
 
-pub(crate) enum Job {
-    Append(AppendJob),
-    /// To be done when every append before it is durable.
-    Then(Box<dyn FnOnce() + Send>),
-}
-
-pub(crate) struct AppendJob {
-    pub(crate) shard: ShardId,
-    pub(crate) append: Append,
-    /// Who is told when it is durable.
-    pub(crate) runner: mpsc::Sender<Event>,
-}
-
 pub(crate) struct Writer<D: Disk> {
     pub(crate) appender: Appender<D>,
     pub(crate) jobs: mpsc::Receiver<Job>,
+    /// Who is told what is durable.
+    pub(crate) inboxes: Inboxes,
+    /// Who does what was deferred; `None`: a node for itself, which takes in no copies.
+    pub(crate) copies: Option<Copies>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) failed: Failed,
     /// The node stops: what waits for space is given up. Nothing of it was acknowledged.
@@ -88,41 +80,26 @@ impl<D: Disk> Writer<D> {
     }
 
     fn append(&mut self, first: Job) -> Result<(), anser_log::Error> {
-        let mut told = Vec::new();
-        let mut writes = Vec::new();
-        let mut after = None;
-        let mut next = Some(first);
-        while let Some(job) = next {
-            match job {
-                Job::Append(job) => {
-                    told.push((job.runner, job.shard, job.append.number));
-                    writes.push(write(job.shard, job.append));
-                }
-                Job::Then(then) => {
-                    after = Some(then);
-                    break;
-                }
-            }
-            next = self.jobs.try_recv().ok();
+        let batch = Batch::gather(std::iter::once(first).chain(self.jobs.try_iter()));
+        if !batch.writes.is_empty() {
+            self.write(&batch)?;
         }
-        if !writes.is_empty() {
-            self.write(&writes)?;
-        }
-        for (runner, shard, number) in told {
+        for (shard, number) in batch.appends {
             // A runner that is gone has nobody left to tell.
-            drop(runner.send(Event::Durable { shard, number }));
+            let durable = HostEvent::Durable { shard, number };
+            drop(self.inboxes.of(shard).send(durable.into()));
         }
-        if let Some(then) = after {
-            then();
+        if let (Some(deferred), Some(copies)) = (batch.deferred, &self.copies) {
+            copies.take_deferred(deferred);
         }
         Ok(())
     }
 
-    fn write(&mut self, writes: &[Write]) -> Result<(), anser_log::Error> {
-        self.count(writes);
+    fn write(&mut self, batch: &Batch) -> Result<(), anser_log::Error> {
+        self.count(&batch.writes);
         let started = Instant::now();
         self.counters.write_begins(started);
-        let written = self.append_when_there_is_space(writes);
+        let written = self.append_when_there_is_space(batch);
         self.counters.write_ends();
         written?;
         self.counters
@@ -131,10 +108,10 @@ impl<D: Disk> Writer<D> {
     }
 
     /// A full disk is not a broken one: nothing was written, and maintenance frees files.
-    fn append_when_there_is_space(&mut self, writes: &[Write]) -> Result<(), anser_log::Error> {
+    fn append_when_there_is_space(&mut self, batch: &Batch) -> Result<(), anser_log::Error> {
         let mut told = false;
         loop {
-            match self.appender.append(writes) {
+            match batch.write(&mut self.appender) {
                 Err(error @ anser_log::Error::NoSpace { .. })
                     if self.stopping.load(Ordering::Relaxed) =>
                 {
@@ -159,26 +136,5 @@ impl<D: Disk> Writer<D> {
             &self.counters.appended_bytes,
             entries().map(|entry| entry.data.len() as u64).sum(),
         );
-    }
-}
-
-fn write(shard: ShardId, append: Append) -> Write {
-    let entries = append.entries.into_iter().map(|entry| Entry {
-        index: entry.index,
-        term: entry.term,
-        kind: match entry.kind {
-            StoredKind::Normal => EntryKind::Normal,
-            StoredKind::Membership => EntryKind::ChangeV2,
-        },
-        data: entry.data,
-    });
-    Write {
-        shard: shard.0,
-        hard_state: Some(HardState {
-            term: append.term,
-            vote: append.vote,
-            commit: append.commit,
-        }),
-        entries: entries.collect(),
     }
 }

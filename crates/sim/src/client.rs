@@ -168,7 +168,6 @@ impl Clients {
             )
         });
         self.asked.insert(number, client);
-        common.requests.insert(number, shard);
         common.statistics.requests += 1;
         let request = Request {
             number,
@@ -227,7 +226,6 @@ impl Clients {
         common.trace.say(common.now, || {
             format!("client {client} request {request} has {response:?}")
         });
-        common.requests.remove(&request);
         let now = &mut self.all[client].now;
         let Some(mut doing) = now.take_if(|doing| doing.request == Some(request)) else {
             return;

@@ -1,17 +1,18 @@
 //! What happens, and when.
 
-use std::{cmp::Ordering, collections::BinaryHeap};
+use std::{cmp::Ordering, collections::BinaryHeap, ops::Range};
 
 use anser_broker::{
     codec::Encoded,
     command::{Query, Reply},
     error::Error,
-    id::QueueId,
+    id::{QueueId, ShardId},
     op::ReceivedMessage,
     time::Millis,
 };
+use anser_host::{Deferred, Leases};
 use anser_log::{ExportedFile, SegmentInfo, SnapshotInfo};
-use anser_replica::{MembershipChange, Place};
+use anser_replica::MembershipChange;
 use bytes::Bytes;
 
 /// Simulated microseconds since the beginning.
@@ -60,8 +61,7 @@ pub(crate) enum Relief {
 
 #[derive(Debug)]
 pub(crate) enum Happening {
-    Tick,
-    /// Something of a shard is due.
+    /// Something of a shard is due, or consensus ticks.
     Wake,
     /// The runner ends its turn.
     Turn,
@@ -79,7 +79,10 @@ pub(crate) enum Happening {
     WriteAgain,
     Fetch(Fetching),
     /// Bodies are read from the disk.
-    Deliver(Delivering),
+    Deliver {
+        request: u64,
+        leases: Leases,
+    },
     Maintain,
     /// What maintenance has begun is written.
     MaintainEnd,
@@ -102,10 +105,7 @@ pub(crate) enum Happening {
         transfer: u64,
         attempt: u64,
     },
-    Incoming(Incoming),
-    Unreachable {
-        peer: u64,
-    },
+    Deferred(Deferred),
     Order {
         shard: u16,
         order: Order,
@@ -114,26 +114,10 @@ pub(crate) enum Happening {
 
 #[derive(Debug)]
 pub(crate) struct Fetching {
-    pub(crate) shard: u16,
+    pub(crate) shard: ShardId,
     pub(crate) request: u64,
-    pub(crate) first: u64,
-    pub(crate) end: u64,
+    pub(crate) range: Range<u64>,
     pub(crate) bytes_max: u64,
-}
-
-#[derive(Debug)]
-pub(crate) struct Delivering {
-    pub(crate) shard: u16,
-    pub(crate) request: u64,
-    pub(crate) queue: QueueId,
-    pub(crate) deliveries: Vec<anser_broker::command::Delivery>,
-}
-
-/// What the thread that takes in copies does after all appends before it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Incoming {
-    Install { shard: u16, place: Place },
-    Forget { shard: u16, floor: u64 },
 }
 
 #[derive(Debug, Clone)]

@@ -10,15 +10,12 @@ mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anser_broker::id::ShardId;
+use anser_host::{BodyReader, Runner};
 use anser_log::{Appender, Reader, Store, disk::simulated::SimulatedDisk};
-use anser_replica::{Output, Replica, Tombstone};
-use bytes::Bytes;
+use anser_replica::{Membership, Replica};
 
-use crate::{
-    checks::LogView,
-    clock::{Clock, ShardTime},
-    event::Micros,
-};
+use crate::{checks::LogView, clock::Clock, event::Micros};
 
 use copies::Copies;
 use maintenance::Maintenance;
@@ -35,15 +32,17 @@ pub(crate) struct Process {
     pub(crate) clock: Clock,
     pub(crate) disk: SimulatedDisk,
     appender: Appender<SimulatedDisk>,
+    bodies: BodyReader<SimulatedDisk>,
     reader: Reader<SimulatedDisk>,
     store: Store<SimulatedDisk>,
-    pub(crate) hosted: BTreeMap<u16, Hosted>,
+    /// Who asks is known by the number of the request.
+    host: Runner<u64>,
+    watched: BTreeMap<u16, Watched>,
     /// How many times slower than usual the disk is.
     pub(crate) slowness: u64,
     /// What rests on the disk may be damaged.
     pub(crate) damaged: bool,
     writer: Writer,
-    cache: BTreeMap<(u16, u64), Bytes>,
     pending: BTreeMap<u64, Pending>,
     maintenance: Maintenance,
     copies: Copies,
@@ -51,15 +50,11 @@ pub(crate) struct Process {
     suspects: BTreeSet<u16>,
     /// When the thread that takes in copies is free.
     incoming_at: Micros,
-    /// What is remembered of replicas that were here.
-    forgotten: BTreeMap<u16, Tombstone>,
-    /// How many replicas were made from nothing in this life.
-    made_empty: u64,
-    touched: BTreeSet<u16>,
-    outputs: Vec<(u16, Output)>,
+    forgotten: BTreeSet<u16>,
     turn_comes: bool,
     wakes_at: Option<Micros>,
-    said_unreachable: BTreeMap<u64, Micros>,
+    /// Nodes that messages could not be sent to in this turn.
+    unsent: BTreeSet<u64>,
     /// Why the process ends.
     pub(crate) failed: Option<Failed>,
 }
@@ -72,37 +67,50 @@ pub(crate) struct Failed {
     pub(crate) disk_is_dead: bool,
 }
 
-/// A replica, its time, and its log as it wants it.
-pub(crate) struct Hosted {
-    pub(crate) replica: Replica,
-    time: ShardTime,
-    pub(crate) view: LogView,
+/// What the judges know of a replica: its log as it wants it, and what it has said.
+#[derive(Default)]
+struct Watched {
+    view: LogView,
     /// The term in which it was last seen to lead.
     led: u64,
-    membership: anser_replica::Membership,
+    membership: Membership,
     /// The last entry that it said it applied.
     applied: u64,
     hashed: u64,
 }
 
-impl Hosted {
-    /// Whether a change of several steps is under way, as far as it knows.
-    pub(crate) fn is_joint(&self) -> bool {
-        self.membership.is_joint()
-    }
-}
-
 impl Process {
     /// The times of a shard, for whoever reads the trace.
     pub(crate) fn times(&self, shard: u16, now: Micros) -> String {
-        let hosted = &self.hosted[&shard];
+        let time = self.host.time_of(ShardId(shard), &self.clock.now(now));
+        let replica = self
+            .replica(shard)
+            .expect("it is asked of those that are here");
         format!(
-            "time {:?}, stamp {:?}, due {:?}, wakes at {:?}",
-            hosted.time.now(&self.clock, now),
-            hosted.replica.shard().now().now,
-            hosted.replica.next_deadline(),
+            "time {time:?}, stamp {:?}, due {:?}, wakes at {:?}",
+            replica.shard().now().now,
+            replica.next_deadline(),
             self.wakes_at
         )
+    }
+
+    pub(crate) fn replica(&self, shard: u16) -> Option<&Replica> {
+        self.host.replica(ShardId(shard))
+    }
+
+    pub(crate) fn replicas(&self) -> impl Iterator<Item = (u16, &Replica)> {
+        let replicas = self.host.replicas();
+        replicas.map(|(shard, replica)| (shard.0, replica))
+    }
+
+    /// Whether a change of several steps is under way, as far as its replicas have said.
+    pub(crate) fn is_joint(&self) -> bool {
+        let mut watched = self.watched.values();
+        watched.any(|watched| watched.membership.is_joint())
+    }
+
+    fn serves(&self, shard: u16) -> bool {
+        self.replica(shard).is_some_and(Replica::serves)
     }
 
     /// A node of this process's shards that is suspect.

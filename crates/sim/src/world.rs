@@ -168,8 +168,7 @@ impl World {
         self.common.agenda.add(next, Event::Inspection);
         for node in self.nodes.values() {
             if let Some(process) = &node.process {
-                let shards: Vec<u16> = process.hosted.keys().copied().collect();
-                for shard in shards {
+                for (shard, _) in process.replicas() {
                     process.hash_state(shard, &mut self.common);
                 }
             }
@@ -194,10 +193,10 @@ impl World {
                 continue;
             };
             let paused = node.paused_until > self.common.now;
-            for (shard, hosted) in &process.hosted {
-                let status = hosted.replica.status();
-                let serves = hosted.replica.serves();
-                let times = process.times(*shard, self.common.now);
+            for (shard, replica) in process.replicas() {
+                let status = replica.status();
+                let serves = replica.serves();
+                let times = process.times(shard, self.common.now);
                 self.common.trace.say(self.common.now, || {
                     format!(
                         "node {number} (paused: {paused}) shard {shard} serves: {serves} {times} {status:?}"

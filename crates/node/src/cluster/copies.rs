@@ -20,6 +20,7 @@ use std::{
 };
 
 use anser_broker::id::ShardId;
+use anser_host::Deferred;
 use anser_log::{Export, FileSystem, Follower, Holds};
 use anser_replica::{PeerMessage, Place};
 use bytes::Bytes;
@@ -176,16 +177,12 @@ impl Copies {
         answer.await.unwrap_or_else(|_| stopping())
     }
 
-    /// What makes the accepted copy part of the log; not before every append of the shard is durable.
-    pub(crate) fn install(&self, shard: ShardId, place: Place) -> Box<dyn FnOnce() + Send> {
-        let jobs = self.jobs.clone();
-        Box::new(move || drop(jobs.send(Job::Install { shard, place })))
-    }
-
-    /// What takes the shard off the disk; not before every append of it is durable.
-    pub(crate) fn forget(&self, shard: ShardId, floor: u64) -> Box<dyn FnOnce() + Send> {
-        let jobs = self.jobs.clone();
-        Box::new(move || drop(jobs.send(Job::Forget { shard, floor })))
+    /// Does what was deferred until every append before it was durable.
+    pub(crate) fn take_deferred(&self, deferred: Deferred) {
+        drop(self.jobs.send(match deferred {
+            Deferred::Install { shard, place } => Job::Install { shard, place },
+            Deferred::Forget { shard, floor } => Job::Forget { shard, floor },
+        }));
     }
 
     pub(crate) fn stop(&self) {

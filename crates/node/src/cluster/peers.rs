@@ -28,7 +28,7 @@ use super::{
 use crate::{
     courier::Errand,
     desk::Desk,
-    event::{Event, Look, Request, Response},
+    event::{Event, HostEvent, Look, Request, Response},
     failures::Failures,
     inboxes::Inboxes,
     version::{self, Versions},
@@ -282,7 +282,7 @@ impl Handler for Reception {
         }
         self.cluster.leaders.lost(node);
         for inbox in self.inboxes.all() {
-            drop(inbox.send(Event::Unreachable { node }));
+            drop(inbox.send(HostEvent::Unreachable { node }.into()));
         }
     }
 }

@@ -4,7 +4,7 @@ use anser_log::Follower;
 use anser_replica::{Replica, Role};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Hosted, Runner};
+use super::Runner;
 use crate::{
     cluster::survey::{Led, PeerSurvey, ReplicaSurvey},
     event::Surveyed,
@@ -13,8 +13,8 @@ use crate::{
 
 impl Runner {
     pub(super) fn survey(&self, sender: &UnboundedSender<Vec<Surveyed>>) {
-        let replicas = self.hosted.iter();
-        let surveyed = replicas.map(|(shard, hosted)| surveyed(shard.0, hosted));
+        let replicas = self.host.replicas();
+        let surveyed = replicas.map(|(shard, replica)| surveyed(shard.0, replica));
         // Whoever asked may have given up waiting.
         drop(sender.send(surveyed.collect()));
     }
@@ -33,7 +33,7 @@ pub(super) fn followers(replica: &Replica) -> Vec<Follower> {
         .collect()
 }
 
-fn surveyed(shard: u16, Hosted { replica, .. }: &Hosted) -> Surveyed {
+fn surveyed(shard: u16, replica: &Replica) -> Surveyed {
     let status = replica.status();
     let led = replica.serves().then(|| Led {
         last: status.last,

@@ -2,18 +2,20 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
+use anser_broker::id::ShardId;
+use anser_host::{Deferred, Event as HostEvent, ReadError};
 use anser_log::{
     Error, Export, ExportedFile, Import, Imported, SegmentInfo, SnapshotInfo,
     disk::simulated::SimulatedDisk,
 };
-use anser_replica::{Input, PeerMessage, Place};
+use anser_replica::{PeerMessage, Place};
 use bytes::Bytes;
 
-use super::{Process, maintenance::since_the_beginning, open};
+use super::{Process, maintenance::since_the_beginning};
 use crate::{
     checks::LogView,
     coverage::sometimes,
-    event::{CopyAsk, Event, Happening, Incoming, MILLISECOND, Told},
+    event::{CopyAsk, Event, Happening, MILLISECOND, Told},
     planted::is_planted,
     world::Common,
 };
@@ -83,7 +85,7 @@ impl Process {
     ) {
         let export = self.copies.offers.get(&shard).cloned();
         let Some(export) = export.filter(|export| export.snapshot.index == place.index) else {
-            return self.step(shard, Input::SnapshotSent { to, arrived: false }, common);
+            return self.copy_ended(shard, to, false, common);
         };
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
@@ -207,6 +209,21 @@ impl Process {
         self.ask(transfer, ask, common);
     }
 
+    /// Breaks off the copies of a shard, but for those to nodes that `stay`.
+    pub(super) fn end_copies(
+        &mut self,
+        shard: u16,
+        stay: impl Fn(u64) -> bool,
+        common: &mut Common,
+    ) {
+        let outgoing = self.copies.outgoing.iter();
+        let ended = outgoing.filter(|(_, copy)| copy.shard == shard && !stay(copy.to));
+        let ended: Vec<u64> = ended.map(|(&transfer, _)| transfer).collect();
+        for transfer in ended {
+            self.end_copy(transfer, false, common);
+        }
+    }
+
     fn end_copy(&mut self, transfer: u64, arrived: bool, common: &mut Common) {
         let Some(Outgoing { shard, to, .. }) = self.copies.outgoing.remove(&transfer) else {
             return;
@@ -214,7 +231,12 @@ impl Process {
         if !arrived {
             sometimes("a copy was given up");
         }
-        self.step(shard, Input::SnapshotSent { to, arrived }, common);
+        self.copy_ended(shard, to, arrived, common);
+    }
+
+    fn copy_ended(&mut self, shard: u16, to: u64, arrived: bool, common: &mut Common) {
+        let shard = ShardId(shard);
+        self.tell(HostEvent::SnapshotSent { shard, to, arrived }, common);
     }
 
     /// Takes in what another node sends, and answers.
@@ -337,31 +359,36 @@ impl Process {
     }
 
     /// What was to be done after all appends before it.
-    pub(super) fn incoming(&mut self, incoming: Incoming, common: &mut Common) {
-        match incoming {
-            Incoming::Install { shard, place } => {
+    pub(super) fn deferred(&mut self, deferred: Deferred, common: &mut Common) {
+        match deferred {
+            Deferred::Install { shard, place } => {
+                let shard = shard.0;
                 if let Err(error) = self.install(shard, place, common) {
-                    let full = matches!(error, open::OpeningError::Log(Error::NoSpace { .. }));
+                    let full = matches!(error, InstallError::Log(Error::NoSpace { .. }));
                     let dead = matches!(
                         error,
-                        open::OpeningError::Log(Error::Failed { .. } | Error::Io { .. })
+                        InstallError::Log(Error::Failed { .. } | Error::Io { .. })
                     );
                     if !(full || dead || self.damaged) {
-                        let text = format!("node {}: installing: {error}", self.node);
+                        let text = format!("node {}: installing: {error:?}", self.node);
                         common.checks.fail(text);
                     }
-                    self.fail(format!("a copy of shard {shard}: {error}"), dead);
+                    self.fail(format!("a copy of shard {shard}: {error:?}"), dead);
                 }
             }
-            Incoming::Forget { shard, floor } => match self.store.forget(shard, floor) {
+            Deferred::Forget { shard, floor } => match self.store.forget(shard.0, floor) {
                 Ok(()) => {
+                    let shard = shard.0;
                     sometimes("a removed replica was forgotten");
                     self.copies.ended.remove(&shard);
+                    self.forgotten.insert(shard);
                     self.discard_older(shard, u64::MAX);
                     common.checks.forgotten(self.node, shard);
+                    let shard = ShardId(shard);
+                    self.tell(HostEvent::Forgot { shard }, common);
                 }
                 Err(Error::NoSpace { .. }) => {}
-                Err(error) => self.fail(format!("forgetting shard {shard}: {error}"), true),
+                Err(error) => self.fail(format!("forgetting shard {}: {error}", shard.0), true),
             },
         }
     }
@@ -371,35 +398,36 @@ impl Process {
         shard: u16,
         place: Place,
         common: &mut Common,
-    ) -> Result<(), open::OpeningError> {
-        let missing = |text: &str| open::OpeningError::Damaged(text.to_owned());
+    ) -> Result<(), InstallError> {
         let imported = self.copies.arrived.remove(&(shard, place.index));
-        let imported = imported.ok_or_else(|| missing("the copy is not here"))?;
+        let imported = imported.ok_or(InstallError::Missing)?;
         if !at(place, &imported.snapshot) {
-            return Err(missing("the copy is another one"));
+            return Err(InstallError::Missing);
         }
         self.store.install(shard, &imported)?;
         self.discard_older(shard, place.index);
         common.checks.installed(self.node, shard, place);
-        let found = open::snapshot(&self.reader, shard)?;
-        let (image, _) = found.ok_or_else(|| missing("the copy has vanished"))?;
+        let found = anser_host::read(&self.reader, shard).map_err(|error| match error {
+            ReadError::Log(error) => InstallError::Log(error),
+            other => InstallError::Unreadable(other),
+        })?;
+        let (image, _) = found.ok_or(InstallError::Missing)?;
         self.note_install(shard, common);
         let node = self.node;
         common.trace.say(common.now, || {
             format!("node {node} shard {shard} has installed {place:?}")
         });
-        let stamp = image.shard.now().now;
-        let input = Input::Installed {
+        if let Some(watched) = self.watched.get_mut(&shard) {
+            watched.view = LogView::new(place.index, place.term);
+            watched.applied = place.index;
+        }
+        let installed = HostEvent::Installed {
+            shard: ShardId(shard),
             place,
             membership: image.membership,
-            shard: Box::new(image.shard),
+            state: Box::new(image.shard),
         };
-        if let Some(hosted) = self.hosted.get_mut(&shard) {
-            hosted.view = LogView::new(place.index, place.term);
-            hosted.applied = place.index;
-            hosted.time.follow(stamp, &self.clock, common.now);
-        }
-        self.step(shard, input, common);
+        self.tell(installed, common);
         Ok(())
     }
 
@@ -416,19 +444,29 @@ impl Process {
 
     fn note_install(&self, shard: u16, common: &Common) {
         sometimes("a snapshot was installed");
-        if self
-            .hosted
-            .get(&shard)
-            .is_some_and(|hosted| hosted.replica.applied().index > 0)
-        {
+        let replica = self.replica(shard);
+        if replica.is_some_and(|replica| replica.applied().index > 0) {
             sometimes("a snapshot was installed over an older state");
         }
-        if self.forgotten.contains_key(&shard) {
+        if self.forgotten.contains(&shard) {
             sometimes("a node that was forgotten came again");
         }
         if !common.led.contains_key(&shard) {
             sometimes("a snapshot was installed while its shard had no leader");
         }
+    }
+}
+
+#[derive(Debug)]
+enum InstallError {
+    Missing,
+    Log(Error),
+    Unreadable(#[expect(dead_code, reason = "for whoever reads the trace")] ReadError),
+}
+
+impl From<Error> for InstallError {
+    fn from(error: Error) -> Self {
+        Self::Log(error)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use anser_log::disk::simulated::{Durability, SimulatedDisk};
 
-use super::Process;
+use super::{Process, writer::UnderWay};
 use crate::{coverage::sometimes, random::Random, world::Common};
 
 /// How a process ends.
@@ -36,18 +36,14 @@ impl Process {
     /// Whether it is such a moment.
     pub(crate) fn is_at(&self, moment: Moment) -> bool {
         match moment {
-            Moment::Writing => self
-                .writer
-                .batch
-                .as_ref()
-                .is_some_and(|batch| !batch.is_written),
+            Moment::Writing => self.writer.unwritten().is_some(),
             Moment::Recycling => self.maintenance.recycling.is_some(),
         }
     }
 
     pub(crate) fn end(mut self, stop: Stop, common: &mut Common) -> Remains {
         let mut under_way = Vec::new();
-        if let Some(batch) = &self.writer.batch {
+        if let Some(UnderWay { batch, .. }) = &self.writer.under_way {
             for write in &batch.writes {
                 let first = write.entries.first().map_or(u64::MAX, |entry| entry.index);
                 under_way.push((write.shard, first));
@@ -60,9 +56,9 @@ impl Process {
             self.disk.record();
             if writing {
                 sometimes("a crash cut a batch in the middle");
-                let batch = self.writer.batch.take().expect("it was just seen");
+                let under_way = self.writer.under_way.take().expect("it was just seen");
                 // Whatever comes of it, nobody will hear.
-                drop(self.appender.append(&batch.writes));
+                drop(under_way.batch.write(&mut self.appender));
             } else {
                 sometimes("a crash cut maintenance in the middle");
                 // Its judgements are of a world that ends here.

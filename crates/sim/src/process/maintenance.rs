@@ -1,14 +1,18 @@
 //! Keeping the disk in order, as `anser-node`'s `maintenance.rs` does it. What is begun at one event is
 //! written at a later one, so that anything can happen in between.
 
-use std::{collections::BTreeMap, io::Write, rc::Rc, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
-use anser_broker::{codec, id::Sequence};
-use anser_log::{
-    Change, Due, Error, Follower, Holds, Kept, SegmentInfo, SegmentWriter, SnapshotInfo, Store,
-    Stored, disk::simulated::SimulatedDisk,
+use anser_broker::{
+    codec,
+    id::{Sequence, ShardId},
 };
-use anser_replica::{Image, Input, Replica, Role, SnapshotOffer};
+use anser_host::Event;
+use anser_log::{
+    Change, Due, Error, Follower, Holds, Kept, SegmentInfo, SegmentWriter, Stored,
+    disk::simulated::SimulatedDisk,
+};
+use anser_replica::{Image, Replica, Role, SnapshotOffer};
 
 use super::Process;
 use crate::{
@@ -58,13 +62,13 @@ impl Process {
         let Some(due) = due else { return };
         let mut images = BTreeMap::new();
         for range in &due.shards {
-            let Some(hosted) = self.hosted.get(&range.shard) else {
+            let Some(replica) = self.replica(range.shard) else {
                 return;
             };
-            if hosted.replica.applied().index < range.last_index {
+            if replica.applied().index < range.last_index {
                 return; // Not applied yet; soon.
             }
-            images.insert(range.shard, hosted.replica.image());
+            images.insert(range.shard, replica.image());
         }
         self.maintenance.recycling = Some((due, images));
         let length = common.random.spread(5 * MILLISECOND) * self.slowness;
@@ -74,8 +78,9 @@ impl Process {
     /// Behind which entries of each shard the log stays as it is.
     fn held(&mut self, common: &Common) -> BTreeMap<u16, u64> {
         let now = since_the_beginning(common);
-        for (&shard, hosted) in &self.hosted {
-            let followers = followers(&hosted.replica);
+        for (shard, replica) in self.host.replicas() {
+            let shard = shard.0;
+            let followers = followers(replica);
             let first = self.reader.first_index(shard);
             self.maintenance.holds.follow(shard, &followers, first, now);
         }
@@ -95,7 +100,8 @@ impl Process {
                 return self.maintenance_failed(&error, common);
             }
             let through = range.last_index;
-            self.step(range.shard, Input::Forgotten { through }, common);
+            let shard = ShardId(range.shard);
+            self.tell(Event::Forgotten { shard, through }, common);
         }
         match self.store.recycle(due) {
             Ok(()) => sometimes("log files were recycled"),
@@ -123,12 +129,10 @@ impl Process {
 
     /// Begins to hold a copy of a shard open for others.
     pub(super) fn offer(&mut self, shard: u16, common: &mut Common) {
-        let Some(hosted) = self.hosted.get(&shard) else {
+        let Some(image) = self.replica(shard).map(Replica::image) else {
             return;
         };
-        self.maintenance
-            .offers
-            .insert(shard, hosted.replica.image());
+        self.maintenance.offers.insert(shard, image);
         let length = common.random.spread(5 * MILLISECOND) * self.slowness;
         common.later(self.node, self.life, length, Happening::OfferEnd { shard });
     }
@@ -147,15 +151,16 @@ impl Process {
                     membership: image.membership().clone(),
                 };
                 self.copies.offers.insert(shard, Rc::new(export));
-                if let Some(hosted) = self.hosted.get(&shard) {
-                    let followers = followers(&hosted.replica);
+                if let Some(replica) = self.replica(shard) {
+                    let followers = followers(replica);
                     let now = since_the_beginning(common);
                     let index = image.applied.index;
                     self.maintenance
                         .holds
                         .offered(shard, index, &followers, now);
                 }
-                self.step(shard, Input::SnapshotReady { snapshot }, common);
+                let shard = ShardId(shard);
+                self.tell(Event::SnapshotReady { shard, snapshot }, common);
             }
             Err(error) => self.maintenance_failed(&error, common),
         }
@@ -167,8 +172,8 @@ impl Process {
         image: &Image,
         kept: &[SegmentInfo],
     ) -> Result<(), Error> {
-        let snapshot =
-            save(&self.store, shard, image).inspect_err(|_| self.store.discard(shard, kept))?;
+        let snapshot = anser_host::save(&self.store, shard, image)
+            .inspect_err(|_| self.store.discard(shard, kept))?;
         let change = Change {
             snapshot: Some(snapshot),
             add: kept.to_vec(),
@@ -241,10 +246,10 @@ impl Process {
     }
 
     fn sweep_shard(&self, shard: u16) -> Result<(), Error> {
-        let Some(hosted) = self.hosted.get(&shard) else {
+        let Some(replica) = self.replica(shard) else {
             return Ok(());
         };
-        let state = hosted.replica.shard();
+        let state = replica.shard();
         let segments = self.store.segments(shard);
         let is_dead =
             |info: &&SegmentInfo| !state.any_live_between(info.first_index, info.last_index);
@@ -297,25 +302,4 @@ fn followers(replica: &Replica) -> Vec<Follower> {
 
 pub(super) fn since_the_beginning(common: &Common) -> Duration {
     Duration::from_micros(common.now)
-}
-
-/// Writes and seals a snapshot. It becomes the shard's by a commit.
-pub(super) fn save(
-    store: &Store<SimulatedDisk>,
-    shard: u16,
-    image: &Image,
-) -> Result<SnapshotInfo, Error> {
-    let mut writer = store.begin_snapshot(shard, image.applied.index, image.applied.term)?;
-    let mut written = Ok(());
-    image.save(&mut |piece| {
-        if written.is_ok() {
-            written = writer.write_all(piece);
-        }
-    });
-    written.map_err(|error| {
-        error
-            .downcast()
-            .expect("a snapshot's writer fails with the log's own error")
-    })?;
-    writer.finish()
 }

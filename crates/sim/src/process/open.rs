@@ -1,33 +1,26 @@
-//! From a disk to replicas, as `anser-node`'s `startup.rs` does it.
+//! From a disk to a process. What becomes of what is on the disk, `anser-host` says.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::Read,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use anser_broker::{id::ShardId, shard::Shard};
+use anser_broker::id::ShardId;
+use anser_host::{Beginning, BodyReader, OpenError, Opener, Runner};
 use anser_log::{
-    Certainty, Change, Entry, EntryKind, Log, Opened, Options, Reader, RecoveredShard, Store,
-    disk::simulated::SimulatedDisk,
+    Certainty, Log, Opened, Options, Reader, RecoveredShard, disk::simulated::SimulatedDisk,
 };
-use anser_replica::{
-    Image, Membership, MembershipChange, Place, Replica, SnapshotImage, Start, StoredEntry,
-    StoredKind, Tombstone, read_snapshot,
-};
+use anser_replica::Replica;
 
-use super::{Copies, Hosted, Maintenance, Process, Writer};
+use super::{Copies, Maintenance, Process, Watched, Writer};
 use crate::{
     checks::{DurableShard, LogView},
-    clock::{Clock, ShardTime},
+    clock::Clock,
     coverage::sometimes,
     event::Micros,
     plan::Plan,
     random,
 };
 
-/// Where a fresh shard begins.
-const BEGINNING: Place = Place { index: 1, term: 1 };
-const REPLAY_BYTES: u64 = 64 << 10;
+/// Of what receivers need, in memory: little, so that much is read from the disk.
+const CACHE_BYTES: usize = 8 << 10;
 
 /// What a node is started with.
 pub(crate) struct Opening<'a> {
@@ -45,44 +38,16 @@ pub(crate) struct Opening<'a> {
     pub(crate) is_wary: bool,
 }
 
-/// Why a process does not start.
-#[derive(Debug)]
-pub(crate) enum OpeningError {
-    Log(anser_log::Error),
-    Damaged(String),
-}
-
-impl std::fmt::Display for OpeningError {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Log(error) => error.fmt(formatter),
-            Self::Damaged(text) => formatter.write_str(text),
-        }
-    }
-}
-
-impl From<anser_log::Error> for OpeningError {
-    fn from(error: anser_log::Error) -> Self {
-        Self::Log(error)
-    }
-}
-
-impl OpeningError {
-    pub(crate) fn is_full_disk(&self) -> bool {
-        matches!(self, Self::Log(anser_log::Error::NoSpace { .. }))
-    }
-}
-
 impl Opening<'_> {
     /// Opens the disk; also what each shard has on it.
-    pub(crate) fn open(self) -> Result<(Process, BTreeMap<u16, DurableShard>), OpeningError> {
+    pub(crate) fn open(self) -> Result<(Process, BTreeMap<u16, DurableShard>), OpenError> {
         let mut log = self.open_log()?;
-        let unused = |shard: &RecoveredShard| shard.last_index <= BEGINNING.index;
+        let shards = self.plan.shards;
         if let Some(founders) = &self.founders
-            && log.shards.iter().all(unused)
-            && log.shards.len() < usize::from(self.plan.shards)
+            && anser_host::is_untouched(&log)
+            && log.shards.len() < usize::from(shards)
         {
-            bootstrap(&log.store, self.plan.shards, founders)?;
+            anser_host::begin(&log.store, shards, founders)?;
             drop(log);
             log = self.open_log()?;
         }
@@ -92,28 +57,45 @@ impl Opening<'_> {
                 sometimes("an ambiguous tail made a node suspect");
             }
         }
-        let suspect = (log.report.suspect || self.is_wary) && self.may_be_suspect;
+        let opener = Opener {
+            node: self.node,
+            is_member: true,
+            shards,
+            suspect: (log.report.suspect || self.is_wary) && self.may_be_suspect,
+            run: self.run(),
+            reader: &log.reader,
+        };
         let mut durable = BTreeMap::new();
-        let mut hosted = BTreeMap::new();
+        let mut replicas = Vec::new();
+        let mut watched = BTreeMap::new();
         let mut suspects = BTreeSet::new();
         for recovered in &log.shards {
-            let (replica, view) = self.restore(&log.reader, recovered, suspect)?;
-            let known = DurableShard {
-                log: view.clone(),
-                term: recovered.hard_state.term,
-                vote: recovered.hard_state.vote,
-            };
-            durable.insert(recovered.shard, known);
-            if replica.status().suspect {
+            let replica = opener.restore(recovered)?;
+            let status = replica.status();
+            if status.membership.is_joint() {
+                sometimes("a node restarted into the middle of a membership change");
+            }
+            if status.suspect {
                 suspects.insert(recovered.shard);
             }
-            hosted.insert(recovered.shard, (replica, view));
+            let known = on_disk(&log.reader, recovered)?;
+            watched.insert(recovered.shard, Watched::new(&replica, known.log.clone()));
+            replicas.push((ShardId(recovered.shard), replica));
+            durable.insert(recovered.shard, known);
         }
         if suspects.is_empty() {
             log.store.clear_suspicion()?;
         }
-        let process = self.process(log, hosted, suspects);
+        let process = self.process(log, replicas, watched, suspects);
         Ok((process, durable))
+    }
+
+    /// Names this start of the node: no other has the same.
+    fn run(&self) -> u64 {
+        let numbers = [self.node, self.life];
+        numbers
+            .into_iter()
+            .fold(self.plan.seed, |mixed, number| random::mix(mixed ^ number))
     }
 
     fn open_log(&self) -> Result<Opened<SimulatedDisk>, anser_log::Error> {
@@ -130,241 +112,77 @@ impl Opening<'_> {
     fn process(
         self,
         log: Opened<SimulatedDisk>,
-        replicas: BTreeMap<u16, (Replica, LogView)>,
+        replicas: Vec<(ShardId, Replica)>,
+        watched: BTreeMap<u16, Watched>,
         suspects: BTreeSet<u16>,
     ) -> Process {
-        let hosted = replicas.into_iter().map(|(shard, (mut replica, view))| {
-            replica.set_memory_bytes(self.plan.memory_bytes);
-            let last = replica.shard().now();
-            let time = ShardTime::continue_from(last, &self.clock, self.now);
-            (shard, Hosted::new(replica, view, time))
-        });
+        let beginning = Beginning {
+            node: self.node,
+            shards: self.plan.shards,
+            run: self.run(),
+            cache_bytes: CACHE_BYTES,
+            replicas,
+        };
+        let mut host = Runner::new(beginning, &self.clock.now(self.now));
+        host.set_memory_bytes(self.plan.memory_bytes);
         Process {
             node: self.node,
             life: self.life,
             clock: self.clock,
             disk: self.disk,
             appender: log.appender,
+            bodies: BodyReader::new(log.reader.clone(), CACHE_BYTES),
             reader: log.reader,
             store: log.store,
-            hosted: hosted.collect(),
+            host,
+            watched,
             slowness: 1,
             damaged: false,
             writer: Writer::default(),
-            cache: BTreeMap::new(),
             pending: BTreeMap::new(),
             maintenance: Maintenance::default(),
             copies: Copies::default(),
             suspects,
             incoming_at: 0,
-            forgotten: BTreeMap::new(),
-            made_empty: 0,
-            touched: BTreeSet::new(),
-            outputs: Vec::new(),
+            forgotten: BTreeSet::new(),
             turn_comes: false,
             wakes_at: None,
-            said_unreachable: BTreeMap::new(),
+            unsent: BTreeSet::new(),
             failed: None,
         }
     }
-
-    fn run(&self, shard: u16) -> u64 {
-        run(self.plan, self.node, shard, self.life, 0)
-    }
-
-    fn restore(
-        &self,
-        reader: &Reader<SimulatedDisk>,
-        recovered: &RecoveredShard,
-        suspect: bool,
-    ) -> Result<(Replica, LogView), OpeningError> {
-        let shard = recovered.shard;
-        let Some((mut state, mut applied)) = snapshot(reader, shard)? else {
-            if recovered.last_index > 0 {
-                let text = format!("shard {shard} has no snapshot");
-                return Err(OpeningError::Damaged(text));
-            }
-            let tombstone = Tombstone {
-                term: recovered.hard_state.term,
-                vote: recovered.hard_state.vote,
-                floor: recovered.floor,
-            };
-            let run = self.run(shard);
-            let replica = empty_replica(self.node, self.plan, shard, tombstone, run);
-            return Ok((replica, LogView::default()));
-        };
-        let mut view = LogView::new(applied.index, applied.term);
-        let mut entries = Vec::new();
-        each_entry(
-            reader,
-            shard,
-            applied.index + 1,
-            recovered.last_index,
-            |entry| {
-                view.append(entry.index, entry.term);
-                let alone = state.membership.is_sole_voter(self.node);
-                let committed = entry.index <= recovered.hard_state.commit || alone;
-                if committed && entries.is_empty() {
-                    replay(&mut state, &entry)?;
-                    applied = Place {
-                        index: entry.index,
-                        term: entry.term,
-                    };
-                } else {
-                    entries.push(entry);
-                }
-                Ok(())
-            },
-        )?;
-        if state.membership.is_joint() {
-            sometimes("a node restarted into the middle of a membership change");
-        }
-        let terms = reader.terms(shard).into_iter();
-        let replica = Replica::new(Start {
-            node: self.node,
-            term: recovered.hard_state.term.max(applied.term),
-            vote: recovered.hard_state.vote,
-            applied,
-            suspect: suspect && !state.membership.is_sole_voter(self.node),
-            floor: 0,
-            membership: state.membership,
-            shard: state.shard,
-            entries,
-            jitter: self.run(shard),
-            log_first: reader.first_index(shard).max(1),
-            terms: terms.map(|(index, term)| Place { index, term }).collect(),
-        });
-        Ok((replica, view))
-    }
 }
 
-impl Hosted {
-    pub(super) fn new(replica: Replica, view: LogView, time: ShardTime) -> Self {
-        let membership = replica.status().membership;
-        let applied = replica.applied().index;
+impl Watched {
+    fn new(replica: &Replica, view: LogView) -> Self {
         Self {
-            replica,
-            applied,
-            time,
             view,
-            led: 0,
-            membership,
-            hashed: 0,
+            membership: replica.status().membership,
+            applied: replica.applied().index,
+            ..Self::default()
         }
     }
 }
 
-/// Names one run of a replica: no other has the same.
-pub(super) fn run(plan: &Plan, node: u64, shard: u16, life: u64, made: u64) -> u64 {
-    let numbers = [node, shard.into(), life, made];
-    numbers
-        .into_iter()
-        .fold(plan.seed, |mixed, number| random::mix(mixed ^ number))
-}
-
-/// A replica that knows nothing, for a shard that the node does not have.
-pub(super) fn empty_replica(
-    node: u64,
-    plan: &Plan,
-    shard: u16,
-    tombstone: Tombstone,
-    run: u64,
-) -> Replica {
-    let state = Shard::new(ShardId(shard), plan.shards);
-    let mut replica = Replica::new(Start::empty(node, state, tombstone, run));
-    replica.set_memory_bytes(plan.memory_bytes);
-    replica
-}
-
-fn bootstrap(
-    store: &Store<SimulatedDisk>,
-    shards: u16,
-    founders: &[u64],
-) -> Result<(), anser_log::Error> {
-    let membership = Membership {
-        voters: founders.to_vec(),
-        ..Membership::default()
-    };
-    for number in (0..shards).rev() {
-        let shard = Shard::new(ShardId(number), shards);
-        let image = Image::initial(BEGINNING, membership.clone(), shard);
-        let snapshot = Some(super::maintenance::save(store, number, &image)?);
-        let change = Change {
-            snapshot,
-            ..Change::default()
-        };
-        store.commit(number, change)?;
-    }
-    Ok(())
-}
-
-/// A shard's snapshot, read and decoded.
-pub(super) fn snapshot(
+/// What the disk has of a shard.
+fn on_disk(
     reader: &Reader<SimulatedDisk>,
-    shard: u16,
-) -> Result<Option<(SnapshotImage, Place)>, OpeningError> {
-    let Some((info, mut snapshot)) = reader.snapshot(shard)? else {
-        return Ok(None);
-    };
-    let mut bytes = Vec::new();
-    let read = snapshot.read_to_end(&mut bytes);
-    read.map_err(|error| OpeningError::Damaged(error.to_string()))?;
-    let image = read_snapshot(&bytes).map_err(|error| OpeningError::Damaged(error.to_string()))?;
-    let place = Place {
-        index: info.index,
-        term: info.term,
-    };
-    Ok(Some((image, place)))
-}
-
-fn replay(state: &mut SnapshotImage, entry: &StoredEntry) -> Result<(), OpeningError> {
-    let damaged = |text: String| OpeningError::Damaged(format!("entry {}: {text}", entry.index));
-    match entry.kind {
-        StoredKind::Membership => {
-            let change = MembershipChange::decode(&entry.data)
-                .map_err(|error| damaged(error.to_string()))?;
-            if let Some(after) = state.membership.after(&change) {
-                state.membership = after;
-            }
-        }
-        StoredKind::Normal if entry.data.is_empty() => {}
-        StoredKind::Normal => {
-            let (mut replies, mut effects) = (Vec::new(), Vec::new());
-            state
-                .shard
-                .apply(entry.index, &entry.data, &mut replies, &mut effects)
-                .map_err(|error| damaged(error.to_string()))?;
+    recovered: &RecoveredShard,
+) -> Result<DurableShard, anser_log::Error> {
+    let base = reader.snapshot(recovered.shard)?;
+    let mut log = base.map_or_else(LogView::default, |(info, _)| {
+        LogView::new(info.index, info.term)
+    });
+    let mut terms = reader.terms(recovered.shard).into_iter().peekable();
+    while let Some((first, term)) = terms.next() {
+        let end = terms.peek().map_or(recovered.last_index + 1, |next| next.0);
+        for index in first..end {
+            log.append(index, term);
         }
     }
-    Ok(())
-}
-
-/// An entry as consensus knows it.
-pub(super) fn stored(entry: Entry) -> StoredEntry {
-    StoredEntry {
-        index: entry.index,
-        term: entry.term,
-        kind: match entry.kind {
-            EntryKind::Normal => StoredKind::Normal,
-            EntryKind::Change | EntryKind::ChangeV2 => StoredKind::Membership,
-        },
-        data: entry.data,
-    }
-}
-
-fn each_entry(
-    reader: &Reader<SimulatedDisk>,
-    shard: u16,
-    first: u64,
-    last: u64,
-    mut visit: impl FnMut(StoredEntry) -> Result<(), OpeningError>,
-) -> Result<(), OpeningError> {
-    let mut next = first;
-    while next <= last {
-        for entry in reader.entries(shard, next, last + 1, REPLAY_BYTES)? {
-            next = entry.index + 1;
-            visit(stored(entry))?;
-        }
-    }
-    Ok(())
+    Ok(DurableShard {
+        log,
+        term: recovered.hard_state.term,
+        vote: recovered.hard_state.vote,
+    })
 }

@@ -1,28 +1,20 @@
 //! Requests of clients: through this node's door, to the replica that leads, and back.
 
-use anser_broker::{
-    codec,
-    command::{Command, Delivery, Reply},
-    error::Error,
-    id::{MessageId, QueueId, Sequence, ShardId},
-    op::ReceivedMessage,
-};
-use anser_log::Stored;
-use anser_replica::{Input, ReceiveRequest, Ticket};
-use bytes::Bytes;
+use anser_broker::{error::Error, id::ShardId, op::ReceivedMessage};
+use anser_host::{Event as HostEvent, Leases, Request as HostRequest, Response as HostResponse};
+use anser_replica::{ReceiveRequest, Ticket};
 
 use super::Process;
 use crate::{
     coverage::sometimes,
-    event::{Ask, Delivering, Event, Happening, Request, Response},
+    event::{Ask, Event, Happening, Request, Response},
     world::Common,
 };
 
 /// A request that has no answer yet.
 pub(super) struct Pending {
     door: u64,
-    /// Where a receive leases from.
-    queue: Option<QueueId>,
+    shard: u16,
     /// What a client may know to be applied when it asked.
     known: u64,
     /// Nobody waits for the answer any more.
@@ -34,10 +26,8 @@ impl Process {
     /// Takes a request in: here, or at the node that leads.
     pub(super) fn request(&mut self, request: Request, common: &mut Common) {
         let (number, shard) = (request.number, request.shard);
-        let hosted = self.hosted.get(&shard);
-        let serves = hosted.is_some_and(|hosted| hosted.replica.serves());
-        let leader = hosted.and_then(|hosted| hosted.replica.status().leader);
-        if !serves && !request.was_forwarded {
+        let leader = self.replica(shard).and_then(|replica| replica.leader().1);
+        if !self.serves(shard) && !request.was_forwarded {
             let leader = leader.filter(|&leader| leader != self.node);
             let life = leader.and_then(|leader| common.lives.get(&leader).copied());
             let (Some(leader), Some(life)) = (leader, life) else {
@@ -65,39 +55,32 @@ impl Process {
             }
             return;
         }
-        let (queue, polls) = match &request.ask {
-            Ask::Receive { queue, wait, .. } => (Some(*queue), wait.0 > 0),
-            _ => (None, false),
-        };
+        let polls = matches!(&request.ask, Ask::Receive { wait, .. } if wait.0 > 0);
         let pending = Pending {
             door: request.door,
-            queue,
+            shard,
             known: common.checks.last_acknowledged(shard),
             is_cancelled: false,
             polls,
         };
         self.pending.insert(number, pending);
-        if hosted.is_none() {
-            return self.send(number, Response::Refused(Error::Unavailable), common);
-        }
-        let ticket = Ticket(number);
-        let input = match request.ask {
-            Ask::Propose(command) => Input::Propose {
-                ticket: Some(ticket),
-                command,
-            },
-            Ask::Receive { queue, max, wait } => Input::Receive {
-                ticket,
-                request: ReceiveRequest {
-                    queue,
-                    max,
-                    visibility: None,
-                    wait: Some(wait),
-                },
-            },
-            Ask::Read(query) => Input::Read { ticket, query },
+        let request = match request.ask {
+            Ask::Propose(command) => HostRequest::Propose(command),
+            Ask::Receive { queue, max, wait } => HostRequest::Receive(ReceiveRequest {
+                queue,
+                max,
+                visibility: None,
+                wait: Some(wait),
+            }),
+            Ask::Read(query) => HostRequest::Read(query),
         };
-        self.step(shard, input, common);
+        let request = HostEvent::Request {
+            shard: ShardId(shard),
+            ticket: Ticket(number),
+            request,
+            asker: number,
+        };
+        self.tell(request, common);
     }
 
     /// A client has gone.
@@ -106,149 +89,125 @@ impl Process {
             return;
         };
         pending.is_cancelled = true;
-        let ticket = Ticket(request);
-        let shards: Vec<u16> = self.hosted.keys().copied().collect();
-        if let Some(shard) = common
-            .shard_of(request)
-            .filter(|shard| shards.contains(shard))
+        let cancel = HostEvent::Cancel {
+            shard: ShardId(pending.shard),
+            ticket: Ticket(request),
+        };
+        self.tell(cancel, common);
+    }
+
+    pub(super) fn respond(
+        &mut self,
+        number: u64,
+        response: Result<HostResponse, Error>,
+        common: &mut Common,
+    ) {
+        let response = match response {
+            Ok(HostResponse::Reply(reply)) => {
+                self.acknowledge(number, common);
+                Response::Reply(reply)
+            }
+            Ok(HostResponse::Answer(_)) => {
+                self.check_read(number, common);
+                Response::Answered
+            }
+            Ok(HostResponse::Messages(messages)) => Response::Messages(messages),
+            Err(error) => {
+                if error == Error::Unknown {
+                    sometimes("a deposed leader answered that it does not know");
+                }
+                Response::Refused(error)
+            }
+        };
+        self.send(number, response, common);
+    }
+
+    /// What is answered now has been applied by whoever answers.
+    fn acknowledge(&self, number: u64, common: &mut Common) {
+        if let Some(&Pending { shard, .. }) = self.pending.get(&number)
+            && let Some(replica) = self.replica(shard)
         {
-            self.step(shard, Input::Cancel { ticket }, common);
+            common.checks.acknowledged(shard, replica.applied().index);
         }
     }
 
-    pub(super) fn reply(&mut self, shard: u16, number: u64, reply: Reply, common: &mut Common) {
-        let applied = self.hosted[&shard].replica.applied().index;
-        match reply {
-            Reply::Received { deliveries } if deliveries.is_empty() => {
-                self.send(number, Response::Messages(Vec::new()), common);
-            }
-            Reply::Received { deliveries } => {
-                common.checks.acknowledged(shard, applied);
-                self.deliver(shard, number, deliveries, common);
-            }
-            Reply::Refused(error) => self.send(number, Response::Refused(error), common),
-            reply => {
-                common.checks.acknowledged(shard, applied);
-                self.send(number, Response::Reply(reply), common);
-            }
-        }
-    }
-
-    pub(super) fn answer(&mut self, shard: u16, number: u64, common: &mut Common) {
-        let applied = self.hosted[&shard].replica.applied().index;
-        let known = self.pending.get(&number).map_or(0, |pending| pending.known);
-        if applied < known {
+    fn check_read(&self, number: u64, common: &mut Common) {
+        sometimes("a read was confirmed");
+        let Some(&Pending { shard, known, .. }) = self.pending.get(&number) else {
+            return;
+        };
+        let applied = self.replica(shard).map(|replica| replica.applied().index);
+        if applied < Some(known) {
             common.checks.fail(format!(
-                "node {}, shard {shard}: a read after entry {known} saw the state after entry {applied}",
+                "node {}, shard {shard}: a read after entry {known} saw the state after entry {applied:?}",
                 self.node
             ));
         }
-        sometimes("a read was confirmed");
-        self.send(number, Response::Answered, common);
     }
 
-    pub(super) fn refuse(&mut self, number: u64, error: Error, common: &mut Common) {
-        if error == Error::Unknown {
-            sometimes("a deposed leader answered that it does not know");
-        }
-        self.send(number, Response::Refused(error), common);
+    pub(super) fn deliver(
+        &mut self,
+        number: u64,
+        leases: &Leases,
+        messages: Vec<ReceivedMessage>,
+        common: &mut Common,
+    ) {
+        self.watch_delivery(number, common);
+        self.hand_over(number, leases, messages, common);
     }
 
-    fn deliver(&mut self, shard: u16, number: u64, deliveries: Vec<Delivery>, common: &mut Common) {
-        let Some(pending) = self.pending.get(&number) else {
-            return common
-                .checks
-                .fail(format!("request {number} has two outputs"));
-        };
-        let queue = pending
-            .queue
-            .expect("only a receive is answered with deliveries");
-        if pending.polls {
+    pub(super) fn deliver_soon(&mut self, request: u64, leases: Leases, common: &mut Common) {
+        self.watch_delivery(request, common);
+        let length = common.random.spread(200) * self.slowness;
+        let what = Happening::Deliver { request, leases };
+        common.later(self.node, self.life, length, what);
+    }
+
+    fn watch_delivery(&self, number: u64, common: &mut Common) {
+        self.acknowledge(number, common);
+        let pending = self.pending.get(&number);
+        if pending.is_some_and(|pending| pending.polls) {
             sometimes("a long poll was answered with a message");
         }
-        let at_hand = |delivery: &Delivery| {
-            let payload = self.cache.get(&(shard, delivery.message.index()))?;
-            codec::body(payload, delivery.message.ordinal())
-        };
-        let bodies: Option<Vec<Bytes>> = deliveries.iter().map(at_hand).collect();
-        if let Some(bodies) = bodies.filter(|_| common.random.permille(500)) {
-            let messages = messages(shard, &deliveries, bodies);
-            return self.hand_over(shard, number, queue, &deliveries, messages, common);
-        }
-        let delivering = Delivering {
-            shard,
-            request: number,
-            queue,
-            deliveries,
-        };
-        let length = common.random.spread(200) * self.slowness;
-        common.later(self.node, self.life, length, Happening::Deliver(delivering));
     }
 
-    pub(super) fn deliver_from_disk(&mut self, delivering: Delivering, common: &mut Common) {
-        let Delivering {
-            shard,
-            request,
-            queue,
-            deliveries,
-        } = delivering;
-        let (readable, bodies): (Vec<Delivery>, Vec<Bytes>) = deliveries
-            .iter()
-            .filter_map(|&delivery| Some((delivery, self.body(shard, delivery.message, common)?)))
-            .unzip();
-        if readable.is_empty() {
-            return self.send(request, Response::Refused(Error::Unavailable), common);
+    pub(super) fn deliver_from_disk(&mut self, number: u64, leases: &Leases, common: &mut Common) {
+        let shard = leases.shard;
+        for delivery in &leases.deliveries {
+            let is_in_log = delivery.message.index() >= self.reader.first_index(shard.0);
+            sometimes(if is_in_log {
+                "a body was read from the log"
+            } else {
+                "a body was read from a segment"
+            });
         }
-        let messages = messages(shard, &readable, bodies);
-        self.hand_over(shard, request, queue, &deliveries, messages, common);
-    }
-
-    fn body(&self, shard: u16, message: Sequence, common: &mut Common) -> Option<Bytes> {
-        let body = match self.reader.read(shard, message.index()) {
-            Ok(Stored::Entry(entry)) => {
-                sometimes("a body was read from the log");
-                codec::body(&entry.data, message.ordinal())
-            }
-            Ok(Stored::Kept(kept)) => {
-                sometimes("a body was read from a segment");
-                codec::kept_body(&kept.payload, message.ordinal())
-            }
-            Err(_) => None,
-        };
+        let mut unreadable = Vec::new();
+        let delivered = self
+            .bodies
+            .deliver(shard, &leases.deliveries, &mut unreadable);
         // A replica that moved away meanwhile takes its bodies along.
-        let is_here = self
-            .hosted
-            .get(&shard)
-            .is_some_and(|hosted| hosted.replica.serves());
-        if body.is_none() && is_here && !self.damaged {
-            let text = format!(
-                "node {}, shard {shard}: the body of {message:?} cannot be read",
-                self.node
-            );
+        if self.serves(shard.0) && !self.damaged && !unreadable.is_empty() {
+            let (node, shard) = (self.node, shard.0);
+            let text = format!("node {node}, shard {shard}: bodies cannot be read: {unreadable:?}");
             common.checks.fail(text);
         }
-        body
+        match delivered {
+            Ok(messages) => self.hand_over(number, leases, messages, common),
+            Err(error) => self.send(number, Response::Refused(error), common),
+        }
     }
 
     fn hand_over(
         &mut self,
-        shard: u16,
         number: u64,
-        queue: QueueId,
-        deliveries: &[Delivery],
+        leases: &Leases,
         messages: Vec<ReceivedMessage>,
         common: &mut Common,
     ) {
-        let gone = self
-            .pending
-            .get(&number)
-            .is_some_and(|pending| pending.is_cancelled);
-        if gone {
+        let pending = self.pending.get(&number);
+        if pending.is_some_and(|pending| pending.is_cancelled) {
             sometimes("leases were given back");
-            let receipts = deliveries.iter().map(|delivery| delivery.receipt).collect();
-            let command = codec::encode(&Command::ReturnLeases { queue, receipts });
-            let ticket = None;
-            self.step(shard, Input::Propose { ticket, command }, common);
+            self.tell(leases.give_back(), common);
         }
         self.send(number, Response::Messages(messages), common);
     }
@@ -259,15 +218,9 @@ impl Process {
                 .checks
                 .fail(format!("request {number} has two outputs"));
         };
-        if pending.polls && matches!(&response, Response::Messages(messages) if messages.is_empty())
-        {
-            let serves = |hosted: &super::Hosted| hosted.replica.serves();
-            let shard = common
-                .shard_of(number)
-                .and_then(|shard| self.hosted.get(&shard));
-            if !shard.is_some_and(serves) {
-                sometimes("a long poll ended with its leader");
-            }
+        let is_empty = matches!(&response, Response::Messages(messages) if messages.is_empty());
+        if pending.polls && is_empty && !self.serves(pending.shard) {
+            sometimes("a long poll ended with its leader");
         }
         if pending.is_cancelled {
             return;
@@ -301,24 +254,4 @@ fn answer_at_door(number: u64, response: Response, common: &mut Common) {
     let at = common.now + common.network.client_delay(&mut common.random);
     let request = number;
     common.agenda.add(at, Event::Response { request, response });
-}
-
-fn messages(shard: u16, deliveries: &[Delivery], bodies: Vec<Bytes>) -> Vec<ReceivedMessage> {
-    let id = |sequence| MessageId {
-        shard: ShardId(shard),
-        sequence,
-    };
-    let messages = deliveries
-        .iter()
-        .zip(bodies)
-        .map(|(delivery, body)| ReceivedMessage {
-            message: id(delivery.message),
-            receipt: id(delivery.receipt),
-            body,
-            sent: delivery.sent,
-            first_received: delivery.first_received,
-            visible_again: delivery.visible_again,
-            deliveries: delivery.deliveries,
-        });
-    messages.collect()
 }

@@ -1,43 +1,31 @@
-//! The thread that owns the shards, as `anser-node`'s `runner.rs` does it: takes events, ends turns, and
-//! carries out what the replicas ask for.
+//! The events around a runner of `anser-host`: what happens is told to it, and what its shards ask for is carried
+//! out in the simulated world, under the eyes of the judges.
 
-use std::collections::BTreeSet;
-
-use anser_replica::{Input, Output, PeerMessage, Role};
+use anser_broker::id::ShardId;
+use anser_host::{Deferred, Event as HostEvent, Job, WriterJob};
+use anser_replica::{Append, Membership, PeerMessage, Role};
 use bytes::Bytes;
 
-use super::{Hosted, Process, open};
+use super::{Process, Watched};
 use crate::{
-    checks::LogView,
-    clock::ShardTime,
     coverage::sometimes,
-    event::{Event, Fetching, Happening, Incoming, MILLISECOND, Micros, Order, SECOND},
+    event::{Event, Fetching, Happening, MILLISECOND, Order, SECOND},
     random,
     world::Common,
 };
 
-/// The time between two ticks of consensus.
-const TICK: Micros = 50 * MILLISECOND;
-/// How long not to repeat that a node cannot be reached.
-const UNREACHABLE_INTERVAL: Micros = 100 * MILLISECOND;
-/// Applied entries whose payloads are kept for receivers.
-const CACHED_ENTRIES: usize = 32;
 /// The state is hashed after every so many entries.
 const HASHED_EVERY: u64 = 16;
 
 impl Process {
     /// The first events of a life.
     pub(crate) fn begin(&mut self, common: &mut Common) {
-        let first = common.random.below(TICK);
-        common.later(self.node, self.life, first, Happening::Tick);
-        common.later(self.node, self.life, first * 3, Happening::Maintain);
-        let shards: Vec<u16> = self.hosted.keys().copied().collect();
-        for shard in shards {
-            let hosted = &self.hosted[&shard];
-            let index = hosted.replica.applied().index;
-            common.checks.membership(shard, index, &hosted.membership);
+        let first = common.random.below(150 * MILLISECOND);
+        common.later(self.node, self.life, first, Happening::Maintain);
+        for (&shard, watched) in &self.watched {
+            let (index, membership) = (watched.applied, &watched.membership);
+            common.checks.membership(shard, index, membership);
             self.hash_state(shard, common);
-            self.touched.insert(shard);
         }
         self.turn_soon(common);
     }
@@ -45,7 +33,6 @@ impl Process {
     /// Takes one event.
     pub(crate) fn take(&mut self, what: Happening, common: &mut Common) {
         match what {
-            Happening::Tick => self.tick(common),
             Happening::Wake => {
                 self.wakes_at = None;
                 self.turn_soon(common);
@@ -54,20 +41,11 @@ impl Process {
             Happening::Peer { shard, bytes } => self.peer(shard, bytes, common),
             Happening::Request(request) => self.request(request, common),
             Happening::Cancel { request } => self.cancel(request, common),
-            Happening::Written => self.written(common),
-            Happening::WriteAgain => {
-                self.write(common);
-                if self
-                    .writer
-                    .batch
-                    .as_ref()
-                    .is_some_and(|batch| batch.is_written)
-                {
-                    self.written(common);
-                }
+            Happening::Written | Happening::WriteAgain => self.written(common),
+            Happening::Fetch(fetching) => self.fetch(fetching, common),
+            Happening::Deliver { request, leases } => {
+                self.deliver_from_disk(request, &leases, common);
             }
-            Happening::Fetch(fetching) => self.fetch(&fetching, common),
-            Happening::Deliver(delivering) => self.deliver_from_disk(delivering, common),
             Happening::Maintain => self.maintain(common),
             Happening::MaintainEnd => self.end_maintenance(common),
             Happening::Offer { shard } => self.offer(shard, common),
@@ -79,43 +57,14 @@ impl Process {
             } => self.take_copy(from, transfer, ask, common),
             Happening::Told { transfer, told } => self.told(transfer, &told, common),
             Happening::CopyLate { transfer, attempt } => self.copy_late(transfer, attempt, common),
-            Happening::Incoming(incoming) => self.incoming(incoming, common),
-            Happening::Unreachable { peer } => {
-                let shards: Vec<u16> = self.hosted.keys().copied().collect();
-                for shard in shards {
-                    self.step(shard, Input::Unreachable { node: peer }, common);
-                }
-            }
+            Happening::Deferred(deferred) => self.deferred(deferred, common),
             Happening::Order { shard, order } => self.order(shard, order, common),
         }
     }
 
-    fn tick(&mut self, common: &mut Common) {
-        common.later(self.node, self.life, TICK, Happening::Tick);
-        if !self
-            .hosted
-            .values()
-            .any(|hosted| hosted.replica.needs_ticks())
-        {
-            return;
-        }
-        let shards: Vec<u16> = self.hosted.keys().copied().collect();
-        for shard in shards {
-            self.step(shard, Input::Tick, common);
-        }
-    }
-
-    /// Steps the shard's replica, if there is one.
-    pub(super) fn step(&mut self, shard: u16, input: Input, common: &mut Common) {
-        let Some(hosted) = self.hosted.get_mut(&shard) else {
-            return;
-        };
-        let now = hosted.time.now(&self.clock, common.now);
-        let mut stepped = Vec::new();
-        hosted.replica.step(now, input, &mut stepped);
-        self.outputs
-            .extend(stepped.into_iter().map(|output| (shard, output)));
-        self.touched.insert(shard);
+    /// Tells the runner what has happened.
+    pub(super) fn tell(&mut self, event: HostEvent<u64>, common: &mut Common) {
+        self.host.take(&self.clock.now(common.now), event);
         self.turn_soon(common);
     }
 
@@ -130,102 +79,68 @@ impl Process {
     /// Ends the turns of all replicas that something happened to.
     fn turn(&mut self, common: &mut Common) {
         self.turn_comes = false;
-        let mut touched = std::mem::take(&mut self.touched);
-        let mut outputs = std::mem::take(&mut self.outputs);
-        let mut turned = Vec::new();
-        for (&shard, hosted) in &mut self.hosted {
-            let now = hosted.time.now(&self.clock, common.now);
-            let deadline = hosted.replica.next_deadline();
-            if touched.contains(&shard) || deadline.is_some_and(|deadline| deadline <= now) {
-                let stamp = hosted.time.stamp(&self.clock, common.now);
-                hosted.replica.turn(stamp, &mut turned);
-                outputs.extend(turned.drain(..).map(|output| (shard, output)));
-                touched.insert(shard);
-            }
+        let now = self.clock.now(common.now);
+        self.host.end_turns(&now);
+        while let Some(job) = self.host.next_job(&now) {
+            self.carry_out(job, common);
         }
-        for (shard, output) in outputs {
-            self.carry_out(shard, output, common);
+        for node in std::mem::take(&mut self.unsent) {
+            self.host.unsent(&now, node);
         }
-        self.look(&touched, common);
+        self.look(common);
         self.sleep(common);
     }
 
     /// Wakes again when something is due by itself.
     fn sleep(&mut self, common: &mut Common) {
-        let due = self.hosted.values().filter_map(|hosted| {
-            let deadline = hosted.replica.next_deadline()?;
-            Some(hosted.time.moment_of(deadline, &self.clock))
-        });
-        let Some(at) = due.min() else { return };
-        let at = at.max(common.now + 1);
+        let Some(at) = self.host.next_wake() else {
+            return;
+        };
+        let at = self.clock.moment(at).max(common.now + 1);
         if self.wakes_at.is_none_or(|known| at < known) {
             self.wakes_at = Some(at);
             common.later(self.node, self.life, at - common.now, Happening::Wake);
         }
     }
 
-    fn carry_out(&mut self, shard: u16, output: Output, common: &mut Common) {
-        match output {
-            Output::Append(append) => {
-                let hosted = self.hosted.get_mut(&shard).expect("it has just spoken");
-                if let Some(first) = append.entries.first()
-                    && first.index <= hosted.view.last()
-                {
-                    sometimes("an entry was overwritten by another term's");
-                }
-                common
-                    .checks
-                    .appended(self.node, shard, &mut hosted.view, &append.entries);
-                self.append(shard, append, common);
-            }
-            Output::Applied { index, payload } => self.applied(shard, index, payload, common),
-            // The courier is not simulated: clients tell homes of their queues.
-            Output::Effect(_) => {}
-            Output::Reply { ticket, reply } => self.reply(shard, ticket.0, reply, common),
-            Output::Answer { ticket, .. } => self.answer(shard, ticket.0, common),
-            Output::Refuse { ticket, error } => self.refuse(ticket.0, error, common),
-            Output::LeadershipChanged { leads } => {
-                common
-                    .trace
-                    .numbers(&[2, self.node, shard.into(), leads.into()]);
-                let (node, now) = (self.node, common.now);
-                common
-                    .trace
-                    .say(now, || format!("node {node} shard {shard} leads: {leads}"));
-                let hosted = self.hosted.get_mut(&shard).expect("it has just spoken");
-                if leads {
-                    let stamp = hosted.replica.shard().now().now;
-                    hosted.time.lead(stamp, &self.clock, common.now);
-                    common.led.insert(shard, node);
-                } else if common.led.get(&shard) == Some(&node) {
-                    common.led.remove(&shard);
-                }
-            }
-            Output::Failed(reason) => {
+    fn carry_out(&mut self, job: Job<u64>, common: &mut Common) {
+        match job {
+            Job::Write(job) => self.write_soon(job, common),
+            Job::Respond { asker, response } => self.respond(asker, response, common),
+            Job::HandOver {
+                asker,
+                leases,
+                messages,
+            } => self.deliver(asker, &leases, messages, common),
+            Job::Deliver { asker, leases } => self.deliver_soon(asker, leases, common),
+            Job::Applied { shard, index } => self.applied(shard.0, index, common),
+            // The courier and the catalog are not simulated: clients tell homes of their queues.
+            Job::Effect { .. } | Job::NodesChanged(_) | Job::CatalogReplaced { .. } => {}
+            Job::Leadership { shard, leads, .. } => self.leadership(shard.0, leads, common),
+            Job::Failed { shard, reason } => {
                 if !self.damaged {
-                    let text = format!("node {}, shard {shard}: {reason}", self.node);
+                    let text = format!("node {}, shard {}: {reason}", self.node, shard.0);
                     common.checks.fail(text);
                 }
-                self.fail(format!("shard {shard}: {reason}"), false);
+                self.fail(format!("shard {}: {reason}", shard.0), false);
             }
-            among_peers => self.carry_out_among_peers(shard, among_peers, common),
+            among_peers => self.carry_out_among_peers(among_peers, common),
         }
     }
 
-    fn carry_out_among_peers(&mut self, shard: u16, output: Output, common: &mut Common) {
-        match output {
-            Output::Send { to, message } => self.send_peer(shard, to, &message, common),
-            Output::Fetch {
+    fn carry_out_among_peers(&mut self, job: Job<u64>, common: &mut Common) {
+        match job {
+            Job::Send { to, shard, message } => self.send_peer(shard.0, to, &message, common),
+            Job::Fetch {
+                shard,
                 request,
-                first,
-                end,
+                range,
                 bytes_max,
             } => {
                 let fetching = Fetching {
                     shard,
                     request,
-                    first,
-                    end,
+                    range,
                     bytes_max,
                 };
                 let usual = if common.random.permille(250) {
@@ -236,73 +151,116 @@ impl Process {
                 let length = common.random.spread(usual) * self.slowness;
                 common.later(self.node, self.life, length, Happening::Fetch(fetching));
             }
-            Output::PrepareSnapshot { .. } => {
+            Job::Offer { shard } => {
                 let length = common.random.spread(300);
-                common.later(self.node, self.life, length, Happening::Offer { shard });
+                let what = Happening::Offer { shard: shard.0 };
+                common.later(self.node, self.life, length, what);
             }
-            Output::SendSnapshot { to, place, message } => {
-                self.send_copy(shard, to, place, &message, common);
+            Job::SendCopy {
+                shard,
+                to,
+                place,
+                message,
+            } => self.send_copy(shard.0, to, place, &message, common),
+            Job::Members { shard, membership } => self.members(shard.0, membership, common),
+            Job::Began { shard } => {
+                self.watched.insert(shard.0, Watched::default());
             }
-            Output::Install { place } => {
-                let node = self.node;
-                common.trace.say(common.now, || {
-                    format!("node {node} shard {shard} installs {place:?}")
-                });
-                self.then(Incoming::Install { shard, place }, common);
-            }
-            Output::Cleared => {
-                sometimes("a suspect was cleared");
-                self.suspects.remove(&shard);
-                self.clear_suspicion();
-            }
-            Output::MembershipChanged(membership) => {
-                let hosted = self.hosted.get_mut(&shard).expect("it has just spoken");
-                let promoted = |node: &u64| hosted.membership.learners.contains(node);
-                if membership.voters.iter().any(promoted) {
-                    sometimes("a learner became a voter");
+            Job::Installed { .. } => {}
+            Job::Cleared { shard } => {
+                if self.suspects.remove(&shard.0) && self.suspects.is_empty() {
+                    self.clear_suspicion();
                 }
-                if membership.is_joint() && hosted.replica.serves() {
-                    sometimes("a leader applied a joint membership");
-                }
-                let (node, now) = (self.node, common.now);
-                common.trace.say(now, || {
-                    format!(
-                        "node {node} shard {shard} members {:?} learners {:?} leaving {:?}",
-                        membership.voters, membership.learners, membership.voters_outgoing
-                    )
-                });
-                common.checks.membership(shard, hosted.applied, &membership);
-                hosted.membership = membership;
             }
             other => unreachable!("carried out elsewhere: {other:?}"),
         }
     }
 
+    fn write_soon(&mut self, job: WriterJob, common: &mut Common) {
+        match &job {
+            WriterJob::Append { shard, append } => self.watch_append(shard.0, append, common),
+            WriterJob::Defer(Deferred::Install { shard, place }) => {
+                let (node, shard) = (self.node, shard.0);
+                common.trace.say(common.now, || {
+                    format!("node {node} shard {shard} installs {place:?}")
+                });
+            }
+            WriterJob::Defer(Deferred::Forget { shard, .. }) => {
+                self.watched.remove(&shard.0);
+                common.checks.forgotten(self.node, shard.0);
+            }
+        }
+        self.give_writer(job, common);
+    }
+
+    fn watch_append(&mut self, shard: u16, append: &Append, common: &mut Common) {
+        let watched = self.watched.get_mut(&shard).expect("it has just spoken");
+        if let Some(first) = append.entries.first()
+            && first.index <= watched.view.last()
+        {
+            sometimes("an entry was overwritten by another term's");
+        }
+        common
+            .checks
+            .appended(self.node, shard, &mut watched.view, &append.entries);
+    }
+
+    fn applied(&mut self, shard: u16, index: u64, common: &mut Common) {
+        let watched = self.watched.get_mut(&shard).expect("it has just spoken");
+        watched.applied = index;
+        common
+            .checks
+            .applied(self.node, shard, index, &watched.view, &watched.membership);
+    }
+
+    fn leadership(&mut self, shard: u16, leads: bool, common: &mut Common) {
+        common
+            .trace
+            .numbers(&[2, self.node, shard.into(), leads.into()]);
+        let (node, now) = (self.node, common.now);
+        common
+            .trace
+            .say(now, || format!("node {node} shard {shard} leads: {leads}"));
+        if leads {
+            common.led.insert(shard, node);
+            return;
+        }
+        if common.led.get(&shard) == Some(&node) {
+            common.led.remove(&shard);
+        }
+        self.end_copies(shard, |_| false, common);
+    }
+
+    fn members(&mut self, shard: u16, membership: Membership, common: &mut Common) {
+        let serves = self.serves(shard);
+        let watched = self.watched.get_mut(&shard).expect("it has just spoken");
+        let promoted = |node: &u64| watched.membership.learners.contains(node);
+        if membership.voters.iter().any(promoted) {
+            sometimes("a learner became a voter");
+        }
+        if membership.is_joint() && serves {
+            sometimes("a leader applied a joint membership");
+        }
+        let (node, now) = (self.node, common.now);
+        common.trace.say(now, || {
+            format!(
+                "node {node} shard {shard} members {:?} learners {:?} leaving {:?}",
+                membership.voters, membership.learners, membership.voters_outgoing
+            )
+        });
+        common
+            .checks
+            .membership(shard, watched.applied, &membership);
+        watched.membership = membership.clone();
+        self.end_copies(shard, |node| membership.contains(node), common);
+    }
+
     fn clear_suspicion(&mut self) {
-        if self.suspects.is_empty()
-            && let Err(error) = self.store.clear_suspicion()
+        sometimes("a suspect was cleared");
+        if let Err(error) = self.store.clear_suspicion()
             && !matches!(error, anser_log::Error::NoSpace { .. })
         {
             self.fail(format!("clearing the suspicion: {error}"), true);
-        }
-    }
-
-    fn applied(&mut self, shard: u16, index: u64, payload: Bytes, common: &mut Common) {
-        let hosted = self.hosted.get_mut(&shard).expect("it has just spoken");
-        if !hosted.replica.serves() {
-            let stamp = hosted.replica.shard().now().now;
-            hosted.time.follow(stamp, &self.clock, common.now);
-        }
-        hosted.applied = index;
-        common
-            .checks
-            .applied(self.node, shard, index, &hosted.view, &hosted.membership);
-        if !payload.is_empty() {
-            self.cache.insert((shard, index), payload);
-            if self.cache.len() > CACHED_ENTRIES {
-                let key = self.cache.keys().copied().min_by_key(|&(_, index)| index);
-                self.cache.remove(&key.expect("it is not empty"));
-            }
         }
     }
 
@@ -315,7 +273,8 @@ impl Process {
         let life = common.lives.get(&to).copied();
         let life = life.filter(|_| common.network.is_connected(node, to));
         let Some(life) = life else {
-            return self.say_unreachable(to, common);
+            self.unsent.insert(to);
+            return;
         };
         common.statistics.messages += 1;
         let bytes = Bytes::from(bytes);
@@ -339,105 +298,86 @@ impl Process {
         }
     }
 
-    fn say_unreachable(&mut self, peer: u64, common: &mut Common) {
-        let said = self.said_unreachable.get(&peer);
-        if said.is_none_or(|&said| common.now >= said + UNREACHABLE_INTERVAL) {
-            self.said_unreachable.insert(peer, common.now);
-            common.later(self.node, self.life, 10, Happening::Unreachable { peer });
-        }
-    }
-
     /// A message of consensus has arrived.
     pub(super) fn peer(&mut self, shard: u16, bytes: Bytes, common: &mut Common) {
         common.trace.add(&bytes);
-        let message = match PeerMessage::decode(bytes) {
-            Ok(message) => message,
-            Err(error) => {
-                return common
-                    .checks
-                    .fail(format!("a message cannot be read: {error}"));
+        match PeerMessage::decode(bytes) {
+            Ok(message) => {
+                let shard = ShardId(shard);
+                self.tell(HostEvent::Peer { shard, message }, common);
             }
-        };
-        if !self.hosted.contains_key(&shard) && message.is_from_leader() {
-            self.made_empty += 1;
-            let run = open::run(&common.plan, self.node, shard, self.life, self.made_empty);
-            let tombstone = self.forgotten.get(&shard).copied().unwrap_or_default();
-            let replica = open::empty_replica(self.node, &common.plan, shard, tombstone, run);
-            let time = ShardTime::unknown(&self.clock, common.now);
-            self.hosted
-                .insert(shard, Hosted::new(replica, LogView::default(), time));
+            Err(error) => {
+                let text = format!("a message cannot be read: {error}");
+                common.checks.fail(text);
+            }
         }
-        self.step(shard, Input::Message(message), common);
     }
 
-    fn fetch(&mut self, fetching: &Fetching, common: &mut Common) {
-        let read = self.reader.entries(
-            fetching.shard,
-            fetching.first,
-            fetching.end,
-            fetching.bytes_max,
-        );
-        let entries = if let Ok(entries) = read {
-            sometimes("a follower was fed from the log");
-            entries.into_iter().map(open::stored).collect()
-        } else {
-            sometimes("a fetch found that the log had been recycled");
-            Vec::new()
+    fn fetch(&mut self, fetching: Fetching, common: &mut Common) {
+        let Fetching {
+            shard,
+            request,
+            range,
+            bytes_max,
+        } = fetching;
+        let read = self.bodies.entries(shard, &range, bytes_max);
+        sometimes(match &read {
+            Ok(_) => "a follower was fed from the log",
+            Err(_) => "a fetch found that the log had been recycled",
+        });
+        let fetched = HostEvent::Fetched {
+            shard,
+            request,
+            entries: read.unwrap_or_default(),
         };
-        let request = fetching.request;
-        self.step(fetching.shard, Input::Fetched { request, entries }, common);
+        self.tell(fetched, common);
     }
 
     fn order(&mut self, shard: u16, order: Order, common: &mut Common) {
-        match order {
-            Order::Change(change) => self.step(shard, Input::ChangeMembership(change), common),
-            Order::Transfer { to } => self.step(shard, Input::TransferLeadership { to }, common),
-            Order::Forget { decided } => {
-                let Some(hosted) = self.hosted.get(&shard) else {
-                    return;
-                };
-                if hosted.replica.status().last > decided || hosted.replica.serves() {
+        let shard = ShardId(shard);
+        let event = match order {
+            Order::Change(change) => HostEvent::Change { shard, change },
+            Order::Transfer { to } => {
+                let is_up = common.lives.contains_key(&to);
+                if !is_up || !common.network.is_connected(self.node, to) {
                     return;
                 }
-                let tombstone = hosted.replica.tombstone(decided);
-                self.forgotten.insert(shard, tombstone);
-                self.hosted.remove(&shard);
-                common.checks.forgotten(self.node, shard);
-                self.suspects.remove(&shard);
-                self.outputs.retain(|(of, _)| *of != shard);
-                let floor = tombstone.floor;
-                self.then(Incoming::Forget { shard, floor }, common);
-                self.clear_suspicion();
+                HostEvent::Transfer { shard, to }
             }
-        }
+            Order::Forget { decided } => HostEvent::Forget { shard, decided },
+        };
+        self.tell(event, common);
     }
 
-    /// Looks at the replicas after their turns.
-    fn look(&mut self, touched: &BTreeSet<u16>, common: &mut Common) {
-        for &shard in touched {
-            let Some(hosted) = self.hosted.get_mut(&shard) else {
+    /// Looks at the replicas whose turns have ended.
+    fn look(&mut self, common: &mut Common) {
+        for &shard in self.host.turned() {
+            let Some(replica) = self.host.replica(shard) else {
                 continue;
             };
-            let status = hosted.replica.status();
+            let watched = self.watched.get_mut(&shard.0).expect("it is here");
+            let (shard, status) = (shard.0, replica.status());
             common.checks.term(self.node, shard, status.term);
             if status.role == Role::Leader {
                 let now = common.now;
                 common.checks.believed(shard, self.node, &status, now);
             }
-            if status.role == Role::Leader && hosted.led != status.term {
-                if status.term > hosted.led + 3 && hosted.led > 0 {
+            if status.role == Role::Leader && watched.led != status.term {
+                if status.term > watched.led + 3 && watched.led > 0 {
                     sometimes("an election needed several terms");
                 }
-                hosted.led = status.term;
-                common.checks.leads(self.node, shard, &status, &hosted.view);
+                watched.led = status.term;
+                common
+                    .checks
+                    .leads(self.node, shard, &status, &watched.view);
                 common.statistics.elections += 1;
                 common
                     .trace
                     .numbers(&[3, self.node, shard.into(), status.term]);
             }
-            if hosted.replica.applied().index / HASHED_EVERY != hosted.hashed / HASHED_EVERY {
-                hosted.hashed = hosted.replica.applied().index;
-                let index = hosted.replica.applied().index;
+            let index = replica.applied().index;
+            if index / HASHED_EVERY != watched.hashed / HASHED_EVERY {
+                watched.hashed = index;
                 common.trace.numbers(&[4, self.node, shard.into(), index]);
                 if index.is_multiple_of(4) {
                     self.hash_state(shard, common);
@@ -448,10 +388,10 @@ impl Process {
 
     /// Compares a shard's whole state with that of others.
     pub(crate) fn hash_state(&self, shard: u16, common: &mut Common) {
-        let Some(hosted) = self.hosted.get(&shard) else {
+        let Some(replica) = self.replica(shard) else {
             return;
         };
-        let image = hosted.replica.image();
+        let image = replica.image();
         if image.applied.index == 0 {
             return;
         }

@@ -1,70 +1,56 @@
-//! The thread that makes appends durable: one write and one sync for all that wait.
+//! When the writer's batches reach the disk: `anser-host` says what they are.
 
 use std::collections::VecDeque;
 
-use anser_log::{Entry, EntryKind, Error, HardState, Write};
-use anser_replica::{Append, Input, StoredKind};
+use anser_host::{Batch, Event, WriterJob};
+use anser_log::Error;
 
 use super::Process;
 use crate::{
     coverage::sometimes,
-    event::{Happening, Incoming, MILLISECOND},
+    event::{Happening, MILLISECOND},
     world::Common,
 };
 
 #[derive(Debug, Default)]
 pub(super) struct Writer {
-    jobs: VecDeque<Job>,
-    pub(super) batch: Option<Batch>,
-}
-
-#[derive(Debug)]
-enum Job {
-    Append {
-        shard: u16,
-        append: Append,
-    },
-    /// To be done when every append before it is durable.
-    Then(Incoming),
+    jobs: VecDeque<WriterJob>,
+    pub(super) under_way: Option<UnderWay>,
 }
 
 /// Work of the disk that is under way.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) writes: Vec<Write>,
-    told: Vec<(u16, u64)>,
-    then: Option<Incoming>,
-    pub(super) is_written: bool,
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    pub(super) batch: Batch,
+    is_written: bool,
+}
+
+impl Writer {
+    /// The batch that is not on the disk yet.
+    pub(super) fn unwritten(&self) -> Option<&Batch> {
+        let under_way = self.under_way.as_ref()?;
+        (!under_way.is_written).then_some(&under_way.batch)
+    }
+
+    fn is_done(&self) -> bool {
+        let under_way = self.under_way.as_ref();
+        under_way.is_some_and(|under_way| under_way.is_written)
+    }
 }
 
 impl Process {
-    pub(super) fn append(&mut self, shard: u16, append: Append, common: &mut Common) {
-        self.writer.jobs.push_back(Job::Append { shard, append });
-        self.begin_batch(common);
-    }
-
-    pub(super) fn then(&mut self, incoming: Incoming, common: &mut Common) {
-        self.writer.jobs.push_back(Job::Then(incoming));
+    pub(super) fn give_writer(&mut self, job: WriterJob, common: &mut Common) {
+        self.writer.jobs.push_back(job);
         self.begin_batch(common);
     }
 
     fn begin_batch(&mut self, common: &mut Common) {
-        if self.writer.batch.is_some() || self.writer.jobs.is_empty() || self.failed.is_some() {
+        let is_busy = self.writer.under_way.is_some() || self.writer.jobs.is_empty();
+        if is_busy || self.failed.is_some() {
             return;
         }
-        let mut batch = Batch::default();
-        while let Some(job) = self.writer.jobs.pop_front() {
-            match job {
-                Job::Append { shard, append } => {
-                    batch.told.push((shard, append.number));
-                    batch.writes.push(write(shard, append));
-                }
-                Job::Then(then) => {
-                    batch.then = Some(then);
-                    break;
-                }
-            }
-        }
+        let jobs = &mut self.writer.jobs;
+        let batch = Batch::gather(std::iter::from_fn(|| jobs.pop_front()));
         let usual = if batch.writes.is_empty() {
             10
         } else {
@@ -72,7 +58,10 @@ impl Process {
         };
         let length = common.random.spread(usual) * self.slowness;
         let at_once = common.random.permille(400);
-        self.writer.batch = Some(batch);
+        self.writer.under_way = Some(UnderWay {
+            batch,
+            is_written: false,
+        });
         if at_once {
             self.write(common);
         }
@@ -82,32 +71,19 @@ impl Process {
 
     /// The time that a batch takes has passed.
     pub(super) fn written(&mut self, common: &mut Common) {
-        if self
-            .writer
-            .batch
-            .as_ref()
-            .is_some_and(|batch| !batch.is_written)
-        {
-            self.write(common);
-        }
-        if self.failed.is_some()
-            || self
-                .writer
-                .batch
-                .as_ref()
-                .is_none_or(|batch| !batch.is_written)
-        {
+        self.write(common);
+        if self.failed.is_some() || !self.writer.is_done() {
             return;
         }
-        let batch = self.writer.batch.take().expect("it was just seen");
-        for (shard, number) in batch.told {
-            self.step(shard, Input::Durable { number }, common);
+        let UnderWay { batch, .. } = self.writer.under_way.take().expect("it was just seen");
+        for (shard, number) in batch.appends {
+            self.tell(Event::Durable { shard, number }, common);
         }
-        if let Some(incoming) = batch.then {
+        if let Some(deferred) = batch.deferred {
             let length = common.random.spread(500) * self.slowness;
             self.incoming_at = self.incoming_at.max(common.now + length);
             let length = self.incoming_at - common.now;
-            common.later(self.node, self.life, length, Happening::Incoming(incoming));
+            common.later(self.node, self.life, length, Happening::Deferred(deferred));
         }
         if self.writer.jobs.is_empty() && common.random.permille(200) {
             // A mark is written without a sync, and its failure ends the process like any other.
@@ -118,19 +94,21 @@ impl Process {
         self.begin_batch(common);
     }
 
-    /// Writes the batch to the disk.
+    /// Writes the batch to the disk, unless it is there.
     pub(super) fn write(&mut self, common: &mut Common) {
-        let Some(batch) = self.writer.batch.as_mut().filter(|one| !one.is_written) else {
+        let waits = self.writer.under_way.as_mut();
+        let Some(under_way) = waits.filter(|under_way| !under_way.is_written) else {
             return;
         };
-        match self.appender.append(&batch.writes) {
+        match under_way.batch.write(&mut self.appender) {
             Ok(()) => {
-                batch.is_written = true;
+                under_way.is_written = true;
                 if !self.disk.is_synced(".wal") {
                     let text = format!("node {}: the log says durable before it is", self.node);
                     common.checks.fail(text);
                 }
-                common.checks.written(self.node, &batch.writes);
+                let writes = &under_way.batch.writes;
+                common.checks.written(self.node, writes);
                 common.statistics.syncs += 1;
             }
             Err(Error::NoSpace { .. }) => {
@@ -147,26 +125,5 @@ impl Process {
                 self.fail(format!("the write-ahead log: {error}"), true);
             }
         }
-    }
-}
-
-fn write(shard: u16, append: Append) -> Write {
-    let entries = append.entries.into_iter().map(|entry| Entry {
-        index: entry.index,
-        term: entry.term,
-        kind: match entry.kind {
-            StoredKind::Normal => EntryKind::Normal,
-            StoredKind::Membership => EntryKind::ChangeV2,
-        },
-        data: entry.data,
-    });
-    Write {
-        shard,
-        hard_state: Some(HardState {
-            term: append.term,
-            vote: append.vote,
-            commit: append.commit,
-        }),
-        entries: entries.collect(),
     }
 }

@@ -26,8 +26,6 @@ pub(crate) struct Common {
     pub(crate) led: BTreeMap<u16, u64>,
     /// Answers to clients that are lost, in a thousand.
     pub(crate) lost_answers: u64,
-    /// The shards of the requests that are under way.
-    pub(crate) requests: BTreeMap<u64, u16>,
 }
 
 /// What a simulation consisted of.
@@ -101,7 +99,6 @@ impl Common {
             lives: BTreeMap::new(),
             led: BTreeMap::new(),
             lost_answers: 0,
-            requests: BTreeMap::new(),
             plan,
         }
     }
@@ -110,9 +107,5 @@ impl Common {
     pub(crate) fn later(&mut self, node: u64, life: u64, length: Micros, what: Happening) {
         let event = Event::Node { node, life, what };
         self.agenda.add(self.now + length, event);
-    }
-
-    pub(crate) fn shard_of(&self, request: u64) -> Option<u16> {
-        self.requests.get(&request).copied()
     }
 }

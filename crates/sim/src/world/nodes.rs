@@ -1,6 +1,7 @@
 //! Nodes: their disks, and the processes that come and go on them.
 
-use anser_log::disk::simulated::SimulatedDisk;
+use anser_host::OpenError;
+use anser_log::{Error, disk::simulated::SimulatedDisk};
 
 use super::World;
 use crate::{
@@ -8,7 +9,7 @@ use crate::{
     coverage::sometimes,
     event::{Event, Happening, MILLISECOND, Micros, SECOND},
     plan::Fault,
-    process::{Hosted, Moment, Opening, Process, Remains, Stop},
+    process::{Moment, Opening, Process, Remains, Stop},
 };
 
 #[expect(
@@ -116,7 +117,7 @@ impl World {
         self.common.trace.numbers(&[1, number, node.life]);
         let (mut process, durable) = match opened {
             Ok(opened) => opened,
-            Err(error) if error.is_full_disk() => {
+            Err(OpenError::Log(Error::NoSpace { .. })) => {
                 let again = now + SECOND;
                 return self.common.agenda.add(again, Event::Start { node: number });
             }
@@ -266,7 +267,7 @@ impl World {
         let Some(process) = node.process.take() else {
             return;
         };
-        if process.hosted.values().any(Hosted::is_joint) {
+        if process.is_joint() {
             sometimes("a joint change crossed a crash");
         }
         match stop {
@@ -307,9 +308,9 @@ impl World {
     pub(super) fn leader(&self, shard: u16) -> Option<u64> {
         let serving = self.nodes.iter().filter_map(|(&number, node)| {
             let process = node.process.as_ref()?;
-            let hosted = process.hosted.get(&shard)?;
-            let serves = hosted.replica.serves() && node.paused_until <= self.common.now;
-            serves.then(|| (hosted.replica.leader().0, number))
+            let replica = process.replica(shard)?;
+            let serves = replica.serves() && node.paused_until <= self.common.now;
+            serves.then(|| (replica.leader().0, number))
         });
         serving.max().map(|(_, number)| number)
     }

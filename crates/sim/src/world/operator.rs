@@ -69,7 +69,7 @@ impl World {
                 continue;
             };
             let process = self.nodes[&leader].process.as_ref().expect("it leads");
-            let status = process.hosted[&shard].replica.status();
+            let status = process.replica(shard).expect("it leads").status();
             if let Some(steps) = self.steps(shard, leader, &status)
                 && let Some(voters) = self.safe_voters(&status.settled, &steps)
             {
@@ -236,8 +236,8 @@ impl World {
         }
         let left = self.nodes.iter().filter(|(number, node)| {
             let process = node.process.as_ref();
-            let hosts = process.is_some_and(|process| process.hosted.contains_key(&shard));
-            hosts && !leader.settled.contains(**number)
+            let hosts = process.is_some_and(|process| process.replica(shard).is_some());
+            hosts && !leader.membership.contains(**number)
         });
         let left: Vec<u64> = left.map(|(&number, _)| number).collect();
         for node in left {

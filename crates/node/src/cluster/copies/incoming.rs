@@ -19,7 +19,7 @@ use tracing::{error, warn};
 
 use crate::{
     cluster::words::{CopyAsk, CopyFile, Offer, OfferedSegment, Told},
-    event::Event,
+    event::{Event, HostEvent},
     failure::Failed,
     inboxes::Inboxes,
     status::{Counters, add},
@@ -156,7 +156,8 @@ impl Incoming {
         self.coming.remove(&shard.0);
         self.discard_older(shard.0, u64::MAX);
         // A runner that is gone begins nothing anew.
-        drop(self.inboxes.of(shard).send(Event::Forgot { shard }));
+        let forgot = HostEvent::Forgot { shard };
+        drop(self.inboxes.of(shard).send(forgot.into()));
     }
 
     /// Puts a job behind all others, after a pause.
@@ -276,14 +277,14 @@ impl Incoming {
         let mut bytes = Vec::new();
         snapshot.read_to_end(&mut bytes)?;
         let image = read_snapshot(&bytes)?;
-        let event = Event::Installed {
+        let event = HostEvent::Installed {
             shard,
             place,
             membership: image.membership,
             state: Box::new(image.shard),
         };
         // A runner that is gone needs no state.
-        drop(self.inboxes.of(shard).send(event));
+        drop(self.inboxes.of(shard).send(event.into()));
         Ok(())
     }
 

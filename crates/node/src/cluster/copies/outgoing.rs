@@ -19,7 +19,7 @@ use crate::{
         peers::Cluster,
         words::{Ask, CopyAsk, CopyFile, Offer, OfferedSegment, OfferedSnapshot, Told},
     },
-    event::Event,
+    event::HostEvent,
     inboxes::Inboxes,
     status::{Counters, add},
 };
@@ -71,11 +71,8 @@ pub(crate) async fn send_all(
                 Err(reason) => warn!(shard = shard.0, to, %reason, "a copy could not be sent"),
             }
             let arrived = sent.is_ok();
-            drop(
-                inboxes
-                    .of(shard)
-                    .send(Event::SnapshotSent { shard, to, arrived }),
-            );
+            let sent = HostEvent::SnapshotSent { shard, to, arrived };
+            drop(inboxes.of(shard).send(sent.into()));
         });
     }
 }

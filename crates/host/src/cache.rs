@@ -7,14 +7,15 @@ use lru::LruCache;
 /// What one entry costs beside its payload: the key, the links and the map's slot.
 const OVERHEAD_BYTES: usize = 120;
 
-pub(crate) struct EntryCache<V> {
+#[derive(Debug)]
+pub struct EntryCache<V> {
     entries: LruCache<(ShardId, u64), V>,
     bytes: usize,
     bytes_max: usize,
 }
 
 /// What can be cached: it knows the size of its payload.
-pub(crate) trait Payload {
+pub trait Payload {
     fn payload(&self) -> &Bytes;
 }
 
@@ -25,7 +26,7 @@ impl Payload for Bytes {
 }
 
 impl<V: Payload> EntryCache<V> {
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    pub fn new(bytes_max: usize) -> Self {
         Self {
             entries: LruCache::unbounded(),
             bytes: 0,
@@ -33,11 +34,11 @@ impl<V: Payload> EntryCache<V> {
         }
     }
 
-    pub(crate) fn get(&mut self, shard: ShardId, index: u64) -> Option<&V> {
+    pub fn get(&mut self, shard: ShardId, index: u64) -> Option<&V> {
         self.entries.get(&(shard, index))
     }
 
-    pub(crate) fn put(&mut self, shard: ShardId, index: u64, value: V) {
+    pub fn put(&mut self, shard: ShardId, index: u64, value: V) {
         self.bytes += cost(&value);
         if let Some(replaced) = self.entries.put((shard, index), value) {
             self.bytes -= cost(&replaced);

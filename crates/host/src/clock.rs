@@ -1,0 +1,198 @@
+//! The time of a shard on a node, made of what the node's clocks show.
+//!
+//! A shard's time never goes back and runs at the rate of a clock that never jumps. The wall clock is asked only
+//! for what people see and, once at the start, to learn how long a node was off that decides alone.
+
+use std::time::Duration;
+
+use anser_broker::time::{Millis, Stamp, Timestamp};
+use anser_replica::Replica;
+
+/// A machine's clock is taken to be wrong by one part in so many at most.
+const RATE_ERROR_DIVISOR: u32 = 2_000;
+
+/// What a node's clocks show at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Since some moment before the start; never jumps.
+    pub elapsed: Duration,
+    /// Milliseconds since 1970 as people count them; may jump.
+    pub wall: Timestamp,
+    /// The clocks of a test, which show whole milliseconds and run at the rate of all others.
+    pub is_exact: bool,
+}
+
+impl Now {
+    /// How much of a moment is cut off when it is told in milliseconds.
+    fn blur(&self) -> Millis {
+        Millis(u64::from(!self.is_exact))
+    }
+
+    /// How much faster than another machine's this clock may have run.
+    fn error_over(&self, length: Duration) -> Duration {
+        if self.is_exact {
+            Duration::ZERO
+        } else {
+            length / RATE_ERROR_DIVISOR
+        }
+    }
+}
+
+/// A shard's own time on this node: continues from the last stamp in its log.
+#[derive(Debug, Clone, Copy)]
+pub struct ShardTime {
+    base: Timestamp,
+    base_elapsed: Duration,
+    follows: bool,
+}
+
+impl ShardTime {
+    /// The time of a replica that has just been restored. Its stamps are of its leaders' clocks; only a sole
+    /// voter's are all of this machine.
+    pub fn of(replica: &Replica, now: &Now) -> Self {
+        let last = replica.shard().now();
+        if replica.is_sole_voter() || asks_the_wall() {
+            Self::continue_from(last, now)
+        } else {
+            Self::of_others(last.now, now)
+        }
+    }
+
+    /// Continues from `last`, adding the time the node was off as the wall clock tells it, less what
+    /// rounding may have added; none if the wall clock went back. A first start begins with the wall
+    /// clock.
+    pub fn continue_from(last: Stamp, now: &Now) -> Self {
+        let base = if last == Stamp::default() {
+            now.wall
+        } else {
+            let off = now.wall - last.wall;
+            last.now + Millis(off.0.saturating_sub(now.blur().0))
+        };
+        Self {
+            base,
+            base_elapsed: now.elapsed,
+            follows: false,
+        }
+    }
+
+    /// The time of a shard that others lead or have led: it is known only from their stamps.
+    pub fn of_others(stamp: Timestamp, now: &Now) -> Self {
+        Self {
+            base: stamp,
+            base_elapsed: now.elapsed,
+            follows: true,
+        }
+    }
+
+    /// Follows another leader's time: its stamp is at least this old. A clock may run faster than the
+    /// leader's by half a thousandth, so what has passed since counts a little less.
+    pub fn follow(&mut self, stamp: Timestamp, now: &Now) {
+        *self = Self::of_others(stamp, now);
+    }
+
+    /// From now on this node's clock makes the time, which is at least the shard's last stamp: it may have seen
+    /// a later moment than was guessed here, in entries that were applied together with the new leader's first.
+    pub fn lead(&mut self, stamp: Timestamp, now: &Now) {
+        self.base = self.now(now).max(stamp);
+        self.base_elapsed = now.elapsed;
+        self.follows = false;
+    }
+
+    pub fn now(&self, now: &Now) -> Timestamp {
+        let since = now.elapsed.saturating_sub(self.base_elapsed);
+        let since = if self.follows {
+            since.saturating_sub(now.error_over(since))
+        } else {
+            since
+        };
+        self.base + Millis(u64::try_from(since.as_millis()).expect("less than an age"))
+    }
+
+    pub fn stamp(&self, now: &Now) -> Stamp {
+        Stamp {
+            now: self.now(now),
+            wall: now.wall,
+            blur: now.blur(),
+        }
+    }
+
+    /// What the clock that never jumps shows when this time, which is led here, has come.
+    pub fn moment_of(&self, time: Timestamp) -> Duration {
+        self.base_elapsed + Duration::from_millis((time - self.base).0)
+    }
+}
+
+/// Whether every replica believes the wall clock at its start, which is a bug.
+fn asks_the_wall() -> bool {
+    #[cfg(feature = "sabotage")]
+    return anser_broker::sabotage::is_planted("time from the wall clock");
+    #[cfg(not(feature = "sabotage"))]
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(elapsed: u64, wall: u64) -> Now {
+        Now {
+            elapsed: Duration::from_millis(elapsed),
+            wall: Timestamp(wall),
+            is_exact: true,
+        }
+    }
+
+    #[test]
+    fn time_off_counts_but_a_wall_clock_that_went_back_does_not() {
+        let last = Stamp {
+            now: Timestamp(1_000),
+            wall: Timestamp(5_000),
+            ..Stamp::default()
+        };
+        let later = at(0, 7_000);
+        let time = ShardTime::continue_from(last, &later);
+        assert_eq!(time.now(&later), Timestamp(3_000));
+        let earlier = at(0, 4_000);
+        let time = ShardTime::continue_from(last, &earlier);
+        assert_eq!(time.now(&earlier), Timestamp(1_000));
+        assert_eq!(time.now(&at(10, 4_010)), Timestamp(1_010));
+    }
+
+    #[test]
+    fn a_wrong_wall_clock_says_nothing_of_a_shard_that_others_lead() {
+        let time = ShardTime::of_others(Timestamp(7), &at(0, 9_000_000));
+        assert_eq!(time.now(&at(100, 9_000_100)), Timestamp(107));
+    }
+
+    #[test]
+    fn a_new_leader_is_never_ahead_of_the_old_one() {
+        let mut time = ShardTime::continue_from(Stamp::default(), &at(0, 9_000_000));
+        time.follow(Timestamp(1_000), &at(0, 9_000_000));
+        let later = at(10_000, 9_010_000);
+        assert_eq!(time.now(&later), Timestamp(11_000));
+        let inexact = Now {
+            is_exact: false,
+            ..later
+        };
+        assert_eq!(
+            time.now(&inexact),
+            Timestamp(10_995),
+            "less, by a clock that may be fast"
+        );
+        time.lead(Timestamp(1_000), &later);
+        let latest = at(20_000, 9_020_000);
+        assert_eq!(time.now(&latest), Timestamp(21_000));
+        time.follow(Timestamp(1), &latest);
+        time.lead(Timestamp(30_000), &latest);
+        assert_eq!(time.now(&latest), Timestamp(30_000));
+    }
+
+    #[test]
+    fn a_moment_that_is_waited_for_has_come_when_its_time_is_there() {
+        let time = ShardTime::continue_from(Stamp::default(), &at(3, 1_000));
+        assert_eq!(time.moment_of(Timestamp(1_500)), Duration::from_millis(503));
+        assert_eq!(time.now(&at(503, 0)), Timestamp(1_500));
+        assert_eq!(time.now(&at(502, 0)), Timestamp(1_499));
+        assert_eq!(time.moment_of(Timestamp(900)), Duration::from_millis(3));
+    }
+}

@@ -1,0 +1,106 @@
+//! What happens to a node's shards.
+
+use anser_broker::{
+    codec::Encoded,
+    command::{Answer, Query, Reply},
+    id::{QueueId, Sequence, ShardId},
+    op::ReceivedMessage,
+    shard::Shard,
+};
+use anser_replica::{
+    Membership, MembershipChange, PeerMessage, Place, ReceiveRequest, SnapshotOffer, StoredEntry,
+    Ticket,
+};
+
+/// `T` is what the shell keeps of whoever asked.
+#[derive(Debug)]
+pub enum Event<T> {
+    Request {
+        shard: ShardId,
+        ticket: Ticket,
+        request: Request,
+        asker: T,
+    },
+    Cancel {
+        shard: ShardId,
+        ticket: Ticket,
+    },
+    /// Leased messages that nobody took: they become visible again.
+    GiveBack {
+        shard: ShardId,
+        queue: QueueId,
+        receipts: Vec<Sequence>,
+    },
+    Durable {
+        shard: ShardId,
+        number: u64,
+    },
+    /// A message of consensus from the shard's replica on another node.
+    Peer {
+        shard: ShardId,
+        message: PeerMessage,
+    },
+    /// The connection to a node broke.
+    Unreachable {
+        node: u64,
+    },
+    /// The shard's leader is to change its members.
+    Change {
+        shard: ShardId,
+        change: MembershipChange,
+    },
+    /// The shard's leader is to hand its leadership over.
+    Transfer {
+        shard: ShardId,
+        to: u64,
+    },
+    /// The shard's members have decided, in an entry up to this index, that no replica of it is here.
+    Forget {
+        shard: ShardId,
+        decided: u64,
+    },
+    /// Entries that were fetched from the log.
+    Fetched {
+        shard: ShardId,
+        request: u64,
+        entries: Vec<StoredEntry>,
+    },
+    /// The log no longer holds the shard's entries up to this one.
+    Forgotten {
+        shard: ShardId,
+        through: u64,
+    },
+    SnapshotReady {
+        shard: ShardId,
+        snapshot: SnapshotOffer,
+    },
+    SnapshotSent {
+        shard: ShardId,
+        to: u64,
+        arrived: bool,
+    },
+    Installed {
+        shard: ShardId,
+        place: Place,
+        membership: Membership,
+        state: Box<Shard>,
+    },
+    /// The shard is off the disk; a replica of it may begin anew.
+    Forgot {
+        shard: ShardId,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub enum Request {
+    Propose(Encoded),
+    Receive(ReceiveRequest),
+    Read(Query),
+}
+
+#[derive(Debug)]
+pub enum Response {
+    Reply(Reply),
+    Answer(Answer),
+    Messages(Vec<ReceivedMessage>),
+}

@@ -1,0 +1,25 @@
+//! One node's shards without threads: everything that a node does between its replicas and its disk.
+//!
+//! The node gives this code threads, files and sockets, the simulator gives it events of a seed; both run
+//! the same. Read [`Runner`] first. Pure: clocks are read outside and come in as [`Now`], disks are the log's
+//! [`Disk`](anser_log::Disk), and what cannot be done here goes out as data.
+
+mod bodies;
+mod cache;
+mod clock;
+mod event;
+mod job;
+mod opening;
+mod runner;
+mod snapshots;
+mod writer;
+
+pub use bodies::{BodyReader, Unreadable, messages};
+pub use cache::EntryCache;
+pub use clock::{Now, ShardTime};
+pub use event::{Event, Request, Response};
+pub use job::{CatalogNodes, Job, Leases};
+pub use opening::{OpenError, Opener, begin, is_untouched, stored};
+pub use runner::{Beginning, Runner};
+pub use snapshots::{ReadError, read, save};
+pub use writer::{Batch, Deferred, Job as WriterJob};

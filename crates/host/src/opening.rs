@@ -1,0 +1,259 @@
+//! From an opened log to replicas: restores snapshots and replays what came after.
+//!
+//! A fresh log is given a first snapshot for every shard, so that from then on a shard whose
+//! manifest is missing is damage and never an empty shard.
+
+use anser_broker::{codec, id::ShardId, shard::Shard};
+use anser_log::{Change, Disk, Entry, EntryKind, Opened, Reader, RecoveredShard, Store};
+use anser_replica::{
+    Image, Membership, MembershipChange, Place, Replica, SnapshotImage, Start, StoredEntry,
+    StoredKind, Tombstone,
+};
+
+use crate::snapshots::{self, ReadError};
+
+/// Where a fresh shard begins: raft-rs wants a place before its first entry.
+const BEGINNING: Place = Place { index: 1, term: 1 };
+/// Bytes of entries read at once while replaying.
+const REPLAY_BYTES: u64 = 8 << 20;
+
+/// Why what the log holds does not become replicas.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Log(#[from] anser_log::Error),
+    #[error("shard {shard} cannot be restored: {reason}")]
+    Snapshot { shard: u16, reason: String },
+    #[error("entry {index} of shard {shard} cannot be replayed: {reason}")]
+    Replay {
+        shard: u16,
+        index: u64,
+        reason: String,
+    },
+    #[error("shard {shard} holds what only a newer program can read: {reason}")]
+    Newer { shard: u16, reason: String },
+}
+
+/// Whether no shard of a log has been used yet.
+pub fn is_untouched<D: Disk>(log: &Opened<D>) -> bool {
+    let mut shards = log.shards.iter();
+    shards.all(|shard| shard.last_index <= BEGINNING.index)
+}
+
+/// Gives every shard its first snapshot. Repeating it after a crash in the middle changes nothing. The log must
+/// be opened again afterwards.
+pub fn begin<D: Disk>(
+    store: &Store<D>,
+    shards: u16,
+    voters: &[u64],
+) -> Result<(), anser_log::Error> {
+    let membership = Membership {
+        voters: voters.to_vec(),
+        ..Membership::default()
+    };
+    // The catalog's shard comes last: with it, all are there.
+    for number in (0..shards).rev() {
+        let shard = Shard::new(ShardId(number), shards);
+        let image = Image::initial(BEGINNING, membership.clone(), shard);
+        let snapshot = Some(snapshots::save(store, number, &image)?);
+        store.commit(
+            number,
+            Change {
+                snapshot,
+                ..Change::default()
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// Makes replicas of what the log holds.
+#[derive(Debug)]
+pub struct Opener<'a, D: Disk> {
+    pub node: u64,
+    /// Whether other nodes give it copies of shards.
+    pub is_member: bool,
+    /// Shards of the whole cluster.
+    pub shards: u16,
+    /// The end of the log may be lost.
+    pub suspect: bool,
+    /// Names this start: no other of the node has the same.
+    pub run: u64,
+    pub reader: &'a Reader<D>,
+}
+
+impl<D: Disk> Opener<'_, D> {
+    pub fn restore(&self, recovered: &RecoveredShard) -> Result<Replica, OpenError> {
+        let number = recovered.shard;
+        let Some((mut state, mut applied)) = self.snapshot(recovered)? else {
+            return self.unfinished(recovered);
+        };
+        let replay = Replay {
+            number,
+            reader: self.reader,
+            node: self.node,
+            committed: recovered.hard_state.commit,
+        };
+        replay.run(&mut state, &mut applied, recovered.last_index)?;
+        let mut entries = Vec::new();
+        each_entry(
+            number,
+            self.reader,
+            applied.index + 1,
+            recovered.last_index,
+            |entry| {
+                entries.push(entry);
+                Ok(true)
+            },
+        )?;
+        let terms = self.reader.terms(number).into_iter();
+        Ok(Replica::new(Start {
+            node: self.node,
+            term: recovered.hard_state.term.max(applied.term),
+            vote: recovered.hard_state.vote,
+            applied,
+            suspect: self.suspect && !state.membership.is_sole_voter(self.node),
+            floor: 0,
+            membership: state.membership,
+            shard: state.shard,
+            entries,
+            jitter: self.run ^ (u64::from(number) << 32),
+            log_first: self.reader.first_index(number).max(1),
+            terms: terms.map(|(index, term)| Place { index, term }).collect(),
+        }))
+    }
+
+    fn snapshot(
+        &self,
+        recovered: &RecoveredShard,
+    ) -> Result<Option<(SnapshotImage, Place)>, OpenError> {
+        let shard = recovered.shard;
+        snapshots::read(self.reader, shard).map_err(|error| match error {
+            ReadError::Log(error) => OpenError::Log(error),
+            damage => OpenError::Snapshot {
+                shard,
+                reason: damage.to_string(),
+            },
+        })
+    }
+
+    /// A replica whose first copy had not arrived when the node stopped.
+    fn unfinished(&self, recovered: &RecoveredShard) -> Result<Replica, OpenError> {
+        if recovered.last_index > 0 || !self.is_member {
+            return Err(OpenError::Snapshot {
+                shard: recovered.shard,
+                reason: "it has no snapshot".into(),
+            });
+        }
+        let tombstone = Tombstone {
+            term: recovered.hard_state.term,
+            vote: recovered.hard_state.vote,
+            floor: recovered.floor,
+        };
+        let shard = Shard::new(ShardId(recovered.shard), self.shards);
+        let jitter = self.run ^ (u64::from(recovered.shard) << 32);
+        Ok(Replica::new(Start::empty(
+            self.node, shard, tombstone, jitter,
+        )))
+    }
+}
+
+/// Applies what is certainly committed to the state of a snapshot.
+struct Replay<'a, D: Disk> {
+    number: u16,
+    reader: &'a Reader<D>,
+    node: u64,
+    committed: u64,
+}
+
+impl<D: Disk> Replay<'_, D> {
+    fn run(
+        &self,
+        state: &mut SnapshotImage,
+        applied: &mut Place,
+        last: u64,
+    ) -> Result<(), OpenError> {
+        let first = applied.index + 1;
+        each_entry(self.number, self.reader, first, last, |entry| {
+            // What a sole voter has on its disk is what a majority has.
+            let alone = state.membership.is_sole_voter(self.node);
+            if entry.index > self.committed && !alone {
+                return Ok(false);
+            }
+            self.apply(state, &entry)?;
+            *applied = Place {
+                index: entry.index,
+                term: entry.term,
+            };
+            Ok(true)
+        })
+    }
+
+    fn apply(&self, state: &mut SnapshotImage, entry: &StoredEntry) -> Result<(), OpenError> {
+        let damaged = |reason: String| OpenError::Replay {
+            shard: self.number,
+            index: entry.index,
+            reason,
+        };
+        match entry.kind {
+            StoredKind::Membership => {
+                let change = MembershipChange::decode(&entry.data)
+                    .map_err(|error| damaged(error.to_string()))?;
+                if let Some(after) = state.membership.after(&change) {
+                    state.membership = after;
+                }
+            }
+            StoredKind::Normal if entry.data.is_empty() => {}
+            StoredKind::Normal => {
+                // Whoever waited for these is long gone.
+                let (mut replies, mut effects) = (Vec::new(), Vec::new());
+                state
+                    .shard
+                    .apply(entry.index, &entry.data, &mut replies, &mut effects)
+                    .map_err(|reason| match reason {
+                        codec::Error::UnknownKind(_) | codec::Error::UnknownFormat(_) => {
+                            OpenError::Newer {
+                                shard: self.number,
+                                reason: reason.to_string(),
+                            }
+                        }
+                        damage => damaged(damage.to_string()),
+                    })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An entry as consensus knows it.
+pub fn stored(entry: Entry) -> StoredEntry {
+    StoredEntry {
+        index: entry.index,
+        term: entry.term,
+        kind: match entry.kind {
+            EntryKind::Normal => StoredKind::Normal,
+            EntryKind::Change | EntryKind::ChangeV2 => StoredKind::Membership,
+        },
+        data: entry.data,
+    }
+}
+
+/// Visits entries in order until `visit` says that it has enough.
+fn each_entry<D: Disk>(
+    shard: u16,
+    reader: &Reader<D>,
+    first: u64,
+    last: u64,
+    mut visit: impl FnMut(StoredEntry) -> Result<bool, OpenError>,
+) -> Result<(), OpenError> {
+    let mut next = first;
+    while next <= last {
+        for entry in reader.entries(shard, next, last + 1, REPLAY_BYTES)? {
+            next = entry.index + 1;
+            if !visit(stored(entry))? {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! What the one writer of a disk does: everything that waits becomes one write and one sync.
+//!
+//! Jobs are done in their order. What is deferred runs after every append before it is durable, and appends after
+//! it wait for the next batch.
+
+use anser_broker::id::ShardId;
+use anser_log::{Appender, Disk, Entry, EntryKind, Error, HardState, Write};
+use anser_replica::{Append, Place, StoredKind};
+
+/// Work for the writer.
+#[derive(Debug)]
+pub enum Job {
+    Append { shard: ShardId, append: Append },
+    Defer(Deferred),
+}
+
+/// What whoever takes in copies does, once every append before it is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deferred {
+    /// The accepted copy becomes the beginning of the shard's log.
+    Install { shard: ShardId, place: Place },
+    /// The shard goes off the disk; a state of it from before this index must not come back.
+    Forget { shard: ShardId, floor: u64 },
+}
+
+/// Appends that become durable together.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub writes: Vec<Write>,
+    /// The appends by shard and number, each to be told by [`anser_replica::Input::Durable`] once it is.
+    pub appends: Vec<(ShardId, u64)>,
+    /// To be done afterwards.
+    pub deferred: Option<Deferred>,
+}
+
+impl Batch {
+    /// Takes jobs as long as they can share a write.
+    pub fn gather(jobs: impl IntoIterator<Item = Job>) -> Self {
+        let mut batch = Self::default();
+        for job in jobs {
+            match job {
+                Job::Append { shard, append } => {
+                    batch.appends.push((shard, append.number));
+                    batch.writes.push(write(shard, append));
+                }
+                Job::Defer(deferred) => {
+                    batch.deferred = Some(deferred);
+                    break;
+                }
+            }
+        }
+        batch
+    }
+
+    /// Makes the batch durable. Without space on the disk nothing was written, and it may be tried again.
+    pub fn write<D: Disk>(&self, appender: &mut Appender<D>) -> Result<(), Error> {
+        if self.writes.is_empty() {
+            return Ok(());
+        }
+        appender.append(&self.writes)
+    }
+}
+
+fn write(shard: ShardId, append: Append) -> Write {
+    let entries = append.entries.into_iter().map(|entry| Entry {
+        index: entry.index,
+        term: entry.term,
+        kind: match entry.kind {
+            StoredKind::Normal => EntryKind::Normal,
+            StoredKind::Membership => EntryKind::ChangeV2,
+        },
+        data: entry.data,
+    });
+    Write {
+        shard: shard.0,
+        hard_state: Some(HardState {
+            term: append.term,
+            vote: append.vote,
+            commit: append.commit,
+        }),
+        entries: entries.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_deferred_ends_a_batch_and_what_comes_after_it_waits() {
+        let append = |number| Job::Append {
+            shard: ShardId(3),
+            append: Append {
+                number,
+                term: 1,
+                vote: 0,
+                commit: 0,
+                entries: Vec::new(),
+            },
+        };
+        let shard = ShardId(3);
+        let deferred = Deferred::Forget { shard, floor: 1 };
+        let mut jobs = vec![append(1), append(2), Job::Defer(deferred), append(3)].into_iter();
+        let batch = Batch::gather(&mut jobs);
+        assert_eq!(batch.appends, [(ShardId(3), 1), (ShardId(3), 2)]);
+        assert_eq!(batch.deferred, Some(deferred));
+        let next = Batch::gather(&mut jobs);
+        assert_eq!(next.appends, [(ShardId(3), 3)]);
+        assert_eq!(next.deferred, None);
+    }
+}
