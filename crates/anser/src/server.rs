@@ -178,7 +178,7 @@ impl Edges {
     ) -> Result<Self> {
         let exchange = token.as_ref().map(|token| common_keys(&store, node, token));
         let exchange = exchange.transpose()?;
-        let mut server = config.server(store.receipt_key()?);
+        let mut server = config.server(store.receipt_key()?)?;
         let mut pusher = config.pusher(store.push_signing_key()?)?;
         share_connections(&mut server, &mut pusher);
         adjust(&mut server);

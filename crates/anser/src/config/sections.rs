@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anser_api::{Limits as Http, cmq};
+use anser_api::{Host, Limits as Http, cmq};
 use anser_push::Network;
 use anyhow::{Context, Result};
 
@@ -245,12 +245,12 @@ impl Api {
         }
     }
 
-    pub(super) fn cmq(&self, receipt_key: [u8; 32]) -> cmq::Config {
+    pub(super) fn cmq(&self, receipt_key: [u8; 32]) -> Result<cmq::Config> {
         let rate = |number: u64| match number {
             0 => u32::MAX,
             number => u32::try_from(number).unwrap_or(u32::MAX),
         };
-        cmq::Config {
+        Ok(cmq::Config {
             region: self.region.clone(),
             clock_skew: Duration::from_secs(self.clock_skew_seconds),
             name_reuse: Duration::from_secs(self.name_reuse_seconds),
@@ -264,9 +264,22 @@ impl Api {
                 messages_per_second: rate(self.messages_per_second),
                 control_per_second: rate(self.control_per_second),
             }),
-            public_names: self.public_names.clone(),
+            public_names: self.hosts()?,
             ..cmq::Config::new(receipt_key)
-        }
+        })
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        self.hosts().map(drop)
+    }
+
+    fn hosts(&self) -> Result<Vec<Host<'static>>> {
+        let hosts = self.public_names.iter().map(|text| {
+            text.parse::<Host<'static>>().with_context(|| {
+                Exit::Configuration.reason(format!("api.public_names: \"{text}\" is not usable"))
+            })
+        });
+        hosts.collect()
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     errors::Refusal,
     parameters::{Arguments, Field},
 };
-use crate::cmq::receipt::ReceiptCipher;
+use crate::{auth::host::Host, cmq::receipt::ReceiptCipher};
 
 /// An action; a value of it is what its answer repeats of the request.
 pub(crate) trait Action: Sized + Send + 'static {
@@ -73,7 +73,7 @@ pub(crate) struct Scope<'a> {
     pub(crate) cipher: &'a ReceiptCipher,
     pub(crate) account: AccountId,
     /// As in the `Host` header.
-    pub(crate) host: &'a str,
+    pub(crate) host: &'a Host<'a>,
     /// By the wall clock.
     pub(crate) now: Timestamp,
 }

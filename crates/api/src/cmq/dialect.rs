@@ -18,7 +18,7 @@ use super::{
     table::{Call, Outcome, Table},
 };
 use crate::{
-    auth::signature::Signed,
+    auth::{host::Host, signature::Signed},
     codec::form::{Form, Malformed},
     http::{Stop, WallClock},
     key::KeyStore,
@@ -44,11 +44,21 @@ impl std::fmt::Debug for Clock {
     }
 }
 
+/// The paths that CMQ's clients ask for, endpoints with a trailing slash included. The path is signed
+/// between the host and the parameters without marks: each begins with `/` and none holds `?`.
+pub(crate) const PATHS: [&str; 4] = [
+    "/v2/index.php",
+    "//v2/index.php",
+    "/v2/index.php/v2/index.php",
+    "/",
+];
+
 /// A request as HTTP has it.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) post: bool,
-    pub(crate) host: &'a str,
+    pub(crate) host: Host<'a>,
+    /// One of [`PATHS`].
     pub(crate) path: &'a str,
     /// The body of a POST, the query of a GET.
     pub(crate) form: Bytes,
@@ -163,7 +173,7 @@ impl<S: Service> Dialect<S> {
         let now = (self.clock.0)();
         let signed = Signed {
             post: request.post,
-            host: request.host,
+            host: &request.host,
             public_names: &self.config.public_names,
             path: request.path,
             form,
@@ -174,7 +184,7 @@ impl<S: Service> Dialect<S> {
                     dialect: self,
                     form,
                     envelope,
-                    host: request.host,
+                    host: &request.host,
                     key,
                     now,
                 };

@@ -15,7 +15,7 @@ use super::{
     parameters::Arguments,
     publish, queue, route, subscription, subscription_attributes, topic,
 };
-use crate::{codec::form::Form, key::AccessKey};
+use crate::{auth::host::Host, codec::form::Form, key::AccessKey};
 
 /// The answer of an action.
 pub(crate) type Outcome = Result<Bytes, Refusal>;
@@ -26,7 +26,7 @@ pub(crate) struct Call<'a, S> {
     pub(crate) dialect: &'a Dialect<S>,
     pub(crate) form: &'a Form,
     pub(crate) envelope: &'a Envelope,
-    pub(crate) host: &'a str,
+    pub(crate) host: &'a Host<'a>,
     pub(crate) key: Arc<AccessKey>,
     pub(crate) now: Timestamp,
 }

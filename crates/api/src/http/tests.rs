@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::*;
-use crate::testing::{Fake, Keys, clock, key, message, signed_for};
+use crate::testing::{Fake, ID, Keys, NOW, clock, key, message, signed_for};
 
 mod abuse;
 mod framing;

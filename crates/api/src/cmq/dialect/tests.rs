@@ -31,6 +31,7 @@ const CREATE: &[(&str, &str)] = &[("Action", "CreateQueue"), ("queueName", "Orde
 struct World {
     fake: Fake,
     dialect: Dialect<Fake>,
+    host: Host<'static>,
     stop: watch::Sender<Option<tokio::time::Instant>>,
 }
 
@@ -45,6 +46,7 @@ fn world_keyed(config: Config, keys: Arc<dyn KeyStore>) -> World {
     World {
         fake,
         dialect,
+        host: HOST.parse().unwrap(),
         stop,
     }
 }
@@ -57,7 +59,7 @@ impl World {
     fn send(&self, form: String, path: &str) -> Answer {
         self.answer(Request {
             post: true,
-            host: HOST,
+            host: self.host.clone(),
             path,
             form: form.into(),
         })
@@ -93,7 +95,7 @@ impl World {
             config: &self.dialect.config,
             cipher: &self.dialect.cipher,
             account: ACCOUNT,
-            host: HOST,
+            host: &self.host,
             now: Timestamp(0),
         }
     }
