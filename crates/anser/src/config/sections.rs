@@ -128,7 +128,7 @@ section! {
 
 section! {
     /// The port for metrics and health checks. It asks for no key: keep it from strangers. Only changes
-    /// of a cluster's nodes need the cluster's token.
+    /// of a cluster's nodes need a proof that one has the cluster's token.
     Admin {
         /// Where `/metrics`, `/healthz`, `/readyz` and `/cluster` are served. Port 0 takes any free port.
         listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 9325));
