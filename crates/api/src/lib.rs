@@ -13,6 +13,7 @@ pub mod fuzzing;
 mod http;
 mod key;
 mod limits;
+mod memory;
 mod metrics;
 #[cfg(test)]
 mod testing;

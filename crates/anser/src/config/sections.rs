@@ -81,7 +81,8 @@ section! {
         headers: u64 = http_default().headers as u64, 8 => 1000;
         /// The size of a request's body as it comes over the wire.
         body_bytes: ByteCount = ByteCount(http_default().body_bytes as u64), 64 * KIB => 64 * MIB;
-        /// Memory for all bodies that are being received; at least one of `body_bytes`.
+        /// Memory for all bodies that are being received; at least one of `body_bytes`. Those from one
+        /// address (IPv6: one /64) may take a quarter of it, or be one.
         bodies_bytes: ByteCount = ByteCount(http_default().bodies_bytes as u64), MIB => TIB;
         /// How many connections may be open.
         connections: u64 = http_default().connections as u64, 1 => 1_000_000;
@@ -92,6 +93,9 @@ section! {
         head_seconds: u64 = http_default().head_time.as_secs(), 1 => 3600;
         /// How long a client may take to send the body.
         body_seconds: u64 = http_default().body_time.as_secs(), 1 => 3600;
+        /// How many bytes a second of the body have to come, in every five seconds until its end.
+        body_bytes_per_second: ByteCount = ByteCount(http_default().body_bytes_per_second),
+            1 => GIB;
         /// How long a client may take to read the answer.
         write_seconds: u64 = http_default().write_time.as_secs(), 1 => 3600;
         /// How long a connection may be idle between two requests.
@@ -325,6 +329,7 @@ impl Limits {
             connections_per_address: size(self.connections_per_address),
             head_time: Duration::from_secs(self.head_seconds),
             body_time: Duration::from_secs(self.body_seconds),
+            body_bytes_per_second: self.body_bytes_per_second.0,
             write_time: Duration::from_secs(self.write_seconds),
             idle_time: Duration::from_secs(self.idle_seconds),
             ..Http::default()

@@ -118,7 +118,7 @@ async fn cmq<S: Service>(
     body: Incoming,
 ) -> (Answer, bool) {
     let post = head.method == Method::POST;
-    let mut taken = edge.bodies.nothing();
+    let mut taken = edge.bodies.nothing(link.network);
     let query = head.uri.query().unwrap_or_default();
     // The Python client, once its connection broke, sends the form of a GET as a body.
     let form = if post || query.is_empty() {

@@ -82,6 +82,51 @@ fn all_large_bodies_together_are_bounded() {
 }
 
 #[test]
+fn one_address_does_not_take_the_memory_of_all_bodies() {
+    let world = world_with(Limits {
+        body_bytes: 1 << 20,
+        bodies_bytes: 4 << 20,
+        ..Limits::default()
+    });
+    let body = "x".repeat(500_000);
+    let large = world.post(&[SEND, &[("Pad", body.as_str())]].concat());
+    let stranger = || Client::connect_from("127.0.0.2:0", world.server.address());
+    let mut unfinished = stranger();
+    unfinished.say(&large[..large.len() - 1]);
+    let mut another = stranger();
+    another.say(&large[..large.len() - 1]);
+    until("the stranger's quarter is full", || {
+        world.server.metrics().bytes_in() == 2 * (large.len() as u64 - 1)
+    });
+    let mut third = stranger();
+    third.say(&large);
+    let (_, answer) = third.answer();
+    assert!(answer.contains("(10250)qps throttling"), "{answer}");
+    assert!(
+        world.reply(&large).contains(r#""code":0,"#),
+        "another address"
+    );
+    unfinished.say(&large[large.len() - 1..]);
+    assert!(unfinished.answer().1.contains(r#""code":0,"#));
+}
+
+#[test]
+fn a_body_that_stops_coming_ends_the_connection_early() {
+    let world = world_with(Limits {
+        body_bytes_per_second: 1 << 20,
+        body_stretch_time: SHORT,
+        ..Limits::default()
+    });
+    for begun in ["x", &"x".repeat(1 << 20)] {
+        let mut client = world.connect();
+        client.say(&world.head("Content-Length: 4000000\r\n\r\n"));
+        client.say(begun);
+        assert_eq!(client.rest(), "");
+    }
+    assert_eq!(world.server.metrics().connections_overdue(), 2);
+}
+
+#[test]
 fn a_slow_head_ends_the_connection() {
     let world = world_with(Limits {
         head_time: SHORT,
