@@ -81,7 +81,14 @@ pub fn start<S: Service>(
     let (stop, stopped) = watch::channel(None);
     let metrics = Arc::new(HttpMetrics::new(Table::<S>::names()));
     let edge = Arc::new(Edge {
-        cmq: Dialect::new(service, config.cmq, keys, wall_clock, stopped.clone()),
+        cmq: Dialect::new(
+            service,
+            config.cmq,
+            keys,
+            wall_clock,
+            stopped.clone(),
+            Memory::new(config.limits.answers_bytes),
+        ),
         admission: Arc::new(admission::Admission::new(&config.limits)),
         bodies: Memory::new(config.limits.bodies_bytes),
         limits: config.limits,

@@ -1,4 +1,4 @@
-//! What one client may take of the server, before anybody knows who it is.
+//! What one client may take of the server, most of it before anybody knows who it is.
 
 use std::time::Duration;
 
@@ -14,6 +14,9 @@ pub struct Limits {
     /// Bytes of all bodies in memory that were larger than one read; those from one address, as it
     /// counts for connections, may be a quarter of it, or one.
     pub bodies_bytes: usize,
+    /// Bytes of all answers that have not left yet; those to one account may be a quarter of it, or
+    /// one.
+    pub answers_bytes: usize,
     /// Connections open at once.
     pub connections: usize,
     /// Connections open at once from one address; an IPv6 network of 64 bits counts as one.
@@ -53,6 +56,7 @@ impl Default for Limits {
             headers: 64,
             body_bytes: 8 << 20,
             bodies_bytes: 512 << 20,
+            answers_bytes: 512 << 20,
             connections: 10_000,
             connections_per_address: 2_000,
             head_time: Duration::from_secs(10),

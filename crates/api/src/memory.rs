@@ -10,6 +10,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
+use bytes::Bytes;
+
 /// Each may hold one part in this many.
 const SHARES: usize = 4;
 
@@ -55,6 +57,11 @@ impl<K: Copy + Eq + Hash> Memory<K> {
         }
     }
 
+    /// Whether somebody could take so much now.
+    pub(crate) fn has_room(&self, whose: K, bytes: usize) -> bool {
+        self.lock().fits(self.max, &whose, 0, bytes)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Held<K>> {
         let held = self.held.lock();
         held.expect("nothing panics while it holds this lock")
@@ -89,6 +96,27 @@ impl<K: Copy + Eq + Hash> Taken<K> {
     }
 }
 
+impl<K: Copy + Eq + Hash + Send + 'static> Taken<K> {
+    /// Bytes that hold this memory until nobody has any of them.
+    pub(crate) fn into_bytes(self, bytes: Vec<u8>) -> Bytes {
+        Bytes::from_owner(Owner {
+            bytes,
+            _memory: self,
+        })
+    }
+}
+
+struct Owner<K: Copy + Eq + Hash> {
+    bytes: Vec<u8>,
+    _memory: Taken<K>,
+}
+
+impl<K: Copy + Eq + Hash> AsRef<[u8]> for Owner<K> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 impl<K: Copy + Eq + Hash> Drop for Taken<K> {
     fn drop(&mut self) {
         self.hold(0).expect("there is always room for less");
@@ -118,6 +146,21 @@ mod tests {
         drop((second, others, late));
         let held = memory.lock();
         assert!(held.total == 0 && held.by.is_empty(), "{held:?}");
+    }
+
+    #[test]
+    fn bytes_hold_their_memory_until_the_last_of_them_is_dropped() {
+        let memory = Memory::new(100);
+        let mut taken = memory.nothing('a');
+        taken.hold(25).unwrap();
+        let mut bytes = taken.into_bytes(b"hello".to_vec());
+        let rest = bytes.split_off(2);
+        drop(bytes);
+        assert_eq!(rest, &b"llo"[..]);
+        assert!(!memory.has_room('a', 1) && memory.has_room('b', 75));
+        assert!(!memory.has_room('b', 76));
+        drop(rest);
+        assert!(memory.has_room('a', 100));
     }
 
     #[test]

@@ -84,6 +84,9 @@ section! {
         /// Memory for all bodies that are being received; at least one of `body_bytes`. Those from one
         /// address (IPv6: one /64) may take a quarter of it, or be one.
         bodies_bytes: ByteCount = ByteCount(http_default().bodies_bytes as u64), MIB => TIB;
+        /// Memory for all answers that clients have not read yet. Those to one account may take a quarter
+        /// of it, or be one; beyond it receives are refused.
+        answers_bytes: ByteCount = ByteCount(http_default().answers_bytes as u64), 128 * MIB => TIB;
         /// How many connections may be open.
         connections: u64 = http_default().connections as u64, 1 => 1_000_000;
         /// How many of them may come from one address.
@@ -325,6 +328,7 @@ impl Limits {
             headers: size(self.headers),
             body_bytes: size(self.body_bytes.0),
             bodies_bytes: size(self.bodies_bytes.0),
+            answers_bytes: size(self.answers_bytes.0),
             connections: size(self.connections),
             connections_per_address: size(self.connections_per_address),
             head_time: Duration::from_secs(self.head_seconds),

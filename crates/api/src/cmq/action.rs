@@ -44,6 +44,16 @@ pub(crate) trait Action: Sized + Send + 'static {
         None
     }
 
+    /// The bytes of the bodies that the answer may hold at most, as they were sent.
+    fn bytes_most(_operation: &Self::Operation) -> usize {
+        0
+    }
+
+    /// The bytes of the bodies that the answer will hold, as they were sent.
+    fn bytes(_output: &<Self::Operation as Operation>::Output) -> usize {
+        0
+    }
+
     /// How many messages a receive got.
     fn received(_output: &<Self::Operation as Operation>::Output) -> usize {
         0

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use anser_broker::service::Service;
+use anser_broker::{id::AccountId, service::Service};
 use bytes::Bytes;
 use serde::Serialize;
 use tracing::debug;
@@ -22,6 +22,7 @@ use crate::{
     codec::form::{Form, Malformed},
     http::{Stop, WallClock},
     key::KeyStore,
+    memory::Memory,
 };
 
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct Dialect<S> {
     pub(super) rates: Limiter,
     pub(super) stop: Stop,
     pub(super) authenticator: Authenticator,
+    /// Of answers that have not left yet, by the account that asked.
+    pub(super) answers: Arc<Memory<AccountId>>,
     clock: Clock,
     numbers: RequestNumbers,
 }
@@ -88,6 +91,7 @@ impl<S: Service> Dialect<S> {
         keys: Arc<dyn KeyStore>,
         clock: WallClock,
         stop: Stop,
+        answers: Arc<Memory<AccountId>>,
     ) -> Self {
         Self {
             service,
@@ -95,6 +99,7 @@ impl<S: Service> Dialect<S> {
             rates: Limiter::new(config.rates),
             stop,
             authenticator: Authenticator::new(&config, keys),
+            answers,
             clock: Clock(clock),
             numbers: RequestNumbers::new(),
             config,

@@ -40,9 +40,15 @@ fn world_with(config: Config, keys: impl IntoIterator<Item = AccessKey>) -> Worl
 }
 
 fn world_keyed(config: Config, keys: Arc<dyn KeyStore>) -> World {
+    world_within(512 << 20, config, keys)
+}
+
+/// With so much memory for answers.
+fn world_within(bytes: usize, config: Config, keys: Arc<dyn KeyStore>) -> World {
+    let answers = Memory::new(bytes);
     let fake = Fake::default();
     let (stop, stopped) = watch::channel(None);
-    let dialect = Dialect::new(fake.clone(), config, keys, clock(), stopped);
+    let dialect = Dialect::new(fake.clone(), config, keys, clock(), stopped, answers);
     World {
         fake,
         dialect,

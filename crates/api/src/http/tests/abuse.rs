@@ -210,6 +210,40 @@ fn a_slow_reader_ends_the_connection() {
 }
 
 #[test]
+fn what_an_account_does_not_read_is_bounded_until_it_has_left() {
+    let world = world_with(Limits {
+        answers_bytes: 64 << 20,
+        ..Limits::default()
+    });
+    let body = vec![b'x'; 1 << 20];
+    let messages = (0..16).map(|number| message(number, &body));
+    world.fake.found.lock().unwrap().extend(messages);
+    let batch = world.post(&[
+        ("Action", "BatchReceiveMessage"),
+        ("queueName", "q"),
+        ("numOfMsg", "16"),
+    ]);
+    let mut slow = world.connect();
+    slow.say(&batch);
+    slow.0.read_exact(&mut [0; 1]).unwrap();
+    let asked = world.fake.seen.lock().unwrap().len();
+    for _ in 0..3 {
+        let answer = world.reply(&batch);
+        assert!(answer.contains("(10250)qps throttling"), "{}", answer.len());
+    }
+    assert_eq!(
+        world.fake.seen.lock().unwrap().len(),
+        asked,
+        "nothing is leased"
+    );
+    assert!(world.reply(&world.post(SEND)).contains(r#""code":0,"#));
+    slow.answer();
+    until("the memory is free again", || {
+        world.reply(&batch).contains(r#""code":0,"#)
+    });
+}
+
+#[test]
 fn connections_are_bounded_from_one_address_and_in_all() {
     for limits in [
         Limits {
