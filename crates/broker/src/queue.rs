@@ -104,7 +104,7 @@ impl Queue {
         }
     }
 
-    pub(crate) fn set_attributes(&mut self, attributes: QueueAttributes, turn: &Turn<'_>) {
+    pub(crate) fn set_attributes(&mut self, attributes: QueueAttributes, turn: &mut Turn<'_>) {
         let old_retention = self.delayed_retention();
         let leases_change = self.attributes.retention != attributes.retention;
         self.attributes = attributes;
@@ -115,7 +115,7 @@ impl Queue {
         if old_retention != new_retention {
             self.delayed = self.delayed.with_retention(old_retention, new_retention);
         }
-        self.drop_old_retired(turn.now);
+        self.drop_old_retired(turn);
     }
 
     pub(crate) fn ready_len(&self) -> u64 {
@@ -219,7 +219,6 @@ impl Queue {
         if since == message.sent {
             self.ready.insert(message);
         } else {
-            turn.blocks.add(message.sequence);
             self.late.insert(message, since);
         }
         if let Some(history) = history {
@@ -237,13 +236,12 @@ impl Queue {
         }
     }
 
-    fn take_first_ready(&mut self, turn: &mut Turn<'_>) -> Option<Passing> {
+    fn take_first_ready(&mut self) -> Option<Passing> {
         let (message, since) = self.first_ready()?;
         if self.ready.first() == Some(message) {
             self.ready.pop_first();
         } else {
             self.late.pop_first();
-            turn.blocks.remove(message.sequence);
         }
         let history = self.take_history(message.sequence);
         Some(Passing {

@@ -20,7 +20,6 @@ impl Queue {
     /// Puts a message into the lane to another queue.
     pub(super) fn push_move(&mut self, target: QueueId, moving: Moving, turn: &mut Turn<'_>) {
         self.lanes.push(target, moving);
-        turn.blocks.add(moving.message.sequence);
         turn.effect(Effect::MovesPending { queue: self.id });
     }
 
@@ -36,9 +35,8 @@ impl Queue {
         } else {
             self.totals.dead_lettered += arrived.len() as u64;
         }
-        for moving in arrived {
-            turn.blocks.remove(moving.message.sequence);
-        }
+        let arrived = arrived.iter().map(|moving| moving.message.sequence);
+        turn.blocks.remove_all(arrived);
         self.fill_lane(turn);
         Reply::Done
     }
@@ -55,8 +53,8 @@ impl Queue {
         returned.sort_unstable_by_key(|moving| moving.message.sequence);
         let mut ready = MessageList::default();
         for Moving { message, since } in returned {
-            turn.blocks.remove(message.sequence);
             if since + self.attributes.retention <= turn.now {
+                turn.blocks.remove(message.sequence);
                 self.totals.expired += 1;
             } else if since == message.sent {
                 ready.insert(message);

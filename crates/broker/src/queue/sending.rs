@@ -42,12 +42,12 @@ impl Queue {
                 self.ready.insert(message);
             } else {
                 let wake = turn.starts + delay;
-                turn.blocks.add(sequence);
                 let retention = self.delayed_retention();
                 self.delayed
                     .insert(DelayedMessage { message, wake }, retention);
             }
         }
+        turn.blocks.add(turn.index, bodies.bodies.count());
         if delay == Millis(0) {
             self.ready_grew(turn);
         }
@@ -187,7 +187,9 @@ impl Queue {
         }
         if through > arrived {
             self.accepted.insert(source, through);
-            self.totals.sent += through - arrived;
+            let stored = u32::try_from(through - arrived).expect("an entry's messages");
+            turn.blocks.add(turn.index, stored);
+            self.totals.sent += u64::from(stored);
             self.ready_grew(turn);
         }
         Reply::Accepted { through, refused }

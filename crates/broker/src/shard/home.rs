@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     attributes::QueueAttributes,
-    blocks::Blocks,
+    blocks::{self, Blocks},
     command::Reply,
     error::Error,
     id::{QueueId, Sequence, SubscriptionId, TopicId},
@@ -27,7 +27,7 @@ pub(super) struct Home {
     pub(super) topic_of: BTreeMap<SubscriptionId, TopicId>,
     deadlines: BTreeSet<(Timestamp, QueueId)>,
     touched: Vec<QueueId>,
-    /// Messages whose state is not kept in the order of sending.
+    /// Every message of every queue.
     pub(super) blocks: Blocks,
     /// What happened in queues that ended.
     pub(super) ended: QueueTotals,
@@ -57,7 +57,7 @@ impl Home {
         id: QueueId,
         revision: u64,
         attributes: &QueueAttributes,
-        turn: &Turn<'_>,
+        turn: &mut Turn<'_>,
     ) -> Reply {
         if let Err(error) = attributes.check() {
             return Reply::Refused(error);
@@ -167,45 +167,29 @@ impl Home {
     }
 
     pub(super) fn live_between(&self, first_index: u64, last_index: u64) -> Vec<Sequence> {
-        let Some((first, last)) = places(first_index, last_index) else {
+        let counted = self.blocks.sum(first_index, last_index);
+        if counted == 0 {
             return Vec::new();
-        };
-        let queues = self.queues.values();
-        let mut live: Vec<Sequence> = queues
-            .flat_map(|queue| queue.ordered_between(first, last))
-            .collect();
-        if self.blocks.any_near(first_index, last_index) {
-            let unordered = self
-                .queues
-                .values()
-                .flat_map(|queue| queue.unordered_and_moving());
-            live.extend(unordered.filter(|message| (first..=last).contains(message)));
         }
+        // Whole blocks, so that the count says whether other states need a look: it is at every message.
+        let (first, last) = places(blocks::whole(first_index, last_index));
+        let queues = self.queues.values();
+        let ordered = queues.flat_map(|queue| queue.ordered_between(first, last));
+        let mut live: Vec<Sequence> = ordered.collect();
+        if (live.len() as u64) < counted {
+            let queues = self.queues.values();
+            live.extend(queues.flat_map(|queue| queue.unordered_and_moving()));
+        }
+        let (first, last) = places((first_index, last_index));
+        live.retain(|message| (first..=last).contains(message));
         live.sort_unstable();
         // Several outboxes may have one message.
         live.dedup();
         live
     }
 
-    pub(super) fn any_live_between(&self, first_index: u64, last_index: u64) -> bool {
-        let Some((first, last)) = places(first_index, last_index) else {
-            return false;
-        };
-        let mut queues = self.queues.values();
-        if queues.any(|queue| queue.ordered_between(first, last).next().is_some()) {
-            return true;
-        }
-        if self.blocks.any_whole(first_index, last_index) {
-            return true;
-        }
-        let unordered = self
-            .queues
-            .values()
-            .flat_map(|queue| queue.unordered_and_moving());
-        self.blocks.any_near(first_index, last_index)
-            && unordered
-                .into_iter()
-                .any(|message| (first..=last).contains(&message))
+    pub(super) fn any_live_near(&self, first_index: u64, last_index: u64) -> bool {
+        self.blocks.any(first_index, last_index)
     }
 
     pub(super) fn totals(&self) -> Totals {
@@ -248,9 +232,7 @@ impl Home {
         for (id, queue) in &self.queues {
             queue.check();
             deadlines.extend(queue.next_deadline().map(|deadline| (deadline, *id)));
-            for message in queue.unordered_and_moving() {
-                blocks.add(message);
-            }
+            blocks.add_all(queue.messages());
         }
         for (subscription, topic) in &self.topic_of {
             let known = self.topics[topic]
@@ -270,19 +252,20 @@ impl Home {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.queues.values().map(|queue| queue.memory_bytes()).sum()
+        let queues = self.queues.values().map(|queue| queue.memory_bytes());
+        self.blocks.memory_bytes() + queues.sum::<usize>()
     }
 }
 
 /// The places of the first and the last message that these entries may have sent.
-fn places(first_index: u64, last_index: u64) -> Option<(Sequence, Sequence)> {
-    let last_index = last_index.min(Sequence::INDEX_LAST);
-    (first_index <= last_index).then(|| {
-        (
-            Sequence::new(first_index, 0),
-            Sequence::new(last_index, Sequence::PER_ENTRY - 1),
-        )
-    })
+fn places((first_index, last_index): (u64, u64)) -> (Sequence, Sequence) {
+    (
+        Sequence::new(first_index, 0),
+        Sequence::new(
+            last_index.min(Sequence::INDEX_LAST),
+            Sequence::PER_ENTRY - 1,
+        ),
+    )
 }
 
 fn sum_of_totals(one: QueueTotals, other: QueueTotals) -> QueueTotals {

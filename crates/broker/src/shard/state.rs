@@ -168,9 +168,7 @@ impl Shard {
         }
         for _ in 0..reader.long_count(64)? {
             let queue = Queue::restore(reader, form)?;
-            for message in queue.unordered_and_moving() {
-                home.blocks.add(message);
-            }
+            home.blocks.add_all(queue.messages());
             let id = queue.id();
             if home.queues.insert(id, Box::new(queue)).is_some() {
                 return Err(Error::BadValue);

@@ -29,7 +29,7 @@ impl Home {
         id: TopicId,
         revision: u64,
         attributes: &TopicAttributes,
-        turn: &Turn<'_>,
+        turn: &mut Turn<'_>,
     ) -> Reply {
         if let Err(error) = attributes.check() {
             return Reply::Refused(error);
