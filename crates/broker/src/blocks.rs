@@ -4,27 +4,25 @@
 //! A message counts from its sending to its end, whatever happens to it in between; one that several
 //! outboxes have counts once for each.
 
-use std::collections::BTreeMap;
-
-use crate::id::Sequence;
+use crate::{id::Sequence, sorted::SortedMap};
 
 const BLOCK_BITS: u32 = 6;
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Blocks(BTreeMap<u64, u32>);
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Blocks(SortedMap<u64, u32>);
 
 impl Blocks {
     /// Counts messages that this entry sent.
     pub(crate) fn add(&mut self, index: u64, messages: u32) {
         if messages > 0 {
-            *self.0.entry(block(index)).or_default() += messages;
+            *self.0.entry(&block(index)) += messages;
         }
     }
 
     /// Counts messages that were restored.
     pub(crate) fn add_all(&mut self, messages: impl IntoIterator<Item = Sequence>) {
         by_block(messages, |block, messages| {
-            *self.0.entry(block).or_default() += messages;
+            *self.0.entry(&block) += messages;
         });
     }
 
@@ -48,22 +46,29 @@ impl Blocks {
 
     /// How many there are in the blocks that these entries touch.
     pub(crate) fn sum(&self, first_index: u64, last_index: u64) -> u64 {
-        if first_index > last_index {
-            return 0;
-        }
-        let blocks = self.0.range(block(first_index)..=block(last_index));
-        blocks.map(|(_, count)| u64::from(*count)).sum()
+        let counts = self.touched(first_index, last_index);
+        counts.map(u64::from).sum()
     }
 
     /// Whether there is any in the blocks that these entries touch.
     pub(crate) fn any(&self, first_index: u64, last_index: u64) -> bool {
-        let blocks = block(first_index)..=block(last_index);
-        !blocks.is_empty() && self.0.range(blocks).next().is_some()
+        first_index <= last_index && self.touched(first_index, last_index).next().is_some()
+    }
+
+    /// The counts of the blocks that these entries touch.
+    fn touched(&self, first_index: u64, last_index: u64) -> impl Iterator<Item = u32> {
+        let blocks = self.0.iter_from(&block(first_index));
+        let blocks = blocks.take_while(move |(number, _)| **number <= block(last_index));
+        blocks.map(|(_, count)| *count)
+    }
+
+    /// For tests: whether the counts are the same.
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        self.0.iter().eq(other.0.iter())
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        // Nodes of a tree filled in ascending order are little more than half full.
-        self.0.len() * 2 * (size_of::<u64>() + size_of::<u32>())
+        self.0.memory_bytes()
     }
 }
 

@@ -255,7 +255,7 @@ impl Queue {
         if self.histories.is_empty() {
             return None;
         }
-        self.histories.remove(message)
+        self.histories.remove(&message)
     }
 }
 

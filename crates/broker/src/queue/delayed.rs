@@ -40,7 +40,7 @@ impl Delayed {
     }
 
     pub(super) fn first_due(&self) -> Option<Timestamp> {
-        self.by_due.first().map(|((due, _), _)| due)
+        self.by_due.first().map(|((due, _), _)| *due)
     }
 
     /// The message to which something happens first.
@@ -51,11 +51,11 @@ impl Delayed {
 
     pub(super) fn iter(&self, retention: Option<Millis>) -> impl Iterator<Item = DelayedMessage> {
         let items = self.by_due.iter();
-        items.map(move |(key, other)| unpack(key, other, retention))
+        items.map(move |(key, other)| unpack(*key, *other, retention))
     }
 
     pub(super) fn sequences(&self) -> impl Iterator<Item = Sequence> {
-        self.by_due.iter().map(|((_, sequence), _)| sequence)
+        self.by_due.keys().map(|(_, sequence)| *sequence)
     }
 
     /// The same messages under another retention.

@@ -51,7 +51,7 @@ impl Leases {
     }
 
     pub(super) fn first_wake(&self) -> Option<Timestamp> {
-        self.by_wake.first().map(|((wake, _), ())| wake)
+        self.by_wake.first().map(|((wake, _), ())| *wake)
     }
 
     pub(super) fn grant(&mut self, receipt: Sequence, lease: Lease, retention: Millis) {
@@ -70,27 +70,27 @@ impl Leases {
     }
 
     pub(super) fn get(&self, receipt: Sequence) -> Option<Lease> {
-        let record = self.by_receipt.get(receipt)?;
-        Some(self.unpack(record))
+        let record = self.by_receipt.get(&receipt)?;
+        Some(self.unpack(*record))
     }
 
     /// Takes a lease away.
     pub(super) fn end(&mut self, receipt: Sequence, retention: Millis) -> Option<Lease> {
-        let record = self.by_receipt.remove(receipt)?;
+        let record = self.by_receipt.remove(&receipt)?;
         let lease = self.unpack(record);
-        let place = self.by_wake.remove((lease.wake(retention), receipt));
+        let place = self.by_wake.remove(&(lease.wake(retention), receipt));
         assert!(place.is_some(), "the two lease maps disagree");
-        self.since.remove(record.message);
+        self.since.remove(&record.message);
         Some(lease)
     }
 
     /// Takes the lease away that wakes first.
     pub(super) fn end_first(&mut self) -> Option<Lease> {
         let ((_, receipt), ()) = self.by_wake.pop_first()?;
-        let record = self.by_receipt.remove(receipt);
+        let record = self.by_receipt.remove(&receipt);
         let record = record.expect("the two lease maps disagree");
         let lease = self.unpack(record);
-        self.since.remove(record.message);
+        self.since.remove(&record.message);
         Some(lease)
     }
 
@@ -109,7 +109,7 @@ impl Leases {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Sequence, Lease)> {
         let records = self.by_receipt.iter();
-        records.map(|(receipt, record)| (receipt, self.unpack(record)))
+        records.map(|(receipt, record)| (*receipt, self.unpack(*record)))
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
@@ -123,7 +123,7 @@ impl Leases {
                 sequence: record.message,
                 sent,
             },
-            since: self.since.get(record.message).map_or(sent, Timestamp::from),
+            since: self.since.get(&record.message).map_or(sent, |since| Timestamp::from(*since)),
             first_received: record.first_received.into(),
             deadline: record.deadline.into(),
             deliveries: record.deliveries,

@@ -56,9 +56,9 @@ impl Queue {
         let late = self.late.iter().map(|(message, _)| message.sequence);
         let ready: BTreeSet<_> = ready.chain(late).collect();
         self.tokens.check();
-        for (message, _) in self.histories.iter() {
+        for message in self.histories.keys() {
             assert!(
-                ready.contains(&message),
+                ready.contains(message),
                 "{message:?} has a history and is not ready"
             );
         }

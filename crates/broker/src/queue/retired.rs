@@ -46,7 +46,7 @@ impl Queue {
     }
 
     /// Takes the messages out of the shard's blocks before the queue ends.
-    pub(crate) fn end(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn end(&self, turn: &mut Turn<'_>) {
         turn.blocks.remove_all(self.messages());
         turn.effect(Effect::QueueGone { queue: self.id });
     }

@@ -3,7 +3,7 @@
 //! `deadlines` holds each queue that waits for a moment, under its next one. During an entry it lags
 //! behind for the queues the entry touches; their places are renewed at its end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     attributes::QueueAttributes,
@@ -14,6 +14,7 @@ use crate::{
     op::{QueueCounts, QueueTotals},
     queue::Queue,
     shard::{Totals, dropped::Dropped},
+    sorted::SortedMap,
     time::Timestamp,
     topic::Topic,
     turn::{Turn, WallOffset},
@@ -22,10 +23,10 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub(super) struct Home {
     /// The outboxes of subscriptions are among them.
-    pub(super) queues: BTreeMap<QueueId, Box<Queue>>,
-    pub(super) topics: BTreeMap<TopicId, Topic>,
-    pub(super) topic_of: BTreeMap<SubscriptionId, TopicId>,
-    deadlines: BTreeSet<(Timestamp, QueueId)>,
+    pub(super) queues: SortedMap<QueueId, Arc<Queue>>,
+    pub(super) topics: SortedMap<TopicId, Arc<Topic>>,
+    pub(super) topic_of: SortedMap<SubscriptionId, TopicId>,
+    deadlines: SortedMap<(Timestamp, QueueId), ()>,
     touched: Vec<QueueId>,
     /// Every message of every queue.
     pub(super) blocks: Blocks,
@@ -42,7 +43,7 @@ impl Home {
 
     /// Does something with a queue that may change its deadline.
     pub(super) fn with(&mut self, id: QueueId, act: impl FnOnce(&mut Queue) -> Reply) -> Reply {
-        let Some(queue) = self.queues.get_mut(&id) else {
+        let Some(queue) = self.queues.own(&id) else {
             return Reply::Refused(Error::NoSuchQueue);
         };
         if !queue.touched {
@@ -65,7 +66,7 @@ impl Home {
         if self.is_outbox(id) {
             return Reply::Refused(Error::Unavailable);
         }
-        if self.queues.contains_key(&id) {
+        if self.queues.contains(&id) {
             return self.with(id, |queue| {
                 if queue.revision < revision {
                     queue.revision = revision;
@@ -76,7 +77,7 @@ impl Home {
         }
         if !self.dropped.contains(id) {
             let queue = Queue::new(id, revision, attributes.clone());
-            self.queues.insert(id, Box::new(queue));
+            self.queues.insert(id, Arc::new(queue));
         }
         Reply::Done
     }
@@ -90,12 +91,12 @@ impl Home {
     }
 
     fn is_outbox(&self, id: QueueId) -> bool {
-        self.topic_of.contains_key(&SubscriptionId(id.0))
+        self.topic_of.contains(&SubscriptionId(id.0))
     }
 
     pub(super) fn drop(&mut self, id: QueueId, turn: &mut Turn<'_>) -> Reply {
         self.dropped.add(id);
-        if let Some(mut queue) = self.queues.remove(&id) {
+        if let Some(queue) = self.queues.remove(&id) {
             if let Some(deadline) = queue.scheduled {
                 self.deadlines.remove(&(deadline, id));
             }
@@ -110,11 +111,11 @@ impl Home {
     /// Settles what fell due, the earliest first, up to a number of messages.
     pub(super) fn settle(&mut self, messages_max: usize, turn: &mut Turn<'_>) {
         let mut messages = 0;
-        while let Some(&(deadline, id)) = self.deadlines.first() {
+        while let Some((&(deadline, id), ())) = self.deadlines.first() {
             if deadline > turn.now || messages == messages_max {
                 break;
             }
-            let queue = self.queues.get_mut(&id).expect("a scheduled queue lives");
+            let queue = self.queues.own(&id).expect("a scheduled queue lives");
             while let Some((next, due)) = queue.next_due() {
                 if next > deadline || messages == messages_max {
                     break;
@@ -137,7 +138,7 @@ impl Home {
     /// Renews a queue's place among the deadlines.
     pub(super) fn schedule(&mut self, id: QueueId) {
         // A queue that was touched may have ended since.
-        let Some(queue) = self.queues.get_mut(&id) else {
+        let Some(queue) = self.queues.own(&id) else {
             return;
         };
         queue.touched = false;
@@ -147,16 +148,16 @@ impl Home {
         }
         if let Some(old) = queue.scheduled {
             let was_there = self.deadlines.remove(&(old, id));
-            assert!(was_there, "a queue's deadline was not scheduled");
+            assert!(was_there.is_some(), "a queue's deadline was not scheduled");
         }
         if let Some(next) = next {
-            self.deadlines.insert((next, id));
+            self.deadlines.insert((next, id), ());
         }
         queue.scheduled = next;
     }
 
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        self.deadlines.first().map(|((deadline, _), ())| *deadline)
     }
 
     pub(super) fn queues_with_moves(&self) -> impl Iterator<Item = QueueId> {
@@ -229,17 +230,17 @@ impl Home {
     pub(super) fn check(&self) {
         let mut blocks = Blocks::default();
         let mut deadlines = BTreeSet::new();
-        for (id, queue) in &self.queues {
+        for (id, queue) in self.queues.iter() {
             queue.check();
             deadlines.extend(queue.next_deadline().map(|deadline| (deadline, *id)));
             blocks.add_all(queue.messages());
         }
-        for (subscription, topic) in &self.topic_of {
-            let known = self.topics[topic]
-                .subscriptions()
-                .contains_key(subscription);
-            let outbox = &self.queues[&subscription.outbox()];
-            assert!(known && outbox.is_outbox(), "a subscription is half there");
+        for (subscription, topic) in self.topic_of.iter() {
+            let topic = self.topics.get(topic);
+            let known = topic.is_some_and(|topic| topic.subscriptions().contains(subscription));
+            let outbox = self.queue(subscription.outbox());
+            let outbox = outbox.is_some_and(Queue::is_outbox);
+            assert!(known && outbox, "a subscription is half there");
         }
         let outboxes = self.queues.values().filter(|queue| queue.is_outbox());
         assert_eq!(
@@ -247,8 +248,14 @@ impl Home {
             self.topic_of.len(),
             "an outbox is nobody's"
         );
-        assert_eq!(blocks, self.blocks, "the counts by block are wrong");
-        assert_eq!(deadlines, self.deadlines, "the order of deadlines is wrong");
+        assert!(
+            blocks.agrees_with(&self.blocks),
+            "the counts by block are wrong"
+        );
+        assert!(
+            deadlines.iter().eq(self.deadlines.keys()),
+            "the order of deadlines is wrong"
+        );
     }
 
     pub(super) fn memory_bytes(&self) -> usize {

@@ -3,6 +3,8 @@
 //! The bytes depend on the entries applied and on nothing else. Lists are written chunk by chunk as
 //! they are; what can be worked out from the rest is not written.
 
+use std::sync::Arc;
+
 use crate::{
     catalog::Catalog,
     codec::{
@@ -68,13 +70,13 @@ impl Shard {
 
     fn save_topics(&self, sink: &mut impl Sink, form: StateForm) {
         sink.u64(self.home.topics.len() as u64);
-        for (id, topic) in &self.home.topics {
+        for (id, topic) in self.home.topics.iter() {
             sink.u64(id.0);
             sink.u64(topic.revision);
             sink.whole_topic_attributes(&topic.attributes, form);
             sink.u64(topic.published);
             sink.u64(topic.subscriptions().len() as u64);
-            for (id, subscription) in topic.subscriptions() {
+            for (id, subscription) in topic.subscriptions().iter() {
                 sink.u64(id.0);
                 sink.u64(subscription.revision);
                 sink.subscription_attributes(&subscription.attributes);
@@ -101,7 +103,7 @@ impl Shard {
                 self.restore_subscription(id, subscription_id, &subscription)?;
                 topic.put(subscription_id, subscription);
             }
-            if self.home.topics.insert(id, topic).is_some() {
+            if !self.home.topics.insert_new(id, Arc::new(topic)) {
                 return Err(Error::BadValue);
             }
         }
@@ -118,10 +120,10 @@ impl Shard {
             .attributes
             .check()
             .map_err(|_| Error::BadValue)?;
-        let outbox = self.home.queues.get_mut(&id.outbox());
+        let outbox = self.home.queues.own(&id.outbox());
         let outbox = outbox.ok_or(Error::BadValue)?;
         outbox.restore_role(topic::role(id, &subscription.attributes));
-        if self.home.topic_of.insert(id, topic).is_some() {
+        if !self.home.topic_of.insert_new(id, topic) {
             return Err(Error::BadValue);
         }
         Ok(())
@@ -170,7 +172,7 @@ impl Shard {
             let queue = Queue::restore(reader, form)?;
             home.blocks.add_all(queue.messages());
             let id = queue.id();
-            if home.queues.insert(id, Box::new(queue)).is_some() {
+            if !home.queues.insert_new(id, Arc::new(queue)) {
                 return Err(Error::BadValue);
             }
             home.schedule(id);

@@ -1,5 +1,7 @@
 //! The topics that live on a shard, and what their subscriptions do with the outboxes among its queues.
 
+use std::sync::Arc;
+
 use crate::{
     attributes::{FilterKind, SubscriptionAttributes, TopicAttributes},
     codec::Receipts,
@@ -34,10 +36,10 @@ impl Home {
         if let Err(error) = attributes.check() {
             return Reply::Refused(error);
         }
-        let Some(topic) = self.topics.get_mut(&id) else {
+        let Some(topic) = self.topics.own(&id) else {
             if !self.dropped.contains(QueueId(id.0)) {
                 let topic = Topic::new(revision, attributes.clone());
-                self.topics.insert(id, topic);
+                self.topics.insert(id, Arc::new(topic));
             }
             return Reply::Done;
         };
@@ -88,12 +90,12 @@ impl Home {
         // Numbers name one thing; one that names another is no subscription's.
         let is_other = match self.topic_of.get(&id) {
             Some(topic) => *topic != topic_id,
-            None => self.queues.contains_key(&id.outbox()),
+            None => self.queues.contains(&id.outbox()),
         };
         if is_other {
             return Reply::Refused(Error::Unavailable);
         }
-        let Some(topic) = self.topics.get_mut(&topic_id) else {
+        let Some(topic) = self.topics.own(&topic_id) else {
             return Reply::Refused(Error::NoSuchTopic);
         };
         let known = topic.subscriptions().get(&id);
@@ -108,9 +110,9 @@ impl Home {
             given_up,
         };
         topic.put(id, subscription);
-        if self.topic_of.insert(id, topic_id).is_none() {
+        if self.topic_of.insert_new(id, topic_id) {
             let queue = Queue::new(id.outbox(), revision, outbox.clone());
-            self.queues.insert(id.outbox(), Box::new(queue));
+            self.queues.insert(id.outbox(), Arc::new(queue));
         }
         self.with(id.outbox(), |queue| {
             queue.set_attributes(outbox, turn);
@@ -121,10 +123,10 @@ impl Home {
 
     pub(super) fn drop_subscription(&mut self, id: SubscriptionId, turn: &mut Turn<'_>) -> Reply {
         let topic = self.topic_of.remove(&id);
-        if topic.is_none() && self.queues.contains_key(&id.outbox()) {
+        if topic.is_none() && self.queues.contains(&id.outbox()) {
             return Reply::Refused(Error::Unavailable);
         }
-        if let Some(topic) = topic.and_then(|topic| self.topics.get_mut(&topic)) {
+        if let Some(topic) = topic.and_then(|topic| self.topics.own(&topic)) {
             topic.remove(id);
         }
         self.drop(id.outbox(), turn)
@@ -164,7 +166,7 @@ impl Home {
 
     /// Who wants which of the bodies; an error if nobody wants any.
     fn route(&mut self, id: TopicId, bodies: &NumberedBodies<'_>) -> Result<Vec<Routed>, Error> {
-        let topic = self.topics.get_mut(&id).ok_or(Error::NoSuchTopic)?;
+        let topic = self.topics.own(&id).ok_or(Error::NoSuchTopic)?;
         let sealed: Vec<&[u8]> = bodies.bodies.iter().collect();
         if !(1..=limits::BATCH_MESSAGES_MAX).contains(&sealed.len()) {
             return Err(Error::BatchSize);
@@ -210,7 +212,7 @@ impl Home {
             queue.give_up(receipts, turn)
         });
         if let (Reply::Each(results), false) = (&reply, is_kept)
-            && let Some(topic) = self.topics.get_mut(&topic)
+            && let Some(topic) = self.topics.own(&topic)
         {
             let given_up = results.iter().filter(|result| result.is_ok()).count();
             topic.count_given_up(id, given_up as u64);
