@@ -31,6 +31,7 @@ mod outbox;
 mod receiving;
 mod retired;
 mod sending;
+mod sends;
 mod state;
 mod tokens;
 
@@ -139,34 +140,22 @@ impl Queue {
     pub(crate) fn counts(&self, wall: WallOffset) -> QueueCounts {
         QueueCounts {
             oldest: self.oldest().map(|oldest| wall.wall(oldest)),
-            ..self.counts_by_state()
-        }
-    }
-
-    /// The counts without what takes a look at the messages.
-    pub(crate) fn counts_by_state(&self) -> QueueCounts {
-        QueueCounts {
             ready: self.ready_len(),
             leased: self.leases.len(),
             delayed: self.delayed.len(),
             retired: self.retired.len(),
             moving: self.lanes.len(),
-            oldest: None,
             totals: self.totals,
         }
     }
 
-    /// When the oldest message was sent that is ready, leased or delayed. Looks at every leased and
-    /// delayed one, as those are not in the order of sending.
+    /// When the oldest message was sent that is ready, leased or delayed.
     fn oldest(&self) -> Option<Timestamp> {
-        let leased = self.leases.iter().map(|(_, lease)| lease.message.sent);
-        let delayed = self.delayed.iter(self.delayed_retention());
-        let delayed = delayed.map(|delayed| delayed.message.sent);
         [
             self.ready.first().map(|message| message.sent),
             self.late.first().map(|(message, _)| message.sent),
-            leased.min(),
-            delayed.min(),
+            self.leases.oldest(),
+            self.delayed.oldest(),
         ]
         .into_iter()
         .flatten()

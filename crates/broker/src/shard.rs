@@ -410,7 +410,7 @@ impl Shard {
         self.home.totals()
     }
 
-    /// Every queue's counts. Looks at every leased and delayed message.
+    /// Every queue's counts. Looks at every queue, not at messages.
     pub fn counts(&self) -> impl Iterator<Item = (QueueId, QueueCounts)> {
         self.home.counts(self.wall)
     }

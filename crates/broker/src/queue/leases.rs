@@ -7,6 +7,7 @@ use crate::{
     id::Sequence,
     list::Waiting,
     moment::Moment,
+    queue::sends::Sends,
     sorted::SortedMap,
     time::{Millis, Timestamp},
 };
@@ -17,6 +18,7 @@ pub(super) struct Leases {
     by_wake: SortedMap<(Timestamp, Sequence), ()>,
     /// From when retention counts, by message, where that is not its sending.
     since: SortedMap<Sequence, Moment>,
+    sends: Sends,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,7 @@ impl Leases {
         if lease.since != lease.message.sent {
             self.since.insert(record.message, lease.since.into());
         }
+        self.sends.add(lease.message.sent);
         self.by_receipt.insert(receipt, record);
         self.by_wake.insert((lease.wake(retention), receipt), ());
     }
@@ -80,7 +83,7 @@ impl Leases {
         let lease = self.unpack(record);
         let place = self.by_wake.remove(&(lease.wake(retention), receipt));
         assert!(place.is_some(), "the two lease maps disagree");
-        self.since.remove(&record.message);
+        self.forget(&record);
         Some(lease)
     }
 
@@ -90,7 +93,7 @@ impl Leases {
         let record = self.by_receipt.remove(&receipt);
         let record = record.expect("the two lease maps disagree");
         let lease = self.unpack(record);
-        self.since.remove(&record.message);
+        self.forget(&record);
         Some(lease)
     }
 
@@ -107,13 +110,25 @@ impl Leases {
         }
     }
 
+    /// When the leased message was sent that was sent first.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.sends.oldest()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (Sequence, Lease)> {
         let records = self.by_receipt.iter();
         records.map(|(receipt, record)| (*receipt, self.unpack(*record)))
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.by_receipt.memory_bytes() + self.by_wake.memory_bytes() + self.since.memory_bytes()
+        let maps = self.by_receipt.memory_bytes() + self.by_wake.memory_bytes();
+        maps + self.since.memory_bytes() + self.sends.memory_bytes()
+    }
+
+    /// What is kept of an ended lease beside the two maps.
+    fn forget(&mut self, record: &Record) {
+        self.since.remove(&record.message);
+        self.sends.remove(record.sent.into());
     }
 
     fn unpack(&self, record: Record) -> Lease {

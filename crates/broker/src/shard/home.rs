@@ -204,7 +204,7 @@ impl Home {
         };
         let queues = self.queues.values().filter(|queue| !queue.is_outbox());
         queues.fold(start, |sum, queue| {
-            let counts = queue.counts_by_state();
+            let counts = queue.counts(WallOffset::default());
             Totals {
                 queues: sum.queues + 1,
                 ready: sum.ready + counts.ready,
