@@ -140,7 +140,10 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
     }
 
     /// Those from a key on.
-    pub(crate) fn iter_from(&self, key: &K) -> impl Iterator<Item = (&K, &V)> {
+    pub(crate) fn iter_from<'a>(
+        &'a self,
+        key: &K,
+    ) -> impl Iterator<Item = (&'a K, &'a V)> + use<'a, K, V> {
         let number = self.part_for(key).unwrap_or(0);
         let mut parts = self.parts[number..].iter();
         let first = parts.next().map(|part| {
