@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::{
     command::{Command, Destination},
-    id::Sequence,
+    id::{Sequence, TopicId},
     version::ClusterVersion,
 };
 
@@ -77,6 +77,17 @@ impl Encoded {
                 Some(Destination::Queue(queue))
             }
             View::Publish { topic, .. } => Some(Destination::Topic(topic)),
+            _ => None,
+        }
+    }
+
+    /// The topic it publishes to.
+    pub fn publishes_to(&self) -> Option<TopicId> {
+        if self.bytes.first() != Some(&kind::PUBLISH) {
+            return None;
+        }
+        match view::view(&self.bytes).ok()? {
+            View::Publish { topic, .. } => Some(topic),
             _ => None,
         }
     }

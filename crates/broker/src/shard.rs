@@ -7,7 +7,7 @@
 use crate::{
     attributes::{Acknowledge, QueueAttributes},
     catalog::Catalog,
-    codec::{self, Batch, Bodies, View},
+    codec::{self, Batch, Bodies, Encoded, View},
     command::{Answer, Command, Destination, Effect, Lane, NodeRecord, Placed, Query, Reply},
     error::Error,
     id::{QueueId, Sequence, ShardId, SubscriptionId},
@@ -331,6 +331,16 @@ impl Shard {
             }
         };
         policy.unwrap_or_default()
+    }
+
+    /// How many copies of messages a command may make: a body for each subscription of the topic that it is
+    /// published to, by what is applied so far. Nothing of the state depends on it.
+    pub fn copies_of(&self, command: &Encoded) -> u64 {
+        let topic = command
+            .publishes_to()
+            .and_then(|topic| self.home.topics.get(&topic));
+        let subscriptions = topic.map_or(0, |topic| topic.subscriptions().len() as u64);
+        subscriptions * u64::from(command.messages)
     }
 
     /// What a receive at this moment of the shard's time would find. Messages that become ready by

@@ -291,7 +291,10 @@ impl<K: Clone, V: Clone> Part<K, V> {
 }
 
 impl<K, V> Chunk<K, V> {
-    fn iter_from(&self, place: usize) -> std::iter::Zip<std::slice::Iter<'_, K>, std::slice::Iter<'_, V>> {
+    fn iter_from(
+        &self,
+        place: usize,
+    ) -> std::iter::Zip<std::slice::Iter<'_, K>, std::slice::Iter<'_, V>> {
         self.keys[place..].iter().zip(&self.values[place..])
     }
 

@@ -79,7 +79,9 @@ impl Topic {
     pub(crate) fn matching(&mut self, labels: &Labels) -> Vec<SubscriptionId> {
         let filters = self.subscriptions.iter();
         let filters = filters.map(|(id, subscription)| (*id, &subscription.attributes.filter));
-        let router = self.router.get_or_insert_with(|| Arc::new(Router::new(filters)));
+        let router = self
+            .router
+            .get_or_insert_with(|| Arc::new(Router::new(filters)));
         router.matching(labels)
     }
 

@@ -465,7 +465,8 @@ impl Replica {
                 now: self.now,
                 ..stamp
             };
-            let (batch, callers) = self.proposals.pack(stamp);
+            let copies_of = |command: &Encoded| self.shard.copies_of(command);
+            let (batch, callers) = self.proposals.pack(stamp, copies_of);
             match self.consensus.propose(batch) {
                 Some(place) => self.proposals.proposed(place, callers),
                 None => self.give_up(callers, Error::Unavailable, outputs),

@@ -138,7 +138,10 @@ impl Leases {
                 sequence: record.message,
                 sent,
             },
-            since: self.since.get(&record.message).map_or(sent, |since| Timestamp::from(*since)),
+            since: self
+                .since
+                .get(&record.message)
+                .map_or(sent, |since| Timestamp::from(*since)),
             first_received: record.first_received.into(),
             deadline: record.deadline.into(),
             deliveries: record.deliveries,
