@@ -50,11 +50,6 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
         Some((&part.first, &part.chunk.values[0]))
     }
 
-    pub(crate) fn last(&self) -> Option<(&K, &V)> {
-        let chunk = &self.parts.last()?.chunk;
-        chunk.keys.last().zip(chunk.values.last())
-    }
-
     pub(crate) fn contains(&self, key: &K) -> bool {
         self.find(key).is_some()
     }
@@ -354,7 +349,6 @@ mod tests {
                 }
                 prop_assert_eq!(map.len(), naive.len());
                 prop_assert_eq!(map.first(), naive.first_key_value());
-                prop_assert_eq!(map.last(), naive.last_key_value());
             }
             copies.push((map, naive));
             for (map, naive) in copies {
