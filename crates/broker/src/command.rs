@@ -104,9 +104,11 @@ pub enum Command {
         revision: u64,
         attributes: QueueAttributes,
     },
-    /// Ends the queue and its messages; nothing happens if it is not there.
+    /// Ends the queue and its messages; nothing happens if it is not there. What has a number below the
+    /// floor and is not there has ended: from now on the shard takes no late word of it.
     DropQueue {
         queue: QueueId,
+        floor: u64,
     },
     /// As [`Command::PutQueue`], for a topic.
     PutTopic {
@@ -114,9 +116,10 @@ pub enum Command {
         revision: u64,
         attributes: TopicAttributes,
     },
-    /// Ends the topic and its subscriptions.
+    /// Ends the topic and its subscriptions; the floor as in [`Command::DropQueue`].
     DropTopic {
         topic: TopicId,
+        floor: u64,
     },
     /// As [`Command::PutQueue`], for a subscription of a topic that is there.
     PutSubscription {
@@ -125,9 +128,10 @@ pub enum Command {
         revision: u64,
         attributes: SubscriptionAttributes,
     },
-    /// Ends the subscription and what it has not delivered.
+    /// Ends the subscription and what it has not delivered; the floor as in [`Command::DropQueue`].
     DropSubscription {
         subscription: SubscriptionId,
+        floor: u64,
     },
     ClearQueue {
         queue: QueueId,
@@ -299,6 +303,28 @@ impl Placed {
         }
     }
 
+    /// Whether it was deleted.
+    pub(crate) fn is_end(&self) -> bool {
+        match self {
+            Self::Queue(queue) => queue.attributes.is_none(),
+            Self::Topic(topic) => topic.attributes.is_none(),
+            Self::Subscription(subscription) => subscription.attributes.is_none(),
+        }
+    }
+
+    /// Takes the floor of its shard, if it was deleted.
+    pub(crate) fn set_floor(&mut self, floors: &[u64]) {
+        if !self.is_end() {
+            return;
+        }
+        let floor = floors[usize::from(self.shard().0)];
+        match self {
+            Self::Queue(queue) => queue.floor = floor,
+            Self::Topic(topic) => topic.floor = floor,
+            Self::Subscription(subscription) => subscription.floor = floor,
+        }
+    }
+
     /// The number that only this queue, topic or subscription has.
     pub fn number(&self) -> u64 {
         match self {
@@ -319,6 +345,8 @@ pub struct PlacedQueue {
     pub revision: u64,
     /// `None`: deleted.
     pub attributes: Option<QueueAttributes>,
+    /// With a deletion: see [`Command::DropQueue`]; else 0.
+    pub floor: u64,
 }
 
 /// A topic as the catalog knows it.
@@ -331,6 +359,8 @@ pub struct PlacedTopic {
     pub revision: u64,
     /// `None`: deleted.
     pub attributes: Option<TopicAttributes>,
+    /// With a deletion: see [`Command::DropQueue`]; else 0.
+    pub floor: u64,
 }
 
 /// A subscription as the catalog knows it.
@@ -345,6 +375,8 @@ pub struct PlacedSubscription {
     pub revision: u64,
     /// `None`: deleted.
     pub attributes: Option<SubscriptionAttributes>,
+    /// With a deletion: see [`Command::DropQueue`]; else 0.
+    pub floor: u64,
 }
 
 /// A lease that was just granted.

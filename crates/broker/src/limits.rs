@@ -32,8 +32,9 @@ pub const SETTLED_PER_ENTRY: usize = 2_000;
 pub const REUSE_AFTER_MAX: Millis = Millis::from_seconds(600);
 /// Names of deleted queues that are remembered for it; beyond, the oldest are forgotten.
 pub const DELETED_NAMES_MAX: usize = 10_000;
-/// Dropped queues that a shard remembers, so that a command that comes too late revives none.
-pub const DROPPED_QUEUES_MAX: usize = 10_000;
+/// Ended queues, topics and subscriptions that a shard remembers one by one, so that a command that comes too
+/// late revives none. With so many, none ends until the catalog's floor has risen.
+pub const DROPPED_MAX: usize = 10_000;
 /// Characters of one tag.
 pub const TAG_CHARACTERS_MAX: usize = 64;
 /// Tags of one message, and tags of one subscription's filter.

@@ -212,7 +212,7 @@ impl Shard {
                 revision,
                 ref attributes,
             } => self.home.put(queue, revision, attributes, turn),
-            Command::DropQueue { queue } => self.home.drop_queue(queue, turn),
+            Command::DropQueue { queue, floor } => self.home.drop_queue(queue, floor, turn),
             Command::ClearQueue { queue } => self.home.with(queue, |queue| queue.clear(turn)),
             Command::RewindQueue { queue, to } => {
                 self.home.with(queue, |queue| queue.rewind(to, turn))
@@ -232,7 +232,7 @@ impl Shard {
                 revision,
                 ref attributes,
             } => self.home.put_topic(topic, revision, attributes, turn),
-            Command::DropTopic { topic } => self.home.drop_topic(topic, turn),
+            Command::DropTopic { topic, floor } => self.home.drop_topic(topic, floor, turn),
             Command::PutSubscription {
                 subscription,
                 topic,
@@ -241,9 +241,10 @@ impl Shard {
             } => self
                 .home
                 .put_subscription(subscription, topic, revision, attributes, turn),
-            Command::DropSubscription { subscription } => {
-                self.home.drop_subscription(subscription, turn)
-            }
+            Command::DropSubscription {
+                subscription,
+                floor,
+            } => self.home.drop_subscription(subscription, floor, turn),
             Command::MoveFailed {
                 queue,
                 target,

@@ -5,6 +5,7 @@
 mod catalog;
 mod catalog_topics;
 mod codec;
+mod ends;
 mod memory;
 mod model;
 mod naive;

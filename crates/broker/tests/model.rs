@@ -251,6 +251,7 @@ impl World {
             }
             Action::Drop(queue) => Command::DropQueue {
                 queue: QueueId(queue),
+                floor: 0,
             },
             Action::Clear(queue) => Command::ClearQueue {
                 queue: QueueId(queue),

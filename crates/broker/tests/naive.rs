@@ -141,7 +141,7 @@ impl Naive {
                 revision,
                 attributes,
             } => self.put(*queue, *revision, attributes),
-            Command::DropQueue { queue } => {
+            Command::DropQueue { queue, .. } => {
                 self.dropped.insert(*queue);
                 if self.queues.remove(queue).is_some() {
                     self.effects.push(Effect::QueueGone { queue: *queue });

@@ -171,6 +171,7 @@ fn told(placed: &Placed) -> Command {
             },
             None => Command::DropQueue {
                 queue: placed.queue,
+                floor: placed.floor,
             },
         },
         Placed::Topic(placed) => match placed.attributes {
@@ -181,6 +182,7 @@ fn told(placed: &Placed) -> Command {
             },
             None => Command::DropTopic {
                 topic: placed.topic,
+                floor: placed.floor,
             },
         },
         Placed::Subscription(placed) => match placed.attributes {
@@ -192,6 +194,7 @@ fn told(placed: &Placed) -> Command {
             },
             None => Command::DropSubscription {
                 subscription: placed.subscription,
+                floor: placed.floor,
             },
         },
     }

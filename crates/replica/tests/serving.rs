@@ -351,7 +351,10 @@ fn a_cancelled_waiter_takes_no_message() {
 fn waiters_of_a_queue_that_ends_hear_so() {
     let mut harness = Harness::new();
     let waiting = harness.receive(1, 60_000);
-    harness.propose(&Command::DropQueue { queue: QUEUE });
+    harness.propose(&Command::DropQueue {
+        queue: QUEUE,
+        floor: 0,
+    });
     harness.sync();
     assert_eq!(
         harness.reply(waiting),

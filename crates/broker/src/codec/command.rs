@@ -73,9 +73,10 @@ fn write(command: &Command, sink: &mut impl Sink) {
                 sink.acknowledge(acknowledge);
             }
         }
-        Command::DropQueue { queue } => {
+        Command::DropQueue { queue, floor } => {
             sink.u8(kind::DROP_QUEUE);
             sink.u64(queue.0);
+            sink.u64(*floor);
         }
         Command::ClearQueue { queue } => {
             sink.u8(kind::CLEAR_QUEUE);

@@ -361,6 +361,7 @@ fn read_rare(kind: u8, reader: &mut Reader<'_>) -> Result<Command, Error> {
         },
         kind::DROP_QUEUE => Command::DropQueue {
             queue: reader.queue()?,
+            floor: reader.u64()?,
         },
         kind::CLEAR_QUEUE => Command::ClearQueue {
             queue: reader.queue()?,

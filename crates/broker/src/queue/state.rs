@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::{
     codec::{
-        Error, StateForm,
+        Error,
         wire::{Reader, Sink},
     },
     id::{QueueId, Sequence},
@@ -94,10 +94,10 @@ impl Queue {
         }
     }
 
-    pub(crate) fn restore(reader: &mut Reader<'_>, form: StateForm) -> Result<Self, Error> {
+    pub(crate) fn restore(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let id = reader.queue()?;
         let revision = reader.u64()?;
-        let attributes = reader.whole_attributes(form)?;
+        let attributes = reader.acknowledged_attributes()?;
         attributes.check().map_err(|_| Error::BadValue)?;
         let mut queue = Self::new(id, revision, attributes);
         queue.totals = restore_totals(reader)?;
@@ -127,9 +127,7 @@ impl Queue {
         queue.restore_delayed(reader)?;
         queue.restore_leases(reader)?;
         queue.restore_lanes(reader)?;
-        if form >= StateForm::WithoutVersion {
-            queue.restore_tokens(reader)?;
-        }
+        queue.restore_tokens(reader)?;
         Ok(queue)
     }
 

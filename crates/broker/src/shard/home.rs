@@ -32,7 +32,7 @@ pub(super) struct Home {
     pub(super) blocks: Blocks,
     /// What happened in queues that ended.
     pub(super) ended: QueueTotals,
-    /// The latest queues that ended here, so that none of them comes back.
+    /// What ended here, so that it does not come back.
     pub(super) dropped: Dropped,
 }
 
@@ -75,7 +75,7 @@ impl Home {
                 Reply::Done
             });
         }
-        if !self.dropped.contains(id) {
+        if !self.dropped.contains(id.0) {
             let queue = Queue::new(id, revision, attributes.clone());
             self.queues.insert(id, Arc::new(queue));
         }
@@ -83,19 +83,28 @@ impl Home {
     }
 
     /// Ends a queue that is no subscription's.
-    pub(super) fn drop_queue(&mut self, id: QueueId, turn: &mut Turn<'_>) -> Reply {
+    pub(super) fn drop_queue(&mut self, id: QueueId, floor: u64, turn: &mut Turn<'_>) -> Reply {
         if self.is_outbox(id) {
             return Reply::Refused(Error::Unavailable);
         }
-        self.drop(id, turn)
+        self.end(id.0, floor, |home| home.remove(id, turn))
+    }
+
+    /// Ends what has this number, so that it does not come back.
+    pub(super) fn end(&mut self, number: u64, floor: u64, remove: impl FnOnce(&mut Self)) -> Reply {
+        self.dropped.raise(floor);
+        if !self.dropped.add(number) {
+            return Reply::Refused(Error::Busy);
+        }
+        remove(self);
+        Reply::Done
     }
 
     fn is_outbox(&self, id: QueueId) -> bool {
         self.topic_of.contains(&SubscriptionId(id.0))
     }
 
-    pub(super) fn drop(&mut self, id: QueueId, turn: &mut Turn<'_>) -> Reply {
-        self.dropped.add(id);
+    pub(super) fn remove(&mut self, id: QueueId, turn: &mut Turn<'_>) {
         if let Some(queue) = self.queues.remove(&id) {
             if let Some(deadline) = queue.scheduled {
                 self.deadlines.remove(&(deadline, id));
@@ -105,7 +114,6 @@ impl Home {
                 self.ended = sum_of_totals(self.ended, queue.totals);
             }
         }
-        Reply::Done
     }
 
     /// Settles what fell due, the earliest first, up to a number of messages.

@@ -337,7 +337,7 @@ fn a_topic_command() -> impl Strategy<Value = Command> {
                 attributes
             }
         ),
-        topic().prop_map(|topic| Command::DropTopic { topic }),
+        (topic(), any::<u64>()).prop_map(|(topic, floor)| Command::DropTopic { topic, floor }),
         (
             subscription(),
             topic(),
@@ -352,7 +352,12 @@ fn a_topic_command() -> impl Strategy<Value = Command> {
                     attributes,
                 }
             }),
-        subscription().prop_map(|subscription| Command::DropSubscription { subscription }),
+        (subscription(), any::<u64>()).prop_map(|(subscription, floor)| {
+            Command::DropSubscription {
+                subscription,
+                floor,
+            }
+        }),
         (topic(), bodies).prop_map(|(topic, bodies)| Command::Publish { topic, bodies }),
         (queue(), outbox(), any::<u64>(), some_bodies()).prop_map(
             |(queue, source, first, bodies)| Command::AcceptPublished {
@@ -469,7 +474,7 @@ fn a_queue_command() -> impl Strategy<Value = Command> {
                 attributes,
             }
         }),
-        queue().prop_map(|queue| Command::DropQueue { queue }),
+        (queue(), any::<u64>()).prop_map(|(queue, floor)| Command::DropQueue { queue, floor }),
         queue().prop_map(|queue| Command::ClearQueue { queue }),
         (queue(), any::<u64>()).prop_map(|(queue, to)| Command::RewindQueue {
             queue,

@@ -89,7 +89,7 @@ fn one_of_each() -> Vec<Command> {
             revision: 3,
             attributes: simple_attributes(),
         },
-        Command::DropQueue { queue },
+        Command::DropQueue { queue, floor: 6 },
         Command::ClearQueue { queue },
         Command::RewindQueue {
             queue,
@@ -367,11 +367,14 @@ pub(super) fn one_of_each_for_a_home() -> Vec<Command> {
             revision: 3,
             attributes: simple_topic_attributes(),
         },
-        Command::DropTopic { topic },
+        Command::DropTopic { topic, floor: 6 },
         put(to_a_url, Filter::Tags(simple_tags().into()), None),
         put(to_a_queue(Some(QueueId(5))), keys(), Some(QueueId(6))),
         put(to_a_queue(None), keys(), None),
-        Command::DropSubscription { subscription },
+        Command::DropSubscription {
+            subscription,
+            floor: 6,
+        },
         Command::Publish {
             topic,
             bodies: vec![
