@@ -173,6 +173,7 @@ pub enum Command {
     AcceptMoved {
         queue: QueueId,
         source: QueueId,
+        seen: Seen,
         first: u64,
         bodies: Vec<Bytes>,
     },
@@ -204,8 +205,23 @@ pub enum Command {
     AcceptPublished {
         queue: QueueId,
         source: QueueId,
+        seen: Seen,
         first: u64,
         bodies: Vec<Bytes>,
+    },
+    /// The queue or outbox `source` has nothing more for this queue as far as it was seen, but for numbers
+    /// beyond `through`: what arrived from it need not be remembered.
+    ForgetSource {
+        queue: QueueId,
+        source: QueueId,
+        seen: Seen,
+        through: u64,
+    },
+    /// The queue `target` has forgotten `queue`, or is no more: see [`Lane::ends`].
+    LaneEnded {
+        queue: QueueId,
+        target: QueueId,
+        through: u64,
     },
     /// The queue `target` does not take the first message of the outbox `queue`, which has this
     /// number: it leaves the lane, and comes again when it is twice as old, at the latest after
@@ -412,6 +428,15 @@ pub enum Effect {
     OutboxReady { subscription: SubscriptionId },
 }
 
+/// The state in which a source was seen by whoever carries for it. A target that has forgotten sources takes
+/// nothing that was seen in an older state: it may be a repeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    pub shard: ShardId,
+    /// The last entry that the shard had applied.
+    pub index: u64,
+}
+
 /// The first messages that wait to be carried from one queue to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lane {
@@ -421,8 +446,25 @@ pub struct Lane {
     pub is_delivery: bool,
     /// Whether the bodies have labels before them, which stay behind.
     pub has_labels: bool,
+    pub seen: Seen,
     /// In the order of their numbers.
     pub moves: Vec<Move>,
+    /// There are no moves, and none are to come, but for numbers beyond this one: the target may forget the
+    /// source ([`Command::ForgetSource`]), then the source the lane ([`Command::LaneEnded`]).
+    pub ends: Option<u64>,
+}
+
+impl Lane {
+    pub(crate) fn empty(target: QueueId, seen: Seen) -> Self {
+        Self {
+            target,
+            is_delivery: false,
+            has_labels: false,
+            seen,
+            moves: Vec::new(),
+            ends: None,
+        }
+    }
 }
 
 /// A message that waits to be carried.

@@ -107,6 +107,7 @@ impl Queue {
 
     pub(crate) fn set_attributes(&mut self, attributes: QueueAttributes, turn: &mut Turn<'_>) {
         let old_retention = self.delayed_retention();
+        let old_policy = self.attributes.dead_letter;
         let leases_change = self.attributes.retention != attributes.retention;
         self.attributes = attributes;
         if leases_change {
@@ -117,6 +118,9 @@ impl Queue {
             self.delayed = self.delayed.with_retention(old_retention, new_retention);
         }
         self.drop_old_retired(turn);
+        if let Some(old) = old_policy {
+            self.announce_end(old.queue, turn);
+        }
     }
 
     pub(crate) fn ready_len(&self) -> u64 {

@@ -8,7 +8,7 @@ use crate::{
     attributes::{Acknowledge, QueueAttributes},
     catalog::Catalog,
     codec::{self, Batch, Bodies, Encoded, View},
-    command::{Answer, Command, Destination, Effect, Lane, NodeRecord, Placed, Query, Reply},
+    command::{Answer, Command, Destination, Effect, Lane, NodeRecord, Placed, Query, Reply, Seen},
     error::Error,
     id::{QueueId, Sequence, ShardId, SubscriptionId},
     limits, moment,
@@ -21,6 +21,7 @@ use crate::{
 
 mod dropped;
 mod home;
+mod sources;
 mod state;
 mod topics;
 
@@ -174,11 +175,12 @@ impl Shard {
             View::AcceptMoved {
                 queue,
                 source,
+                seen,
                 first,
                 bodies,
             } => {
                 let bodies = numbered(bodies, turn);
-                self.home.with(queue, |queue| {
+                self.home.with_source(queue, source, seen, |queue| {
                     queue.accept_moved(source, first, &bodies, turn)
                 })
             }
@@ -192,11 +194,12 @@ impl Shard {
             View::AcceptPublished {
                 queue,
                 source,
+                seen,
                 first,
                 bodies,
             } => {
                 let bodies = numbered(bodies, turn);
-                self.home.with(queue, |queue| {
+                self.home.with_source(queue, source, seen, |queue| {
                     queue.accept_published(source, first, &bodies, turn)
                 })
             }
@@ -224,6 +227,17 @@ impl Shard {
             } => self
                 .home
                 .with(queue, |queue| queue.moves_settled(target, through, turn)),
+            Command::ForgetSource {
+                queue,
+                source,
+                seen,
+                through,
+            } => self.home.forget_source(queue, source, seen, through),
+            Command::LaneEnded {
+                queue,
+                target,
+                through,
+            } => self.home.lane_ended(queue, target, through),
             Command::ReturnMoves { queue, target } => self
                 .home
                 .with(queue, |queue| queue.return_moves(target, turn)),
@@ -363,8 +377,14 @@ impl Shard {
 
     /// The first messages to carry from a queue to others; at most `max` a lane.
     pub fn moves(&self, queue: QueueId, max: usize) -> Vec<Lane> {
-        let queue = self.home.queue(queue);
-        queue.map_or_else(Vec::new, |queue| queue.moves(max, self.now))
+        let seen = Seen {
+            shard: self.id,
+            index: self.applied,
+        };
+        match self.home.queue(queue) {
+            Some(queue) => queue.moves(max, self.now, seen),
+            None => self.home.left_lanes(queue, seen),
+        }
     }
 
     /// The subscriptions whose pushers would find something.

@@ -8,7 +8,7 @@
 use anser_broker::{
     attributes::{Acknowledge, DeadLetterAfter, DeadLetterPolicy, QueueAttributes, RetentionFrom},
     codec::{self, BatchBuilder},
-    command::{Answer, Command, Effect, Lane, Query, Reply},
+    command::{Answer, Command, Effect, Lane, Query, Reply, Seen},
     id::{QueueId, Sequence, ShardId},
     shard::Shard,
     time::{Millis, Stamp, Timestamp},
@@ -20,6 +20,11 @@ use crate::naive::Naive;
 
 const QUEUES: u64 = 3;
 const START: u64 = 1_000_000;
+/// A state newer than any in which a source was forgotten.
+const NOW: Seen = Seen {
+    shard: ShardId(1),
+    index: u64::MAX,
+};
 
 #[derive(Debug, Clone)]
 struct Entry {
@@ -340,11 +345,13 @@ impl World {
             Action::Accept {
                 queue,
                 source,
+                seen: NOW,
                 first,
                 bodies,
             } => Command::AcceptMoved {
                 queue: QueueId(queue),
                 source: QueueId(source),
+                seen: NOW,
                 first,
                 bodies: vec![Bytes::from_static(b"moved"); bodies],
             },
@@ -355,7 +362,8 @@ impl World {
 
     fn carry(&self, source: QueueId, overlap: u64, max: usize, settle: bool) -> Vec<Command> {
         let mut commands = Vec::new();
-        for Lane { target, moves, .. } in self.shard.moves(source, max) {
+        let lanes = self.shard.moves(source, max).into_iter();
+        for Lane { target, moves, .. } in lanes.filter(|lane| lane.ends.is_none()) {
             let first = moves[0].number;
             let last = moves[moves.len() - 1].number;
             let first = first.saturating_sub(overlap).max(1);
@@ -363,6 +371,7 @@ impl World {
             commands.push(Command::AcceptMoved {
                 queue: target,
                 source,
+                seen: NOW,
                 first,
                 bodies: vec![Bytes::from_static(b"moved"); count],
             });

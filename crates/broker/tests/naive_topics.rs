@@ -158,12 +158,14 @@ impl Naive {
                 source,
                 first,
                 bodies,
+                ..
             } => return self.accept(queue.0, source.0, *first, bodies, true),
             Command::AcceptMoved {
                 queue,
                 source,
                 first,
                 bodies,
+                ..
             } => return self.accept(queue.0, source.0, *first, bodies, false),
             Command::MovesSettled {
                 queue,

@@ -7,7 +7,7 @@ use crate::{
     },
     codec::{
         Error,
-        command::{write_bodies, write_receipts},
+        command::{write_bodies, write_receipts, write_seen},
         kind,
         wire::{Reader, Sink},
     },
@@ -162,12 +162,14 @@ fn write_message_command(command: &Command, sink: &mut impl Sink) -> bool {
         Command::AcceptPublished {
             queue,
             source,
+            seen,
             first,
             bodies,
         } => {
             sink.u8(kind::ACCEPT_PUBLISHED);
             sink.u64(queue.0);
             sink.u64(source.0);
+            write_seen(*seen, sink);
             sink.u64(*first);
             write_bodies(bodies, sink);
         }

@@ -2,7 +2,7 @@
 //! arrived, or until the queue they were for is no more.
 
 use crate::{
-    command::{Effect, Lane, Move, Reply},
+    command::{Effect, Lane, Move, Reply, Seen},
     id::QueueId,
     list::MessageList,
     queue::{Passing, Queue, lanes::Moving},
@@ -37,6 +37,7 @@ impl Queue {
         }
         let arrived = arrived.iter().map(|moving| moving.message.sequence);
         turn.blocks.remove_all(arrived);
+        self.announce_end(target, turn);
         self.fill_lane(turn);
         Reply::Done
     }
@@ -74,15 +75,22 @@ impl Queue {
             self.ready.absorb(ready);
             self.ready_grew(turn);
         }
+        self.announce_end(target, turn);
         Reply::Done
     }
 
-    /// The first moves of each lane, at most `max` a lane.
-    pub(crate) fn moves(&self, max: usize, now: Timestamp) -> Vec<Lane> {
+    /// The first moves of each lane, at most `max` a lane, and the lanes that have come to their end.
+    pub(crate) fn moves(&self, max: usize, now: Timestamp, seen: Seen) -> Vec<Lane> {
+        let ended = self.ended_lanes().map(|(target, through)| Lane {
+            ends: Some(through),
+            ..Lane::empty(target, seen)
+        });
         let lanes = self.lanes.pending().map(|(target, moving)| Lane {
             target,
             is_delivery: self.delivers_to(target),
             has_labels: self.is_outbox(),
+            seen,
+            ends: None,
             moves: moving
                 .take(max)
                 .map(|(number, moving)| Move {
@@ -92,7 +100,37 @@ impl Queue {
                 })
                 .collect(),
         });
-        lanes.collect()
+        lanes.chain(ended).collect()
+    }
+
+    pub(crate) fn lane_ended(&mut self, target: QueueId, through: u64) -> Reply {
+        if !self.uses_lane(target) {
+            self.lanes.end(target, through);
+        }
+        Reply::Done
+    }
+
+    /// The queues to which this one has lanes.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = QueueId> {
+        self.lanes.by_target.keys().copied()
+    }
+
+    /// The empty lanes into which nothing comes any more.
+    fn ended_lanes(&self) -> impl Iterator<Item = (QueueId, u64)> {
+        let empty = self.lanes.empty();
+        empty.filter(|(target, _)| !self.uses_lane(*target))
+    }
+
+    fn uses_lane(&self, target: QueueId) -> bool {
+        let policy = self.attributes.dead_letter;
+        self.delivers_to(target) || policy.is_some_and(|policy| policy.queue == target)
+    }
+
+    /// Lets it be known if a lane has come to its end.
+    pub(super) fn announce_end(&self, target: QueueId, turn: &mut Turn<'_>) {
+        if self.ended_lanes().any(|(ended, _)| ended == target) {
+            turn.effect(Effect::MovesPending { queue: self.id });
+        }
     }
 
     fn delivers_to(&self, target: QueueId) -> bool {
@@ -105,6 +143,6 @@ impl Queue {
     }
 
     pub(crate) fn has_moves(&self) -> bool {
-        self.lanes.len() > 0
+        self.lanes.len() > 0 || self.ended_lanes().next().is_some()
     }
 }

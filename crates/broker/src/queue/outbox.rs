@@ -142,6 +142,7 @@ impl Queue {
             self.delayed
                 .insert(DelayedMessage { message, wake }, retention);
         }
+        self.announce_end(target, turn);
         self.fill_lane(turn);
         Reply::Done
     }

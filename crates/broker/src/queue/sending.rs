@@ -127,10 +127,13 @@ impl Queue {
         bodies: &NumberedBodies<'_>,
         turn: &mut Turn<'_>,
     ) -> Reply {
-        let arrived = self.accepted.get(&source).copied().unwrap_or(0);
-        if first > arrived.saturating_add(1) {
-            return Reply::Refused(Error::Unavailable);
-        }
+        let arrived = match self.accepted.get(&source) {
+            None => first.saturating_sub(1),
+            Some(arrived) if first > arrived.saturating_add(1) => {
+                return Reply::Refused(Error::Unavailable);
+            }
+            Some(arrived) => *arrived,
+        };
         self.accept(source, (first, arrived), bodies, turn, |_, _| Ok(()))
     }
 
@@ -152,6 +155,22 @@ impl Queue {
                 Ok(())
             }
         })
+    }
+
+    /// Whether something has arrived from a source and is not forgotten.
+    pub(crate) fn knows_source(&self, source: QueueId) -> bool {
+        self.accepted.contains_key(&source)
+    }
+
+    /// Forgets a source from which nothing has arrived beyond this number.
+    pub(crate) fn forget_source(&mut self, source: QueueId, through: u64) {
+        if self
+            .accepted
+            .get(&source)
+            .is_some_and(|last| *last <= through)
+        {
+            self.accepted.remove(&source);
+        }
     }
 
     /// Stores the bodies with numbers from `first` on that are beyond `arrived`.

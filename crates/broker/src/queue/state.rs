@@ -77,6 +77,7 @@ impl Queue {
     }
 
     fn save_lanes(&self, sink: &mut impl Sink) {
+        sink.u64(self.lanes.ended);
         sink.u64(self.lanes.by_target.len() as u64);
         for (target, lane) in &self.lanes.by_target {
             sink.u64(target.0);
@@ -215,6 +216,7 @@ impl Queue {
     }
 
     fn restore_lanes(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        self.lanes.ended = reader.u64()?;
         let mut order = Ascending::default();
         for _ in 0..reader.long_count(24)? {
             let target = reader.queue()?;

@@ -10,7 +10,7 @@ use crate::{
     blocks::{self, Blocks},
     command::Reply,
     error::Error,
-    id::{QueueId, Sequence, SubscriptionId, TopicId},
+    id::{QueueId, Sequence, ShardId, SubscriptionId, TopicId},
     op::{QueueCounts, QueueTotals},
     queue::Queue,
     shard::{Totals, dropped::Dropped},
@@ -32,6 +32,10 @@ pub(super) struct Home {
     pub(super) blocks: Blocks,
     /// What happened in queues that ended.
     pub(super) ended: QueueTotals,
+    /// Queues that ended and the targets that do not know it yet.
+    pub(super) leaving: SortedMap<(QueueId, QueueId), ()>,
+    /// The index up to which sources on a shard were forgotten by queues here.
+    pub(super) forgotten: SortedMap<ShardId, u64>,
     /// What ended here, so that it does not come back.
     pub(super) dropped: Dropped,
 }
@@ -110,6 +114,7 @@ impl Home {
                 self.deadlines.remove(&(deadline, id));
             }
             queue.end(turn);
+            self.take_leave(&queue, turn);
             if !queue.is_outbox() {
                 self.ended = sum_of_totals(self.ended, queue.totals);
             }
@@ -170,9 +175,9 @@ impl Home {
 
     pub(super) fn queues_with_moves(&self) -> impl Iterator<Item = QueueId> {
         let queues = self.queues.iter();
-        queues
-            .filter(|(_, queue)| queue.has_moves())
-            .map(|(id, _)| *id)
+        let moving = queues.filter(|(_, queue)| queue.has_moves());
+        let leaving = self.leaving.keys().map(|(queue, _)| *queue);
+        moving.map(|(id, _)| *id).chain(leaving)
     }
 
     pub(super) fn live_between(&self, first_index: u64, last_index: u64) -> Vec<Sequence> {

@@ -52,6 +52,16 @@ impl Shard {
             queue.save(sink);
         }
         self.save_topics(sink);
+        sink.u64(self.home.leaving.len() as u64);
+        for (queue, target) in self.home.leaving.keys() {
+            sink.u64(queue.0);
+            sink.u64(target.0);
+        }
+        sink.u64(self.home.forgotten.len() as u64);
+        for (shard, index) in self.home.forgotten.iter() {
+            sink.u16(shard.0);
+            sink.u64(*index);
+        }
     }
 
     fn save_topics(&self, sink: &mut impl Sink) {
@@ -135,8 +145,31 @@ impl Shard {
         }
         shard.restore_home(&mut reader)?;
         shard.restore_topics(&mut reader)?;
+        shard.restore_sources(&mut reader)?;
         reader.end()?;
         Ok(shard)
+    }
+
+    fn restore_sources(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        let mut last = None;
+        for _ in 0..reader.long_count(16)? {
+            let leaving = (reader.queue()?, reader.queue()?);
+            if last >= Some(leaving) || self.home.queues.contains(&leaving.0) {
+                return Err(Error::BadValue);
+            }
+            last = Some(leaving);
+            self.home.leaving.insert(leaving, ());
+        }
+        let mut last = None;
+        for _ in 0..reader.long_count(10)? {
+            let shard = reader.shard()?;
+            if last >= Some(shard) {
+                return Err(Error::BadValue);
+            }
+            last = Some(shard);
+            self.home.forgotten.insert(shard, reader.u64()?);
+        }
+        Ok(())
     }
 
     fn restore_home(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {

@@ -9,8 +9,8 @@ use anser_broker::{
         TopicAttributes, TopicChanges,
     },
     codec::{self, Encoded},
-    command::{Command, CreateQueue, CreateTopic, DeadLetterUpdate, NodeState, Subscribe},
-    id::{AccountId, NodeId, QueueId, Sequence, SubscriptionId, TopicId},
+    command::{Command, CreateQueue, CreateTopic, DeadLetterUpdate, NodeState, Seen, Subscribe},
+    id::{AccountId, NodeId, QueueId, Sequence, ShardId, SubscriptionId, TopicId},
     labels::{BindingKey, Labels, Published, RoutingKey, Tag},
     name::{QueueName, SubscriptionName, TopicName},
     op::{DeadLetterQueueChange, EndpointName, SubscriptionChanges},
@@ -21,6 +21,11 @@ use anser_broker::{
 use bytes::Bytes;
 
 use super::pack;
+
+const SEEN: Seen = Seen {
+    shard: ShardId(5),
+    index: 6,
+};
 
 pub(super) fn simple_attributes() -> QueueAttributes {
     QueueAttributes {
@@ -117,10 +122,22 @@ fn one_of_each() -> Vec<Command> {
         Command::AcceptMoved {
             queue,
             source: QueueId(3),
+            seen: SEEN,
             first: 4,
             bodies,
         },
         Command::MovesSettled {
+            queue,
+            target: QueueId(3),
+            through: 4,
+        },
+        Command::ForgetSource {
+            queue,
+            source: QueueId(3),
+            seen: SEEN,
+            through: 4,
+        },
+        Command::LaneEnded {
             queue,
             target: QueueId(3),
             through: 4,
@@ -385,6 +402,7 @@ pub(super) fn one_of_each_for_a_home() -> Vec<Command> {
         Command::AcceptPublished {
             queue: QueueId(5),
             source: queue,
+            seen: SEEN,
             first: 4,
             bodies: vec![Bytes::from_static(b"a")],
         },
