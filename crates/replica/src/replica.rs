@@ -220,7 +220,7 @@ impl Replica {
                 };
                 self.proposals.push(caller, command);
             }
-            Input::Receive { ticket, request } => self.receive(ticket, request, outputs),
+            Input::Receive { ticket, request } => self.receive(ticket, request),
             Input::Read { ticket, query } => self.reads.push(PendingRead::Query { ticket, query }),
             Input::Message(message) => self.message(message, outputs),
             Input::Fetched { request, entries } => self.consensus.fetched(request, entries),
@@ -364,7 +364,7 @@ impl Replica {
         }
     }
 
-    fn receive(&mut self, ticket: Ticket, request: ReceiveRequest, outputs: &mut Vec<Output>) {
+    fn receive(&mut self, ticket: Ticket, request: ReceiveRequest) {
         let default_wait = self
             .shard
             .attributes(request.queue)
@@ -375,10 +375,19 @@ impl Replica {
             request,
             until: self.now + wait,
         };
-        match self.shard.receivable(request.queue, self.now) {
-            Receivable::NoSuchQueue => refuse(ticket, Error::NoSuchQueue, outputs),
-            Receivable::InFlightFull => refuse(ticket, Error::TooManyInFlight, outputs),
-            Receivable::Ready(ready) if ready > self.waiters.claimed(request.queue) => {
+        // Another may lead by now and know of something: what this one knows is confirmed first.
+        if self.try_receive(waiter).is_err() {
+            self.reads.push(PendingRead::Receive(waiter));
+        }
+    }
+
+    /// Proposes a receive or lets it wait; what it is told otherwise, if this replica leads.
+    fn try_receive(&mut self, waiter: Waiter) -> Result<(), Reply> {
+        let queue = waiter.request.queue;
+        match self.shard.receivable(queue, self.now) {
+            Receivable::NoSuchQueue => return Err(Reply::Refused(Error::NoSuchQueue)),
+            Receivable::InFlightFull => return Err(Reply::Refused(Error::TooManyInFlight)),
+            Receivable::Ready(ready) if ready > self.waiters.claimed(queue) => {
                 self.propose_receive(waiter);
             }
             // What fell due may be what is asked for; the entry settles it first.
@@ -386,8 +395,9 @@ impl Replica {
             Receivable::Ready(_) | Receivable::Empty if waiter.until > self.now => {
                 self.waiters.park(waiter);
             }
-            Receivable::Ready(_) | Receivable::Empty => self.reads.push(PendingRead::Empty(waiter)),
+            Receivable::Ready(_) | Receivable::Empty => return Err(nothing_received()),
         }
+        Ok(())
     }
 
     fn is_overdue(&self) -> bool {
@@ -472,7 +482,10 @@ impl Replica {
 
     fn end_waits(&mut self, outputs: &mut Vec<Output>) {
         while let Some(waiter) = self.waiters.expired(self.now) {
-            outputs.push(nothing_received(waiter.ticket));
+            outputs.push(Output::Reply {
+                ticket: waiter.ticket,
+                reply: nothing_received(),
+            });
         }
     }
 
@@ -492,7 +505,8 @@ impl Replica {
                 now: self.now,
                 ..stamp
             };
-            let (batch, callers) = self.proposals.pack(stamp);
+            let copies_of = |command: &Encoded| self.shard.copies_of(command);
+            let (batch, callers) = self.proposals.pack(stamp, copies_of);
             match self.consensus.propose(batch) {
                 Some(place) => self.proposals.proposed(place, callers),
                 None => self.give_up(callers, Error::Unavailable, outputs),
@@ -715,14 +729,10 @@ impl Replica {
                     answer: self.query(&query),
                 });
             }
-            PendingRead::Empty(waiter) => {
-                let queue = waiter.request.queue;
-                match self.shard.receivable(queue, self.now) {
-                    Receivable::NoSuchQueue => refuse(waiter.ticket, Error::NoSuchQueue, outputs),
-                    Receivable::Ready(ready) if ready > self.waiters.claimed(queue) => {
-                        self.propose_receive(waiter);
-                    }
-                    _ => outputs.push(nothing_received(waiter.ticket)),
+            PendingRead::Receive(waiter) => {
+                if let Err(reply) = self.try_receive(waiter) {
+                    let ticket = waiter.ticket;
+                    outputs.push(Output::Reply { ticket, reply });
                 }
             }
         }
@@ -759,13 +769,19 @@ impl Replica {
     }
 
     fn give_up(&mut self, callers: Vec<Caller>, error: Error, outputs: &mut Vec<Output>) {
+        let mut freed = BTreeSet::new();
         for caller in callers {
             if let Some((queue, messages)) = caller.claim() {
                 self.waiters.release(queue, messages);
+                freed.insert(queue);
             }
             if let Some(ticket) = caller.ticket() {
                 outputs.push(Output::Refuse { ticket, error });
             }
+        }
+        // What these would have taken is for the next in line, who would not hear of it otherwise.
+        for queue in freed {
+            self.serve(queue);
         }
     }
 }
@@ -777,11 +793,8 @@ fn refuse(ticket: Ticket, error: Error, outputs: &mut Vec<Output>) {
     });
 }
 
-fn nothing_received(ticket: Ticket) -> Output {
-    Output::Reply {
-        ticket,
-        reply: Reply::Received {
-            deliveries: Vec::new(),
-        },
+fn nothing_received() -> Reply {
+    Reply::Received {
+        deliveries: Vec::new(),
     }
 }

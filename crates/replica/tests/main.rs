@@ -8,6 +8,7 @@ mod harness;
 mod members;
 mod messages;
 mod policies;
+mod receives;
 mod replication;
 mod serving;
 mod snapshots;

@@ -92,6 +92,7 @@ fn told(placed: &Placed) -> Command {
             },
             None => Command::DropQueue {
                 queue: placed.queue,
+                floor: placed.floor,
             },
         },
         Placed::Topic(placed) => match placed.attributes {
@@ -102,6 +103,7 @@ fn told(placed: &Placed) -> Command {
             },
             None => Command::DropTopic {
                 topic: placed.topic,
+                floor: placed.floor,
             },
         },
         Placed::Subscription(placed) => match placed.attributes {
@@ -113,6 +115,7 @@ fn told(placed: &Placed) -> Command {
             },
             None => Command::DropSubscription {
                 subscription: placed.subscription,
+                floor: placed.floor,
             },
         },
     }

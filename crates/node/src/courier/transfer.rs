@@ -167,6 +167,9 @@ impl Source {
     }
 
     async fn carry(&self, lane: &Lane) -> Result<(), Error> {
+        if let Some(through) = lane.ends {
+            return self.end(lane, through).await;
+        }
         if self.carrier.counters.storage_full.load(Ordering::Relaxed) {
             // Carrying copies bodies, and what space is left is for what frees some.
             return Err(Error::StorageFull);
@@ -187,6 +190,29 @@ impl Source {
                 .await
             }
         }
+    }
+
+    /// Lets a queue forget this one, which has nothing more for it, and then this one the lane.
+    async fn end(&self, lane: &Lane, through: u64) -> Result<(), Error> {
+        let (queue, target) = (self.queue, lane.target);
+        if let Some(home) = self.home_of(target).await? {
+            let forget = Command::ForgetSource {
+                queue: target,
+                source: queue,
+                seen: lane.seen,
+                through,
+            };
+            match self.carrier.desk.propose(home, &forget).await {
+                Ok(_) | Err(Error::NoSuchQueue) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.tell(&Command::LaneEnded {
+            queue,
+            target,
+            through,
+        })
+        .await
     }
 
     /// Where a queue lives; `None` if it certainly is no more.
@@ -211,6 +237,7 @@ impl Source {
         let command = Command::AcceptMoved {
             queue: lane.target,
             source: self.queue,
+            seen: lane.seen,
             first: lane.moves[0].number,
             bodies,
         };
@@ -251,6 +278,7 @@ impl Source {
         let command = Command::AcceptPublished {
             queue: lane.target,
             source: self.queue,
+            seen: lane.seen,
             first: lane.moves[0].number,
             bodies,
         };
