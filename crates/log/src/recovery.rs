@@ -12,11 +12,12 @@ mod tail;
 use std::{collections::VecDeque, io, sync::Arc};
 
 use crate::{
-    appender::{Appender, Current},
+    appender::Appender,
     disk::{Disk, DiskFile, OpenMode},
     entry::{HardState, Position, SnapshotInfo},
     error::Error,
     index::{Index, WalFile},
+    log_end::{Current, LogEnd},
     manifest::Manifest,
     marks::Marks,
     names,
@@ -109,11 +110,11 @@ impl Log {
             .map_err(|error| Error::io("write", names::MARKS, error))?;
 
         let report = report(&manifest, &replayed);
-        let current = current_file(&index, &replayed);
+        let end = LogEnd::new(current_file(&index, &replayed));
         let prepared = prepared_files(&disk, &manifest, &index)?;
-        let shared = Arc::new(Shared::new(disk, options, manifest, prepared, index));
+        let shared = Arc::new(Shared::new(disk, options, manifest, prepared, index, end));
         Ok(Opened {
-            appender: Appender::new(Arc::clone(&shared), marks, current),
+            appender: Appender::new(Arc::clone(&shared), marks),
             reader: Reader::new(Arc::clone(&shared)),
             store: Store::new(shared),
             shards,

@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    disk::Disk, error::Error, index::Index, manifest::Manifest, options::Options,
+    disk::Disk, error::Error, index::Index, log_end::LogEnd, manifest::Manifest, options::Options,
     wal_files::PreparedFile,
 };
 
@@ -22,7 +22,7 @@ pub(crate) struct Shared<D: Disk> {
     pub(crate) disk: D,
     pub(crate) options: Options,
     /// Held while a batch is on its way to the disk, and by what must not meet one.
-    appending: Mutex<()>,
+    appending: Mutex<LogEnd<D>>,
     /// The last durable manifest. Who holds it may write the next.
     manifest: Mutex<Manifest>,
     prepared: Mutex<VecDeque<PreparedFile<D>>>,
@@ -42,13 +42,14 @@ impl<D: Disk> Shared<D> {
         manifest: Manifest,
         prepared: VecDeque<PreparedFile<D>>,
         index: Index<D>,
+        end: LogEnd<D>,
     ) -> Self {
         Self {
             disk,
             options,
             generation: AtomicU64::new(manifest.generation),
             next_id: AtomicU64::new(manifest.next_id),
-            appending: Mutex::new(()),
+            appending: Mutex::new(end),
             manifest: Mutex::new(manifest),
             prepared: Mutex::new(prepared),
             index: RwLock::new(index),
@@ -56,7 +57,7 @@ impl<D: Disk> Shared<D> {
         }
     }
 
-    pub(crate) fn appending(&self) -> MutexGuard<'_, ()> {
+    pub(crate) fn appending(&self) -> MutexGuard<'_, LogEnd<D>> {
         self.appending.lock().expect(PANICKED)
     }
 

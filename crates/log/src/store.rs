@@ -1,9 +1,10 @@
 //! Maintenance: what the compactor does with a log, in one thread or several.
 //!
 //! When files are due, what is alive in them is copied into segments and the shard's state into a
-//! snapshot; a commit makes both part of the log at once; then the files are recycled. A commit is
-//! one manifest. Files are removed only after the manifest that no longer names them is durable.
+//! snapshot; a commit makes both part of the log at once; what no snapshot can cover yet is carried over to the
+//! end of the log; then the files are recycled. A commit is one manifest. Files are removed only after the manifest that no longer names them is durable.
 
+mod carry;
 mod commit;
 mod export;
 mod forget;
@@ -101,6 +102,11 @@ impl<D: Disk> Store<D> {
     /// The shards that have entries or files here.
     pub fn shards(&self) -> Vec<u16> {
         self.shared.index().shards.keys().copied().collect()
+    }
+
+    /// The shard's snapshot.
+    pub fn snapshot(&self, shard: u16) -> Option<SnapshotInfo> {
+        self.shared.index().shards.get(&shard)?.snapshot
     }
 
     /// The shard's segments by first index.

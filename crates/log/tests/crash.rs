@@ -25,6 +25,7 @@ struct Explored {
     torn: usize,
     ambiguous: usize,
     second_lives: usize,
+    carried: usize,
 }
 
 /// What is broken, if anything, in the first life and in those after a crash.
@@ -42,7 +43,10 @@ const SOUND: Broken = Broken {
 fn explore(seed: u64, broken: Broken) -> Result<Explored, String> {
     let mut driver = Driver::new(seed, broken.first);
     driver.run(STEPS);
-    let mut explored = Explored::default();
+    let mut explored = Explored {
+        carried: driver.carried,
+        ..Explored::default()
+    };
     explore_life(
         &driver,
         &Image::default(),
@@ -226,13 +230,15 @@ fn explore_seeds(seeds: std::ops::Range<u64>) {
                 all.torn += explored.torn;
                 all.ambiguous += explored.ambiguous;
                 all.second_lives += explored.second_lives;
+                all.carried += explored.carried;
             }
             Err(what) => panic!("{what}"),
         }
     }
     // The explorer must reach what it is for.
     let reached = all.images > 10_000 && all.torn > 50 && all.ambiguous > 50;
-    assert!(reached && all.second_lives > 50, "{all:?}");
+    let lives = all.second_lives > 50 && all.carried > 50;
+    assert!(reached && lives, "{all:?}");
 }
 
 #[test]
