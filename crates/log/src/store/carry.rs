@@ -11,13 +11,14 @@ use crate::{
     disk::Disk,
     entry::Write,
     error::Error,
+    index::ShardIndex,
     log_end::{bytes_of, room},
     reader::Reader,
 };
 
 impl<D: Disk> Store<D> {
-    /// Writes entries again at the end of the log: for each of the shards, all behind the given index, so
-    /// that none of them stands in an older file any more. They are durable when this returns.
+    /// Writes entries again at the end of the log: for each of the shards, all behind the given index and
+    /// its snapshot's, so that none of them stands in an older file any more. They are durable when this returns.
     ///
     /// It takes one new log file at most for each that it fills. What one shard has behind its index must
     /// fit into a file, or it is refused with [`Error::NotCovered`]: an entry removes those after it, so only
@@ -57,10 +58,12 @@ impl<D: Disk> Store<D> {
         after: u64,
         bytes_max: usize,
     ) -> Result<Write, Error> {
-        let known = self.shared.index();
-        let last = known.shards.get(&shard).and_then(|shard| shard.runs.last());
-        drop(known);
-        let last = last.unwrap_or(after);
+        let index = self.shared.index();
+        let known = index.shards.get(&shard);
+        let last = known.and_then(|known| known.runs.last()).unwrap_or(0);
+        // A copy may have come since the caller looked.
+        let after = after.max(known.map_or(0, ShardIndex::snapshot_index));
+        drop(index);
         let mut write = Write {
             shard,
             hard_state: None,

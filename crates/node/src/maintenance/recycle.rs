@@ -1,0 +1,126 @@
+//! Using the oldest files of the write-ahead log again.
+//!
+//! Before that, what is alive in them is in segments, and what a shard cannot apply yet, for want of a quorum,
+//! is carried over to the end of the log. So a shard holds up no other, and recycling takes no more space
+//! than the reserve has.
+
+use std::{collections::BTreeMap, sync::atomic::Ordering};
+
+use anser_broker::id::ShardId;
+use anser_log::{Disk, Due, DueShard, Error};
+use tracing::{info, warn};
+
+use super::Maintenance;
+use crate::{
+    event::{Event, Look},
+    status::add,
+};
+
+impl<D: Disk> Maintenance<D> {
+    pub(super) fn round(&mut self) -> Result<(), Error> {
+        self.watch_free_space()?;
+        let prepared = match self.store.prepare_files() {
+            Err(Error::NoSpace { .. }) => false,
+            result => result.map(|()| true)?,
+        };
+        // Without room for another file the old ones are needed before their time.
+        let due = if prepared {
+            self.store.due(&BTreeMap::new())
+        } else {
+            self.store.due_all()
+        };
+        let Some(due) = due else { return Ok(()) };
+        let held = self.held();
+        // Before followers make this node refuse sends, they do without.
+        let is_short = self.store.free_bytes()? < self.reserve_bytes.saturating_mul(2);
+        let due = if prepared && !is_short {
+            self.store.due(&held)
+        } else {
+            Some(due)
+        };
+        match due {
+            Some(due) => self.recycle(due, &held),
+            None => Ok(()),
+        }
+    }
+
+    /// Behind which entries of each shard the log is needed by followers.
+    fn held(&self) -> BTreeMap<u16, u64> {
+        let Some(copies) = &self.copies else {
+            return BTreeMap::new();
+        };
+        for shard in self.store.shards().into_iter().map(ShardId) {
+            let followers = self.look(shard, Look::Followers).unwrap_or_default();
+            copies.follow(shard, &followers, self.reader.first_index(shard.0));
+        }
+        copies.held()
+    }
+
+    fn watch_free_space(&self) -> Result<(), Error> {
+        let full = self.store.free_bytes()? < self.reserve_bytes;
+        let was_full = self.counters.storage_full.swap(full, Ordering::Relaxed);
+        if full && !was_full {
+            warn!("the disk is nearly full; sends are refused");
+        } else if was_full && !full {
+            info!("the disk has space again");
+        }
+        Ok(())
+    }
+
+    /// Makes the oldest log files free to be used again.
+    fn recycle(&self, due: Due, held: &BTreeMap<u16, u64>) -> Result<(), Error> {
+        // All shards are looked at before anything is written for one of them.
+        let Some(shards) = self.applied_of(&due) else {
+            return Ok(());
+        };
+        let unapplied = shards
+            .iter()
+            .filter(|(range, applied)| *applied < range.last_index)
+            .map(|(range, applied)| (range.shard, *applied));
+        self.store.carry_over(&unapplied.collect())?;
+        for (range, applied) in shards {
+            let range = DueShard {
+                last_index: range.last_index.min(applied),
+                ..range
+            };
+            if range.first_index <= range.last_index && !self.release(range, held)? {
+                return Ok(());
+            }
+        }
+        self.store.recycle(due)
+    }
+
+    /// How far each shard is applied; `None` while one of them cannot tell.
+    fn applied_of(&self, due: &Due) -> Option<Vec<(DueShard, u64)>> {
+        let shards = due.shards.iter().map(|&range| {
+            let applied = self.applied(ShardId(range.shard))?;
+            let snapshot = self.store.snapshot(range.shard);
+            // A replica that has just got a copy takes up its state soon.
+            let is_current = snapshot.is_none_or(|snapshot| snapshot.index <= applied);
+            is_current.then_some((range, applied))
+        });
+        shards.collect()
+    }
+
+    /// Makes the log unnecessary for these entries, which are applied; false if the shard's runner is gone.
+    fn release(&self, range: DueShard, held: &BTreeMap<u16, u64>) -> Result<bool, Error> {
+        let shard = ShardId(range.shard);
+        let Some(image) = self.look(shard, Look::Image) else {
+            return Ok(false);
+        };
+        self.seal(range.shard, (range.first_index, range.last_index), &image)?;
+        drop(self.inboxes.of(shard).send(Event::Forgotten {
+            shard,
+            through: range.last_index,
+        }));
+        let is_needed = held.get(&range.shard);
+        if is_needed.is_some_and(|&after| after < range.last_index) {
+            add(&self.counters.holds_lost, 1);
+            warn!(
+                shard = range.shard,
+                "log that a follower needs is used again; it will need a copy"
+            );
+        }
+        Ok(true)
+    }
+}
