@@ -10,7 +10,7 @@ use crate::{
     entry::{HardState, Position, SnapshotInfo},
     error::Error,
     runs::Runs,
-    segment::Segment,
+    segment::files::Segment,
 };
 
 #[derive(Debug)]

@@ -23,6 +23,7 @@ use crate::{
     names,
     options::Options,
     reader::Reader,
+    segment::files::SegmentFiles,
     shared::Shared,
     store::Store,
     wal_files::PreparedFile,
@@ -95,7 +96,8 @@ impl Log {
         let mut marks = Marks::open(&disk)?;
         let mut index = Index::new(manifest.wal_first);
         let replayed = replay::replay(&disk, &manifest, &marks.last(), &mut index)?;
-        sealed::open_sealed(&disk, &manifest, &mut index)?;
+        let segments = Arc::new(SegmentFiles::new(disk.clone(), options.open_segments));
+        sealed::open_sealed(&disk, &segments, &manifest, &mut index)?;
         let shards = recovered_shards(&index)?;
         sealed::check_unlisted(&disk, &manifest)?;
 
@@ -112,7 +114,9 @@ impl Log {
         let report = report(&manifest, &replayed);
         let end = LogEnd::new(current_file(&index, &replayed));
         let prepared = prepared_files(&disk, &manifest, &index)?;
-        let shared = Arc::new(Shared::new(disk, options, manifest, prepared, index, end));
+        let shared = Arc::new(Shared::new(
+            disk, options, segments, manifest, prepared, index, end,
+        ));
         Ok(Opened {
             appender: Appender::new(Arc::clone(&shared), marks),
             reader: Reader::new(Arc::clone(&shared)),

@@ -7,20 +7,21 @@ use std::{
     collections::VecDeque,
     io,
     sync::{
-        Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use crate::{
     disk::Disk, error::Error, index::Index, log_end::LogEnd, manifest::Manifest, options::Options,
-    wal_files::PreparedFile,
+    segment::files::SegmentFiles, wal_files::PreparedFile,
 };
 
 #[derive(Debug)]
 pub(crate) struct Shared<D: Disk> {
     pub(crate) disk: D,
     pub(crate) options: Options,
+    pub(crate) segments: Arc<SegmentFiles<D>>,
     /// Held while a batch is on its way to the disk, and by what must not meet one.
     appending: Mutex<LogEnd<D>>,
     /// The last durable manifest. Who holds it may write the next.
@@ -39,6 +40,7 @@ impl<D: Disk> Shared<D> {
     pub(crate) fn new(
         disk: D,
         options: Options,
+        segments: Arc<SegmentFiles<D>>,
         manifest: Manifest,
         prepared: VecDeque<PreparedFile<D>>,
         index: Index<D>,
@@ -47,6 +49,7 @@ impl<D: Disk> Shared<D> {
         Self {
             disk,
             options,
+            segments,
             generation: AtomicU64::new(manifest.generation),
             next_id: AtomicU64::new(manifest.next_id),
             appending: Mutex::new(end),

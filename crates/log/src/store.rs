@@ -149,6 +149,11 @@ impl<D: Disk> Store<D> {
             .sum()
     }
 
+    /// How long a segment is at most, unless one record alone is longer.
+    pub fn segment_bytes_max(&self) -> u64 {
+        self.shared.options.segment_bytes
+    }
+
     /// Bytes of all segments.
     pub fn segment_bytes(&self) -> u64 {
         let index = self.shared.index();

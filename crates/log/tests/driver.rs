@@ -47,6 +47,7 @@ pub(crate) fn options(random: &mut Random) -> Options {
         wal_budget_bytes: 16 << 10,
         wal_held_bytes: 32 << 10,
         segment_bytes: 4096,
+        open_segments: 2,
         spare_files: 1,
     }
 }

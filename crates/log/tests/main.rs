@@ -13,4 +13,5 @@ mod model;
 mod random;
 mod replication;
 mod sabotage;
+mod segments;
 mod young;

@@ -4,6 +4,7 @@
 //! stops none of this for good: a failed attempt leaves nothing behind and is repeated.
 
 mod keep;
+mod merging;
 mod recycle;
 mod sweep;
 

@@ -10,7 +10,7 @@ use crate::{
     index::Index,
     manifest::{Manifest, ShardManifest},
     names,
-    segment::Segment,
+    segment::files::Segment,
     snapshot::SnapshotReader,
 };
 
@@ -82,10 +82,11 @@ impl<D: Disk> Store<D> {
         if let Some(info) = change.snapshot {
             SnapshotReader::open(&shared.disk, shard, info)?.verify()?;
         }
-        let opened = change
-            .add
-            .iter()
-            .map(|&info| Segment::open(&shared.disk, shard, info));
+        let opened = change.add.iter().map(|&info| {
+            let segment = Segment::new(&shared.segments, shard, info);
+            segment.open()?;
+            Ok(segment)
+        });
         opened.collect()
     }
 
@@ -114,23 +115,36 @@ impl<D: Disk> Store<D> {
         let mut next: Manifest = manifest.clone();
         next.shards.insert(shard, next_shard.clone());
         shared.commit_manifest(&mut manifest, next)?;
-        self.publish(shard, &next_shard, opened);
+        let replaced = self.publish(shard, &next_shard, opened);
         drop(manifest);
+        for segment in replaced {
+            segment.replaced();
+        }
         self.remove_replaced(shard, &current, change);
         Ok(())
     }
 
-    fn publish(&self, number: u16, next: &ShardManifest, opened: Vec<Segment<D>>) {
+    /// Gives the segments that are no longer listed.
+    fn publish(
+        &self,
+        number: u16,
+        next: &ShardManifest,
+        opened: Vec<Segment<D>>,
+    ) -> Vec<Arc<Segment<D>>> {
         let mut index = self.shared.index_mut();
         let shard = index.shard(number);
         shard.snapshot = next.snapshot;
         shard.segments.extend(opened.into_iter().map(Arc::new));
         let listed = |id| next.segments.iter().any(|info| info.id == id);
-        shard.segments.retain(|segment| listed(segment.info().id));
+        let (listed, replaced) = std::mem::take(&mut shard.segments)
+            .into_iter()
+            .partition(|segment| listed(segment.info().id));
+        shard.segments = listed;
         shard
             .segments
             .sort_by_key(|segment| segment.info().first_index);
         shard.runs.drop_before(next.void_before);
+        replaced
     }
 
     /// Best effort: what stays is removed when the log is opened next.
@@ -140,9 +154,6 @@ impl<D: Disk> Store<D> {
             && old.id != new.id
         {
             drop(disk.remove(&names::snapshot(shard, old.id)));
-        }
-        for &id in &change.remove {
-            drop(disk.remove(&names::segment(shard, id)));
         }
     }
 }

@@ -1,24 +1,23 @@
-//! Segments: those in which nothing is alive go, neighbours that are mostly dead become one.
+//! Segments: those in which nothing is alive go, neighbours that are small or mostly dead become one.
 
 use anser_broker::id::ShardId;
 use anser_log::{Change, Disk, Error, SegmentInfo};
 
-use super::{Maintenance, is_undone};
+use super::{
+    Maintenance, is_undone,
+    merging::{self, Candidate},
+};
 use crate::event::Look;
 
 /// Segments of a shard that are looked at in one sweep.
 const SEGMENTS_PER_LOOK: usize = 32;
-/// A segment is worth rewriting when at most one record in this many is alive.
-const SPARSE: u64 = 4;
-/// Neighbouring sparse segments that are rewritten at once.
-const MERGED_AT_ONCE: usize = 16;
 
 impl<D: Disk> Maintenance<D> {
     pub(super) fn sweep(&mut self) -> Vec<Result<(), Error>> {
         self.sweeps += 1;
         let shards: Vec<ShardId> = self.store.shards().into_iter().map(ShardId).collect();
         let dropped: Vec<_> = shards.iter().map(|&shard| self.drop_dead(shard)).collect();
-        let merged = shards.iter().map(|&shard| self.merge_sparse(shard));
+        let merged = shards.iter().map(|&shard| self.merge(shard));
         let merged: Vec<_> = merged.collect();
         let scrubbed = self
             .scrub
@@ -59,9 +58,9 @@ impl<D: Disk> Maintenance<D> {
         self.store.commit(shard.0, change)
     }
 
-    /// Counts what is alive in one more segment, then rewrites the first row of sparse neighbours as
-    /// one segment. One segment a sweep keeps this off the hot path.
-    fn merge_sparse(&mut self, shard: ShardId) -> Result<(), Error> {
+    /// Counts what is alive in one more segment, then merges one row of neighbours. So little a sweep keeps
+    /// this off the hot path.
+    fn merge(&mut self, shard: ShardId) -> Result<(), Error> {
         let segments = self.store.segments(shard.0);
         let counted = self.alive.entry(shard).or_default();
         counted.retain(|id, _| segments.iter().any(|info| info.id == *id));
@@ -80,18 +79,18 @@ impl<D: Disk> Maintenance<D> {
             .count() as u64;
         let counted = self.alive.entry(shard).or_default();
         counted.insert(next.id, entries);
-        let sparse = |info: &SegmentInfo| {
-            counted
-                .get(&info.id)
-                .is_some_and(|&alive| alive * SPARSE <= info.records)
-        };
-        let row: Vec<SegmentInfo> = segments
-            .into_iter()
-            .skip_while(|info| !sparse(info))
-            .take_while(sparse)
-            .take(MERGED_AT_ONCE)
+        let candidates: Vec<Candidate> = segments
+            .iter()
+            .map(|info| Candidate {
+                bytes: info.bytes,
+                records: info.records,
+                alive: counted.get(&info.id).copied(),
+            })
             .collect();
-        self.rewrite(shard, &row)
+        match merging::choose(&candidates, self.store.segment_bytes_max()) {
+            Some(row) => self.rewrite(shard, &segments[row]),
+            None => Ok(()),
+        }
     }
 
     fn rewrite(&self, shard: ShardId, row: &[SegmentInfo]) -> Result<(), Error> {
@@ -101,9 +100,6 @@ impl<D: Disk> Maintenance<D> {
                 return Ok(());
             };
             live.extend(alive);
-        }
-        if row.is_empty() {
-            return Ok(());
         }
         let add = self.copy(shard.0, &live)?;
         let change = Change {

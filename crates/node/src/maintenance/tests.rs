@@ -64,6 +64,29 @@ fn a_snapshot_that_is_there_is_not_written_again() {
     assert_eq!(stuck, stuck_later);
 }
 
+/// A few messages of each log file stay. However often the log goes round, few segments do.
+#[test]
+fn small_segments_become_few() {
+    let mut rig = Rig::new(4);
+    for round in 0..400 {
+        for shard in 0..4 {
+            rig.send(shard, 200);
+            (0..5).for_each(|_| rig.fill(shard, 1_000));
+        }
+        rig.round();
+        if round % 5 == 0 {
+            rig.sweep();
+        }
+    }
+    for shard in 0..4 {
+        let segments = rig.store.segments(shard);
+        assert!(segments.len() <= 16, "{segments:?}");
+        assert_eq!(rig.bodies(shard), [200; 400]);
+    }
+    let reopened = rig.reopened();
+    assert_eq!(reopened.bodies(3), [200; 400]);
+}
+
 /// What freeing space on a full disk may take, as the configuration demands it of the reserve.
 fn reserve() -> u64 {
     let options = options();

@@ -61,6 +61,7 @@ pub(super) fn options() -> Options {
         wal_budget_bytes: 256 << 10,
         wal_held_bytes: 1 << 20,
         segment_bytes: 256 << 10,
+        open_segments: 4,
         spare_files: 2,
     }
 }
@@ -169,14 +170,21 @@ impl Rig {
         self.maintenance.round().expect("the disk is sound");
     }
 
+    /// One look at all segments, as it is taken every second.
+    pub(super) fn sweep(&mut self) {
+        for result in self.maintenance.sweep() {
+            result.expect("the disk is sound");
+        }
+    }
+
     /// Sends a message that stays.
     pub(super) fn send(&mut self, number: u16, bytes: usize) {
-        self.commit(number, &send(bytes));
+        self.commit(number, &send(QUEUE, bytes));
     }
 
     /// Writes an entry that no majority has.
     pub(super) fn append(&mut self, number: u16, bytes: usize) {
-        let entry = self.write(number, &send(bytes));
+        let entry = self.write(number, &send(QUEUE, bytes));
         let mut shards = self.shards();
         let hosted = shards.get_mut(&number).expect("the rig has it");
         hosted.waiting.push(entry);
@@ -189,6 +197,12 @@ impl Rig {
         for entry in std::mem::take(&mut hosted.waiting) {
             hosted.apply(&entry);
         }
+    }
+
+    /// Fills the log with what nobody needs: messages to a queue that is not there.
+    pub(super) fn fill(&mut self, number: u16, bytes: usize) {
+        let queue = QueueId(QUEUE.0 + 1);
+        self.commit(number, &send(queue, bytes));
     }
 
     /// Sends, receives and deletes one message: nothing of it stays.
@@ -285,9 +299,9 @@ impl Hosted {
     }
 }
 
-fn send(bytes: usize) -> Command {
+fn send(queue: QueueId, bytes: usize) -> Command {
     Command::SendMessages {
-        queue: QUEUE,
+        queue,
         delay: None,
         bodies: vec![vec![b'x'; bytes].into()],
     }
