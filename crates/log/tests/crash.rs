@@ -168,7 +168,9 @@ fn recover(
     explored.images += 1;
     let disk = SimulatedDisk::from_image(image);
     disk.record();
+    let ambiguous = explored.ambiguous;
     let found = open_and_compare(&disk, allowed, options, sabotage, explored)?;
+    let is_ambiguous = explored.ambiguous > ambiguous;
     let found = [found];
     let operations = disk.recorded();
 
@@ -190,6 +192,11 @@ fn recover(
     let cut_short = SimulatedDisk::from_image(&during.image(512, &picks));
     open_and_compare(&cut_short, &found, options, sabotage, &mut unused)
         .map_err(|what| format!("recovery cut short after {end}: {what}"))?;
+    if unused.ambiguous > 0 && !is_ambiguous {
+        return Err(format!(
+            "recovery cut short after {end} made a torn tail ambiguous"
+        ));
+    }
     let [found] = found;
     Ok(found)
 }
