@@ -59,15 +59,15 @@ fn sparse_row(segments: &[Candidate]) -> Option<Range<usize>> {
     Some(first..first + count)
 }
 
-/// Neighbours of this tier, and smaller ones between them, that fit into one segment. Larger ones are not
-/// written again for their sake.
+/// Neighbours of this tier, and smaller ones before and between them, that fit into one segment. Larger ones
+/// are not written again for their sake.
 fn row_of_tier(
     segments: &[Candidate],
     tiers: &[u32],
     tier: u32,
     full_bytes: u64,
 ) -> Option<Range<usize>> {
-    let starts = (0..segments.len()).filter(|&first| tiers[first] == tier);
+    let starts = (0..segments.len()).filter(|&first| tiers[first] >= tier);
     starts
         .map(|first| {
             let mut bytes = 0;
@@ -116,10 +116,8 @@ mod tests {
         let row = [large, small, small, small, small, large];
         assert_eq!(choose(&row, FULL), Some(1..5));
         assert_eq!(choose(&[large, large, small, large], FULL), None);
-        assert_eq!(
-            choose(&[small, large, large, large, large], FULL),
-            Some(1..5)
-        );
+        let row = [small, large, large, large, small, dense(FULL / 5)];
+        assert_eq!(choose(&row, FULL), Some(0..6));
         assert_eq!(choose(&[dense(FULL); 9], FULL), None);
     }
 
@@ -152,9 +150,9 @@ mod tests {
                 let small = segments.iter().filter(|it| it.bytes < FULL / 4).count();
                 most = most.max(small);
             }
-            assert!(most <= 40, "{sizes:?}: {most} segments");
+            assert!(most <= 25, "{sizes:?}: {most} segments");
             assert!(
-                rewritten < 8 * written,
+                rewritten < 6 * written,
                 "{sizes:?}: {rewritten} of {written}"
             );
         }
