@@ -120,7 +120,8 @@ impl Maintenance<FileSystem> {
         let Some(image) = self.look(shard, Look::Image) else {
             return Ok(());
         };
-        self.seal(shard.0, (0, image.applied.index), &image)?;
+        let sealed = self.seal(shard.0, (0, image.applied.index), &image)?;
+        self.commit(BTreeMap::from([(shard.0, sealed)]))?;
         let snapshot = SnapshotOffer {
             place: image.applied,
             membership: image.membership().clone(),

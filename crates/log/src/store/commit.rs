@@ -1,6 +1,9 @@
 //! One atomic change of what a shard has sealed.
 
-use std::sync::{Arc, MutexGuard};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, MutexGuard},
+};
 
 use super::{Imported, Store};
 use crate::{
@@ -41,16 +44,21 @@ impl<D: Disk> Store<D> {
     ///
     /// The new snapshot is read back from the disk and verified before the old one goes. A change that
     /// another one made pointless meanwhile is refused with [`Error::Overtaken`].
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a change is used up by its commit"
-    )]
     pub fn commit(&self, shard: u16, change: Change) -> Result<(), Error> {
-        let opened = self.open_new(shard, &change)?;
+        self.commit_all(&BTreeMap::from([(shard, change)]))
+    }
+
+    /// As [`Store::commit`], for several shards by one manifest.
+    pub fn commit_all(&self, changes: &BTreeMap<u16, Change>) -> Result<(), Error> {
+        let opened = changes
+            .iter()
+            .map(|(&shard, change)| self.open_new(shard, change))
+            .collect::<Result<_, _>>()?;
         // A batch that is half on its way to the disk would be void in the index and not on disk.
-        let is_foreign = change.origin == SnapshotOrigin::Peer;
-        let _appending = is_foreign.then(|| self.shared.appending());
-        self.commit_opened(shard, &change, self.shared.manifest(), opened)
+        let is_foreign = |change: &Change| change.origin == SnapshotOrigin::Peer;
+        let any_foreign = changes.values().any(is_foreign);
+        let _appending = any_foreign.then(|| self.shared.appending());
+        self.commit_opened(changes, self.shared.manifest(), opened)
     }
 
     /// Replaces everything the shard has here, or had, by what an import brought: as
@@ -72,7 +80,7 @@ impl<D: Disk> Store<D> {
         if let Some(present) = manifest.shards.get(&shard) {
             change.remove = present.segments.iter().map(|info| info.id).collect();
         }
-        self.commit_opened(shard, &change, manifest, opened)
+        self.commit_opened(&BTreeMap::from([(shard, change)]), manifest, vec![opened])
     }
 
     /// Opens and verifies the files that a change adds.
@@ -90,38 +98,60 @@ impl<D: Disk> Store<D> {
         opened.collect()
     }
 
+    /// `opened`: for each change the segments that it adds.
     fn commit_opened(
         &self,
-        shard: u16,
-        change: &Change,
+        changes: &BTreeMap<u16, Change>,
         mut manifest: MutexGuard<'_, Manifest>,
-        opened: Vec<Segment<D>>,
+        opened: Vec<Vec<Segment<D>>>,
     ) -> Result<(), Error> {
-        let shared = &self.shared;
-        let current = manifest.shards.get(&shard).cloned().unwrap_or_default();
-        if change.origin == SnapshotOrigin::Here
-            && let Some(snapshot) = change.snapshot
-            && current.is_tombstone()
-            && !holds(&shared.index(), shard, &snapshot)
-        {
-            return Err(Error::Overtaken { shard });
+        let mut next = manifest.clone();
+        for (&shard, change) in changes {
+            let listed = next.shards.entry(shard).or_default();
+            *listed = self.changed(shard, change, listed)?;
         }
-        let void_before = void_before(&shared.index(), shard, change);
-        if void_before.is_some() && change.origin == SnapshotOrigin::Here {
-            let what = "the last entry of its own snapshot is not in the log";
-            return Err(Error::Refused { shard, what });
+        let before = changes
+            .keys()
+            .map(|shard| manifest.shards.get(shard)?.snapshot);
+        let before: Vec<Option<SnapshotInfo>> = before.collect();
+        self.shared.commit_manifest(&mut manifest, next)?;
+        let mut replaced = Vec::new();
+        for (&shard, opened) in changes.keys().zip(opened) {
+            replaced.extend(self.publish(shard, &manifest.shards[&shard], opened));
         }
-        let next_shard = next_shard(&current, shard, change, void_before)?;
-        let mut next: Manifest = manifest.clone();
-        next.shards.insert(shard, next_shard.clone());
-        shared.commit_manifest(&mut manifest, next)?;
-        let replaced = self.publish(shard, &next_shard, opened);
+        let listed = changes.keys().map(|shard| manifest.shards[shard].snapshot);
+        let listed: Vec<Option<SnapshotInfo>> = listed.collect();
         drop(manifest);
         for segment in replaced {
             segment.replaced();
         }
-        self.remove_replaced(shard, &current, change);
+        for (&shard, (before, listed)) in changes.keys().zip(before.into_iter().zip(listed)) {
+            self.remove_replaced(shard, before, listed);
+        }
         Ok(())
+    }
+
+    /// What the manifest lists of the shard after the change.
+    fn changed(
+        &self,
+        shard: u16,
+        change: &Change,
+        current: &ShardManifest,
+    ) -> Result<ShardManifest, Error> {
+        let index = self.shared.index();
+        if change.origin == SnapshotOrigin::Here
+            && let Some(snapshot) = change.snapshot
+            && current.is_tombstone()
+            && !holds(&index, shard, &snapshot)
+        {
+            return Err(Error::Overtaken { shard });
+        }
+        let void_before = void_before(&index, shard, change);
+        if void_before.is_some() && change.origin == SnapshotOrigin::Here {
+            let what = "the last entry of its own snapshot is not in the log";
+            return Err(Error::Refused { shard, what });
+        }
+        next_shard(current, shard, change, void_before)
     }
 
     /// Gives the segments that are no longer listed.
@@ -148,12 +178,16 @@ impl<D: Disk> Store<D> {
     }
 
     /// Best effort: what stays is removed when the log is opened next.
-    fn remove_replaced(&self, shard: u16, before: &ShardManifest, change: &Change) {
-        let disk = &self.shared.disk;
-        if let (Some(old), Some(new)) = (before.snapshot, change.snapshot)
-            && old.id != new.id
+    fn remove_replaced(
+        &self,
+        shard: u16,
+        before: Option<SnapshotInfo>,
+        listed: Option<SnapshotInfo>,
+    ) {
+        if let Some(before) = before
+            && listed.is_none_or(|listed| listed.id != before.id)
         {
-            drop(disk.remove(&names::snapshot(shard, old.id)));
+            drop(self.shared.disk.remove(&names::snapshot(shard, before.id)));
         }
     }
 }

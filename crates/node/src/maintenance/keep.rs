@@ -2,6 +2,8 @@
 //!
 //! Both become the shard's at once, by a commit (`docs/decisions/0003-generations.md`).
 
+use std::collections::BTreeMap;
+
 use anser_broker::{codec, id::Sequence};
 use anser_log::{Change, Disk, Error, Kept, SegmentInfo, SegmentWriter, SnapshotInfo, Stored};
 use anser_replica::Image;
@@ -10,34 +12,40 @@ use super::{Maintenance, is_undone};
 use crate::{snapshots, status::add};
 
 impl<D: Disk> Maintenance<D> {
-    /// Makes the log unnecessary for a shard's entries between two indexes, which the image knows.
+    /// What makes the log unnecessary for a shard's entries between two indexes, which the image knows, once it
+    /// is committed; perhaps nothing.
     pub(super) fn seal(
         &self,
         shard: u16,
         (first, last): (u64, u64),
         image: &Image,
-    ) -> Result<(), Error> {
+    ) -> Result<Change, Error> {
         let kept = self.keep(shard, first, last, image)?;
-        let change = Change {
+        Ok(Change {
             snapshot: self
                 .snapshot(shard, image)
                 .inspect_err(|_| self.store.discard(shard, &kept))?,
             add: kept,
             ..Change::default()
-        };
-        if change.snapshot.is_none() && change.add.is_empty() {
+        })
+    }
+
+    /// Makes what was sealed part of the log, at once for all shards.
+    pub(super) fn commit(&self, mut sealed: BTreeMap<u16, Change>) -> Result<(), Error> {
+        sealed.retain(|_, change| change.snapshot.is_some() || !change.add.is_empty());
+        if sealed.is_empty() {
             return Ok(());
         }
-        self.store
-            .commit(shard, change.clone())
-            .inspect_err(|error| {
-                if is_undone(error) {
+        self.store.commit_all(&sealed).inspect_err(|error| {
+            if is_undone(error) {
+                for (&shard, change) in &sealed {
                     self.store.discard(shard, &change.add);
                     if let Some(snapshot) = &change.snapshot {
                         self.store.discard_snapshot(shard, snapshot);
                     }
                 }
-            })
+            }
+        })
     }
 
     /// Writes a snapshot, unless the shard has the one of this moment: nothing was applied since.

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use anser_broker::id::ShardId;
-use anser_log::{Disk, Due, DueShard, Error};
+use anser_log::{Change, Disk, Due, DueShard, Error};
 use tracing::{info, warn};
 
 use super::Maintenance;
@@ -15,6 +15,9 @@ use crate::{
     event::{Event, Look},
     status::add,
 };
+
+/// New files are committed when they have this many bytes.
+const COMMITTED_BYTES: u64 = 16 << 20;
 
 impl<D: Disk> Maintenance<D> {
     pub(super) fn round(&mut self) -> Result<(), Error> {
@@ -78,14 +81,18 @@ impl<D: Disk> Maintenance<D> {
             .filter(|(range, applied)| *applied < range.last_index)
             .map(|(range, applied)| (range.shard, *applied));
         self.store.carry_over(&unapplied.collect())?;
-        for (range, applied) in shards {
-            let range = DueShard {
-                last_index: range.last_index.min(applied),
-                ..range
-            };
-            if range.first_index <= range.last_index && !self.release(range, held)? {
-                return Ok(());
-            }
+        let applied = shards.into_iter().map(|(range, applied)| DueShard {
+            last_index: range.last_index.min(applied),
+            ..range
+        });
+        let ranges: Vec<DueShard> = applied
+            .filter(|range| range.first_index <= range.last_index)
+            .collect();
+        if !self.release(&ranges)? {
+            return Ok(());
+        }
+        for range in ranges {
+            self.released(range, held);
         }
         self.store.recycle(due)
     }
@@ -102,13 +109,41 @@ impl<D: Disk> Maintenance<D> {
         shards.collect()
     }
 
-    /// Makes the log unnecessary for these entries, which are applied; false if the shard's runner is gone.
-    fn release(&self, range: DueShard, held: &BTreeMap<u16, u64>) -> Result<bool, Error> {
+    /// Makes the log unnecessary for these entries, which are applied; false if a shard's runner is gone.
+    ///
+    /// One commit does for many shards, but what it replaces takes room until then.
+    fn release(&self, ranges: &[DueShard]) -> Result<bool, Error> {
+        let mut sealed = BTreeMap::new();
+        let mut sealed_bytes = 0;
+        let mut result = Ok(true);
+        for range in ranges {
+            let Some(image) = self.look(ShardId(range.shard), Look::Image) else {
+                result = Ok(false);
+                break;
+            };
+            match self.seal(range.shard, (range.first_index, range.last_index), &image) {
+                Ok(change) => {
+                    sealed_bytes += bytes_of(&change);
+                    sealed.insert(range.shard, change);
+                }
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+            if sealed_bytes > COMMITTED_BYTES {
+                self.commit(std::mem::take(&mut sealed))?;
+                sealed_bytes = 0;
+            }
+        }
+        // On a full disk, what was sealed before the error makes room when it replaces what is there.
+        self.commit(sealed)?;
+        result
+    }
+
+    /// The log is not needed any more for these entries.
+    fn released(&self, range: DueShard, held: &BTreeMap<u16, u64>) {
         let shard = ShardId(range.shard);
-        let Some(image) = self.look(shard, Look::Image) else {
-            return Ok(false);
-        };
-        self.seal(range.shard, (range.first_index, range.last_index), &image)?;
         drop(self.inboxes.of(shard).send(Event::Forgotten {
             shard,
             through: range.last_index,
@@ -121,6 +156,10 @@ impl<D: Disk> Maintenance<D> {
                 "log that a follower needs is used again; it will need a copy"
             );
         }
-        Ok(true)
     }
+}
+
+fn bytes_of(change: &Change) -> u64 {
+    let segments = change.add.iter().map(|info| info.bytes);
+    segments.sum::<u64>() + change.snapshot.map_or(0, |info| info.bytes)
 }

@@ -2,6 +2,9 @@
 
 mod rig;
 
+use std::collections::BTreeMap;
+
+use anser_log::disk::simulated::Operation;
 use rig::{Rig, options};
 
 use crate::status::read;
@@ -85,6 +88,25 @@ fn small_segments_become_few() {
     }
     let reopened = rig.reopened();
     assert_eq!(reopened.bodies(3), [200; 400]);
+}
+
+/// However many shards there are, a round writes the manifest a few times.
+#[test]
+fn one_commit_is_enough_for_all_shards_of_a_round() {
+    let mut rig = Rig::new(64);
+    while rig.store.due(&BTreeMap::new()).is_none() {
+        for shard in 0..64 {
+            rig.send(shard, 300);
+        }
+    }
+    rig.store.prepare_files().expect("there is room");
+    rig.disk.record();
+    rig.round();
+    let operations = rig.disk.recorded();
+    let is_manifest = |operation: &&Operation| matches!(operation, Operation::Rename { to, .. } if to == "manifest");
+    // The commit, the files that go, and those that come again.
+    assert_eq!(operations.iter().filter(is_manifest).count(), 3);
+    assert_eq!(rig.bodies(63), vec![300; rig.bodies(0).len()]);
 }
 
 /// What freeing space on a full disk may take, as the configuration demands it of the reserve.
