@@ -262,9 +262,17 @@ fn open_log(config: &Config) -> Result<Opened<FileSystem>, anser_log::Error> {
         wal_budget_bytes: config.wal_budget_bytes,
         wal_held_bytes: config.wal_budget_bytes.saturating_mul(HELD_BUDGETS),
         segment_bytes: config.segment_bytes,
+        boot: boot(),
         ..Options::default()
     };
     Log::open(FileSystem::new(&config.data), options)
+}
+
+/// Names the time since this machine was switched on, if the system says it.
+fn boot() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    u64::from_str_radix(digits.get(..16)?, 16).ok()
 }
 
 fn report(log: &Opened<FileSystem>) {
@@ -275,7 +283,9 @@ fn report(log: &Opened<FileSystem>) {
         );
     }
     if log.report.suspect {
-        warn!("that write cannot be told from one that was acknowledged and then damaged");
+        warn!(
+            "the end of the log may be lost: it was damaged, or the machine was switched off before the log was closed"
+        );
     }
     info!(shards = log.shards.len(), "log opened");
 }
