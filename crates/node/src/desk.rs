@@ -10,7 +10,13 @@ use std::sync::{
     mpsc,
 };
 
-use anser_broker::{codec, command::Command, error::Error, id::ShardId, version::ClusterVersion};
+use anser_broker::{
+    codec,
+    command::{Command, Reply},
+    error::Error,
+    id::ShardId,
+    version::ClusterVersion,
+};
 use anser_replica::Ticket;
 use tokio::sync::oneshot;
 
@@ -93,6 +99,19 @@ impl Desk {
         }
     }
 
+    /// As [`Desk::ask`], but does not wait for a leader: without one it fails with [`Error::Unavailable`], and
+    /// nothing has happened.
+    pub(crate) async fn ask_now(
+        &self,
+        shard: ShardId,
+        request: Request,
+    ) -> Result<Response, Error> {
+        match &self.cluster {
+            None => self.do_here(shard, request).await,
+            Some(cluster) => forwarding::ask_now(self, cluster, shard, request).await,
+        }
+    }
+
     /// Has a request done here; `None` if this node does not lead the shard or is about to stop leading
     /// it, and nothing has happened.
     pub(crate) async fn ask_here(
@@ -123,18 +142,19 @@ impl Desk {
     }
 
     /// Proposes a command and waits for its reply; a refusal is an error.
-    pub(crate) async fn propose(
+    pub(crate) async fn propose(&self, shard: ShardId, command: &Command) -> Result<Reply, Error> {
+        let proposed = self.ask(shard, Request::Propose(codec::encode(command)));
+        Ok(reply_of(proposed.await?))
+    }
+
+    /// As [`Desk::propose`], but does not wait for a leader.
+    pub(crate) async fn propose_now(
         &self,
         shard: ShardId,
         command: &Command,
-    ) -> Result<anser_broker::command::Reply, Error> {
-        match self
-            .ask(shard, Request::Propose(codec::encode(command)))
-            .await?
-        {
-            Response::Reply(reply) => Ok(reply),
-            other => unreachable!("a proposal is answered with a reply, not {other:?}"),
-        }
+    ) -> Result<Reply, Error> {
+        let proposed = self.ask_now(shard, Request::Propose(codec::encode(command)));
+        Ok(reply_of(proposed.await?))
     }
 
     /// Proposes commands to a shard that is led here, in this order, and waits for all of them; a refusal
@@ -222,6 +242,13 @@ impl Desk {
         };
         self.send(shard, event.into())?;
         Ok((ticket, answered))
+    }
+}
+
+fn reply_of(response: Response) -> Reply {
+    match response {
+        Response::Reply(reply) => reply,
+        other => unreachable!("a proposal is answered with a reply, not {other:?}"),
     }
 }
 
