@@ -112,7 +112,7 @@ impl Copies {
         self.offers.lock().insert(shard, offered);
     }
 
-    /// Lets go of offers that nobody takes: they hold deleted files open.
+    /// Lets go of offers that nobody takes: they keep files that were replaced.
     pub(crate) fn withdraw_unwanted(&self) {
         self.offers.lock().retain(|_, offered| {
             Arc::strong_count(&offered.export) > 1 || offered.wanted.elapsed() < OFFER_PATIENCE
