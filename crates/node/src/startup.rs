@@ -22,6 +22,7 @@ use crate::{
         join,
     },
     config::Config,
+    failure::Failure,
     snapshots,
     version::{self, TooOld, Versions},
 };
@@ -69,6 +70,8 @@ pub enum StartError {
     Version(#[from] TooOld),
     #[error("the data folder is that of a node already")]
     Formed,
+    #[error(transparent)]
+    LetGo(#[from] Failure),
     #[error("no place in the cluster: {reason}")]
     Join { reason: String },
     #[error("{listen} cannot be listened on for other nodes: {reason}")]
@@ -96,6 +99,7 @@ impl StartError {
             | Self::Newer { .. }
             | Self::Version(_)
             | Self::Formed
+            | Self::LetGo(_)
             | Self::Join { .. }
             | Self::Listen { .. } => false,
         }
@@ -141,7 +145,7 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
         reason,
     })?;
     let knows = knows(config);
-    check_version_known(config, knows)?;
+    check_known(config, knows)?;
     let mut log = open_log(config)?;
     report(&log);
     let is_empty = log.shards.is_empty();
@@ -204,11 +208,10 @@ fn knows(config: &Config) -> ClusterVersion {
 }
 
 /// Before anything is read that may be newer than this program.
-fn check_version_known(config: &Config, knows: ClusterVersion) -> Result<(), StartError> {
+fn check_known(config: &Config, knows: ClusterVersion) -> Result<(), StartError> {
     let known = Identity::read(&config.data).map_err(|reason| StartError::Identity { reason })?;
-    if let Some(identity) = known {
-        version::check(identity.cluster_version(), knows)?;
-    }
+    let Some(identity) = known else { return Ok(()) };
+    version::check(identity.cluster_version(), knows)?;
     Ok(())
 }
 

@@ -51,7 +51,9 @@ fn an_emptied_disk_forms_no_cluster() {
     let error = Server::start(&config, Clock::system()).unwrap_err();
     assert!(refusal(&error).contains("anser cluster form"));
     // As a server leaves it that has asked for a place in vain.
-    let asked = r#"{"version":1,"cluster":"","incarnation":"00000000000000000000000000000007","node":0,"has_begun":false,"shards":0,"peers":{}}"#;
+    let asked = r#"{"version":3,"cluster":"","incarnation":"00000000000000000000000000000007","node":0,"start":1,
+        "start_mark":"00000000000000000000000000000008","start_is_known":false,"has_begun":false,"shards":0,
+        "peers":{},"cluster_version":1}"#;
     fs::write(config.general.data.join("node.json"), asked).unwrap();
 
     cluster::form(&config).unwrap();

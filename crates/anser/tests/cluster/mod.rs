@@ -2,5 +2,7 @@
 
 pub(crate) mod dev_cluster;
 mod forming;
+mod identities;
 mod life;
+mod servers;
 mod upgrade;

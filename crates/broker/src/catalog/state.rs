@@ -67,6 +67,7 @@ impl Catalog {
             sink.slice(node.host.as_bytes());
             sink.slice(node.zone.as_bytes());
             sink.node_state(node.state);
+            sink.node_start(node.start);
             sink.u64(node.added.0);
         }
     }
@@ -239,7 +240,7 @@ impl Catalog {
 
     fn restore_nodes(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
         self.nodes.cluster = reader.option(Reader::array)?;
-        let count = reader.long_count(37)?;
+        let count = reader.long_count(61)?;
         if count > limits::NODES_MAX as u64 {
             return Err(Error::BadValue);
         }
@@ -251,6 +252,7 @@ impl Catalog {
                 host: reader.text()?.to_owned(),
                 zone: reader.text()?.to_owned(),
                 state: reader.node_state()?,
+                start: reader.node_start()?,
                 added: reader.timestamp()?,
             };
             let place = Place {
