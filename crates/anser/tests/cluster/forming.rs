@@ -82,6 +82,9 @@ fn a_server_alone_becomes_the_first_node_with_all_that_it_has() {
 
     // Nodes to ask are not asked by one that has a place.
     let config = with_cluster(folder.path(), &["127.0.0.1:1"]);
+    let error = Server::start(&config, Clock::system()).unwrap_err();
+    let advice = "to keep this data, make the server the first node of a new cluster with `anser cluster form`";
+    assert!(refusal(&error).contains(advice), "{error:#}");
     cluster::form(&config).unwrap();
     let first = start(&config);
     assert_eq!(first.node().cluster_status().node, 1);

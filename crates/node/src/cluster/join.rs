@@ -79,8 +79,9 @@ pub(crate) fn identify(
     }
     if !is_empty {
         return Err(StartError::Join {
-            reason: "the data folder holds shards of its own, and a node that joins brings none: \
-                     choose an empty folder"
+            reason: "the data folder holds shards of its own, and a node that joins brings none: to keep this \
+                     data, make the server the first node of a new cluster with `anser cluster form`; to join \
+                     another cluster, choose an empty folder"
                 .into(),
         });
     }
