@@ -195,3 +195,22 @@ fn a_sole_voter_tells_its_learner_nothing_before_its_term_is_durable() {
     cluster.run(5);
     assert_eq!(cluster.replica(1).applied(), cluster.replica(2).applied());
 }
+
+#[test]
+fn a_change_that_no_replica_could_read_is_not_written() {
+    let mut cluster = Cluster::serving(3, 3, 5);
+    let leader = cluster.leader();
+    let last = cluster.replica(leader).status().last;
+    for step in [
+        MembershipStep::AddVoter(0),
+        MembershipStep::AddLearner(0),
+        MembershipStep::Remove(0),
+    ] {
+        cluster.change(&[step]);
+        cluster.change(&[MembershipStep::AddLearner(4), step]);
+    }
+    assert_eq!(cluster.replica(leader).status().last, last);
+    cluster.settle();
+    cluster.send_many(1);
+    cluster.check_nothing_lost(leader);
+}
