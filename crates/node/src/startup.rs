@@ -72,6 +72,12 @@ pub enum StartError {
     Formed,
     #[error(transparent)]
     LetGo(#[from] Failure),
+    #[error(
+        "the log is gone, with everything that was in it, while {file} says that this is node {node} of a \
+         cluster: look whether another disk belongs here. If the data is lost, the machine joins as a new node \
+         with an empty data folder, and node {node} is to be removed with `anser cluster remove {node}`"
+    )]
+    LogMissing { file: &'static str, node: u64 },
     #[error("no place in the cluster: {reason}")]
     Join { reason: String },
     #[error("{listen} cannot be listened on for other nodes: {reason}")]
@@ -85,7 +91,10 @@ impl StartError {
     /// Whether stored data is damaged or missing, so that trying again will not help.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::ShardsMissing { .. } | Self::Snapshot { .. } | Self::Replay { .. } => true,
+            Self::ShardsMissing { .. }
+            | Self::Snapshot { .. }
+            | Self::Replay { .. }
+            | Self::LogMissing { .. } => true,
             Self::Log(error) => matches!(
                 error,
                 anser_log::Error::Corrupt { .. }
@@ -212,6 +221,11 @@ fn check_known(config: &Config, knows: ClusterVersion) -> Result<(), StartError>
     let known = Identity::read(&config.data).map_err(|reason| StartError::Identity { reason })?;
     let Some(identity) = known else { return Ok(()) };
     version::check(identity.cluster_version(), knows)?;
+    // The log was there before the file said so: without it, an empty log would pass for all that there was.
+    if identity.has_begun && !config.data.join(anser_log::MANIFEST).exists() {
+        let (file, node) = (identity::FILE, identity.node);
+        return Err(StartError::LogMissing { file, node });
+    }
     Ok(())
 }
 

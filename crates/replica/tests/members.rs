@@ -214,3 +214,31 @@ fn a_change_that_no_replica_could_read_is_not_written() {
     cluster.send_many(1);
     cluster.check_nothing_lost(leader);
 }
+
+#[test]
+fn a_voter_that_lost_its_state_is_told_of_and_is_made_whole_by_letting_it_go_first() {
+    let mut cluster = Cluster::serving(3, 3, 11);
+    cluster.send_many(3);
+    let (leader, lost) = (cluster.leader(), cluster.followers()[0]);
+    cluster.crash(lost, 0);
+    cluster.nodes.get_mut(&lost).unwrap().disk = crate::disk::Disk::default();
+    cluster.start(lost, false);
+    cluster.run(40);
+    let blank = |cluster: &Cluster| {
+        let status = cluster.replica(cluster.leader()).status();
+        let blank = status.peers.iter().filter(|peer| peer.is_blank);
+        blank.map(|peer| peer.node).collect::<Vec<_>>()
+    };
+    assert_eq!(cluster.leader(), leader);
+    assert_eq!(blank(&cluster), [lost]);
+    cluster.change(&[MembershipStep::AddLearner(lost)]);
+    cluster.run(60);
+    assert_eq!(blank(&cluster), [0; 0]);
+    cluster.change(&[MembershipStep::AddVoter(lost)]);
+    cluster.run(20);
+    assert_eq!(cluster.membership(leader), voters(&[1, 2, 3]));
+    cluster.send_many(1);
+    cluster.settle();
+    cluster.run(5);
+    cluster.check_nothing_lost(lost);
+}

@@ -98,3 +98,25 @@ fn a_server_alone_becomes_the_first_node_with_all_that_it_has() {
         "{refused:#}"
     );
 }
+
+/// An empty log would pass for all that the node has promised.
+#[test]
+fn a_node_whose_log_is_gone_does_not_begin_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = with_cluster(folder.path(), &[]);
+    cluster::form(&config).unwrap();
+    start(&config).shutdown();
+    start(&config).shutdown();
+    let data = &config.general.data;
+    fs::remove_file(data.join("manifest")).unwrap();
+    fs::remove_dir_all(data.join("wal")).unwrap();
+    fs::remove_dir_all(data.join("shards")).unwrap();
+    let error = Server::start(&config, Clock::system()).unwrap_err();
+    assert_eq!(Exit::of(&error), Exit::Damaged, "{error:#}");
+    let text = format!("{error:#}");
+    assert!(
+        text.contains("this is node 1") && text.contains("anser cluster remove 1"),
+        "{text}"
+    );
+    assert!(!data.join("manifest").exists(), "nothing was made");
+}

@@ -19,7 +19,7 @@ use anser_broker::{command::NodeStart, version::ClusterVersion};
 use serde::{Deserialize, Serialize};
 
 const VERSION: u32 = 3;
-const FILE: &str = "node.json";
+pub(crate) const FILE: &str = "node.json";
 
 /// The content of the file; `docs/formats/node.md`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -36,6 +36,7 @@ fn survey() -> Survey {
                     matched: 11,
                     active: true,
                     copying: false,
+                    is_blank: true,
                 }],
             }),
         }],
