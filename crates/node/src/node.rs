@@ -533,11 +533,10 @@ fn maintenance_of(
     }
 }
 
-/// A command must fit into one log file beside what else a file begins with.
 fn bounds(config: &Config) -> Bounds {
     Bounds {
         in_flight_bytes: config.in_flight_bytes,
-        command_bytes: config.wal_file_bytes * 3 / 4,
+        command_bytes: Bounds::command_bytes(config.wal_file_bytes),
     }
 }
 
