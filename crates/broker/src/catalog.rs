@@ -110,6 +110,7 @@ impl Catalog {
             } => self.unsubscribe(*account, topic, name, turn),
             Command::AddNode {
                 incarnation,
+                start,
                 address,
                 host,
                 zone,
@@ -119,7 +120,7 @@ impl Catalog {
                     host,
                     zone,
                 };
-                let added = self.nodes.add(*incarnation, &place, turn);
+                let added = self.nodes.add(*incarnation, *start, &place, turn);
                 added.map_or_else(Reply::Refused, Reply::Node)
             }
             Command::SetNodeState { node, state } => {

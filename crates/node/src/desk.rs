@@ -17,6 +17,7 @@ use anser_broker::{
     id::ShardId,
     version::ClusterVersion,
 };
+use anser_log::RECORD_BYTES_MAX;
 use anser_replica::Ticket;
 use tokio::sync::oneshot;
 
@@ -30,6 +31,8 @@ use crate::{
     version::Versions,
 };
 
+/// What a batch has at most beside the one command in it: its head, and the places of 1,024 bodies.
+const BATCH_BYTES: u64 = 8 << 10;
 /// What a request costs beside its bytes.
 const OVERHEAD_BYTES: u64 = 256;
 
@@ -263,6 +266,14 @@ pub(crate) struct Bounds {
     pub(crate) command_bytes: u64,
 }
 
+impl Bounds {
+    /// A command must fit into one record of the log with the rest of its batch, and into one log file beside
+    /// what else a file begins with: what the log refuses stops the node.
+    pub(crate) fn command_bytes(wal_file_bytes: u64) -> u64 {
+        (wal_file_bytes * 3 / 4).min(RECORD_BYTES_MAX - BATCH_BYTES)
+    }
+}
+
 /// Bytes that count as under way until this is dropped.
 #[derive(Debug)]
 pub(crate) struct InFlight {
@@ -285,5 +296,36 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.counter.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anser_broker::{codec::BatchBuilder, id::QueueId, id::Sequence, time::Stamp};
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn the_largest_command_fits_into_a_record_of_the_log() {
+        let send = |bytes: usize| {
+            let mut bodies = vec![Bytes::from_static(b"a"); Sequence::PER_ENTRY as usize];
+            bodies[0] = Bytes::from(vec![0; bytes]);
+            let queue = QueueId(1);
+            let delay = None;
+            codec::encode(&Command::SendMessages {
+                queue,
+                delay,
+                bodies,
+            })
+        };
+        let max = usize::try_from(Bounds::command_bytes(1 << 30)).unwrap();
+        let beside = send(0).bytes.len();
+        let largest = send(max - beside);
+        assert_eq!(largest.bytes.len(), max);
+        let mut batch = BatchBuilder::new(Stamp::default());
+        batch.push(&largest);
+        assert!(batch.finish().len() as u64 <= RECORD_BYTES_MAX);
+        assert_eq!(Bounds::command_bytes(8 << 20), 6 << 20);
     }
 }

@@ -56,6 +56,7 @@ impl Catalog {
             sink.slice(node.host.as_bytes());
             sink.slice(node.zone.as_bytes());
             sink.node_state(node.state);
+            sink.node_start(node.start);
             sink.u64(node.added.0);
         }
     }
@@ -215,7 +216,7 @@ impl Catalog {
 
     fn restore_nodes(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
         self.nodes.cluster = reader.option(Reader::array)?;
-        let count = reader.long_count(37)?;
+        let count = reader.long_count(61)?;
         if count > limits::NODES_MAX as u64 {
             return Err(Error::BadValue);
         }
@@ -227,6 +228,7 @@ impl Catalog {
                 host: reader.text()?.to_owned(),
                 zone: reader.text()?.to_owned(),
                 state: reader.node_state()?,
+                start: reader.node_start()?,
                 added: reader.timestamp()?,
             };
             let place = Place {
