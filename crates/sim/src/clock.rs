@@ -5,7 +5,7 @@ use std::time::Duration;
 use anser_broker::time::Timestamp;
 use anser_host::Now;
 
-use crate::event::Micros;
+use crate::event::{Micros, micros};
 
 /// What the wall shows when a simulation begins, in microseconds since 1970.
 const EPOCH: u64 = 1_800_000_000_000_000;
@@ -42,7 +42,7 @@ impl Clock {
 
     /// When this node's clock has counted so much.
     pub(crate) fn moment(&self, elapsed: Duration) -> Micros {
-        let elapsed = u64::try_from(elapsed.as_micros()).expect("less than an age");
+        let elapsed = micros(elapsed);
         let error =
             i128::from(elapsed) * i128::from(self.drift) / (1_000_000 + i128::from(self.drift));
         u64::try_from(i128::from(elapsed) - error).expect("time is positive") + 2

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 /// Every place there is. Each must be reached at least once in a thousand seeds.
-pub const PLACES: [&str; 44] = [
+pub const PLACES: [&str; 45] = [
     "a torn tail was repaired",
     "an ambiguous tail made a node suspect",
     "a suspect was cleared",
@@ -13,6 +13,7 @@ pub const PLACES: [&str; 44] = [
     "a snapshot was installed over an older state",
     "a copy was resumed after a broken connection",
     "a copy was given up",
+    "a copy, or the end of a replica, waited for the disk",
     "a copy that had arrived did not come again",
     "a newer copy went on with the segments of one that was broken off",
     "log files stayed for a follower",

@@ -2,9 +2,7 @@
 //! before the message of consensus that makes a replica take them.
 //!
 //! Going out: maintenance makes an offer, which holds the files open; a task sends what the other side is
-//! missing, no faster than it may. Coming in: one thread writes and verifies what arrives, and makes it
-//! part of the log in one step when the replica has accepted it. A broken connection resumes where it
-//! broke; a newer copy from the same node goes on with the segments that are here.
+//! missing, no faster than it may. Coming in: one thread takes what arrives. What both do, `anser-host` says.
 
 mod incoming;
 mod outgoing;
@@ -12,12 +10,12 @@ mod outgoing;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anser_broker::id::ShardId;
-use anser_host::Deferred;
-use anser_log::{Export, FileSystem, Follower, Holds};
+use anser_host::{Deferred, Offers};
+use anser_log::{Export, ExportedFile, FileSystem, Follower, Holds};
 use anser_replica::{PeerMessage, Place};
 use bytes::Bytes;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
@@ -25,32 +23,17 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot};
 pub(crate) use incoming::{Incoming, Job};
 pub(crate) use outgoing::{Outgoing, send_all};
 
-use super::words::{CopyAsk, Told};
+use super::words::{CopyAsk, CopyFile, Told};
 
 /// The handle that the parts of a node have.
 #[derive(Clone)]
 pub(crate) struct Copies {
     jobs: mpsc::Sender<Job>,
     outgoing: UnboundedSender<Outgoing>,
-    offers: Arc<Offers>,
+    offers: Arc<Mutex<Offers<FileSystem>>>,
     holds: Arc<Mutex<Holds>>,
     /// What the times of holds are counted from.
     beginning: Instant,
-}
-
-/// What can be sent: the newest offer of each shard, until nobody wanted it for a while.
-#[derive(Default)]
-struct Offers(Mutex<BTreeMap<ShardId, Offered>>);
-
-struct Offered {
-    export: Arc<Export<FileSystem>>,
-    wanted: Instant,
-}
-
-impl Offers {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ShardId, Offered>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Copies {
@@ -68,18 +51,16 @@ impl Copies {
     pub(crate) fn offer(&self, shard: ShardId, export: Export<FileSystem>, followers: &[Follower]) {
         let (index, now) = (export.snapshot.index, self.beginning.elapsed());
         self.holds().offered(shard.0, index, followers, now);
-        let offered = Offered {
-            export: Arc::new(export),
-            wanted: Instant::now(),
-        };
-        self.offers.lock().insert(shard, offered);
+        self.offers().put(shard, export, now);
     }
 
     /// Lets go of offers that nobody takes: they hold deleted files open.
     pub(crate) fn withdraw_unwanted(&self) {
-        self.offers.lock().retain(|_, offered| {
-            Arc::strong_count(&offered.export) > 1 || offered.wanted.elapsed() < OFFER_PATIENCE
-        });
+        self.offers().withdraw_unwanted(self.beginning.elapsed());
+    }
+
+    fn offers(&self) -> MutexGuard<'_, Offers<FileSystem>> {
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How all followers of a shard are now, as [`Holds::follow`].
@@ -106,14 +87,7 @@ impl Copies {
     pub(crate) fn send(&self, shard: ShardId, to: u64, place: Place, message: &PeerMessage) {
         let now = self.beginning.elapsed();
         self.holds().copying(shard.0, to, place.index, now);
-        let mut offers = self.offers.lock();
-        let offered = offers.get_mut(&shard);
-        let offered = offered.filter(|offered| offered.export.snapshot.index == place.index);
-        let export = offered.map(|offered| {
-            offered.wanted = Instant::now();
-            Arc::clone(&offered.export)
-        });
-        drop(offers);
+        let export = self.offers().take(shard, place.index, now);
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
         // The task that sends lives as long as the node.
@@ -135,10 +109,7 @@ impl Copies {
 
     /// Does what was deferred until every append before it was durable.
     pub(crate) fn take_deferred(&self, deferred: Deferred) {
-        drop(self.jobs.send(match deferred {
-            Deferred::Install { shard, place } => Job::Install { shard, place },
-            Deferred::Forget { shard } => Job::Forget { shard },
-        }));
+        drop(self.jobs.send(Job::Deferred(deferred)));
     }
 
     pub(crate) fn stop(&self) {
@@ -146,10 +117,22 @@ impl Copies {
     }
 }
 
-/// How long an offer is kept for somebody who may want it.
-const OFFER_PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of one chunk.
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// A message that follows a copy.
 type MessageBytes = Bytes;
+
+fn file_said(file: ExportedFile) -> CopyFile {
+    match file {
+        ExportedFile::Snapshot => CopyFile::Snapshot,
+        ExportedFile::Segment(id) => CopyFile::Segment(id),
+    }
+}
+
+fn file_of(said: CopyFile) -> ExportedFile {
+    match said {
+        CopyFile::Snapshot => ExportedFile::Snapshot,
+        CopyFile::Segment(id) => ExportedFile::Segment(id),
+    }
+}

@@ -1,7 +1,7 @@
 //! Keeping the disk in order, as `anser-node`'s `maintenance.rs` does it. What is begun at one event is
 //! written at a later one, so that anything can happen in between.
 
-use std::{collections::BTreeMap, rc::Rc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use anser_broker::{
     codec,
@@ -150,7 +150,8 @@ impl Process {
                     place: image.applied,
                     membership: image.membership().clone(),
                 };
-                self.copies.offers.insert(shard, Rc::new(export));
+                let now = since_the_beginning(common);
+                self.copies.offers.put(ShardId(shard), export, now);
                 if let Some(replica) = self.replica(shard) {
                     let followers = followers(replica);
                     let now = since_the_beginning(common);
@@ -237,6 +238,8 @@ impl Process {
 
     /// Drops dead segments and rewrites two neighbours as one.
     fn sweep(&mut self, common: &mut Common) {
+        let now = since_the_beginning(common);
+        self.copies.offers.withdraw_unwanted(now);
         for shard in self.store.shards() {
             let swept = self.sweep_shard(shard);
             if let Err(error) = swept {

@@ -125,6 +125,7 @@ impl Opening<'_> {
         };
         let mut host = Runner::new(beginning, &self.clock.now(self.now));
         host.set_memory_bytes(self.plan.memory_bytes);
+        let copies = Copies::new(log.store.clone(), log.reader.clone());
         Process {
             node: self.node,
             life: self.life,
@@ -141,7 +142,7 @@ impl Opening<'_> {
             writer: Writer::default(),
             pending: BTreeMap::new(),
             maintenance: Maintenance::default(),
-            copies: Copies::default(),
+            copies,
             suspects,
             incoming_at: 0,
             forgotten: BTreeSet::new(),

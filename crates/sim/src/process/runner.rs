@@ -55,9 +55,10 @@ impl Process {
                 transfer,
                 ask,
             } => self.take_copy(from, transfer, ask, common),
-            Happening::Told { transfer, told } => self.told(transfer, &told, common),
+            Happening::Told { transfer, told } => self.told(transfer, told, common),
             Happening::CopyLate { transfer, attempt } => self.copy_late(transfer, attempt, common),
             Happening::Deferred(deferred) => self.deferred(deferred, common),
+            Happening::TryAgain { shard } => self.try_again(shard, common),
             Happening::Order { shard, order } => self.order(shard, order, common),
         }
     }
@@ -161,7 +162,7 @@ impl Process {
                 to,
                 place,
                 message,
-            } => self.send_copy(shard.0, to, place, &message, common),
+            } => self.send_copy(shard, to, place, &message, common),
             Job::Members { shard, membership } => self.members(shard.0, membership, common),
             Job::Began { shard } => {
                 self.watched.insert(shard.0, Watched::default());
