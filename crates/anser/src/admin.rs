@@ -1,9 +1,10 @@
 //! The admin port: metrics, whether the server lives and is ready, and the cluster.
 //!
 //! It runs on a thread of its own, so that it answers while the server is busy. It asks for no key;
-//! what changes the cluster takes the cluster's token.
+//! what changes the cluster takes a proof that one has the cluster's token.
 
 mod cluster;
+mod gate;
 mod metrics;
 
 use std::{
@@ -12,7 +13,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     sync::Arc,
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anser_node::Node;
@@ -29,6 +30,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, oneshot};
 
+use self::gate::Gate;
 use crate::{cluster::token::Token, server::cannot_listen};
 
 const CONNECTIONS_MAX: usize = 64;
@@ -39,11 +41,28 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// What the admin port reports on.
 #[derive(Clone)]
 pub(crate) struct Sources {
-    pub(crate) node: Node,
-    pub(crate) api: Arc<anser_api::Server>,
-    pub(crate) pusher: Arc<anser_push::Pusher>,
-    /// That of the cluster, if the server is in one.
-    pub(crate) token: Option<Token>,
+    node: Node,
+    api: Arc<anser_api::Server>,
+    pusher: Arc<anser_push::Pusher>,
+    /// To the cluster, if the server is in one.
+    gate: Option<Arc<Gate>>,
+}
+
+impl Sources {
+    /// `token` is that of the cluster, if the server is in one.
+    pub(crate) fn new(
+        node: Node,
+        api: Arc<anser_api::Server>,
+        pusher: Arc<anser_push::Pusher>,
+        token: Option<&Token>,
+    ) -> Self {
+        Self {
+            node,
+            api,
+            pusher,
+            gate: token.map(|token| Arc::new(Gate::new(token, Instant::now()))),
+        }
+    }
 }
 
 /// An open port that nobody answers yet.

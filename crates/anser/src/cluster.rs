@@ -4,6 +4,7 @@
 //! Nodes speak to each other in `anser-node`; here are the files and the words around that.
 
 pub mod ask;
+pub(crate) mod proof;
 pub mod table;
 pub mod token;
 pub mod view;

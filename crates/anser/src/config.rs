@@ -156,13 +156,13 @@ impl Config {
     }
 
     /// The settings of the port for clients, in its words.
-    pub(crate) fn server(&self, receipt_key: [u8; 32]) -> anser_api::ServerConfig {
-        anser_api::ServerConfig {
+    pub(crate) fn server(&self, receipt_key: [u8; 32]) -> Result<anser_api::ServerConfig> {
+        Ok(anser_api::ServerConfig {
             listen: self.api.listen,
             threads: self.api.threads(),
             limits: self.limits.http(),
-            cmq: self.api.cmq(receipt_key),
-        }
+            cmq: self.api.cmq(receipt_key)?,
+        })
     }
 
     /// The settings of the pusher, in its words, without where this server listens.
@@ -180,6 +180,7 @@ impl Config {
         self.cluster.check_ranges("cluster")?;
         self.storage.check_ranges("storage")?;
         self.log.check_ranges("log")?;
+        self.api.check()?;
         self.limits.check()?;
         self.push.check()?;
         self.cluster.check()?;
@@ -294,6 +295,27 @@ mod tests {
         let bodies = "[limits]\nbodies_bytes = \"4 MiB\"";
         assert!(refusal(bodies).contains("at least 8388608"));
         assert!(refusal("[api]\nname_reuse_seconds = 601").contains("choose 0 to 600"));
+    }
+
+    #[test]
+    fn a_public_name_is_a_host_and_nothing_more() {
+        let names = |names: &str| format!("[api]\npublic_names = [{names}]");
+        let good = names("\"mq.example.com\", \"mq.example.com:9443\", \"[::1]:1\"");
+        assert!(Config::parse(&good).is_ok());
+        for bad in [
+            "\"\"",
+            "\"h/v2\"",
+            "\"h\", \"http://h\"",
+            "\"h?x\"",
+            "\"a b\"",
+        ] {
+            let error = Config::parse(&names(bad)).unwrap_err();
+            assert_eq!(Exit::of(&error), Exit::Configuration, "{bad}");
+            assert!(
+                error.to_string().starts_with("api.public_names: "),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Server {
         store.keys()?;
         let token = config.cluster.token()?;
         let node = start_node(config, token.as_ref(), clock.clone())?;
-        let edges = Edges::start(config, store, token, &node, clock, adjust);
+        let edges = Edges::start(config, store, token.as_ref(), &node, clock, adjust);
         let edges = edges.inspect_err(|_| node.shutdown())?;
         Ok(Self {
             node,
@@ -171,14 +171,14 @@ impl Edges {
     fn start(
         config: &Config,
         store: Store,
-        token: Option<Token>,
+        token: Option<&Token>,
         node: &Node,
         clock: Clock,
         adjust: impl FnOnce(&mut ServerConfig),
     ) -> Result<Self> {
-        let exchange = token.as_ref().map(|token| common_keys(&store, node, token));
+        let exchange = token.map(|token| common_keys(&store, node, token));
         let exchange = exchange.transpose()?;
-        let mut server = config.server(store.receipt_key()?);
+        let mut server = config.server(store.receipt_key()?)?;
         let mut pusher = config.pusher(store.push_signing_key()?)?;
         share_connections(&mut server, &mut pusher);
         adjust(&mut server);
@@ -197,12 +197,7 @@ impl Edges {
             Exit::Configuration.reason("the pusher cannot start with the settings of [push]"),
         )?;
         let pusher = Arc::new(pusher);
-        let sources = Sources {
-            node: node.clone(),
-            api: Arc::clone(&api),
-            pusher: Arc::clone(&pusher),
-            token,
-        };
+        let sources = Sources::new(node.clone(), Arc::clone(&api), Arc::clone(&pusher), token);
         let admin = Admin::start(port, sources)?;
         tracing::info!(
             api = %api.address(),

@@ -6,6 +6,8 @@
 
 use std::{fmt, time::Duration};
 
+use crate::auth::host::Host;
+
 pub(crate) mod action;
 pub(crate) mod ambiguity;
 mod attributes;
@@ -58,7 +60,7 @@ pub struct Config {
     pub rates: Option<Rates>,
     /// Hosts, with port if clients write one, under which this server is known besides the `Host`
     /// header, for instance in front of a proxy that changes it.
-    pub public_names: Vec<String>,
+    pub public_names: Vec<Host<'static>>,
     /// Where clients of the TCP protocol find this server, each as `host:port`. Without any they are
     /// told the `Host` header of their own request.
     pub advertised_tcp: Vec<String>,

@@ -7,7 +7,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -20,6 +20,7 @@ use crate::{
     cmq::{self, dialect::Dialect, table::Table},
     key::KeyStore,
     limits::Limits,
+    memory::Memory,
     metrics::HttpMetrics,
 };
 
@@ -65,7 +66,8 @@ struct Edge<S> {
     limits: Limits,
     metrics: Arc<HttpMetrics>,
     admission: Arc<admission::Admission>,
-    bodies: body::BodyMemory,
+    /// Of bodies that do not fit one read, by the network that they come from.
+    bodies: Arc<Memory<IpAddr>>,
     stop: Stop,
 }
 
@@ -79,9 +81,16 @@ pub fn start<S: Service>(
     let (stop, stopped) = watch::channel(None);
     let metrics = Arc::new(HttpMetrics::new(Table::<S>::names()));
     let edge = Arc::new(Edge {
-        cmq: Dialect::new(service, config.cmq, keys, wall_clock, stopped.clone()),
+        cmq: Dialect::new(
+            service,
+            config.cmq,
+            keys,
+            wall_clock,
+            stopped.clone(),
+            Memory::new(config.limits.answers_bytes),
+        ),
         admission: Arc::new(admission::Admission::new(&config.limits)),
-        bodies: body::BodyMemory::new(config.limits.bodies_bytes),
+        bodies: Memory::new(config.limits.bodies_bytes),
         limits: config.limits,
         metrics: Arc::clone(&metrics),
         stop: stopped,

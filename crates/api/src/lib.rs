@@ -13,11 +13,15 @@ pub mod fuzzing;
 mod http;
 mod key;
 mod limits;
+mod memory;
 mod metrics;
 #[cfg(test)]
 mod testing;
 
-pub use auth::signature::{Algorithm, sign_v1};
+pub use auth::{
+    host::{Host, NoHost},
+    signature::{Algorithm, sign_v1},
+};
 pub use cmq::{receipt::ReceiptCipher, resource_id::subscription_of};
 pub use codec::form::encode as encode_form;
 pub use http::{Server, ServerConfig, WallClock, start};

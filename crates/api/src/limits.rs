@@ -1,4 +1,4 @@
-//! What one client may take of the server, before anybody knows who it is.
+//! What one client may take of the server, most of it before anybody knows who it is.
 
 use std::time::Duration;
 
@@ -11,8 +11,12 @@ pub struct Limits {
     pub headers: usize,
     /// Bytes of one body as it comes over the wire.
     pub body_bytes: usize,
-    /// Bytes of all bodies in memory that were larger than one read.
+    /// Bytes of all bodies in memory that were larger than one read; those from one address, as it
+    /// counts for connections, may be a quarter of it, or one.
     pub bodies_bytes: usize,
+    /// Bytes of all answers that have not left yet; those to one account may be a quarter of it, or
+    /// one.
+    pub answers_bytes: usize,
     /// Connections open at once.
     pub connections: usize,
     /// Connections open at once from one address; an IPv6 network of 64 bits counts as one.
@@ -21,6 +25,9 @@ pub struct Limits {
     pub head_time: Duration,
     /// From the head to the last byte of the body.
     pub body_time: Duration,
+    /// How many bytes a second of a body have to come, in each stretch of this time until its end.
+    pub body_bytes_per_second: u64,
+    pub body_stretch_time: Duration,
     /// From the answer to the moment the system has taken all of it.
     pub write_time: Duration,
     /// From an answer to the next request.
@@ -32,6 +39,12 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Of a body in each of its stretches.
+    pub(crate) fn body_stretch_bytes(&self) -> u64 {
+        let milliseconds = u64::try_from(self.body_stretch_time.as_millis()).unwrap_or(u64::MAX);
+        self.body_bytes_per_second.saturating_mul(milliseconds) / 1000
+    }
+
     /// The HTTP library needs this much.
     pub const HEAD_BYTES_LEAST: usize = 8 << 10;
 }
@@ -43,10 +56,13 @@ impl Default for Limits {
             headers: 64,
             body_bytes: 8 << 20,
             bodies_bytes: 512 << 20,
+            answers_bytes: 512 << 20,
             connections: 10_000,
             connections_per_address: 2_000,
             head_time: Duration::from_secs(10),
             body_time: Duration::from_secs(30),
+            body_bytes_per_second: 64 << 10,
+            body_stretch_time: Duration::from_secs(5),
             write_time: Duration::from_secs(30),
             idle_time: Duration::from_secs(75),
             linger_time: Duration::from_secs(1),

@@ -204,7 +204,7 @@ impl Catalog {
         };
         self.ending.insert(queue, placed.clone());
         self.unsettled.insert(queue);
-        let placed = Placed::Queue(placed);
+        let placed = self.with_floor(Placed::Queue(placed));
         turn.effect(Effect::RouteChanged(placed.clone()));
         self.retarget(account, name, None, turn);
         Reply::Placed(placed)
@@ -307,19 +307,38 @@ impl Catalog {
                 None => self.ending[queue].clone(),
             });
         let topics = self.topics.unsettled();
-        placed.map(Placed::Queue).chain(topics).collect()
+        let floors = self.floors();
+        let all = placed.map(Placed::Queue).chain(topics);
+        let all = all.map(|mut placed| {
+            placed.set_floor(&floors);
+            placed
+        });
+        all.collect()
+    }
+
+    fn with_floor(&self, mut placed: Placed) -> Placed {
+        if placed.is_end() {
+            placed.set_floor(&self.floors());
+        }
+        placed
+    }
+
+    /// For each shard, below which number nothing is still to come there: what lives has been confirmed.
+    fn floors(&self) -> Vec<u64> {
+        let queues = self.unsettled.iter();
+        let queues = queues.filter_map(|id| Some((self.queues.get(id)?.shard, id.0)));
+        let mut floors = vec![self.next; self.loads.len()];
+        for (shard, number) in queues.chain(self.topics.awaited()) {
+            let floor = &mut floors[usize::from(shard.0)];
+            *floor = number.min(*floor);
+        }
+        floors
     }
 
     pub(crate) fn routes(&self) -> Vec<Placed> {
         let queues = self.queues.iter();
         let queues = queues.map(|(queue, record)| Placed::Queue(record.placed(*queue)));
         queues.chain(self.topics.all_placed()).collect()
-    }
-
-    /// Whether some topic has another acknowledgement policy than all had before there was a choice.
-    fn has_topic_policies(&self) -> bool {
-        let mut topics = self.topics.living.values();
-        topics.any(|topic| !topic.attributes.acknowledge.is_default())
     }
 
     pub(crate) fn nodes(&self) -> &Nodes {
@@ -391,6 +410,7 @@ impl Record {
             shard: self.shard,
             revision: self.revision,
             attributes: Some(self.attributes.clone()),
+            floor: 0,
         }
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::{
     command::{Command, Destination},
-    id::Sequence,
+    id::{Sequence, TopicId},
     version::ClusterVersion,
 };
 
@@ -81,6 +81,17 @@ impl Encoded {
         }
     }
 
+    /// The topic it publishes to.
+    pub fn publishes_to(&self) -> Option<TopicId> {
+        if self.bytes.first() != Some(&kind::PUBLISH) {
+            return None;
+        }
+        match view::view(&self.bytes).ok()? {
+            View::Publish { topic, .. } => Some(topic),
+            _ => None,
+        }
+    }
+
     /// The version that a cluster must work at before this may be proposed: then every replica can read
     /// it.
     pub fn since(&self) -> ClusterVersion {
@@ -105,46 +116,6 @@ pub(crate) mod format {
     pub(crate) const BATCH: u8 = 1;
     /// Some bodies of a batch, as kept by a log.
     pub(crate) const KEPT: u8 = 2;
-    /// The state of a shard, without topics.
-    pub(crate) const STATE_WITHOUT_TOPICS: u8 = 3;
-    /// The state of a shard, without nodes, tokens and acknowledgement policies.
-    pub(crate) const STATE_WITHOUT_NODES: u8 = 4;
-    /// The state of a shard, without a version of the cluster and acknowledgement policies of topics.
-    pub(crate) const STATE_WITHOUT_VERSION: u8 = 5;
     /// The state of a shard.
-    pub(crate) const STATE: u8 = 6;
-}
-
-/// The forms of a state, the oldest first; each has all that the ones before it have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum StateForm {
-    WithoutTopics,
-    /// And without tokens and acknowledgement policies.
-    WithoutNodes,
-    /// And without acknowledgement policies of topics.
-    WithoutVersion,
-    Whole,
-}
-
-impl StateForm {
-    /// What the first byte says.
-    pub(crate) fn of(format: u8) -> Result<Self, Error> {
-        match format {
-            format::STATE_WITHOUT_TOPICS => Ok(Self::WithoutTopics),
-            format::STATE_WITHOUT_NODES => Ok(Self::WithoutNodes),
-            format::STATE_WITHOUT_VERSION => Ok(Self::WithoutVersion),
-            format::STATE => Ok(Self::Whole),
-            unknown => Err(Error::UnknownFormat(unknown)),
-        }
-    }
-
-    /// What the first byte is to say.
-    pub(crate) fn format(self) -> u8 {
-        match self {
-            Self::WithoutTopics => format::STATE_WITHOUT_TOPICS,
-            Self::WithoutNodes => format::STATE_WITHOUT_NODES,
-            Self::WithoutVersion => format::STATE_WITHOUT_VERSION,
-            Self::Whole => format::STATE,
-        }
-    }
+    pub(crate) const STATE: u8 = 7;
 }

@@ -104,9 +104,11 @@ pub enum Command {
         revision: u64,
         attributes: QueueAttributes,
     },
-    /// Ends the queue and its messages; nothing happens if it is not there.
+    /// Ends the queue and its messages; nothing happens if it is not there. What has a number below the
+    /// floor and is not there has ended: from now on the shard takes no late word of it.
     DropQueue {
         queue: QueueId,
+        floor: u64,
     },
     /// As [`Command::PutQueue`], for a topic.
     PutTopic {
@@ -114,9 +116,10 @@ pub enum Command {
         revision: u64,
         attributes: TopicAttributes,
     },
-    /// Ends the topic and its subscriptions.
+    /// Ends the topic and its subscriptions; the floor as in [`Command::DropQueue`].
     DropTopic {
         topic: TopicId,
+        floor: u64,
     },
     /// As [`Command::PutQueue`], for a subscription of a topic that is there.
     PutSubscription {
@@ -125,9 +128,10 @@ pub enum Command {
         revision: u64,
         attributes: SubscriptionAttributes,
     },
-    /// Ends the subscription and what it has not delivered.
+    /// Ends the subscription and what it has not delivered; the floor as in [`Command::DropQueue`].
     DropSubscription {
         subscription: SubscriptionId,
+        floor: u64,
     },
     ClearQueue {
         queue: QueueId,
@@ -169,6 +173,7 @@ pub enum Command {
     AcceptMoved {
         queue: QueueId,
         source: QueueId,
+        seen: Seen,
         first: u64,
         bodies: Vec<Bytes>,
     },
@@ -200,8 +205,23 @@ pub enum Command {
     AcceptPublished {
         queue: QueueId,
         source: QueueId,
+        seen: Seen,
         first: u64,
         bodies: Vec<Bytes>,
+    },
+    /// The queue or outbox `source` has nothing more for this queue as far as it was seen, but for numbers
+    /// beyond `through`: what arrived from it need not be remembered.
+    ForgetSource {
+        queue: QueueId,
+        source: QueueId,
+        seen: Seen,
+        through: u64,
+    },
+    /// The queue `target` has forgotten `queue`, or is no more: see [`Lane::ends`].
+    LaneEnded {
+        queue: QueueId,
+        target: QueueId,
+        through: u64,
     },
     /// The queue `target` does not take the first message of the outbox `queue`, which has this
     /// number: it leaves the lane, and comes again when it is twice as old, at the latest after
@@ -299,6 +319,28 @@ impl Placed {
         }
     }
 
+    /// Whether it was deleted.
+    pub(crate) fn is_end(&self) -> bool {
+        match self {
+            Self::Queue(queue) => queue.attributes.is_none(),
+            Self::Topic(topic) => topic.attributes.is_none(),
+            Self::Subscription(subscription) => subscription.attributes.is_none(),
+        }
+    }
+
+    /// Takes the floor of its shard, if it was deleted.
+    pub(crate) fn set_floor(&mut self, floors: &[u64]) {
+        if !self.is_end() {
+            return;
+        }
+        let floor = floors[usize::from(self.shard().0)];
+        match self {
+            Self::Queue(queue) => queue.floor = floor,
+            Self::Topic(topic) => topic.floor = floor,
+            Self::Subscription(subscription) => subscription.floor = floor,
+        }
+    }
+
     /// The number that only this queue, topic or subscription has.
     pub fn number(&self) -> u64 {
         match self {
@@ -319,6 +361,8 @@ pub struct PlacedQueue {
     pub revision: u64,
     /// `None`: deleted.
     pub attributes: Option<QueueAttributes>,
+    /// With a deletion: see [`Command::DropQueue`]; else 0.
+    pub floor: u64,
 }
 
 /// A topic as the catalog knows it.
@@ -331,6 +375,8 @@ pub struct PlacedTopic {
     pub revision: u64,
     /// `None`: deleted.
     pub attributes: Option<TopicAttributes>,
+    /// With a deletion: see [`Command::DropQueue`]; else 0.
+    pub floor: u64,
 }
 
 /// A subscription as the catalog knows it.
@@ -345,6 +391,8 @@ pub struct PlacedSubscription {
     pub revision: u64,
     /// `None`: deleted.
     pub attributes: Option<SubscriptionAttributes>,
+    /// With a deletion: see [`Command::DropQueue`]; else 0.
+    pub floor: u64,
 }
 
 /// A lease that was just granted.
@@ -380,6 +428,15 @@ pub enum Effect {
     OutboxReady { subscription: SubscriptionId },
 }
 
+/// The state in which a source was seen by whoever carries for it. A target that has forgotten sources takes
+/// nothing that was seen in an older state: it may be a repeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    pub shard: ShardId,
+    /// The last entry that the shard had applied.
+    pub index: u64,
+}
+
 /// The first messages that wait to be carried from one queue to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lane {
@@ -389,8 +446,25 @@ pub struct Lane {
     pub is_delivery: bool,
     /// Whether the bodies have labels before them, which stay behind.
     pub has_labels: bool,
+    pub seen: Seen,
     /// In the order of their numbers.
     pub moves: Vec<Move>,
+    /// There are no moves, and none are to come, but for numbers beyond this one: the target may forget the
+    /// source ([`Command::ForgetSource`]), then the source the lane ([`Command::LaneEnded`]).
+    pub ends: Option<u64>,
+}
+
+impl Lane {
+    pub(crate) fn empty(target: QueueId, seen: Seen) -> Self {
+        Self {
+            target,
+            is_delivery: false,
+            has_labels: false,
+            seen,
+            moves: Vec::new(),
+            ends: None,
+        }
+    }
 }
 
 /// A message that waits to be carried.

@@ -22,14 +22,19 @@ pub const WAIT_MAX: Millis = Millis::from_seconds(60);
 pub const DEAD_LETTER_SOURCES_MAX: usize = 6;
 /// Bytes of commands packed into one log entry; a single larger command has an entry of its own.
 pub const ENTRY_BYTES: usize = 256 << 10;
+/// Copies of messages, one for each subscription of the topic that it is published to, up to which a leader
+/// packs publishes into one entry; a single larger publish has an entry of its own. This bounds how long
+/// an entry takes to apply: some ten milliseconds.
+pub const ENTRY_COPIES: u64 = 32_768;
 /// Due messages that one entry settles; the rest waits for the next entry.
 pub const SETTLED_PER_ENTRY: usize = 2_000;
 /// The longest time for which a deleted queue's name can be kept from new use.
 pub const REUSE_AFTER_MAX: Millis = Millis::from_seconds(600);
 /// Names of deleted queues that are remembered for it; beyond, the oldest are forgotten.
 pub const DELETED_NAMES_MAX: usize = 10_000;
-/// Dropped queues that a shard remembers, so that a command that comes too late revives none.
-pub const DROPPED_QUEUES_MAX: usize = 10_000;
+/// Ended queues, topics and subscriptions that a shard remembers one by one, so that a command that comes too
+/// late revives none. With so many, none ends until the catalog's floor has risen.
+pub const DROPPED_MAX: usize = 10_000;
 /// Characters of one tag.
 pub const TAG_CHARACTERS_MAX: usize = 64;
 /// Tags of one message, and tags of one subscription's filter.

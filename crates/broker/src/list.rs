@@ -99,28 +99,10 @@ impl MessageList {
         }
     }
 
-    /// Takes away all messages sent before `time` and says how many they were.
-    pub(crate) fn drop_sent_before(&mut self, time: Timestamp) -> u64 {
-        let before = self.len;
-        while self.head.back().is_some_and(|last| last.sent < time) {
-            self.len -= self.head.len() as u64;
-            self.head.clear();
-            while let Some(chunk) = self.middle.first_entry() {
-                if chunk.get().last().sent >= time {
-                    break;
-                }
-                self.len -= chunk.get().len() as u64;
-                self.open.take_if(|open| open == chunk.key());
-                chunk.remove();
-            }
-            self.refill();
-        }
-        let old = self.head.partition_point(|message| message.sent < time);
-        self.head.drain(..old);
-        self.len -= old as u64;
-        self.refill();
-        trim(&mut self.head);
-        before - self.len
+    /// Takes away all messages sent before `time`.
+    pub(crate) fn drop_sent_before(&mut self, time: Timestamp) -> Self {
+        let kept = self.split_sent_from(time);
+        std::mem::replace(self, kept)
     }
 
     /// Takes out the messages sent at `time` or later. Chunks move as they are.
@@ -185,7 +167,6 @@ impl MessageList {
         self.refill();
     }
 
-    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = Waiting> {
         let middle = self.middle.values().flat_map(Chunk::iter);
         let head = self.head.iter().copied();

@@ -7,23 +7,24 @@ use crate::time::Timestamp;
 pub(crate) const LAST: Timestamp = Timestamp(1 << 47);
 
 /// A timestamp below 2^48; a later one is cut to the last that fits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment([u16; 3]);
 
 impl From<Timestamp> for Moment {
     fn from(time: Timestamp) -> Self {
         let [b0, b1, b2, b3, b4, b5, _, _] = time.0.min((1 << 48) - 1).to_le_bytes();
+        // The highest first, so that the order of moments is that of the times.
         Self([
-            u16::from_le_bytes([b0, b1]),
-            u16::from_le_bytes([b2, b3]),
             u16::from_le_bytes([b4, b5]),
+            u16::from_le_bytes([b2, b3]),
+            u16::from_le_bytes([b0, b1]),
         ])
     }
 }
 
 impl From<Moment> for Timestamp {
     fn from(moment: Moment) -> Self {
-        let [low, middle, high] = moment.0.map(u64::from);
+        let [high, middle, low] = moment.0.map(u64::from);
         Timestamp(low | middle << 16 | high << 32)
     }
 }
@@ -40,6 +41,7 @@ mod tests {
                 Timestamp(time)
             );
         }
+        assert!(Moment::from(Timestamp(0x1_0000)) > Moment::from(Timestamp(0xffff)));
         assert_eq!(
             Timestamp::from(Moment::from(Timestamp(u64::MAX))),
             Timestamp((1 << 48) - 1)

@@ -31,6 +31,7 @@ mod outbox;
 mod receiving;
 mod retired;
 mod sending;
+mod sends;
 mod state;
 mod tokens;
 
@@ -104,8 +105,9 @@ impl Queue {
         }
     }
 
-    pub(crate) fn set_attributes(&mut self, attributes: QueueAttributes, turn: &Turn<'_>) {
+    pub(crate) fn set_attributes(&mut self, attributes: QueueAttributes, turn: &mut Turn<'_>) {
         let old_retention = self.delayed_retention();
+        let old_policy = self.attributes.dead_letter;
         let leases_change = self.attributes.retention != attributes.retention;
         self.attributes = attributes;
         if leases_change {
@@ -115,7 +117,10 @@ impl Queue {
         if old_retention != new_retention {
             self.delayed = self.delayed.with_retention(old_retention, new_retention);
         }
-        self.drop_old_retired(turn.now);
+        self.drop_old_retired(turn);
+        if let Some(old) = old_policy {
+            self.announce_end(old.queue, turn);
+        }
     }
 
     pub(crate) fn ready_len(&self) -> u64 {
@@ -139,34 +144,22 @@ impl Queue {
     pub(crate) fn counts(&self, wall: WallOffset) -> QueueCounts {
         QueueCounts {
             oldest: self.oldest().map(|oldest| wall.wall(oldest)),
-            ..self.counts_by_state()
-        }
-    }
-
-    /// The counts without what takes a look at the messages.
-    pub(crate) fn counts_by_state(&self) -> QueueCounts {
-        QueueCounts {
             ready: self.ready_len(),
             leased: self.leases.len(),
             delayed: self.delayed.len(),
             retired: self.retired.len(),
             moving: self.lanes.len(),
-            oldest: None,
             totals: self.totals,
         }
     }
 
-    /// When the oldest message was sent that is ready, leased or delayed. Looks at every leased and
-    /// delayed one, as those are not in the order of sending.
+    /// When the oldest message was sent that is ready, leased or delayed.
     fn oldest(&self) -> Option<Timestamp> {
-        let leased = self.leases.iter().map(|(_, lease)| lease.message.sent);
-        let delayed = self.delayed.iter(self.delayed_retention());
-        let delayed = delayed.map(|delayed| delayed.message.sent);
         [
             self.ready.first().map(|message| message.sent),
             self.late.first().map(|(message, _)| message.sent),
-            leased.min(),
-            delayed.min(),
+            self.leases.oldest(),
+            self.delayed.oldest(),
         ]
         .into_iter()
         .flatten()
@@ -219,7 +212,6 @@ impl Queue {
         if since == message.sent {
             self.ready.insert(message);
         } else {
-            turn.blocks.add(message.sequence);
             self.late.insert(message, since);
         }
         if let Some(history) = history {
@@ -237,13 +229,12 @@ impl Queue {
         }
     }
 
-    fn take_first_ready(&mut self, turn: &mut Turn<'_>) -> Option<Passing> {
+    fn take_first_ready(&mut self) -> Option<Passing> {
         let (message, since) = self.first_ready()?;
         if self.ready.first() == Some(message) {
             self.ready.pop_first();
         } else {
             self.late.pop_first();
-            turn.blocks.remove(message.sequence);
         }
         let history = self.take_history(message.sequence);
         Some(Passing {
@@ -257,7 +248,7 @@ impl Queue {
         if self.histories.is_empty() {
             return None;
         }
-        self.histories.remove(message)
+        self.histories.remove(&message)
     }
 }
 

@@ -7,8 +7,8 @@
 use crate::{
     attributes::{Acknowledge, QueueAttributes},
     catalog::Catalog,
-    codec::{self, Batch, Bodies, View},
-    command::{Answer, Command, Destination, Effect, Lane, NodeRecord, Placed, Query, Reply},
+    codec::{self, Batch, Bodies, Encoded, View},
+    command::{Answer, Command, Destination, Effect, Lane, NodeRecord, Placed, Query, Reply, Seen},
     error::Error,
     id::{QueueId, Sequence, ShardId, SubscriptionId},
     limits, moment,
@@ -21,6 +21,7 @@ use crate::{
 
 mod dropped;
 mod home;
+mod sources;
 mod state;
 mod topics;
 
@@ -174,11 +175,12 @@ impl Shard {
             View::AcceptMoved {
                 queue,
                 source,
+                seen,
                 first,
                 bodies,
             } => {
                 let bodies = numbered(bodies, turn);
-                self.home.with(queue, |queue| {
+                self.home.with_source(queue, source, seen, |queue| {
                     queue.accept_moved(source, first, &bodies, turn)
                 })
             }
@@ -192,11 +194,12 @@ impl Shard {
             View::AcceptPublished {
                 queue,
                 source,
+                seen,
                 first,
                 bodies,
             } => {
                 let bodies = numbered(bodies, turn);
-                self.home.with(queue, |queue| {
+                self.home.with_source(queue, source, seen, |queue| {
                     queue.accept_published(source, first, &bodies, turn)
                 })
             }
@@ -212,7 +215,7 @@ impl Shard {
                 revision,
                 ref attributes,
             } => self.home.put(queue, revision, attributes, turn),
-            Command::DropQueue { queue } => self.home.drop_queue(queue, turn),
+            Command::DropQueue { queue, floor } => self.home.drop_queue(queue, floor, turn),
             Command::ClearQueue { queue } => self.home.with(queue, |queue| queue.clear(turn)),
             Command::RewindQueue { queue, to } => {
                 self.home.with(queue, |queue| queue.rewind(to, turn))
@@ -224,6 +227,17 @@ impl Shard {
             } => self
                 .home
                 .with(queue, |queue| queue.moves_settled(target, through, turn)),
+            Command::ForgetSource {
+                queue,
+                source,
+                seen,
+                through,
+            } => self.home.forget_source(queue, source, seen, through),
+            Command::LaneEnded {
+                queue,
+                target,
+                through,
+            } => self.home.lane_ended(queue, target, through),
             Command::ReturnMoves { queue, target } => self
                 .home
                 .with(queue, |queue| queue.return_moves(target, turn)),
@@ -232,7 +246,7 @@ impl Shard {
                 revision,
                 ref attributes,
             } => self.home.put_topic(topic, revision, attributes, turn),
-            Command::DropTopic { topic } => self.home.drop_topic(topic, turn),
+            Command::DropTopic { topic, floor } => self.home.drop_topic(topic, floor, turn),
             Command::PutSubscription {
                 subscription,
                 topic,
@@ -241,9 +255,10 @@ impl Shard {
             } => self
                 .home
                 .put_subscription(subscription, topic, revision, attributes, turn),
-            Command::DropSubscription { subscription } => {
-                self.home.drop_subscription(subscription, turn)
-            }
+            Command::DropSubscription {
+                subscription,
+                floor,
+            } => self.home.drop_subscription(subscription, floor, turn),
             Command::MoveFailed {
                 queue,
                 target,
@@ -333,6 +348,16 @@ impl Shard {
         policy.unwrap_or_default()
     }
 
+    /// How many copies of messages a command may make: a body for each subscription of the topic that it is
+    /// published to, by what is applied so far. Nothing of the state depends on it.
+    pub fn copies_of(&self, command: &Encoded) -> u64 {
+        let topic = command
+            .publishes_to()
+            .and_then(|topic| self.home.topics.get(&topic));
+        let subscriptions = topic.map_or(0, |topic| topic.subscriptions().len() as u64);
+        subscriptions * u64::from(command.messages)
+    }
+
     /// What a receive at this moment of the shard's time would find. Messages that become ready by
     /// then are not seen: [`Shard::next_deadline`] tells of them.
     pub fn receivable(&self, queue: QueueId, now: Timestamp) -> Receivable {
@@ -352,8 +377,14 @@ impl Shard {
 
     /// The first messages to carry from a queue to others; at most `max` a lane.
     pub fn moves(&self, queue: QueueId, max: usize) -> Vec<Lane> {
-        let queue = self.home.queue(queue);
-        queue.map_or_else(Vec::new, |queue| queue.moves(max, self.now))
+        let seen = Seen {
+            shard: self.id,
+            index: self.applied,
+        };
+        match self.home.queue(queue) {
+            Some(queue) => queue.moves(max, self.now, seen),
+            None => self.home.left_lanes(queue, seen),
+        }
     }
 
     /// The subscriptions whose pushers would find something.
@@ -399,9 +430,10 @@ impl Shard {
         self.home.live_between(first_index, last_index)
     }
 
-    /// Whether [`Shard::live_between`] would find any.
+    /// Whether [`Shard::live_between`] may find any. Messages are counted by blocks of 64 entries, and all
+    /// of a block at either end are asked for; so the answer takes no look at any queue.
     pub fn any_live_between(&self, first_index: u64, last_index: u64) -> bool {
-        self.home.any_live_between(first_index, last_index)
+        self.home.any_live_near(first_index, last_index)
     }
 
     /// Looks at every queue, not at messages.
@@ -409,7 +441,7 @@ impl Shard {
         self.home.totals()
     }
 
-    /// Every queue's counts. Looks at every leased and delayed message.
+    /// Every queue's counts. Looks at every queue, not at messages.
     pub fn counts(&self) -> impl Iterator<Item = (QueueId, QueueCounts)> {
         self.home.counts(self.wall)
     }

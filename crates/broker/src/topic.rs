@@ -3,7 +3,7 @@
 //! What a subscription has still to deliver is in its outbox, an ordinary queue of references to the
 //! messages: a body is stored once, however many subscriptions want it.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::{
     attributes::{
@@ -15,6 +15,7 @@ use crate::{
     limits,
     queue::Role,
     retry::RetryStrategy,
+    sorted::SortedMap,
     time::Millis,
 };
 
@@ -26,9 +27,9 @@ pub(crate) use router::Router;
 pub(crate) struct Topic {
     pub(crate) revision: u64,
     pub(crate) attributes: TopicAttributes,
-    subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    subscriptions: SortedMap<SubscriptionId, Arc<Subscription>>,
     /// Of the filters as they are; none since one changed.
-    router: Option<Router>,
+    router: Option<Arc<Router>>,
     /// Messages, each counted once.
     pub(crate) published: u64,
 }
@@ -45,31 +46,31 @@ impl Topic {
         Self {
             revision,
             attributes,
-            subscriptions: BTreeMap::new(),
+            subscriptions: SortedMap::default(),
             router: None,
             published: 0,
         }
     }
 
-    pub(crate) fn subscriptions(&self) -> &BTreeMap<SubscriptionId, Subscription> {
+    pub(crate) fn subscriptions(&self) -> &SortedMap<SubscriptionId, Arc<Subscription>> {
         &self.subscriptions
     }
 
     pub(crate) fn put(&mut self, id: SubscriptionId, subscription: Subscription) {
         let filter = subscription.attributes.filter.clone();
-        let old = self.subscriptions.insert(id, subscription);
+        let old = self.subscriptions.replace(id, Arc::new(subscription));
         if old.is_none_or(|old| old.attributes.filter != filter) {
             self.router = None;
         }
     }
 
-    pub(crate) fn remove(&mut self, id: SubscriptionId) -> Option<Subscription> {
+    pub(crate) fn remove(&mut self, id: SubscriptionId) {
         self.router = None;
-        self.subscriptions.remove(&id)
+        self.subscriptions.remove(&id);
     }
 
     pub(crate) fn count_given_up(&mut self, id: SubscriptionId, messages: u64) {
-        if let Some(subscription) = self.subscriptions.get_mut(&id) {
+        if let Some(subscription) = self.subscriptions.own(&id) {
             subscription.given_up += messages;
         }
     }
@@ -78,7 +79,9 @@ impl Topic {
     pub(crate) fn matching(&mut self, labels: &Labels) -> Vec<SubscriptionId> {
         let filters = self.subscriptions.iter();
         let filters = filters.map(|(id, subscription)| (*id, &subscription.attributes.filter));
-        let router = self.router.get_or_insert_with(|| Router::new(filters));
+        let router = self
+            .router
+            .get_or_insert_with(|| Arc::new(Router::new(filters)));
         router.matching(labels)
     }
 

@@ -5,12 +5,14 @@
 mod catalog;
 mod catalog_topics;
 mod codec;
+mod ends;
 mod memory;
 mod model;
 mod naive;
 mod naive_topics;
 mod nodes;
 mod policies;
+mod sources;
 mod stories;
 mod tokens;
 mod topics_cases;

@@ -157,16 +157,16 @@ fn a_lease_takes_at_most_sixty_bytes() {
 }
 
 #[test]
-fn a_delayed_message_takes_at_most_twenty_four_bytes() {
+fn a_delayed_message_takes_at_most_forty_four_bytes() {
     let mut world = World::new(Millis(0));
     world.send(100_000, 1, |_| 900_000);
-    check("delayed alike", world.hundredths_each(100_000), 24);
+    check("delayed alike", world.hundredths_each(100_000), 36);
 
     let mut world = World::new(Millis(0));
     world.send(100_000, 1, |entry| {
         1 + entry.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 80_000_000
     });
-    check("delayed at random", world.hundredths_each(100_000), 32);
+    check("delayed at random", world.hundredths_each(100_000), 44);
 }
 
 #[test]

@@ -141,10 +141,13 @@ impl Naive {
                 revision,
                 attributes,
             } => self.put(*queue, *revision, attributes),
-            Command::DropQueue { queue } => {
+            Command::DropQueue { queue, .. } => {
                 self.dropped.insert(*queue);
-                if self.queues.remove(queue).is_some() {
+                if let Some(ended) = self.queues.remove(queue) {
                     self.effects.push(Effect::QueueGone { queue: *queue });
+                    if !ended.numbers.is_empty() {
+                        self.effects.push(Effect::MovesPending { queue: *queue });
+                    }
                 }
                 Reply::Done
             }
@@ -171,8 +174,12 @@ impl Naive {
         });
         if revision > queue.revision {
             queue.revision = revision;
+            let old = queue.attributes.dead_letter;
             queue.attributes = attributes.clone();
             queue.forget_retired(self.now);
+            if let Some(old) = old {
+                self.announce_end(id, old.queue);
+            }
         }
         Reply::Done
     }
@@ -229,6 +236,7 @@ impl Naive {
                 source,
                 first,
                 bodies,
+                ..
             } => {
                 let ordinal = self.bodies;
                 self.bodies += u32::try_from(bodies.len()).unwrap();
@@ -239,12 +247,14 @@ impl Naive {
                 target,
                 through,
             } => {
+                let id = *queue;
                 let queue = self.queues.get_mut(queue).ok_or(Error::NoSuchQueue)?;
                 let before = queue.messages.len();
                 queue.messages.retain(|message| {
                     !matches!(message.state, State::Moving { target: to, number } if to == *target && number <= *through)
                 });
                 queue.totals.dead_lettered += (before - queue.messages.len()) as u64;
+                self.announce_end(id, *target);
                 Ok(Reply::Done)
             }
             Command::ReturnLeases { queue, receipts } => {

@@ -113,7 +113,7 @@ impl Naive {
                 revision,
                 attributes,
             } => self.put_topic(*topic, *revision, attributes),
-            Command::DropTopic { topic } => {
+            Command::DropTopic { topic, .. } => {
                 self.dropped.insert(topic.0);
                 self.topics.remove(&topic.0);
                 let outboxes = self.outboxes.iter();
@@ -127,7 +127,7 @@ impl Naive {
                 revision,
                 attributes,
             } => self.put_subscription(*subscription, *topic, *revision, attributes)?,
-            Command::DropSubscription { subscription } => {
+            Command::DropSubscription { subscription, .. } => {
                 self.dropped.insert(subscription.0);
                 self.outboxes.remove(&subscription.0);
             }
@@ -140,7 +140,7 @@ impl Naive {
                 *revision,
                 (attributes.body_bytes_max, attributes.backlog_max),
             ),
-            Command::DropQueue { queue } => {
+            Command::DropQueue { queue, .. } => {
                 self.dropped.insert(queue.0);
                 self.targets.remove(&queue.0);
             }
@@ -158,12 +158,14 @@ impl Naive {
                 source,
                 first,
                 bodies,
+                ..
             } => return self.accept(queue.0, source.0, *first, bodies, true),
             Command::AcceptMoved {
                 queue,
                 source,
                 first,
                 bodies,
+                ..
             } => return self.accept(queue.0, source.0, *first, bodies, false),
             Command::MovesSettled {
                 queue,

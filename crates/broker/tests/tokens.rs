@@ -166,7 +166,10 @@ fn a_send_that_was_refused_leaves_no_token() {
     assert_eq!(world.send(1, 65), Reply::Refused(Error::BatchSize));
     assert_eq!(world.shard.next_deadline(), None);
     assert_eq!(world.sent(1, 64).len(), 64);
-    let drop = Command::DropQueue { queue: QUEUE };
+    let drop = Command::DropQueue {
+        queue: QUEUE,
+        floor: 0,
+    };
     world.apply(&[drop]);
     assert_eq!(world.send(1, 64), Reply::Refused(Error::NoSuchQueue));
     assert_eq!(world.shard.next_deadline(), None);

@@ -184,7 +184,7 @@ impl World {
             } => self.put_topic(which, retention, is_stale),
             Action::DropTopic(which) => {
                 let topic = TopicId(self.topics[which]);
-                self.apply(&Command::DropTopic { topic });
+                self.apply(&Command::DropTopic { topic, floor: 0 });
             }
             Action::PutSubscription {
                 slot,
@@ -193,7 +193,10 @@ impl World {
             } => self.put_subscription(slot, wish, is_stale),
             Action::DropSubscription(slot) => {
                 let subscription = SubscriptionId(outbox_of(self, slot));
-                self.apply(&Command::DropSubscription { subscription });
+                self.apply(&Command::DropSubscription {
+                    subscription,
+                    floor: 0,
+                });
             }
             Action::Publish { which, ref bodies } => self.publish(which, bodies),
             Action::Receive {
@@ -225,7 +228,7 @@ impl World {
             Action::DropTarget(slot) => {
                 if let Some(target) = target_of(self, slot) {
                     let queue = QueueId(target);
-                    self.apply(&Command::DropQueue { queue });
+                    self.apply(&Command::DropQueue { queue, floor: 0 });
                 }
             }
             Action::ReplaceDeadLetterQueue(which) => self.replace_dead_letter_queue(which),
@@ -293,7 +296,7 @@ impl World {
             return;
         }
         let queue = QueueId(old);
-        self.apply(&Command::DropQueue { queue });
+        self.apply(&Command::DropQueue { queue, floor: 0 });
         self.dead_letter_queues[which] = self.new_queue((9, 3));
     }
 

@@ -13,9 +13,6 @@ use anser_broker::{
 };
 
 const ACCOUNT: AccountId = AccountId(1);
-/// First byte of a state as it was at version 1, and as it is since.
-const OLD_FORM: u8 = 5;
-const NEW_FORM: u8 = 6;
 
 fn apply(shard: &mut Shard, command: &Command) -> (Reply, Vec<Effect>) {
     let mut batch = BatchBuilder::new(Stamp::default());
@@ -84,29 +81,19 @@ fn only_the_catalog_has_a_version() {
     assert_eq!(shard.version(), ClusterVersion::FIRST);
 }
 
-/// Whoever knows nothing of versions can take a state over until the version rises.
 #[test]
-fn a_state_is_written_in_the_oldest_form_that_can_hold_it() {
+fn a_state_has_a_version() {
     let mut shard = Shard::new(ShardId::CATALOG, 1);
-    add_node(&mut shard, 1);
-    assert_eq!(saved(&shard)[0], OLD_FORM);
-    set_version(&mut shard, 2, 1);
-    let bytes = saved(&shard);
-    assert_eq!(bytes[0], NEW_FORM);
-    let mut other = bytes;
-    let last = other.len() - 4 - EMPTY_HOME;
-    assert_eq!(other[last], 2);
-    other[last] = 1;
-    assert!(
-        Shard::restore(&other).is_err(),
-        "the new form says nothing that the old one could not"
-    );
-    other[last] = 0;
-    assert!(Shard::restore(&other).is_err(), "there is no version 0");
+    set_version(&mut shard, 2, 0);
+    let mut bytes = saved(&shard);
+    let version = bytes.len() - 4 - EMPTY_HOME;
+    assert_eq!(bytes[version], 2);
+    bytes[version] = 0;
+    assert!(Shard::restore(&bytes).is_err(), "there is no version 0");
 }
 
-/// Bytes of what is behind the catalog: totals, and three empty lists.
-const EMPTY_HOME: usize = 7 * 8 + 3 * 8;
+/// Bytes of what is behind the catalog: totals, a floor, and three empty lists.
+const EMPTY_HOME: usize = 7 * 8 + 4 * 8;
 
 fn name() -> TopicName {
     TopicName::new("news").unwrap()
@@ -161,11 +148,6 @@ fn change(shard: &mut Shard, command: &Command) -> Acknowledge {
         panic!("no record");
     };
     let acknowledge = record.attributes.acknowledge;
-    let form = match acknowledge {
-        Acknowledge::Majority => OLD_FORM,
-        Acknowledge::All => NEW_FORM,
-    };
-    assert_eq!(bytes[0], form);
     let topic = Destination::Topic(placed.topic);
     assert_eq!(shard.acknowledge(topic), acknowledge);
     acknowledge

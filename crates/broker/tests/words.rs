@@ -111,6 +111,7 @@ fn a_placed() -> impl Strategy<Value = Placed> {
                 shard,
                 revision,
                 attributes,
+                floor: revision,
             })
         }),
         topic.prop_map(|((account, shard, revision), name, topic, attributes)| {
@@ -121,6 +122,7 @@ fn a_placed() -> impl Strategy<Value = Placed> {
                 shard,
                 revision,
                 attributes,
+                floor: revision,
             })
         }),
         subscription.prop_map(|(place, subscription, name, attributes)| {
@@ -134,6 +136,7 @@ fn a_placed() -> impl Strategy<Value = Placed> {
                 shard,
                 revision,
                 attributes,
+                floor: revision,
             }))
         }),
     ]

@@ -211,8 +211,8 @@ impl<D: Disk> Incoming<D> {
         };
         let done = match deferred {
             Deferred::Install { shard, place } => self.install(shard, place),
-            Deferred::Forget { shard } => {
-                let forgotten = self.forget(shard);
+            Deferred::Forget { shard, floor } => {
+                let forgotten = self.forget(shard, floor);
                 if let Err(reason) = forgotten {
                     return Attempt::Again(reason);
                 }
@@ -250,8 +250,8 @@ impl<D: Disk> Incoming<D> {
     }
 
     /// Takes a shard off the disk. Copies of it that have come are of a time when it was here.
-    fn forget(&mut self, shard: ShardId) -> Result<(), Error> {
-        self.store.forget(shard.0)?;
+    fn forget(&mut self, shard: ShardId, floor: u64) -> Result<(), Error> {
+        self.store.forget(shard.0, floor)?;
         self.taken.forgotten += 1;
         self.ended.remove(&shard);
         self.coming.remove(&shard);

@@ -25,7 +25,7 @@ pub use incoming::{
 };
 pub use job::{CatalogNodes, Job, Leases};
 pub use opening::{OpenError, Opener, begin, is_untouched, stored};
-pub use outgoing::{COPY_INTERVAL, CopyAnswer, Next, Offers, Sending, offer_of};
+pub use outgoing::{COPY_INTERVAL, CopyAnswer, Next, Offers, Sending, Sendings, offer_of};
 pub use runner::{Beginning, Runner};
 pub use snapshots::{ReadError, read, save};
 pub use writer::{Batch, Deferred, Job as WriterJob};

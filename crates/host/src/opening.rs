@@ -7,7 +7,7 @@ use anser_broker::{codec, id::ShardId, shard::Shard};
 use anser_log::{Change, Disk, Entry, EntryKind, Opened, Reader, RecoveredShard, Store};
 use anser_replica::{
     Image, Membership, MembershipChange, Place, Replica, SnapshotImage, Start, StoredEntry,
-    StoredKind,
+    StoredKind, Tombstone,
 };
 
 use crate::snapshots::{self, ReadError};
@@ -112,7 +112,8 @@ impl<D: Disk> Opener<'_, D> {
             term: recovered.hard_state.term.max(applied.term),
             vote: recovered.hard_state.vote,
             applied,
-            suspect: self.suspect && state.membership.voters != [self.node],
+            suspect: self.suspect && !state.membership.is_sole_voter(self.node),
+            floor: 0,
             membership: state.membership,
             shard: state.shard,
             entries,
@@ -144,32 +145,16 @@ impl<D: Disk> Opener<'_, D> {
                 reason: "it has no snapshot".into(),
             });
         }
-        Ok(Replica::new(Start {
+        let tombstone = Tombstone {
             term: recovered.hard_state.term,
             vote: recovered.hard_state.vote,
-            ..nothing(
-                self.node,
-                Shard::new(ShardId(recovered.shard), self.shards),
-                self.run ^ (u64::from(recovered.shard) << 32),
-            )
-        }))
-    }
-}
-
-/// What a replica starts with that knows nothing.
-pub(crate) fn nothing(node: u64, shard: Shard, jitter: u64) -> Start {
-    Start {
-        node,
-        term: 0,
-        vote: 0,
-        applied: Place { index: 0, term: 0 },
-        membership: Membership::default(),
-        shard,
-        entries: Vec::new(),
-        jitter,
-        log_first: 1,
-        terms: Vec::new(),
-        suspect: false,
+            floor: recovered.floor,
+        };
+        let shard = Shard::new(ShardId(recovered.shard), self.shards);
+        let jitter = self.run ^ (u64::from(recovered.shard) << 32);
+        Ok(Replica::new(Start::empty(
+            self.node, shard, tombstone, jitter,
+        )))
     }
 }
 
@@ -191,7 +176,7 @@ impl<D: Disk> Replay<'_, D> {
         let first = applied.index + 1;
         each_entry(self.number, self.reader, first, last, |entry| {
             // What a sole voter has on its disk is what a majority has.
-            let alone = state.membership.voters == [self.node] && !state.membership.is_joint();
+            let alone = state.membership.is_sole_voter(self.node);
             if entry.index > self.committed && !alone {
                 return Ok(false);
             }

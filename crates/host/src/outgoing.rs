@@ -1,6 +1,13 @@
 //! Sending copies of shards to other nodes: what is on offer, and what comes next in a copy that is on its way.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use anser_broker::id::ShardId;
 use anser_log::{Disk, Export, ExportedFile};
@@ -84,15 +91,52 @@ pub enum Next {
     GivenUp(String),
 }
 
-/// A copy on its way.
+/// The copies on their way from here.
 #[derive(Debug, Default)]
+pub struct Sendings(BTreeMap<(ShardId, u64), Arc<AtomicBool>>);
+
+impl Sendings {
+    /// A copy to a node takes the place of an earlier one.
+    pub fn begin(&mut self, shard: ShardId, to: u64) -> Sending {
+        let wanted = Arc::new(AtomicBool::new(true));
+        let earlier = self.0.insert((shard, to), Arc::clone(&wanted));
+        if let Some(earlier) = earlier {
+            earlier.store(false, Ordering::Relaxed);
+        }
+        Sending {
+            wanted,
+            failures: 0,
+        }
+    }
+
+    /// Breaks off the copies of a shard, but for those to nodes that `stay`. Whoever leads no more, or has let go
+    /// of the receiver, speaks for an earlier time.
+    pub fn end(&mut self, shard: ShardId, stay: impl Fn(u64) -> bool) {
+        self.0.retain(|&(of, to), wanted| {
+            let goes_on = of != shard || stay(to);
+            if !goes_on {
+                wanted.store(false, Ordering::Relaxed);
+            }
+            // Whoever sends holds the flag.
+            goes_on && Arc::strong_count(wanted) > 1
+        });
+    }
+}
+
+/// A copy on its way.
+#[derive(Debug)]
 pub struct Sending {
+    /// False once whoever sends has nothing more to say to the receiver.
+    wanted: Arc<AtomicBool>,
     failures: u32,
 }
 
 impl Sending {
     /// What comes after an answer; `Err` if the other side was not reached.
     pub fn heard(&mut self, answer: Result<CopyAnswer, String>) -> Next {
+        if !self.wanted.load(Ordering::Relaxed) {
+            return Next::GivenUp("it is no longer wanted".into());
+        }
         match answer {
             Ok(CopyAnswer::Missing(Some((file, offset)))) => Next::Chunk(file, offset),
             Ok(CopyAnswer::Missing(None)) => Next::End,
@@ -133,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_copy_that_breaks_off_begins_again_and_is_given_up_in_the_end() {
-        let mut sending = Sending::default();
+        let mut sending = Sendings::default().begin(ShardId(1), 2);
         let lost = || Err("lost".to_owned());
         for _ in 0..ATTEMPTS_MAX {
             assert_eq!(sending.heard(lost()), Next::BeginAgain);
@@ -142,5 +186,19 @@ mod tests {
             assert_eq!(sending.heard(Ok(missing)), Next::Chunk(file, 7));
         }
         assert_eq!(sending.heard(lost()), Next::GivenUp("lost".into()));
+    }
+
+    #[test]
+    fn a_copy_ends_when_a_newer_one_begins_or_its_receiver_is_let_go_of() {
+        let mut sendings = Sendings::default();
+        let mut first = sendings.begin(ShardId(1), 2);
+        let mut second = sendings.begin(ShardId(1), 2);
+        let mut other = sendings.begin(ShardId(1), 3);
+        let whole = || Ok(CopyAnswer::Missing(None));
+        assert!(matches!(first.heard(whole()), Next::GivenUp(_)));
+        assert_eq!(second.heard(whole()), Next::End);
+        sendings.end(ShardId(1), |node| node == 3);
+        assert!(matches!(second.heard(whole()), Next::GivenUp(_)));
+        assert_eq!(other.heard(whole()), Next::End);
     }
 }

@@ -17,7 +17,7 @@ use anser_broker::{
     shard::Shard,
     time::Timestamp,
 };
-use anser_replica::{Input, Output, Replica, Ticket};
+use anser_replica::{Input, Output, Replica, Ticket, Tombstone};
 use bytes::Bytes;
 
 use crate::{
@@ -66,6 +66,8 @@ pub struct Runner<T> {
     next_tick: Duration,
     /// Shards that are being taken off the disk.
     forgetting: BTreeSet<ShardId>,
+    /// Of the replicas that were here.
+    tombstones: BTreeMap<ShardId, Tombstone>,
     /// How many replicas began here.
     begun: u64,
     said_unreachable: BTreeMap<u64, Duration>,
@@ -115,6 +117,7 @@ impl<T> Runner<T> {
             jobs: VecDeque::new(),
             next_tick: now.elapsed,
             forgetting: BTreeSet::new(),
+            tombstones: BTreeMap::new(),
             begun: 0,
             said_unreachable: BTreeMap::new(),
             memory_bytes: None,

@@ -19,14 +19,14 @@ pub enum Job {
 pub enum Deferred {
     /// The accepted copy becomes the beginning of the shard's log.
     Install { shard: ShardId, place: Place },
-    /// The shard goes off the disk.
-    Forget { shard: ShardId },
+    /// The shard goes off the disk; a state of it from before this index must not come back.
+    Forget { shard: ShardId, floor: u64 },
 }
 
 impl Deferred {
     pub fn shard(&self) -> ShardId {
         match self {
-            Self::Install { shard, .. } | Self::Forget { shard } => *shard,
+            Self::Install { shard, .. } | Self::Forget { shard, .. } => *shard,
         }
     }
 }
@@ -106,7 +106,8 @@ mod tests {
                 entries: Vec::new(),
             },
         };
-        let deferred = Deferred::Forget { shard: ShardId(3) };
+        let shard = ShardId(3);
+        let deferred = Deferred::Forget { shard, floor: 1 };
         let mut jobs = vec![append(1), append(2), Job::Defer(deferred), append(3)].into_iter();
         let batch = Batch::gather(&mut jobs);
         assert_eq!(batch.appends, [(ShardId(3), 1), (ShardId(3), 2)]);

@@ -125,6 +125,23 @@ impl<D: Disk> Index<D> {
         self.shards.entry(shard).or_default()
     }
 
+    pub(crate) fn has_entries(&self, shard: u16) -> bool {
+        let shard = self.shards.get(&shard);
+        shard.is_some_and(|shard| shard.runs.last().is_some())
+    }
+
+    /// Drops all that is known of a shard but its term and its vote.
+    pub(crate) fn forget(&mut self, number: u16) {
+        let shard = self.shard(number);
+        let promised = shard
+            .hard_state
+            .map(|state| HardState { commit: 0, ..state });
+        *shard = ShardIndex {
+            hard_state: promised,
+            ..ShardIndex::default()
+        };
+    }
+
     /// The file being written.
     pub(crate) fn current(&self) -> Option<u64> {
         self.files.last_key_value().map(|(&sequence, _)| sequence)

@@ -17,9 +17,7 @@ use crate::{
 mod codec;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"AMAN");
-const VERSION: u32 = 2;
-/// Before shards could be forgotten.
-const VERSION_WITHOUT_FORGOTTEN: u32 = 1;
+const VERSION: u32 = 3;
 const HEADER_BYTES: usize = 32;
 const CHECKED_BYTES: usize = 28;
 /// A disk full of the smallest sensible segments stays far below.
@@ -48,9 +46,9 @@ pub(crate) struct ShardManifest {
     /// Entries written before this place are void: a snapshot from a peer replaced them, or the
     /// shard was forgotten.
     pub(crate) void_before: Position,
-    /// The shard was forgotten here: what was written before this place, hard states too, is void.
-    /// Zero if never, or if no listed log file is that old.
-    pub(crate) forgotten_before: Position,
+    /// The shard was forgotten here, and only a snapshot at this index or a later one holds all that its
+    /// replica may have acknowledged before. Zero if it was not, or has such a snapshot since.
+    pub(crate) floor: u64,
     /// By first index.
     pub(crate) segments: Vec<SegmentInfo>,
 }
@@ -68,30 +66,13 @@ impl ShardManifest {
         self.snapshot.is_some() || !self.segments.is_empty()
     }
 
-    pub(crate) fn was_forgotten(&self) -> bool {
-        self.forgotten_before != Position::default()
-    }
-
-    /// Whether only old log records, which do not count, are left of the shard.
+    /// Whether the shard was forgotten, and did not come again.
     pub(crate) fn is_tombstone(&self) -> bool {
-        self.was_forgotten() && !self.has_files()
+        self.floor > 0 && !self.has_files()
     }
 }
 
 impl Manifest {
-    /// Drops tombstones that no listed log file needs.
-    pub(crate) fn drop_old_tombstones(&mut self) {
-        let first = self.wal_first;
-        self.shards.retain(|_, shard| {
-            let is_needed = shard.forgotten_before.sequence >= first;
-            let is_kept = is_needed || !shard.is_tombstone();
-            if !is_needed {
-                shard.forgotten_before = Position::default();
-            }
-            is_kept
-        });
-    }
-
     /// The sequence behind the last listed log file.
     pub(crate) fn wal_end(&self) -> u64 {
         self.wal_first + self.wal_bytes.len() as u64
@@ -113,7 +94,7 @@ impl Manifest {
         if file.read_at(&mut header, 0).map_err(error)? < HEADER_BYTES {
             return Err(damaged(0, "shorter than its header"));
         }
-        let (version, generation) = check_header(&header)?;
+        let generation = check_header(&header)?;
         let length = get_u64(&header, 16);
         if length > BODY_BYTES_MAX {
             return Err(damaged(16, "impossible length"));
@@ -125,7 +106,7 @@ impl Manifest {
         if read < body.len() || crc32c::crc32c(&body) != get_u32(&header, 24) {
             return Err(damaged(HEADER_BYTES as u64, "checksum"));
         }
-        let manifest = codec::decode(&body, version, generation);
+        let manifest = codec::decode(&body, generation);
         manifest
             .map(Some)
             .ok_or_else(|| damaged(HEADER_BYTES as u64, "impossible content"))
@@ -175,14 +156,14 @@ impl Manifest {
     }
 }
 
-/// Gives the version and the generation.
-fn check_header(header: &[u8; HEADER_BYTES]) -> Result<(u32, u64), Error> {
+/// Gives the generation.
+fn check_header(header: &[u8; HEADER_BYTES]) -> Result<u64, Error> {
     let checksum = crc32c::crc32c(&header[..CHECKED_BYTES]);
     if get_u32(header, 0) != MAGIC || get_u32(header, CHECKED_BYTES) != checksum {
         return Err(damaged(0, "header checksum"));
     }
     let version = get_u32(header, 4);
-    if ![VERSION_WITHOUT_FORGOTTEN, VERSION].contains(&version) {
+    if version != VERSION {
         let file = names::MANIFEST.to_owned();
         return Err(Error::UnknownVersion {
             file,
@@ -190,7 +171,7 @@ fn check_header(header: &[u8; HEADER_BYTES]) -> Result<(u32, u64), Error> {
             known: VERSION,
         });
     }
-    Ok((version, get_u64(header, 8)))
+    Ok(get_u64(header, 8))
 }
 
 fn damaged(offset: u64, what: &'static str) -> Error {
@@ -202,7 +183,7 @@ mod tests {
     use super::*;
     use crate::disk::simulated::{Image, SimulatedDisk};
 
-    /// What the frozen manifests hold.
+    /// What the frozen manifest holds.
     fn sample() -> Manifest {
         let segment = |id, first_index| SegmentInfo {
             id,
@@ -222,12 +203,12 @@ mod tests {
         let full = ShardManifest {
             snapshot: Some(snapshot),
             void_before: place(2, 64),
-            forgotten_before: place(2, 56),
+            floor: 0,
             segments: vec![segment(2, 1), segment(3, 10)],
         };
         let tombstone = ShardManifest {
             void_before: place(3, 128),
-            forgotten_before: place(3, 128),
+            floor: 21,
             ..ShardManifest::default()
         };
         Manifest {
@@ -264,30 +245,8 @@ mod tests {
 
     #[test]
     fn bytes_of_a_manifest_are_frozen() {
-        let frozen = bytes(include_str!("../tests/golden/manifest-2.hex"));
+        let frozen = bytes(include_str!("../tests/golden/manifest-3.hex"));
         assert_eq!(sample().encode(), frozen);
         assert_eq!(read(frozen), sample());
-    }
-
-    #[test]
-    fn a_manifest_from_before_shards_could_be_forgotten_is_read() {
-        let mut expected = sample();
-        for shard in expected.shards.values_mut() {
-            shard.forgotten_before = Position::default();
-        }
-        let frozen = bytes(include_str!("../tests/golden/manifest-1.hex"));
-        assert_eq!(read(frozen), expected);
-    }
-
-    #[test]
-    fn a_tombstone_goes_with_the_last_log_file_that_needs_it() {
-        let mut manifest = sample();
-        manifest.wal_first = 3;
-        manifest.drop_old_tombstones();
-        assert_eq!(manifest.shards.keys().collect::<Vec<_>>(), [&0, &7, &9]);
-        assert!(!manifest.shards[&7].was_forgotten());
-        manifest.wal_first = 4;
-        manifest.drop_old_tombstones();
-        assert_eq!(manifest.shards.keys().collect::<Vec<_>>(), [&0, &7]);
     }
 }

@@ -53,6 +53,9 @@ pub struct RecoveredShard {
     pub first_index: u64,
     /// The last entry, or the snapshot's.
     pub last_index: u64,
+    /// The shard was forgotten, and only a snapshot at this index or a later one may bring it back
+    /// ([`Store::forget`]). Zero otherwise.
+    pub floor: u64,
 }
 
 /// What recovery found.
@@ -95,7 +98,7 @@ impl Log {
         let mut index = Index::new(manifest.wal_first);
         let replayed = replay::replay(&disk, &manifest, &marks.last(), &mut index)?;
         sealed::open_sealed(&disk, &manifest, &mut index)?;
-        let shards = recovered_shards(&index)?;
+        let shards = recovered_shards(&manifest, &index)?;
         sealed::check_unlisted(&disk, &manifest)?;
 
         // From here on the disk is changed.
@@ -159,10 +162,17 @@ fn make_names_durable<D: Disk>(disk: &D) -> io::Result<()> {
     disk.sync_directory(names::ROOT)
 }
 
-fn recovered_shards<D: Disk>(index: &Index<D>) -> Result<Vec<RecoveredShard>, Error> {
+fn recovered_shards<D: Disk>(
+    manifest: &Manifest,
+    index: &Index<D>,
+) -> Result<Vec<RecoveredShard>, Error> {
     let mut recovered = Vec::new();
     for (&number, shard) in &index.shards {
         let covered = shard.snapshot_index();
+        let floor = manifest
+            .shards
+            .get(&number)
+            .map_or(0, |listed| listed.floor);
         if let Some(first) = shard.runs.first()
             && first > covered + 1
         {
@@ -178,7 +188,8 @@ fn recovered_shards<D: Disk>(index: &Index<D>) -> Result<Vec<RecoveredShard>, Er
         let hard_state = HardState {
             term: term.max(snapshot_term),
             vote: if snapshot_term > term { 0 } else { vote },
-            commit: commit.max(covered),
+            // What was committed before the shard was forgotten is not here.
+            commit: if floor > 0 { 0 } else { commit.max(covered) },
         };
         recovered.push(RecoveredShard {
             shard: number,
@@ -186,6 +197,7 @@ fn recovered_shards<D: Disk>(index: &Index<D>) -> Result<Vec<RecoveredShard>, Er
             snapshot: shard.snapshot,
             first_index: covered + 1,
             last_index: shard.last_index(),
+            floor,
         });
     }
     Ok(recovered)

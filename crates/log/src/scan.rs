@@ -22,11 +22,7 @@ pub(crate) struct Batch<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Record {
     Entry(Header),
-    HardState {
-        shard: u16,
-        state: HardState,
-        position: Position,
-    },
+    HardState { shard: u16, state: HardState },
 }
 
 /// How far a file was intact.
@@ -128,7 +124,6 @@ fn read_batch(
                     vote: get_u64(payload, 0),
                     commit: header.index,
                 },
-                position: header.position,
             }),
             Kind::BatchEnd => break,
             _ => return Err(NoHeader::Damaged),

@@ -160,7 +160,9 @@ impl Driver {
             state.term += 1;
         }
         let longest = if random.percent(5) { 3000 } else { 300 };
-        let entries: Vec<Entry> = (0..random.up_to(4))
+        // Who was forgotten has nothing that entries could follow.
+        let count = if shard.floor > 0 { 0 } else { random.up_to(4) };
+        let entries: Vec<Entry> = (0..count)
             .map(|offset| {
                 let length = usize::try_from(random.up_to(longest)).unwrap();
                 let kind = match random.up_to(9) {
@@ -338,7 +340,7 @@ impl Driver {
         let mut after = self.model.clone();
         let shard = after.shards.entry(number).or_default();
         let (covered, last) = (shard.snapshot_index(), shard.last_index());
-        let index = covered + 1 + self.random.up_to(last + 5 - covered);
+        let index = shard.floor.max(covered + 1) + self.random.up_to(last + 5 - covered);
         let term = shard.hard_state.term.max(1) + 5;
         let mut writer = self.opened.store.begin_segment(number).unwrap();
         let beyond = shard
@@ -365,7 +367,7 @@ impl Driver {
         let mut after = self.model.clone();
         let shard = after.shards.entry(number).or_default();
         let (covered, last) = (shard.snapshot_index(), shard.last_index());
-        let index = covered + 1 + self.random.up_to(last + 5 - covered);
+        let index = shard.floor.max(covered + 1) + self.random.up_to(last + 5 - covered);
         let known = shard.entries.get(&index).map(|entry| entry.term);
         let last_term = shard.entries.values().map(|entry| entry.term).max();
         let other = shard.hard_state.term.max(last_term.unwrap_or(0)) + 5;
@@ -408,17 +410,20 @@ impl Driver {
     fn forget(&mut self) {
         let number = u16::try_from(self.random.up_to(2)).unwrap();
         let mut after = self.model.clone();
-        after.shards.remove(&number);
+        let shard = after.shards.entry(number).or_default();
+        let floor = shard.last_index() + self.random.up_to(3);
+        shard.forget(floor);
         let began = self.disk.recorded_count();
-        self.opened.store.forget(number).unwrap();
+        self.opened.store.forget(number, floor).unwrap();
         self.called(began, Vec::new(), after);
         match self.random.up_to(3) {
             0 => self.import(number),
             1 => {
+                let promised = self.model.shards[&number].hard_state.term;
                 let vote = Write {
                     shard: number,
                     hard_state: Some(HardState {
-                        term: 1 + self.random.up_to(9),
+                        term: promised + 1 + self.random.up_to(9),
                         vote: 2,
                         commit: 0,
                     }),

@@ -18,6 +18,8 @@ pub(crate) struct ShardModel {
     pub(crate) snapshot: Option<SnapshotModel>,
     /// What live segments hold.
     pub(crate) kept: BTreeMap<u64, Bytes>,
+    /// Forgotten at this entry, and not here again since.
+    pub(crate) floor: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +120,23 @@ impl ShardModel {
             self.entries.clear();
         }
         self.snapshot = Some(snapshot);
+        self.floor = 0;
+    }
+
+    /// All goes but what was promised.
+    pub(crate) fn forget(&mut self, floor: u64) {
+        if self.snapshot.is_none() && self.entries.is_empty() {
+            return;
+        }
+        let commit = 0;
+        *self = Self {
+            hard_state: HardState {
+                commit,
+                ..self.hard_state
+            },
+            floor,
+            ..Self::default()
+        };
     }
 
     fn compare<D: Disk>(
@@ -142,6 +161,9 @@ impl ShardModel {
                 "shard {number} has {:?}, not {expected:?}",
                 found.hard_state
             ));
+        }
+        if found.floor != self.floor {
+            return wrong(format!("shard {number} has the floor {}", found.floor));
         }
         if (found.first_index, found.last_index) != (covered + 1, self.last_index()) {
             return wrong(format!("shard {number} ends at {}", found.last_index));

@@ -1,54 +1,27 @@
-//! Carries what one shard has for another: dead letters to their queue, messages of a topic to the
-//! queues that subscribed, and from the catalog what was set to where it lives.
+//! The courier: a thread of its own that carries what one shard has for another.
 //!
 //! Everything carried is safe to carry twice: messages are numbered by their source, and settings have
 //! a revision. An errand is repeated until the other side has it, so a crash in
 //! between delays it and does no more.
 
-use std::{
-    cell::RefCell,
-    collections::BTreeMap,
-    rc::Rc,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use anser_broker::{
-    command::{Answer, Command, Lane, Move, Placed, Query, Reply, Room},
+    command::{Command, Placed},
     error::Error,
-    id::{QueueId, Sequence, ShardId},
-    labels::Published,
-    time::Millis,
+    id::{QueueId, ShardId},
 };
-use bytes::Bytes;
-use tokio::{
-    sync::{Semaphore, mpsc::UnboundedReceiver, oneshot},
-    time::Instant,
-};
-use tracing::debug;
+use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
 
-use crate::{
-    bodies,
-    cluster::freshness,
-    desk::Desk,
-    event::{Event, Look, Request, Response},
-    status::Counters,
-};
+use crate::{desk::Desk, status::Counters};
 
-/// Messages carried to one queue at once.
-pub(crate) const MOVES_AT_ONCE: usize = 64;
-/// Bytes of messages carried at once; a larger one goes alone.
-const CARRIED_BYTES_MAX: usize = 1 << 20;
+mod reconcile;
+mod transfer;
+
+pub(crate) use transfer::MOVES_AT_ONCE;
+
 /// How long an errand that could not be done is left alone.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// The longest time, for one that could not be done again and again.
-const RETRY_INTERVAL_MAX: Duration = Duration::from_secs(8);
-/// Lanes whose messages are being carried at once.
-const CARRIERS_MAX: usize = 16;
-/// Homes that are being told at once what the catalog says.
-const TELLERS_MAX: usize = 64;
-/// The longest time until a queue is offered a message again that it refused for its size.
-const REFUSED_WAIT_MAX: Millis = Millis::from_seconds(512);
 
 #[derive(Debug)]
 pub(crate) enum Errand {
@@ -64,398 +37,19 @@ pub(crate) enum Errand {
     },
 }
 
-/// The queues whose messages are being carried.
-type Moving = BTreeMap<QueueId, Announced>;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Announced {
-    /// Nothing new since the last look.
-    Seen,
-    Again,
-}
-
-/// What all errands share.
-#[derive(Clone)]
-struct Courier {
-    desk: Desk,
-    counters: Arc<Counters>,
-    moving: Rc<RefCell<Moving>>,
-    /// Bounds what is read into memory at once.
-    carriers: Rc<Semaphore>,
-    /// Bounds what is told to homes at once.
-    tellers: Rc<Semaphore>,
-}
-
 /// Does errands until nobody can give any more.
 pub(crate) async fn run(
     desk: Desk,
     counters: Arc<Counters>,
     mut errands: UnboundedReceiver<Errand>,
 ) {
-    let courier = Courier {
-        desk,
-        counters,
-        moving: Rc::default(),
-        carriers: Rc::new(Semaphore::new(CARRIERS_MAX)),
-        tellers: Rc::new(Semaphore::new(TELLERS_MAX)),
-    };
+    let reconciler = reconcile::Reconciler::new(desk.clone());
+    let carrier = transfer::Carrier::new(desk, counters);
     while let Some(errand) = errands.recv().await {
-        let courier = courier.clone();
         match errand {
-            Errand::Place(placed) => {
-                tokio::task::spawn_local(async move {
-                    let _turn = courier.tellers.acquire().await;
-                    place_until_settled(&courier.desk, &placed).await;
-                });
-            }
-            Errand::Change { command, done } => {
-                tokio::task::spawn_local(async move {
-                    // Whoever asked may have left.
-                    done.send(change(&courier.desk, &command).await).ok();
-                });
-            }
-            Errand::Moves { shard, queue } => {
-                let known = courier.moving.borrow_mut().insert(queue, Announced::Again);
-                if known.is_none() {
-                    tokio::task::spawn_local(async move {
-                        let source = Source {
-                            courier,
-                            shard,
-                            queue,
-                        };
-                        source.carry_all().await;
-                    });
-                }
-            }
+            Errand::Moves { shard, queue } => carrier.carry(shard, queue),
+            Errand::Place(placed) => reconciler.place(placed),
+            Errand::Change { command, done } => reconciler.change(command, done),
         }
     }
-}
-
-async fn change(desk: &Desk, command: &Command) -> Result<Placed, Error> {
-    let Reply::Placed(placed) = desk.propose(ShardId::CATALOG, command).await? else {
-        unreachable!("changes of the catalog are answered with what was placed")
-    };
-    place_until_settled(desk, &placed).await;
-    if let Some(cluster) = &desk.cluster {
-        freshness::spread(cluster, desk).await;
-    }
-    Ok(placed)
-}
-
-async fn place_until_settled(desk: &Desk, placed: &Placed) {
-    while let Err(error) = place(desk, placed).await {
-        debug!(number = placed.number(), %error, "a home could not be told; trying again");
-        tokio::time::sleep(RETRY_INTERVAL).await;
-    }
-}
-
-/// Tells a home what the catalog says, then the catalog that it was told.
-async fn place(desk: &Desk, placed: &Placed) -> Result<(), Error> {
-    desk.propose(placed.shard(), &told(placed)).await?;
-    let settled = Command::Settled {
-        number: placed.number(),
-        revision: placed.revision(),
-    };
-    desk.propose(ShardId::CATALOG, &settled).await?;
-    Ok(())
-}
-
-/// What the home is told.
-fn told(placed: &Placed) -> Command {
-    match placed.clone() {
-        Placed::Queue(placed) => match placed.attributes {
-            Some(attributes) => Command::PutQueue {
-                queue: placed.queue,
-                revision: placed.revision,
-                attributes,
-            },
-            None => Command::DropQueue {
-                queue: placed.queue,
-            },
-        },
-        Placed::Topic(placed) => match placed.attributes {
-            Some(attributes) => Command::PutTopic {
-                topic: placed.topic,
-                revision: placed.revision,
-                attributes,
-            },
-            None => Command::DropTopic {
-                topic: placed.topic,
-            },
-        },
-        Placed::Subscription(placed) => match placed.attributes {
-            Some(attributes) => Command::PutSubscription {
-                subscription: placed.subscription,
-                topic: placed.topic,
-                revision: placed.revision,
-                attributes,
-            },
-            None => Command::DropSubscription {
-                subscription: placed.subscription,
-            },
-        },
-    }
-}
-
-/// A queue from which messages are carried.
-struct Source {
-    courier: Courier,
-    shard: ShardId,
-    queue: QueueId,
-}
-
-/// How long a lane that could not go on is left alone, and until when.
-#[derive(Debug, Clone, Copy)]
-struct Rest {
-    length: Duration,
-    until: Instant,
-}
-
-impl Rest {
-    /// A rest after another: twice as long.
-    fn after(last: Option<Self>) -> Self {
-        let length = last.map_or(RETRY_INTERVAL, |last| {
-            (2 * last.length).min(RETRY_INTERVAL_MAX)
-        });
-        let until = Instant::now() + length;
-        Self { length, until }
-    }
-}
-
-impl Source {
-    /// Carries until there is nothing to be carried, or the node stops. A lane that cannot go on rests
-    /// and holds up no other.
-    async fn carry_all(self) {
-        let moving = Rc::clone(&self.courier.moving);
-        let mut rests: BTreeMap<QueueId, Rest> = BTreeMap::new();
-        loop {
-            moving.borrow_mut().insert(self.queue, Announced::Seen);
-            let Some(lanes) = self.lanes().await else {
-                moving.borrow_mut().remove(&self.queue);
-                return;
-            };
-            if lanes.is_empty() {
-                // What was announced since the look may have come after it.
-                if moving.borrow()[&self.queue] == Announced::Again {
-                    continue;
-                }
-                moving.borrow_mut().remove(&self.queue);
-                return;
-            }
-            let mut carried = false;
-            for lane in lanes {
-                let rest = rests.get(&lane.target).copied();
-                if rest.is_some_and(|rest| rest.until > Instant::now()) {
-                    continue;
-                }
-                match self.carry(&lane).await {
-                    Ok(()) => {
-                        rests.remove(&lane.target);
-                        carried = true;
-                    }
-                    Err(error) => {
-                        debug!(queue = self.queue.0, %error, "messages could not be carried; trying again");
-                        rests.insert(lane.target, Rest::after(rest));
-                    }
-                }
-            }
-            let next = rests.values().map(|rest| rest.until).min();
-            if let (false, Some(until)) = (carried, next) {
-                tokio::time::sleep_until(until).await;
-            }
-        }
-    }
-
-    /// What waits to be carried; `None` if the node stops or no longer leads the shard.
-    async fn lanes(&self) -> Option<Vec<Lane>> {
-        let (sender, receiver) = oneshot::channel();
-        let look = Look::Moves(self.queue, sender);
-        let shard = self.shard;
-        let desk = &self.courier.desk;
-        desk.send(shard, Event::Look { shard, look }).ok()?;
-        receiver.await.ok()
-    }
-
-    async fn carry(&self, lane: &Lane) -> Result<(), Error> {
-        if self.courier.counters.storage_full.load(Ordering::Relaxed) {
-            // Carrying copies bodies, and what space is left is for what frees some.
-            return Err(Error::StorageFull);
-        }
-        match self.home_of(lane.target).await? {
-            Some(home) if lane.is_delivery => self.deliver(lane, home).await,
-            Some(home) => self.carry_dead_letters(lane, home).await,
-            None if lane.is_delivery => {
-                self.end_overdue(lane).await?;
-                Err(Error::NoSuchQueue)
-            }
-            None => {
-                // The target was deleted after the policy had let go of it.
-                self.tell(&Command::ReturnMoves {
-                    queue: self.queue,
-                    target: lane.target,
-                })
-                .await
-            }
-        }
-    }
-
-    /// Where a queue lives; `None` if it certainly is no more.
-    async fn home_of(&self, queue: QueueId) -> Result<Option<ShardId>, Error> {
-        let desk = &self.courier.desk;
-        let known = desk.routes.shard_of(queue);
-        match &desk.cluster {
-            Some(cluster) if known.is_none() => {
-                let here = cluster.leaders.serves_here(ShardId::CATALOG);
-                if !here && !freshness::catch_up(cluster).await {
-                    return Err(Error::Unavailable);
-                }
-                Ok(desk.routes.shard_of(queue))
-            }
-            _ => Ok(known),
-        }
-    }
-
-    async fn carry_dead_letters(&self, lane: &Lane, home: ShardId) -> Result<(), Error> {
-        let _turn = self.courier.carriers.acquire().await;
-        let bodies = self.bodies(lane, lane.moves.len()).await?;
-        let command = Command::AcceptMoved {
-            queue: lane.target,
-            source: self.queue,
-            first: lane.moves[0].number,
-            bodies,
-        };
-        match self.accepted(lane, home, &command).await? {
-            Some(refused) => Err(refused),
-            None => Ok(()),
-        }
-    }
-
-    /// Gives a subscribed queue what it can take. What it cannot take is not even tried: each try is
-    /// written to a log.
-    async fn deliver(&self, lane: &Lane, home: ShardId) -> Result<(), Error> {
-        let room = match self.room(lane.target, home).await {
-            Ok(room) => room,
-            Err(error) => {
-                self.end_overdue(lane).await?;
-                return Err(error);
-            }
-        };
-        if room.messages == 0 {
-            self.end_overdue(lane).await?;
-            return Err(Error::BacklogFull);
-        }
-        let count = usize::try_from(room.messages).unwrap_or(usize::MAX);
-        let turn = self.courier.carriers.acquire().await;
-        let mut bodies = match self.bodies(lane, count).await {
-            Ok(bodies) => bodies,
-            Err(error) => {
-                self.end_overdue(lane).await?;
-                return Err(error);
-            }
-        };
-        let fits = |body: &Bytes| body.len() <= room.body_bytes_max as usize;
-        bodies.truncate(bodies.iter().take_while(|body| fits(body)).count());
-        if bodies.is_empty() {
-            return self.failed(lane, &lane.moves[..1]).await;
-        }
-        let command = Command::AcceptPublished {
-            queue: lane.target,
-            source: self.queue,
-            first: lane.moves[0].number,
-            bodies,
-        };
-        let refused = self.accepted(lane, home, &command).await;
-        drop(turn);
-        match refused? {
-            // The room has changed in between.
-            Some(Error::BodyTooLarge | Error::BacklogFull) | None => Ok(()),
-            Some(error) => Err(error),
-        }
-    }
-
-    async fn room(&self, queue: QueueId, home: ShardId) -> Result<Room, Error> {
-        let query = Request::Read(Query::Room { queue });
-        match self.courier.desk.ask(home, query).await? {
-            Response::Answer(Answer::Room(room)) => Ok(room),
-            Response::Answer(Answer::Refused(error)) => Err(error),
-            other => unreachable!("a query for room is answered with room, not {other:?}"),
-        }
-    }
-
-    /// Has the target take messages, and tells the source which have arrived; why the next one of
-    /// those that were sent was refused, if one was.
-    async fn accepted(
-        &self,
-        lane: &Lane,
-        home: ShardId,
-        command: &Command,
-    ) -> Result<Option<Error>, Error> {
-        let Reply::Accepted { through, refused } = self.courier.desk.propose(home, command).await?
-        else {
-            unreachable!("accepting is answered with what was accepted")
-        };
-        if through >= lane.moves[0].number {
-            self.tell(&Command::MovesSettled {
-                queue: self.queue,
-                target: lane.target,
-                through,
-            })
-            .await?;
-        }
-        Ok(refused)
-    }
-
-    /// The first bodies of a lane, at most `count`, without their labels. At least one.
-    async fn bodies(&self, lane: &Lane, count: usize) -> Result<Vec<Bytes>, Error> {
-        let messages = lane.moves.iter().take(count).map(|next| next.message);
-        let desk = &self.courier.desk;
-        let bytes_max = CARRIED_BYTES_MAX.min(desk.command_bytes_max() / 2);
-        let mut bodies = fetch(desk, self.shard, messages.collect(), bytes_max).await?;
-        if lane.has_labels {
-            let opened = bodies.iter().map_while(Published::open);
-            bodies = opened.map(|published| published.body).collect();
-        }
-        if bodies.is_empty() {
-            return Err(Error::Unavailable);
-        }
-        Ok(bodies)
-    }
-
-    /// Lets go of what the target did not take in time, from the front.
-    async fn end_overdue(&self, lane: &Lane) -> Result<(), Error> {
-        let overdue = lane.moves.iter().take_while(|next| next.is_overdue);
-        self.failed(lane, &lane.moves[..overdue.count()]).await
-    }
-
-    async fn failed(&self, lane: &Lane, moves: &[Move]) -> Result<(), Error> {
-        let commands = moves.iter().map(|next| Command::MoveFailed {
-            queue: self.queue,
-            target: lane.target,
-            number: next.number,
-            wait_max: REFUSED_WAIT_MAX,
-        });
-        let desk = &self.courier.desk;
-        desk.propose_all(self.shard, commands).await
-    }
-
-    async fn tell(&self, command: &Command) -> Result<(), Error> {
-        let desk = &self.courier.desk;
-        desk.propose(self.shard, command).await.map(drop)
-    }
-}
-
-async fn fetch(
-    desk: &Desk,
-    shard: ShardId,
-    messages: Vec<Sequence>,
-    bytes_max: usize,
-) -> Result<Vec<Bytes>, Error> {
-    let (responder, receiver) = oneshot::channel();
-    desk.read_bodies(bodies::Job::Fetch {
-        shard,
-        messages,
-        bytes_max,
-        responder,
-    })?;
-    receiver.await.map_err(|_| Error::Unavailable)
 }

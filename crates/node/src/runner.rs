@@ -149,7 +149,7 @@ impl Runner {
     }
 
     fn write(&self, job: WriterJob) {
-        if let WriterJob::Defer(Deferred::Forget { shard }) = &job {
+        if let WriterJob::Defer(Deferred::Forget { shard, .. }) = &job {
             warn!(
                 shard = shard.0,
                 "the shard's members have decided that no replica of it is here"

@@ -17,7 +17,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::endpoint::Security;
+use crate::{endpoint::Security, prelude::Prelude};
 
 /// Bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -29,6 +29,7 @@ pub(crate) type Body = Full<Bytes>;
 pub(crate) struct Connection {
     sender: http1::SendRequest<Body>,
     driver: AbortHandle,
+    prelude: Prelude,
     pub(crate) security: Security,
     /// Who is at the other end.
     pub(crate) peer: SocketAddr,
@@ -42,6 +43,8 @@ pub(crate) struct Connection {
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     pub(crate) place: OwnedSemaphorePermit,
+    /// Of the stream that leads there.
+    pub(crate) prelude: Prelude,
 }
 
 impl Connection {
@@ -61,6 +64,7 @@ impl Connection {
         Ok(Self {
             sender,
             driver: driver.abort_handle(),
+            prelude: peer.prelude,
             security,
             peer: peer.address,
             opened: Instant::now(),
@@ -73,7 +77,10 @@ impl Connection {
         &mut self,
         request: Request<Body>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
-        self.sender.try_send_request(request).await
+        self.prelude.begin();
+        let answered = self.sender.try_send_request(request).await;
+        self.prelude.end();
+        answered
     }
 
     /// Waits until another request can be sent. Not before the last answer was read to its end.

@@ -22,6 +22,7 @@ use crate::{
     failure::{Failure, Kind},
     guard::Guard,
     hosts::Host,
+    prelude::{Counted, Prelude},
     resolver::Resolver,
     sender::To,
     trust::Trust,
@@ -29,6 +30,8 @@ use crate::{
 
 /// How many of a name's addresses are tried.
 const ADDRESSES_MAX: usize = 4;
+
+type Stream = Counted<TcpStream>;
 
 pub(crate) struct Connector {
     guard: Guard,
@@ -110,7 +113,7 @@ impl Connector {
     }
 
     /// Tries the addresses in turn, each for its share of the time.
-    async fn dial(&self, addresses: &[IpAddr], to: To<'_>) -> Result<(TcpStream, Peer), Failure> {
+    async fn dial(&self, addresses: &[IpAddr], to: To<'_>) -> Result<(Stream, Peer), Failure> {
         let addresses = &addresses[..addresses.len().min(ADDRESSES_MAX)];
         let share = self.time / u32::try_from(addresses.len()).unwrap_or(u32::MAX);
         let mut last = Failure::no_connection(self.time);
@@ -129,7 +132,7 @@ impl Connector {
         address: SocketAddr,
         share: Duration,
         host: &Host,
-    ) -> Result<(TcpStream, Peer), Failure> {
+    ) -> Result<(Stream, Peer), Failure> {
         let end = Instant::now() + share;
         let place = place_within(share / 2, address, host).await?;
         let stream = time::timeout_at(end, TcpStream::connect(address))
@@ -138,14 +141,20 @@ impl Connector {
             .map_err(|error| Failure::connect(&error))?;
         // Only a matter of speed.
         _ = stream.set_nodelay(true);
-        Ok((stream, Peer { address, place }))
+        let prelude = Prelude::default();
+        let peer = Peer {
+            address,
+            place,
+            prelude: prelude.clone(),
+        };
+        Ok((Counted::new(stream, prelude), peer))
     }
 
     async fn secure(
         &self,
-        stream: TcpStream,
+        stream: Stream,
         endpoint: &Endpoint,
-    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Failure> {
+    ) -> Result<tokio_rustls::client::TlsStream<Stream>, Failure> {
         let failed = |reason: String| Failure::new(Kind::Tls, reason);
         let connector = self.trust.0.as_ref().ok_or_else(|| {
             failed("there are no root certificates to check the host's by".into())

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use hyper::StatusCode;
 
-use crate::{endpoint::NotAnEndpoint, guard::Refusal};
+use crate::{endpoint::NotAnEndpoint, guard::Refusal, prelude};
 
 /// A push that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,6 +133,11 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         Self::new(Kind::Refused, refusal.to_string())
     }
+}
+
+/// Whether the other side has answered, though not as it should: asking again would not help.
+pub(crate) fn was_answered(error: &hyper::Error) -> bool {
+    error.is_parse() || io_cause(error).is_some_and(prelude::was_too_much)
 }
 
 fn io_cause(error: &hyper::Error) -> Option<&io::Error> {

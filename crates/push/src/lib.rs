@@ -36,6 +36,7 @@ mod network;
 mod pace;
 mod peers;
 mod places;
+mod prelude;
 mod resolver;
 mod sender;
 mod settle;

@@ -1,8 +1,12 @@
 //! How fast a subscription with exponential decay gets messages: held back after failures.
 //!
-//! A failure at full speed begins a hold. When it ends, one message is tried as a probe: if it fails
-//! too, a longer hold begins; a success of whatever message brings back full speed. So a dead endpoint
-//! is asked seldom, and one message that always fails costs the others a second at a time.
+//! A failure at full speed begins a hold. When it ends, a few messages are tried as probes: if all of
+//! them fail too, a longer hold begins; a success of whatever message brings back full speed.
+//!
+//! Only first attempts tell something about the endpoint. A message that failed before may be bad
+//! itself, and comes by its own waits: its failures count nothing and take no probe's turn. A hold is
+//! followed by as many probes as the next one would have seconds, up to the most that may be under way:
+//! so bad messages in a row cost the others a second each, and a dead endpoint is asked seldom.
 
 use anser_broker::{
     retry::{AfterFailure, RetryStrategy},
@@ -11,9 +15,11 @@ use anser_broker::{
 
 #[derive(Debug)]
 pub(crate) struct Pace {
+    /// The most messages under way.
+    most: usize,
     speed: Speed,
-    /// Failures in a row that counted.
-    failures: u32,
+    /// Holds in a row without a success.
+    holds: u32,
     hold: Hold,
 }
 
@@ -21,10 +27,13 @@ pub(crate) struct Pace {
 enum Speed {
     Full,
     Held,
-    /// One message may be tried, or is being tried.
-    Probing {
-        sent: bool,
-    },
+    Probing(Probes),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Probes {
+    to_send: usize,
+    under_way: usize,
 }
 
 /// A time in which nothing is taken.
@@ -35,18 +44,23 @@ pub(crate) struct Hold {
     pub(crate) length: Millis,
 }
 
-/// What a push was for.
+/// What a push tells about the endpoint, if it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    Ordinary,
-    Probe,
+    /// A first attempt.
+    First,
+    /// A first attempt after the hold of this number.
+    Probe(u64),
+    /// Of a message that was tried before.
+    Retry,
 }
 
 impl Pace {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self {
+            most,
             speed: Speed::Full,
-            failures: 0,
+            holds: 0,
             hold: Hold {
                 number: 0,
                 length: Millis(0),
@@ -57,113 +71,80 @@ impl Pace {
     /// Back to full speed.
     pub(crate) fn reset(&mut self) {
         self.speed = Speed::Full;
-        self.failures = 0;
+        self.holds = 0;
     }
 
-    /// How many more messages may be pushed, if `most` may be at full speed.
-    pub(crate) fn room(&self, most: usize, under_way: usize) -> usize {
+    /// How many more messages may be pushed while so many are under way.
+    pub(crate) fn room(&self, under_way: usize) -> usize {
+        let room = self.most.saturating_sub(under_way);
         match self.speed {
-            Speed::Full => most.saturating_sub(under_way),
-            Speed::Held | Speed::Probing { sent: true } => 0,
-            Speed::Probing { sent: false } => 1,
+            Speed::Full => room,
+            Speed::Held => 0,
+            // Whether a message is a probe is known when it is taken.
+            Speed::Probing(probes) => room.min(probes.to_send),
         }
     }
 
-    /// A message was taken. What is its push for?
-    pub(crate) fn took(&mut self) -> Role {
-        if self.speed == (Speed::Probing { sent: false }) {
-            self.speed = Speed::Probing { sent: true };
-            return Role::Probe;
+    /// A message was taken, for an attempt of this number. What is its push for?
+    pub(crate) fn took(&mut self, attempt: u32) -> Role {
+        if attempt > 1 {
+            return Role::Retry;
         }
-        Role::Ordinary
+        match &mut self.speed {
+            Speed::Probing(probes) if probes.to_send > 0 => {
+                probes.to_send -= 1;
+                probes.under_way += 1;
+                Role::Probe(self.hold.number)
+            }
+            _ => Role::First,
+        }
     }
 
     /// The hold that begins now, if one does.
     pub(crate) fn failed(&mut self, role: Role) -> Option<Hold> {
-        let counts = match self.speed {
-            Speed::Full => true,
-            Speed::Held => false,
-            Speed::Probing { .. } => role == Role::Probe,
+        match (&mut self.speed, role) {
+            (Speed::Full, Role::First | Role::Probe(_)) => Some(self.begin_hold()),
+            (Speed::Probing(probes), Role::Probe(number)) if number == self.hold.number => {
+                probes.under_way -= 1;
+                let all_failed = probes.to_send == 0 && probes.under_way == 0;
+                all_failed.then(|| self.begin_hold())
+            }
+            _ => None,
+        }
+    }
+
+    fn begin_hold(&mut self) -> Hold {
+        self.hold = Hold {
+            number: self.hold.number + 1,
+            length: self.next_length(),
         };
-        if !counts {
-            return None;
-        }
-        self.failures = self.failures.saturating_add(1);
-        // Beyond the last retry of a message the hold stays as long as it is.
-        if let AfterFailure::RetryIn(length) =
-            RetryStrategy::ExponentialDecay.after(self.failures, 0)
-        {
-            self.hold.length = length;
-        }
-        self.hold.number += 1;
+        self.holds = self.holds.saturating_add(1);
         self.speed = Speed::Held;
-        Some(self.hold)
+        self.hold
     }
 
     /// Whether the hold of this number was still on.
     pub(crate) fn hold_ended(&mut self, number: u64) -> bool {
         let was_held = self.speed == Speed::Held && self.hold.number == number;
         if was_held {
-            self.speed = Speed::Probing { sent: false };
+            let seconds = usize::try_from(self.next_length().seconds()).unwrap_or(usize::MAX);
+            self.speed = Speed::Probing(Probes {
+                to_send: seconds.min(self.most),
+                under_way: 0,
+            });
         }
         was_held
+    }
+
+    /// As a message waits that failed so often.
+    fn next_length(&self) -> Millis {
+        match RetryStrategy::ExponentialDecay.after(self.holds.saturating_add(1), 0) {
+            AfterFailure::RetryIn(length) => length,
+            // Beyond the last retry of a message the hold stays as long as it is.
+            AfterFailure::GiveUp => self.hold.length,
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn holds_double_while_probes_fail() {
-        let mut pace = Pace::new();
-        let mut lengths = Vec::new();
-        let mut role = pace.took();
-        for _ in 0..12 {
-            let hold = pace.failed(role).unwrap();
-            lengths.push(hold.length.seconds());
-            assert_eq!(pace.room(16, 0), 0);
-            assert!(pace.hold_ended(hold.number));
-            assert_eq!(pace.room(16, 3), 1);
-            role = pace.took();
-            assert_eq!(role, Role::Probe);
-            assert_eq!(pace.room(16, 0), 0);
-        }
-        assert_eq!(lengths, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 512, 512]);
-    }
-
-    #[test]
-    fn failures_during_a_hold_do_not_count() {
-        let mut pace = Pace::new();
-        assert_eq!(pace.failed(Role::Ordinary).unwrap().length.seconds(), 1);
-        assert_eq!(pace.failed(Role::Ordinary), None);
-        assert!(pace.hold_ended(1));
-        assert_eq!(pace.failed(Role::Ordinary), None);
-        assert_eq!(pace.took(), Role::Probe);
-        assert_eq!(pace.failed(Role::Ordinary), None);
-        assert_eq!(pace.failed(Role::Probe).unwrap().length.seconds(), 2);
-    }
-
-    #[test]
-    fn any_success_brings_back_full_speed() {
-        let mut pace = Pace::new();
-        pace.failed(Role::Ordinary);
-        pace.reset();
-        assert_eq!(pace.room(16, 4), 12);
-        assert!(!pace.hold_ended(1));
-        let hold = pace.failed(Role::Ordinary).unwrap();
-        assert_eq!(hold.length.seconds(), 1);
-        assert!(!pace.hold_ended(1), "the hold of before is over");
-        assert!(pace.hold_ended(2));
-    }
-
-    #[test]
-    fn the_longest_hold_stays() {
-        let mut pace = Pace::new();
-        for _ in 0..200 {
-            let hold = pace.failed(Role::Probe).unwrap();
-            pace.hold_ended(hold.number);
-        }
-        assert_eq!(pace.hold.length.seconds(), 512);
-    }
-}
+mod tests;

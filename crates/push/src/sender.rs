@@ -15,7 +15,7 @@ use crate::{
     connection::{Body, Connection},
     connector::Connector,
     endpoint::Endpoint,
-    failure::Failure,
+    failure::{self, Failure},
     hosts::Host,
     metrics::Metrics,
     places::Line,
@@ -82,7 +82,7 @@ impl Sender {
             connection.place = Some(self.connector.place_at(connection.peer, to.host).await?);
             match exchange(connection, request.clone()).await {
                 Ok(answered) => return Ok(answered),
-                Err(error) if error.is_parse() => return Err(Failure::broken(&error)),
+                Err(error) if failure::was_answered(&error) => return Err(Failure::broken(&error)),
                 Err(_) => {}
             }
         }

@@ -12,7 +12,6 @@ use anser_broker::{
     limits,
     outboxes::{Outboxes, PendingDelivery, Subscriber},
     retry::RetryStrategy,
-    time::Millis,
 };
 use tokio::{
     select,
@@ -31,10 +30,6 @@ use crate::{
 };
 
 mod push;
-
-/// How much longer a hold lasts than the wait of the message that began it, so that this message,
-/// which is the oldest one, can be taken when it ends.
-const HOLD_MARGIN: Millis = Millis(5);
 
 pub(crate) struct Subscription<O> {
     shared: Rc<Shared<O>>,
@@ -100,6 +95,7 @@ enum Event {
 
 impl<O: Outboxes> Subscription<O> {
     pub(crate) fn new(shared: Rc<Shared<O>>, id: SubscriptionId, bell: Rc<Bell>) -> Self {
+        let pace = Pace::new(shared.config.subscription_pushes);
         Self {
             shared,
             id,
@@ -110,7 +106,7 @@ impl<O: Outboxes> Subscription<O> {
             taking: false,
             waits: Waits::default(),
             pushes: 0,
-            pace: Pace::new(),
+            pace,
             received: Vec::new(),
             settling: false,
             pause: Pause::default(),
@@ -211,10 +207,7 @@ impl<O: Outboxes> Subscription<O> {
                 let settled = self.received.is_empty() && !self.settling;
                 usize::from(self.pushes == 0 && settled)
             }
-            RetryStrategy::ExponentialDecay => {
-                let most = self.shared.config.subscription_pushes;
-                self.pace.room(most, self.pushes)
-            }
+            RetryStrategy::ExponentialDecay => self.pace.room(self.pushes),
         }
     }
 
@@ -272,7 +265,7 @@ impl<O: Outboxes> Subscription<O> {
         };
         for (delivery, place) in deliveries.into_iter().zip(places) {
             self.pushes += 1;
-            let role = self.pace.took();
+            let role = self.pace.took(delivery.attempt);
             let (shared, target) = (Rc::clone(&self.shared), Rc::clone(&target));
             self.tasks
                 .spawn_local(push::push(shared, target, delivery, place, role));
@@ -320,9 +313,8 @@ impl<O: Outboxes> Subscription<O> {
             return;
         }
         let outboxes = self.shared.outboxes.clone();
-        let length = Millis(hold.length.0 + HOLD_MARGIN.0);
         self.waits.hold = Some(self.tasks.spawn_local(async move {
-            outboxes.sleep(length).await;
+            outboxes.sleep(hold.length).await;
             Event::HoldEnded(hold.number)
         }));
     }

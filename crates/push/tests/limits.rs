@@ -127,6 +127,56 @@ async fn row_69_an_endless_head_is_not_read_for_long() {
     }
 }
 
+/// As many interim answers as anybody wants to read.
+fn interim_without_end() -> Answer {
+    let interim = b"HTTP/1.1 102 Processing\r\n\r\n".repeat(400);
+    Answer::Endless(interim.clone(), interim, Duration::ZERO)
+}
+
+#[tokio::test]
+async fn row_69_interim_answers_without_end_are_not_read_for_long() {
+    // What ends the reading is its size, not the time.
+    let patient = Config {
+        total_time: Duration::from_secs(3600),
+        ..config()
+    };
+    let receiver = Receiver::start(|_| interim_without_end()).await;
+    let failure = failure_of(&receiver.url(), patient).await;
+    assert_eq!(failure.reason, "the answer has too much before its head");
+    eventually(|| receiver.closed() == 1).await;
+}
+
+#[tokio::test]
+async fn interim_answers_over_a_connection_that_was_kept_are_not_asked_for_again() {
+    let pushes = AtomicU64::new(0);
+    let receiver = Receiver::start(move |_| match pushes.fetch_add(1, Ordering::SeqCst) {
+        0 => Answer::status(200),
+        _ => interim_without_end(),
+    })
+    .await;
+    let rig = Rig::new(subscriber(1, &receiver.url()), config());
+    rig.publish("a");
+    rig.delivered(1).await;
+    rig.publish("b");
+    let failure = rig.failure(1).await;
+    assert_eq!(failure.reason, "the answer has too much before its head");
+    assert_eq!((receiver.connections(), receiver.requests().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_few_interim_answers_are_passed_over() {
+    let mut answer = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(100);
+    answer.extend(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let receiver = Receiver::start(move |_| Answer::Bytes(answer.clone())).await;
+    let rig = Rig::new(subscriber(1, &receiver.url()), config());
+    // Each answer has an allowance of its own.
+    for number in 1..=40 {
+        rig.publish("a");
+        rig.delivered(number).await;
+    }
+    assert_eq!(receiver.connections(), 1);
+}
+
 #[derive(Debug)]
 struct Silent;
 

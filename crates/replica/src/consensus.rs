@@ -24,6 +24,7 @@ use crate::{
     fetches::{Fetch, Fetches},
     lives::Lives,
     output::{Append, StoredEntry},
+    settling::Settling,
     suspicion::Suspicion,
     tail::{Place, Tail},
 };
@@ -42,10 +43,13 @@ pub(crate) struct Consensus {
     node: RawNode<Tail>,
     /// The one that is applied.
     membership: Membership,
+    settling: Settling,
     elections: Elections,
-    /// The appends that are not durable yet, with their terms. To raft-rs "this is durable" means
+    /// The turns' appends that are not durable yet. To raft-rs "this is durable" means
     /// "and all before it", so a turn without an append may say so only when nothing is left here.
-    outstanding: VecDeque<(u64, u64)>,
+    outstanding: VecDeque<Outstanding>,
+    /// Counts the appends that were given to the disk.
+    appends: u64,
     /// A snapshot on its way to the disk; nothing after it counts as durable.
     installing: Option<Installing>,
     /// A snapshot that is in use, while raft-rs does not know it because an earlier append is not
@@ -60,6 +64,8 @@ pub(crate) struct Consensus {
     held: VecDeque<(u64, Message)>,
     outbox: Vec<Message>,
     suspicion: Option<Suspicion>,
+    /// While this replica has no state: it takes none from before this index.
+    floor: u64,
     cleared: bool,
     /// Names this run, for leaders to know answers from before it.
     run: u64,
@@ -69,6 +75,14 @@ pub(crate) struct Consensus {
     /// The tick at which a snapshot was asked for that has not come.
     preparing: Option<u64>,
     ticks: u64,
+}
+
+#[derive(Debug)]
+struct Outstanding {
+    append: u64,
+    /// raft-rs's number of the turn.
+    turn: u64,
+    term: u64,
 }
 
 #[derive(Debug)]
@@ -93,6 +107,7 @@ pub(crate) struct Beginning {
     pub(crate) terms: Vec<Place>,
     pub(crate) jitter: u64,
     pub(crate) suspect: bool,
+    pub(crate) floor: u64,
 }
 
 impl Consensus {
@@ -128,9 +143,11 @@ impl Consensus {
             .expect("the configuration is constant and the tail agrees with itself");
         let mut consensus = Self {
             node,
+            settling: Settling::new(beginning.membership.clone()),
             membership: beginning.membership,
             elections: Elections::new(beginning.jitter),
             outstanding: VecDeque::new(),
+            appends: 0,
             installing: None,
             restored: None,
             last_turn: 0,
@@ -139,6 +156,7 @@ impl Consensus {
             held: VecDeque::new(),
             outbox: Vec::new(),
             suspicion: None,
+            floor: beginning.floor,
             cleared: false,
             run: beginning.jitter.max(1),
             lives: Lives::default(),
@@ -161,7 +179,7 @@ impl Consensus {
     }
 
     pub(crate) fn is_sole_voter(&self) -> bool {
-        self.membership.voters == [self.node.raft.id] && !self.membership.is_joint()
+        self.membership.is_sole_voter(self.node.raft.id)
     }
 
     pub(crate) fn leads(&self) -> bool {
@@ -206,7 +224,7 @@ impl Consensus {
         if message.message.to != raft.id || from == raft.id || self.held.len() >= HELD_MAX {
             return Ok(());
         }
-        if !self.may_answer(kind) || !self.heed_lives(&message) {
+        if !self.may_take(&message) || !self.heed_lives(&message) {
             return Ok(());
         }
         let PeerMessage {
@@ -281,12 +299,13 @@ impl Consensus {
     }
 
     pub(crate) fn durable(&mut self, number: u64) {
-        while let Some(&(append, term)) = self.outstanding.front()
-            && append <= number
+        while let Some(durable) = self.outstanding.front()
+            && durable.append <= number
         {
-            self.durable_term = term;
+            self.durable_term = durable.term;
             self.outstanding.pop_front();
         }
+        self.settling.durable(number);
         self.persist();
     }
 
@@ -346,7 +365,11 @@ impl Consensus {
         self.node.advance_append_async(ready);
         self.last_turn = number;
         if let Some(append) = &turn.append {
-            self.outstanding.push_back((number, append.term));
+            self.outstanding.push_back(Outstanding {
+                append: append.number,
+                turn: number,
+                term: append.term,
+            });
         }
         self.persist();
         Some(turn)
@@ -437,6 +460,7 @@ impl Consensus {
             last: raft.raft_log.last_index(),
             applied: raft.raft_log.applied,
             membership: self.membership.clone(),
+            settled: self.settling.settled().clone(),
             peers,
             suspect: self.suspicion.is_some(),
         }
@@ -471,7 +495,7 @@ impl Consensus {
     /// Tells raft-rs how far the disk is, and lets go of messages that waited for it.
     fn persist(&mut self) {
         let appended = match self.outstanding.front() {
-            Some(&(next, _)) => next - 1,
+            Some(next) => next.turn - 1,
             None => self.last_turn,
         };
         let through = match &self.installing {
@@ -521,10 +545,12 @@ impl Consensus {
 
     /// Makes what is committed durable, behind all appends before it. Who restarts must know that a
     /// change of members has happened, for it may have nobody left to ask.
-    pub(crate) fn commit_append(&self) -> Append {
+    pub(crate) fn commit_append(&mut self) -> Append {
         let (term, vote) = self.written;
+        self.appends += 1;
+        self.settling.begin(self.appends, self.membership.clone());
         Append {
-            number: self.last_turn,
+            number: self.appends,
             term,
             vote,
             commit: self.node.raft.raft_log.committed,
@@ -552,8 +578,9 @@ impl Consensus {
             Some(_) => self.node.raft.raft_log.applied,
             None => hard_state.commit,
         };
+        self.appends += 1;
         Some(Append {
-            number: ready.number(),
+            number: self.appends,
             term: hard_state.term,
             vote: hard_state.vote,
             commit,

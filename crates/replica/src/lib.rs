@@ -20,6 +20,7 @@ mod reads;
 mod replica;
 #[cfg(feature = "sabotage")]
 mod sabotage;
+mod settling;
 mod snapshot;
 mod status;
 mod suspicion;
@@ -31,7 +32,7 @@ pub use input::{Input, ReceiveRequest, Ticket};
 pub use membership::{Membership, MembershipChange, MembershipError, MembershipStep};
 pub use message::{MessageError, PeerMessage};
 pub use output::{Append, Output, SnapshotOffer, StoredEntry, StoredKind};
-pub use replica::{Failure, Image, Replica, Start};
+pub use replica::{Failure, Image, Replica, Start, Tombstone};
 pub use snapshot::{SnapshotError, SnapshotImage, read_snapshot};
 pub use status::{PeerProgress, ReplicaStatus, Role};
 pub use tail::Place;

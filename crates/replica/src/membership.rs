@@ -58,6 +58,11 @@ pub enum MembershipError {
 }
 
 impl Membership {
+    /// Whether a node decides alone. Of two voters one may be leaving: then it does not.
+    pub fn is_sole_voter(&self, node: u64) -> bool {
+        self.voters == [node] && !self.is_joint()
+    }
+
     /// The membership after a change, or `None` if the change is refused, which changes nothing. The
     /// same answer as the consensus gives.
     pub fn after(&self, change: &MembershipChange) -> Option<Self> {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use anser_broker::{
     codec::{BatchBuilder, Encoded},
     id::QueueId,
+    limits,
     time::{Stamp, Timestamp},
 };
 use bytes::Bytes;
@@ -68,12 +69,20 @@ impl Proposals {
         self.in_flight.len()
     }
 
-    /// Takes as many waiting commands as one entry holds, in order.
-    pub(crate) fn pack(&mut self, stamp: Stamp) -> (Bytes, Vec<Caller>) {
+    /// Takes as many waiting commands as one entry holds, in order: by its bytes, and by the copies of
+    /// messages that they are expected to make. One that makes more than an entry should goes alone.
+    pub(crate) fn pack(
+        &mut self,
+        stamp: Stamp,
+        copies_of: impl Fn(&Encoded) -> u64,
+    ) -> (Bytes, Vec<Caller>) {
         let mut batch = BatchBuilder::new(stamp);
         let mut callers = Vec::new();
+        let mut copies = 0;
         while let Some((caller, command)) = self.waiting.pop_front() {
-            if !batch.fits(&command) {
+            copies += copies_of(&command);
+            let is_full = copies > limits::ENTRY_COPIES && !batch.is_empty();
+            if is_full || !batch.fits(&command) {
                 self.waiting.push_front((caller, command));
                 break;
             }

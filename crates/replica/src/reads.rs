@@ -12,15 +12,15 @@ pub(crate) enum PendingRead {
         ticket: Ticket,
         query: Query,
     },
-    /// A receive that would not wait and found nothing.
-    Empty(Waiter),
+    /// A receive that got nothing here and does not wait.
+    Receive(Waiter),
 }
 
 impl PendingRead {
     fn ticket(&self) -> Ticket {
         match self {
             Self::Query { ticket, .. } => *ticket,
-            Self::Empty(waiter) => waiter.ticket,
+            Self::Receive(waiter) => waiter.ticket,
         }
     }
 }

@@ -53,8 +53,7 @@ pub struct Replica {
 
 /// Where a replica begins: its shard with everything applied that is known to be committed.
 ///
-/// A replica of a shard that the node does not hold yet begins with an empty membership, a new shard,
-/// `applied` at index 0, term 0, and no entries; it waits for a snapshot.
+/// A replica of a shard that the node does not hold yet is [`Start::empty`].
 #[derive(Debug)]
 pub struct Start {
     /// This node's number among the members.
@@ -76,6 +75,40 @@ pub struct Start {
     /// The end of the log may be lost: the replica does not vote until [`Output::Cleared`]. A sole
     /// voter has nobody to ask and is never suspect.
     pub suspect: bool,
+    /// A replica without state takes none from before this index ([`Tombstone::floor`]).
+    pub floor: u64,
+}
+
+/// What a node remembers of a replica that it let go of, as long as no other one of the shard is here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tombstone {
+    /// The last term that the replica knew.
+    pub term: u64,
+    /// Whom it voted for in that term; 0 if nobody.
+    pub vote: u64,
+    /// Where its shard's members had let go of it: no entry that it acknowledged has a higher index. A
+    /// snapshot from before may lack some of them, and whoever took it would vote them away.
+    pub floor: u64,
+}
+
+impl Start {
+    /// A replica of a shard that the node has nothing of: it waits for a snapshot.
+    pub fn empty(node: u64, shard: Shard, tombstone: Tombstone, jitter: u64) -> Self {
+        Self {
+            node,
+            term: tombstone.term,
+            vote: tombstone.vote,
+            applied: Place { index: 0, term: 0 },
+            membership: Membership::default(),
+            shard,
+            entries: Vec::new(),
+            log_first: 1,
+            terms: Vec::new(),
+            jitter,
+            suspect: false,
+            floor: tombstone.floor,
+        }
+    }
 }
 
 /// Why a replica cannot go on.
@@ -140,6 +173,7 @@ impl Replica {
             terms: start.terms,
             jitter: start.jitter,
             suspect: start.suspect,
+            floor: start.floor,
         });
         Self {
             consensus,
@@ -186,7 +220,7 @@ impl Replica {
                 };
                 self.proposals.push(caller, command);
             }
-            Input::Receive { ticket, request } => self.receive(ticket, request, outputs),
+            Input::Receive { ticket, request } => self.receive(ticket, request),
             Input::Read { ticket, query } => self.reads.push(PendingRead::Query { ticket, query }),
             Input::Message(message) => self.message(message, outputs),
             Input::Fetched { request, entries } => self.consensus.fetched(request, entries),
@@ -293,6 +327,12 @@ impl Replica {
         self.consensus.status()
     }
 
+    /// What to remember of this replica when it goes because its shard's members had let go of it by the
+    /// entry `decided`.
+    pub fn tombstone(&self, decided: u64) -> Tombstone {
+        self.consensus.tombstone(decided)
+    }
+
     /// For tests: keeps fewer bytes of applied entries in memory, so that followers soon need the log.
     #[doc(hidden)]
     pub fn set_memory_bytes(&mut self, bytes: usize) {
@@ -324,7 +364,7 @@ impl Replica {
         }
     }
 
-    fn receive(&mut self, ticket: Ticket, request: ReceiveRequest, outputs: &mut Vec<Output>) {
+    fn receive(&mut self, ticket: Ticket, request: ReceiveRequest) {
         let default_wait = self
             .shard
             .attributes(request.queue)
@@ -335,10 +375,19 @@ impl Replica {
             request,
             until: self.now + wait,
         };
-        match self.shard.receivable(request.queue, self.now) {
-            Receivable::NoSuchQueue => refuse(ticket, Error::NoSuchQueue, outputs),
-            Receivable::InFlightFull => refuse(ticket, Error::TooManyInFlight, outputs),
-            Receivable::Ready(ready) if ready > self.waiters.claimed(request.queue) => {
+        // Another may lead by now and know of something: what this one knows is confirmed first.
+        if self.try_receive(waiter).is_err() {
+            self.reads.push(PendingRead::Receive(waiter));
+        }
+    }
+
+    /// Proposes a receive or lets it wait; what it is told otherwise, if this replica leads.
+    fn try_receive(&mut self, waiter: Waiter) -> Result<(), Reply> {
+        let queue = waiter.request.queue;
+        match self.shard.receivable(queue, self.now) {
+            Receivable::NoSuchQueue => return Err(Reply::Refused(Error::NoSuchQueue)),
+            Receivable::InFlightFull => return Err(Reply::Refused(Error::TooManyInFlight)),
+            Receivable::Ready(ready) if ready > self.waiters.claimed(queue) => {
                 self.propose_receive(waiter);
             }
             // What fell due may be what is asked for; the entry settles it first.
@@ -346,8 +395,9 @@ impl Replica {
             Receivable::Ready(_) | Receivable::Empty if waiter.until > self.now => {
                 self.waiters.park(waiter);
             }
-            Receivable::Ready(_) | Receivable::Empty => self.reads.push(PendingRead::Empty(waiter)),
+            Receivable::Ready(_) | Receivable::Empty => return Err(nothing_received()),
         }
+        Ok(())
     }
 
     fn is_overdue(&self) -> bool {
@@ -432,7 +482,10 @@ impl Replica {
 
     fn end_waits(&mut self, outputs: &mut Vec<Output>) {
         while let Some(waiter) = self.waiters.expired(self.now) {
-            outputs.push(nothing_received(waiter.ticket));
+            outputs.push(Output::Reply {
+                ticket: waiter.ticket,
+                reply: nothing_received(),
+            });
         }
     }
 
@@ -452,7 +505,8 @@ impl Replica {
                 now: self.now,
                 ..stamp
             };
-            let (batch, callers) = self.proposals.pack(stamp);
+            let copies_of = |command: &Encoded| self.shard.copies_of(command);
+            let (batch, callers) = self.proposals.pack(stamp, copies_of);
             match self.consensus.propose(batch) {
                 Some(place) => self.proposals.proposed(place, callers),
                 None => self.give_up(callers, Error::Unavailable, outputs),
@@ -675,14 +729,10 @@ impl Replica {
                     answer: self.query(&query),
                 });
             }
-            PendingRead::Empty(waiter) => {
-                let queue = waiter.request.queue;
-                match self.shard.receivable(queue, self.now) {
-                    Receivable::NoSuchQueue => refuse(waiter.ticket, Error::NoSuchQueue, outputs),
-                    Receivable::Ready(ready) if ready > self.waiters.claimed(queue) => {
-                        self.propose_receive(waiter);
-                    }
-                    _ => outputs.push(nothing_received(waiter.ticket)),
+            PendingRead::Receive(waiter) => {
+                if let Err(reply) = self.try_receive(waiter) {
+                    let ticket = waiter.ticket;
+                    outputs.push(Output::Reply { ticket, reply });
                 }
             }
         }
@@ -719,13 +769,19 @@ impl Replica {
     }
 
     fn give_up(&mut self, callers: Vec<Caller>, error: Error, outputs: &mut Vec<Output>) {
+        let mut freed = BTreeSet::new();
         for caller in callers {
             if let Some((queue, messages)) = caller.claim() {
                 self.waiters.release(queue, messages);
+                freed.insert(queue);
             }
             if let Some(ticket) = caller.ticket() {
                 outputs.push(Output::Refuse { ticket, error });
             }
+        }
+        // What these would have taken is for the next in line, who would not hear of it otherwise.
+        for queue in freed {
+            self.serve(queue);
         }
     }
 }
@@ -737,11 +793,8 @@ fn refuse(ticket: Ticket, error: Error, outputs: &mut Vec<Output>) {
     });
 }
 
-fn nothing_received(ticket: Ticket) -> Output {
-    Output::Reply {
-        ticket,
-        reply: Reply::Received {
-            deliveries: Vec::new(),
-        },
+fn nothing_received() -> Reply {
+    Reply::Received {
+        deliveries: Vec::new(),
     }
 }

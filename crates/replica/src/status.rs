@@ -16,6 +16,9 @@ pub struct ReplicaStatus {
     pub applied: u64,
     /// The one that is applied.
     pub membership: Membership,
+    /// The last one that this replica will know even if its machine stops now. Whoever acts for good on a
+    /// change of members acts on this one.
+    pub settled: Membership,
     /// The others, by node number; only a leader knows them.
     pub peers: Vec<PeerProgress>,
     /// Whether it may have lost acknowledged entries and does not vote.

@@ -7,13 +7,13 @@ use anser_broker::{
     codec,
     command::{Command, Query, Reply},
     error::Error,
-    id::{Sequence, ShardId},
+    id::{QueueId, Sequence, ShardId},
     shard::Shard,
     time::{Millis, Stamp, Timestamp},
 };
 use anser_replica::{
     Image, Input, Membership, MembershipChange, MembershipStep, Output, PeerMessage, Place,
-    Replica, Role, SnapshotOffer, StoredKind, Ticket, read_snapshot,
+    ReceiveRequest, Replica, Role, SnapshotOffer, StoredKind, Ticket, read_snapshot,
 };
 use bytes::Bytes;
 
@@ -66,6 +66,8 @@ impl Wire {
 pub(crate) enum Outcome {
     Sent(Vec<Sequence>),
     Other,
+    /// By the state machine.
+    Replied(Error),
     Refused(Error),
 }
 
@@ -185,6 +187,14 @@ impl Cluster {
             node.disk.append(append);
         }
         node.disk.queue.clear();
+    }
+
+    /// A replica goes that its shard's members have let go of, and the node hears of the shard again.
+    pub(crate) fn forget(&mut self, id: u64, decided: u64) {
+        let tombstone = self.replica(id).tombstone(decided);
+        self.crash(id, 0);
+        self.node(id).disk = Disk::forgotten(tombstone);
+        self.start(id, false);
     }
 
     pub(crate) fn node(&mut self, id: u64) -> &mut Node {
@@ -427,6 +437,25 @@ impl Cluster {
         }
     }
 
+    pub(crate) fn receive_at(&mut self, id: u64, queue: QueueId, wait: u64) -> Ticket {
+        let ticket = self.hand_in_receive(id, queue, wait);
+        self.turn(id);
+        ticket
+    }
+
+    /// Hands in a receive without ending the turn.
+    pub(crate) fn hand_in_receive(&mut self, id: u64, queue: QueueId, wait: u64) -> Ticket {
+        let ticket = self.ticket();
+        let request = ReceiveRequest {
+            queue,
+            max: 1,
+            visibility: None,
+            wait: Some(Millis(wait)),
+        };
+        self.step(id, Input::Receive { ticket, request });
+        ticket
+    }
+
     pub(crate) fn read_at(&mut self, id: u64) -> Ticket {
         let ticket = self.ticket();
         let query = Query::Counts { queue: QUEUE };
@@ -548,6 +577,7 @@ impl Cluster {
                     ticket,
                     match reply {
                         Reply::Sent { messages } => Outcome::Sent(messages),
+                        Reply::Refused(error) => Outcome::Replied(error),
                         _ => Outcome::Other,
                     },
                 ),

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use anser_broker::{id::ShardId, shard::Shard};
 use anser_replica::{
-    Append, Membership, MembershipChange, Place, Start, StoredEntry, StoredKind, read_snapshot,
+    Append, Membership, MembershipChange, Place, Start, StoredEntry, StoredKind, Tombstone,
+    read_snapshot,
 };
 
 pub(crate) enum Write {
@@ -20,6 +21,7 @@ pub(crate) struct Disk {
     pub(crate) log: BTreeMap<u64, StoredEntry>,
     /// Term, vote, commit.
     pub(crate) hard_state: (u64, u64, u64),
+    floor: u64,
 }
 
 impl Disk {
@@ -36,8 +38,22 @@ impl Disk {
     }
 
     pub(crate) fn install(&mut self, place: Place, bytes: Vec<u8>) {
+        assert!(
+            place.index >= self.floor,
+            "a state from before the shard was forgotten"
+        );
+        self.floor = 0;
         self.snapshot = Some((place, bytes));
         self.log.clear();
+    }
+
+    /// What is left of a replica that was let go of.
+    pub(crate) fn forgotten(tombstone: Tombstone) -> Self {
+        Self {
+            hard_state: (tombstone.term, tombstone.vote, 0),
+            floor: tombstone.floor,
+            ..Self::default()
+        }
     }
 
     /// Whether anything could be forgotten.
@@ -131,6 +147,7 @@ impl Disk {
             terms,
             jitter,
             suspect,
+            floor: self.floor,
         }
     }
 }

@@ -59,6 +59,7 @@ impl Harness {
             terms: Vec::new(),
             jitter: 1,
             suspect: false,
+            floor: 0,
         });
         let mut harness = Self {
             replica,

@@ -3,10 +3,12 @@
 mod chaos;
 mod cluster;
 mod disk;
+mod forgetting;
 mod harness;
 mod members;
 mod messages;
 mod policies;
+mod receives;
 mod replication;
 mod serving;
 mod snapshots;

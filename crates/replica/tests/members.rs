@@ -195,3 +195,36 @@ fn a_sole_voter_tells_its_learner_nothing_before_its_term_is_durable() {
     cluster.run(5);
     assert_eq!(cluster.replica(1).applied(), cluster.replica(2).applied());
 }
+
+/// Core review, finding 3: the one that is let go of loses its replica as soon as the change is reported; if the other
+/// could still forget the change, nobody would be left to elect a leader.
+#[test]
+fn a_change_is_reported_only_when_a_restart_would_know_of_it() {
+    for syncs in [false, true] {
+        let mut cluster = Cluster::serving(2, 2, 5);
+        cluster.send_many(3);
+        cluster.settle();
+        let first = cluster.leader();
+        let other = 3 - first;
+        cluster.change(&[MembershipStep::Remove(other)]);
+        while cluster.membership(first) != voters(&[first]) {
+            cluster.deliver_all();
+            if cluster.membership(first) != voters(&[first]) {
+                cluster.sync(first);
+                cluster.sync(other);
+            }
+        }
+        let settled = |cluster: &Cluster| cluster.replica(first).status().settled;
+        assert_eq!(settled(&cluster), voters(&[1, 2]), "only applied");
+        if syncs {
+            while cluster.sync(first) {}
+            assert_eq!(settled(&cluster), voters(&[first]));
+            cluster.crash(other, 0);
+        }
+        cluster.crash(first, 0);
+        cluster.wires.clear();
+        cluster.start(first, false);
+        cluster.run(200);
+        assert_eq!(cluster.servers(), [first]);
+    }
+}

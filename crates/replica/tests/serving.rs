@@ -1,9 +1,16 @@
 //! What a sole voter promises to its clients.
 
 use anser_broker::{
+    attributes::{
+        Acknowledge, BodyFormat, Endpoint, Filter, FilterKind, SubscriptionAttributes,
+        TopicAttributes,
+    },
     command::{Answer, Command, Query, Reply},
     error::Error,
-    id::ShardId,
+    id::{ShardId, SubscriptionId, TopicId},
+    labels::{Labels, Published},
+    limits,
+    retry::RetryStrategy,
     shard::Shard,
     time::{Millis, Timestamp},
 };
@@ -181,6 +188,50 @@ fn while_two_entries_are_on_their_way_the_others_wait_and_are_packed() {
 }
 
 #[test]
+fn publishes_share_an_entry_only_as_far_as_their_copies_are_few() {
+    let mut harness = Harness::new();
+    let (topic, subscriptions) = (TopicId(20), 40u64);
+    harness.propose(&Command::PutTopic {
+        topic,
+        revision: 1,
+        attributes: TopicAttributes {
+            acknowledge: Acknowledge::Majority,
+            body_bytes_max: 1_024,
+            retention: Millis(3_600_000),
+            filter: FilterKind::Tags,
+        },
+    });
+    for number in 0..subscriptions {
+        harness.hand_in(&Command::PutSubscription {
+            subscription: SubscriptionId(21 + number),
+            topic,
+            revision: 1,
+            attributes: SubscriptionAttributes {
+                endpoint: Endpoint::Http {
+                    url: "http://a/".into(),
+                },
+                retry: RetryStrategy::BackOff,
+                format: BodyFormat::Json,
+                filter: Filter::Tags([].into()),
+                dead_letter: None,
+            },
+        });
+    }
+    harness.turn();
+    harness.sync();
+    let bodies = vec![Published::seal(&Labels::default(), b"x"); 16];
+    let publish = Command::Publish { topic, bodies };
+    let fit = limits::ENTRY_COPIES / (16 * subscriptions);
+    let tickets: Vec<_> = (0..=fit).map(|_| harness.hand_in(&publish)).collect();
+    harness.turn();
+    assert_eq!(harness.appends.len(), 2, "one has an entry of its own");
+    harness.sync();
+    for ticket in tickets {
+        assert!(matches!(harness.reply(ticket), Some(Reply::Sent { .. })));
+    }
+}
+
+#[test]
 fn an_empty_receive_writes_nothing() {
     let mut harness = Harness::new();
     let at_once = harness.receive(1, 0);
@@ -300,7 +351,10 @@ fn a_cancelled_waiter_takes_no_message() {
 fn waiters_of_a_queue_that_ends_hear_so() {
     let mut harness = Harness::new();
     let waiting = harness.receive(1, 60_000);
-    harness.propose(&Command::DropQueue { queue: QUEUE });
+    harness.propose(&Command::DropQueue {
+        queue: QUEUE,
+        floor: 0,
+    });
     harness.sync();
     assert_eq!(
         harness.reply(waiting),

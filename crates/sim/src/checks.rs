@@ -5,7 +5,7 @@
 mod log_view;
 mod shard;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anser_log::Write;
 use anser_replica::{Membership, Place, ReplicaStatus, Role, StoredEntry, StoredKind};
@@ -50,8 +50,6 @@ pub(crate) struct Checks {
     shards: BTreeMap<u16, ShardChecks>,
     /// By node and shard; of destroyed nodes as it was.
     pub(crate) durable: BTreeMap<(u64, u16), DurableShard>,
-    /// Replicas that are to be forgotten: what they promised counts no more, but they still write.
-    pub(crate) leaving: BTreeSet<(u64, u16)>,
     failures: Vec<String>,
 }
 
@@ -103,14 +101,20 @@ impl Checks {
             let (term, vote) = (durable.term, durable.vote);
             (durable.term, durable.vote) = (state.term, state.vote);
             let turned = state.term == term && vote != 0 && state.vote != vote;
-            let leaves = self.leaving.contains(&(node, write.shard));
-            if (state.term < term || turned) && !leaves {
+            if state.term < term || turned {
                 let shard = write.shard;
                 self.fail(format!(
                     "node {node}, shard {shard}: term {term} and vote {vote} became {} and {}",
                     state.term, state.vote
                 ));
             }
+        }
+    }
+
+    /// From here on a replica's entries count no more, its term and its vote do.
+    pub(crate) fn forgotten(&mut self, node: u64, shard: u16) {
+        if let Some(durable) = self.durable.get_mut(&(node, shard)) {
+            durable.log = LogView::default();
         }
     }
 

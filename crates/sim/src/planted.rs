@@ -12,7 +12,7 @@ const fn planted(name: &'static str, place: &'static str) -> Planted {
 }
 
 /// Every bug that can be planted.
-pub const PLANTED: [Planted; 23] = [
+pub const PLANTED: [Planted; 25] = [
     planted(
         "acknowledge before sync",
         "log: the sync of a batch is left out",
@@ -62,6 +62,14 @@ pub const PLANTED: [Planted; 23] = [
     planted(
         "empty voters count",
         "replica: a leader feeds a voter that others have let go of",
+    ),
+    planted(
+        "no tombstones",
+        "replica: of a replica that was let go of nothing is remembered",
+    ),
+    planted(
+        "unsettled members",
+        "replica: a change of members is acted on before its commit is durable",
     ),
     planted(
         "promises without a mark",

@@ -1,7 +1,7 @@
 //! `/cluster`: what this node knows of its cluster, for anybody; and what an operator decides about a
-//! node, for who has the cluster's token.
+//! node, for who proves to have the cluster's token.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anser_broker::error::Error;
 use anser_node::{ClusterStatus, NodeState};
@@ -14,9 +14,10 @@ use hyper::{
 };
 use serde::Deserialize;
 
-use super::{Sources, text};
-use crate::cluster::token::Token;
+use super::{Sources, gate::Gate, text};
+use crate::cluster::proof::{Change, SCHEME};
 
+const PATHS: [&str; 2] = ["/cluster", "/cluster/challenge"];
 const BODY_BYTES_MAX: usize = 4096;
 /// A change is agreed on by the nodes, or refused.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
@@ -32,20 +33,26 @@ pub(super) async fn answer(
         (&Method::GET | &Method::HEAD, None) if path == "/cluster" => {
             status(&sources.node.cluster_status())
         }
+        (&Method::GET, None) if path == "/cluster/challenge" => {
+            let challenge = gate(sources).map(|gate| gate.challenge(Instant::now()));
+            challenge.map_or_else(Refusal::response, |challenge| {
+                text(StatusCode::OK, challenge)
+            })
+        }
         (&Method::POST, Some(node)) => {
-            let node = node.to_owned();
-            let changed = change(request, &node, sources).await;
+            let changed = change(request, path, node, sources).await;
             changed.map_or_else(Refusal::response, |()| {
                 text(StatusCode::OK, "done\n".into())
             })
         }
-        (_, None) if path != "/cluster" => text(
+        (_, None) if !PATHS.contains(&path) => text(
             StatusCode::NOT_FOUND,
-            "see /cluster and /cluster/nodes/NUMBER\n".into(),
+            "see /cluster, /cluster/challenge and /cluster/nodes/NUMBER\n".into(),
         ),
         _ => text(
             StatusCode::METHOD_NOT_ALLOWED,
-            "GET works for /cluster, POST for /cluster/nodes/NUMBER\n".into(),
+            "GET works for /cluster and /cluster/challenge, POST for /cluster/nodes/NUMBER\n"
+                .into(),
         ),
     }
 }
@@ -67,8 +74,11 @@ fn status(status: &ClusterStatus) -> Response<Full<Bytes>> {
 enum Refusal {
     #[error("this node is in no cluster")]
     NoCluster,
-    #[error("give the cluster's token: Authorization: Bearer TOKEN")]
-    WrongToken,
+    #[error(
+        "prove that you have the cluster's token, over a new /cluster/challenge: anser cluster does, \
+         and docs/cluster.md says how"
+    )]
+    NoProof,
     #[error("there is no node {0} in this cluster")]
     NoSuchNode(String),
     #[error("write {{\"state\": \"active\"}}, \"draining\" or \"removed\"")]
@@ -83,7 +93,7 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::NoCluster | Self::NoSuchNode(_) => StatusCode::NOT_FOUND,
-            Self::WrongToken => StatusCode::UNAUTHORIZED,
+            Self::NoProof => StatusCode::UNAUTHORIZED,
             Self::Body => StatusCode::BAD_REQUEST,
             Self::Node(Error::Unavailable | Error::Busy | Error::Unknown) | Self::TimeIsUp => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -94,24 +104,39 @@ impl Refusal {
 
     fn response(self) -> Response<Full<Bytes>> {
         let mut response = text(self.status(), format!("{self}\n"));
-        if self == Self::WrongToken {
-            let scheme = HeaderValue::from_static("Bearer");
+        if self == Self::NoProof {
+            let scheme = HeaderValue::from_static(SCHEME);
             response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
         }
         response
     }
 }
 
-async fn change(request: Request<Incoming>, node: &str, sources: &Sources) -> Result<(), Refusal> {
-    let token = sources.token.as_ref().ok_or(Refusal::NoCluster)?;
-    let given = request.headers().get(AUTHORIZATION);
-    if !authorises(token, given.map(HeaderValue::as_bytes)) {
-        return Err(Refusal::WrongToken);
+fn gate(sources: &Sources) -> Result<&Gate, Refusal> {
+    sources.gate.as_deref().ok_or(Refusal::NoCluster)
+}
+
+async fn change(
+    request: Request<Incoming>,
+    path: &str,
+    node: &str,
+    sources: &Sources,
+) -> Result<(), Refusal> {
+    let gate = gate(sources)?;
+    let (head, body) = request.into_parts();
+    let proof = head.headers.get(AUTHORIZATION).ok_or(Refusal::NoProof)?;
+    let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
+    let body = body.map_err(|_| Refusal::Body)?.to_bytes();
+    let change = Change {
+        method: head.method.as_str(),
+        path,
+        body: &body,
+    };
+    if !gate.admits(proof.as_bytes(), change, Instant::now()) {
+        return Err(Refusal::NoProof);
     }
     let number = known(node, &sources.node.cluster_status())?;
-    let body = Limited::new(request.into_body(), BODY_BYTES_MAX);
-    let body = body.collect().await.map_err(|_| Refusal::Body)?;
-    let state = wanted(&body.to_bytes())?;
+    let state = wanted(&body)?;
     let change = sources.node.set_node_state(number, state);
     match tokio::time::timeout(CHANGE_PATIENCE, change).await {
         Ok(changed) => changed.map_err(Refusal::Node)?,
@@ -119,11 +144,6 @@ async fn change(request: Request<Incoming>, node: &str, sources: &Sources) -> Re
     }
     tracing::info!(node = number, ?state, "an operator changed a node's state");
     Ok(())
-}
-
-fn authorises(token: &Token, header: Option<&[u8]>) -> bool {
-    let given = header.and_then(|header| header.strip_prefix(b"Bearer "));
-    given.is_some_and(|given| token.is(given))
 }
 
 fn known(node: &str, status: &ClusterStatus) -> Result<u64, Refusal> {
@@ -150,23 +170,7 @@ fn wanted(body: &[u8]) -> Result<NodeState, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{token::token_of, view::tests::status};
-
-    #[test]
-    fn only_the_token_authorises() {
-        let token = token_of("0123456789abcdef");
-        assert!(authorises(&token, Some(b"Bearer 0123456789abcdef")));
-        for wrong in [
-            None,
-            Some(&b"Bearer "[..]),
-            Some(b"Bearer 0123456789abcdeF"),
-            Some(b"Bearer 0123456789abcdef0"),
-            Some(b"Basic 0123456789abcdef"),
-            Some(b"0123456789abcdef"),
-        ] {
-            assert!(!authorises(&token, wrong), "{wrong:?}");
-        }
-    }
+    use crate::cluster::view::tests::status;
 
     #[test]
     fn only_nodes_of_the_cluster_are_known() {
@@ -196,7 +200,7 @@ mod tests {
     fn each_refusal_has_a_status_and_words() {
         for (refusal, status, words) in [
             (Refusal::NoCluster, 404, "no cluster"),
-            (Refusal::WrongToken, 401, "Bearer TOKEN"),
+            (Refusal::NoProof, 401, "/cluster/challenge"),
             (Refusal::NoSuchNode("9".into()), 404, "no node 9"),
             (Refusal::Body, 400, "{\"state\": \"active\"}"),
             (Refusal::Node(Error::Unavailable), 503, "not available"),

@@ -8,11 +8,16 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{token::Token, view::Cluster};
+use super::{
+    proof::{Change, Prover},
+    token::Token,
+    view::Cluster,
+};
 use crate::{client::Connection, exit::Exit};
 
 /// Above the time that a node takes to agree with the others on a change.
 const PATIENCE: Duration = Duration::from_secs(15);
+const UNAUTHORIZED: u16 = 401;
 
 /// Host and port of `http://HOST:PORT`; the scheme may be left out.
 pub fn address_of(url: &str) -> Result<String> {
@@ -60,19 +65,41 @@ pub fn read(address: &str, text: &str) -> Result<Cluster> {
     cluster.with_context(|| format!("{address} answered with something else than a cluster"))
 }
 
-/// Changes the state of a node: `active`, `draining` or `removed`.
+/// Changes the state of a node: `active`, `draining` or `removed`. The token stays here.
 pub async fn set_state(address: &str, token: &Token, node: u64, state: &str) -> Result<()> {
+    let prover = Prover::new(token);
     let body = serde_json::json!({ "state": state }).to_string();
-    let request = format!(
-        "POST /cluster/nodes/{node} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        token.text(),
-        body.len()
-    );
-    match exchange(address, &request).await? {
+    let mut answer = change(address, &prover, node, &body).await?;
+    if answer.0 == UNAUTHORIZED {
+        // The challenge may have ended, or somebody else's change used it.
+        answer = change(address, &prover, node, &body).await?;
+    }
+    match answer {
         (200, _) => Ok(()),
         (status, body) => Err(refused(status, &body)),
     }
+}
+
+/// Asks for a challenge, then for the change that is proved with it.
+async fn change(address: &str, prover: &Prover, node: u64, body: &str) -> Result<(u16, String)> {
+    let challenge = format!("GET /cluster/challenge HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    let (status, challenge) = exchange(address, &challenge).await?;
+    if status != 200 {
+        return Err(refused(status, &challenge));
+    }
+    let path = format!("/cluster/nodes/{node}");
+    let change = Change {
+        method: "POST",
+        path: &path,
+        body: body.as_bytes(),
+    };
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        prover.authorization(&challenge, change),
+        body.len()
+    );
+    exchange(address, &request).await
 }
 
 async fn exchange(address: &str, request: &str) -> Result<(u16, String)> {
@@ -101,6 +128,7 @@ fn refused(status: u16, body: &str) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::{proof::hex, token::token_of};
 
     #[test]
     fn an_admin_port_is_written_with_or_without_its_scheme() {
@@ -122,6 +150,47 @@ mod tests {
             let error = address_of(bad).unwrap_err();
             assert_eq!(Exit::of(&error), Exit::Configuration, "{bad}");
         }
+    }
+
+    /// Answers as an admin port would, and gives back what it was told.
+    fn listener(answers: &'static [&'static str]) -> (String, std::thread::JoinHandle<String>) {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let heard = std::thread::spawn(move || {
+            let mut heard = String::new();
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut piece = [0; 4096];
+                let count = stream.read(&mut piece).unwrap();
+                heard.push_str(std::str::from_utf8(&piece[..count]).unwrap());
+                let length = answer.len();
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+                stream.write_all((head + answer).as_bytes()).unwrap();
+            }
+            heard
+        });
+        (address, heard)
+    }
+
+    #[tokio::test]
+    async fn who_listens_in_the_servers_place_learns_neither_the_token_nor_a_key() {
+        let token = token_of("0123456789abcdef");
+        let (address, heard) = listener(&["mine", "done"]);
+        set_state(&address, &token, 2, "draining").await.unwrap();
+        let heard = heard.join().unwrap();
+        assert!(!heard.contains(token.text()), "{heard}");
+        let key = hex(&token.key("anser admin v1"));
+        assert!(!heard.contains(&key), "{heard}");
+        // What it has is a proof over its own challenge, and the server gave none like it.
+        let body = r#"{"state":"draining"}"#;
+        let change = Change {
+            method: "POST",
+            path: "/cluster/nodes/2",
+            body: body.as_bytes(),
+        };
+        let proof = Prover::new(&token).authorization("mine", change);
+        assert!(heard.contains(&proof), "{heard}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anser_api::{Limits as Http, cmq};
+use anser_api::{Host, Limits as Http, cmq};
 use anser_push::Network;
 use anyhow::{Context, Result};
 
@@ -81,8 +81,12 @@ section! {
         headers: u64 = http_default().headers as u64, 8 => 1000;
         /// The size of a request's body as it comes over the wire.
         body_bytes: ByteCount = ByteCount(http_default().body_bytes as u64), 64 * KIB => 64 * MIB;
-        /// Memory for all bodies that are being received; at least one of `body_bytes`.
+        /// Memory for all bodies that are being received; at least one of `body_bytes`. Those from one
+        /// address (IPv6: one /64) may take a quarter of it, or be one.
         bodies_bytes: ByteCount = ByteCount(http_default().bodies_bytes as u64), MIB => TIB;
+        /// Memory for all answers that clients have not read yet. Those to one account may take a quarter
+        /// of it, or be one; beyond it receives are refused.
+        answers_bytes: ByteCount = ByteCount(http_default().answers_bytes as u64), 128 * MIB => TIB;
         /// How many connections may be open.
         connections: u64 = http_default().connections as u64, 1 => 1_000_000;
         /// How many of them may come from one address.
@@ -92,6 +96,9 @@ section! {
         head_seconds: u64 = http_default().head_time.as_secs(), 1 => 3600;
         /// How long a client may take to send the body.
         body_seconds: u64 = http_default().body_time.as_secs(), 1 => 3600;
+        /// How many bytes a second of the body have to come, in every five seconds until its end.
+        body_bytes_per_second: ByteCount = ByteCount(http_default().body_bytes_per_second),
+            1 => GIB;
         /// How long a client may take to read the answer.
         write_seconds: u64 = http_default().write_time.as_secs(), 1 => 3600;
         /// How long a connection may be idle between two requests.
@@ -128,7 +135,7 @@ section! {
 
 section! {
     /// The port for metrics and health checks. It asks for no key: keep it from strangers. Only changes
-    /// of a cluster's nodes need the cluster's token.
+    /// of a cluster's nodes need a proof that one has the cluster's token.
     Admin {
         /// Where `/metrics`, `/healthz`, `/readyz` and `/cluster` are served. Port 0 takes any free port.
         listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 9325));
@@ -245,12 +252,12 @@ impl Api {
         }
     }
 
-    pub(super) fn cmq(&self, receipt_key: [u8; 32]) -> cmq::Config {
+    pub(super) fn cmq(&self, receipt_key: [u8; 32]) -> Result<cmq::Config> {
         let rate = |number: u64| match number {
             0 => u32::MAX,
             number => u32::try_from(number).unwrap_or(u32::MAX),
         };
-        cmq::Config {
+        Ok(cmq::Config {
             region: self.region.clone(),
             clock_skew: Duration::from_secs(self.clock_skew_seconds),
             name_reuse: Duration::from_secs(self.name_reuse_seconds),
@@ -264,9 +271,22 @@ impl Api {
                 messages_per_second: rate(self.messages_per_second),
                 control_per_second: rate(self.control_per_second),
             }),
-            public_names: self.public_names.clone(),
+            public_names: self.hosts()?,
             ..cmq::Config::new(receipt_key)
-        }
+        })
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        self.hosts().map(drop)
+    }
+
+    fn hosts(&self) -> Result<Vec<Host<'static>>> {
+        let hosts = self.public_names.iter().map(|text| {
+            text.parse::<Host<'static>>().with_context(|| {
+                Exit::Configuration.reason(format!("api.public_names: \"{text}\" is not usable"))
+            })
+        });
+        hosts.collect()
     }
 }
 
@@ -308,10 +328,12 @@ impl Limits {
             headers: size(self.headers),
             body_bytes: size(self.body_bytes.0),
             bodies_bytes: size(self.bodies_bytes.0),
+            answers_bytes: size(self.answers_bytes.0),
             connections: size(self.connections),
             connections_per_address: size(self.connections_per_address),
             head_time: Duration::from_secs(self.head_seconds),
             body_time: Duration::from_secs(self.body_seconds),
+            body_bytes_per_second: self.body_bytes_per_second.0,
             write_time: Duration::from_secs(self.write_seconds),
             idle_time: Duration::from_secs(self.idle_seconds),
             ..Http::default()

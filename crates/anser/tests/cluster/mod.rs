@@ -3,4 +3,5 @@
 pub(crate) mod dev_cluster;
 mod forming;
 mod life;
+mod operating;
 mod upgrade;

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
+
 use super::{
     answer::Answer,
     caller::Caller,
@@ -82,8 +84,8 @@ impl Stage {
         self.caller.publish("t", body)
     }
 
-    /// Waits until an attempt to push a message is the newest failure, and until everything that
-    /// follows from it has been done.
+    /// Waits until an attempt to push a message has failed, and until everything that follows from it
+    /// has been done.
     #[track_caller]
     pub(crate) fn settle(&mut self, message: &str, attempt: usize) {
         let caller = &mut self.caller;
@@ -115,7 +117,7 @@ pub(crate) fn wait_until_empty(caller: &mut Caller, topic: &str, subscription: &
     })
 }
 
-/// Waits until an attempt to push a message is the newest failure of a subscription.
+/// Waits until an attempt to push a message is among the last failures of a subscription.
 #[track_caller]
 pub(crate) fn wait_for_failure(
     caller: &mut Caller,
@@ -125,8 +127,9 @@ pub(crate) fn wait_for_failure(
 ) {
     until(|| {
         let shown = caller.subscription(topic, subscription);
-        let newest = shown["lastFailures"].get(0)?;
-        (newest["msgId"] == message && newest["attempt"] == attempt).then_some(())
+        let mut failures = shown["lastFailures"].as_array()?.iter();
+        let is_it = |failure: &Value| failure["msgId"] == message && failure["attempt"] == attempt;
+        failures.any(is_it).then_some(())
     });
 }
 

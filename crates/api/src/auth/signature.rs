@@ -7,6 +7,7 @@
 use aws_lc_rs::{constant_time, hmac};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
+use super::host::Host;
 use crate::{codec::form::Form, key::AccessKey};
 
 /// The path that clients sign even when they request another.
@@ -36,10 +37,10 @@ impl Algorithm {
 pub(crate) struct Signed<'a> {
     pub(crate) post: bool,
     /// As in the `Host` header.
-    pub(crate) host: &'a str,
+    pub(crate) host: &'a Host<'a>,
     /// Further hosts under which clients know this server.
-    pub(crate) public_names: &'a [String],
-    /// As in the request line.
+    pub(crate) public_names: &'a [Host<'static>],
+    /// As in the request line; one of those that the dialect answers.
     pub(crate) path: &'a str,
     pub(crate) form: &'a Form,
 }
@@ -66,8 +67,9 @@ impl Signed<'_> {
     }
 
     fn spellings(&self) -> impl Iterator<Item = Spelling<'_>> {
-        let bare = !has_port(self.host);
-        let hosts = [[self.host, ""], [self.host, ":80"], [self.host, ":443"]]
+        let bare = !self.host.has_port();
+        let host = self.host.as_str();
+        let hosts = [[host, ""], [host, ":80"], [host, ":443"]]
             .into_iter()
             .take(if bare { 3 } else { 1 })
             .chain(self.public_names.iter().map(|name| [name.as_str(), ""]));
@@ -116,12 +118,6 @@ impl Signed<'_> {
         }
         feed.finish()
     }
-}
-
-/// Whether a host ends with a port; the colons of a bare IPv6 address are none.
-pub(crate) fn has_port(host: &str) -> bool {
-    host.rsplit_once(':')
-        .is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn decode_signature<'a>(

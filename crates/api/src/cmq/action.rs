@@ -13,7 +13,7 @@ use super::{
     errors::Refusal,
     parameters::{Arguments, Field},
 };
-use crate::cmq::receipt::ReceiptCipher;
+use crate::{auth::host::Host, cmq::receipt::ReceiptCipher};
 
 /// An action; a value of it is what its answer repeats of the request.
 pub(crate) trait Action: Sized + Send + 'static {
@@ -42,6 +42,16 @@ pub(crate) trait Action: Sized + Send + 'static {
         _output: &<Self::Operation as Operation>::Output,
     ) -> Option<ChangeVisibility> {
         None
+    }
+
+    /// The bytes of the bodies that the answer may hold at most, as they were sent.
+    fn bytes_most(_operation: &Self::Operation) -> usize {
+        0
+    }
+
+    /// The bytes of the bodies that the answer will hold, as they were sent.
+    fn bytes(_output: &<Self::Operation as Operation>::Output) -> usize {
+        0
     }
 
     /// How many messages a receive got.
@@ -73,7 +83,7 @@ pub(crate) struct Scope<'a> {
     pub(crate) cipher: &'a ReceiptCipher,
     pub(crate) account: AccountId,
     /// As in the `Host` header.
-    pub(crate) host: &'a str,
+    pub(crate) host: &'a Host<'a>,
     /// By the wall clock.
     pub(crate) now: Timestamp,
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use anser_broker::service::Service;
+use anser_broker::{id::AccountId, service::Service};
 use bytes::Bytes;
 use serde::Serialize;
 use tracing::debug;
@@ -18,10 +18,11 @@ use super::{
     table::{Call, Outcome, Table},
 };
 use crate::{
-    auth::signature::Signed,
+    auth::{host::Host, signature::Signed},
     codec::form::{Form, Malformed},
     http::{Stop, WallClock},
     key::KeyStore,
+    memory::Memory,
 };
 
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct Dialect<S> {
     pub(super) rates: Limiter,
     pub(super) stop: Stop,
     pub(super) authenticator: Authenticator,
+    /// Of answers that have not left yet, by the account that asked.
+    pub(super) answers: Arc<Memory<AccountId>>,
     clock: Clock,
     numbers: RequestNumbers,
 }
@@ -44,11 +47,21 @@ impl std::fmt::Debug for Clock {
     }
 }
 
+/// The paths that CMQ's clients ask for, endpoints with a trailing slash included. The path is signed
+/// between the host and the parameters without marks: each begins with `/` and none holds `?`.
+pub(crate) const PATHS: [&str; 4] = [
+    "/v2/index.php",
+    "//v2/index.php",
+    "/v2/index.php/v2/index.php",
+    "/",
+];
+
 /// A request as HTTP has it.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) post: bool,
-    pub(crate) host: &'a str,
+    pub(crate) host: Host<'a>,
+    /// One of [`PATHS`].
     pub(crate) path: &'a str,
     /// The body of a POST, the query of a GET.
     pub(crate) form: Bytes,
@@ -78,6 +91,7 @@ impl<S: Service> Dialect<S> {
         keys: Arc<dyn KeyStore>,
         clock: WallClock,
         stop: Stop,
+        answers: Arc<Memory<AccountId>>,
     ) -> Self {
         Self {
             service,
@@ -85,6 +99,7 @@ impl<S: Service> Dialect<S> {
             rates: Limiter::new(config.rates),
             stop,
             authenticator: Authenticator::new(&config, keys),
+            answers,
             clock: Clock(clock),
             numbers: RequestNumbers::new(),
             config,
@@ -163,7 +178,7 @@ impl<S: Service> Dialect<S> {
         let now = (self.clock.0)();
         let signed = Signed {
             post: request.post,
-            host: request.host,
+            host: &request.host,
             public_names: &self.config.public_names,
             path: request.path,
             form,
@@ -174,7 +189,7 @@ impl<S: Service> Dialect<S> {
                     dialect: self,
                     form,
                     envelope,
-                    host: request.host,
+                    host: &request.host,
                     key,
                     now,
                 };

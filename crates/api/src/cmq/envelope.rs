@@ -83,7 +83,7 @@ impl Envelope {
         }
     }
 
-    pub(crate) fn success(&self, fields: &impl Serialize) -> Bytes {
+    pub(crate) fn success(&self, fields: &impl Serialize) -> Vec<u8> {
         self.write(Fault::Success, "", fields)
     }
 
@@ -92,9 +92,10 @@ impl Envelope {
             error_list: &refusal.failures,
         };
         self.write(refusal.fault, &refusal.to_string(), &failures)
+            .into()
     }
 
-    fn write(&self, fault: Fault, message: &str, fields: &impl Serialize) -> Bytes {
+    fn write(&self, fault: Fault, message: &str, fields: &impl Serialize) -> Vec<u8> {
         let mut digits = itoa::Buffer::new();
         let head = Head {
             code: fault.code(),
@@ -115,7 +116,7 @@ impl Envelope {
         if json[end..] == *b",}" {
             json.remove(end);
         }
-        json.into()
+        json
     }
 }
 
@@ -154,7 +155,7 @@ mod tests {
         answer: u8,
     }
 
-    fn text(json: &Bytes) -> &str {
+    fn text(json: &[u8]) -> &str {
         std::str::from_utf8(json).unwrap()
     }
 

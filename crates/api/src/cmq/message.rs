@@ -136,6 +136,16 @@ fn receive(arguments: &Arguments<'_>, max: u32) -> op::ReceiveMessages {
     }
 }
 
+fn bytes_most(receive: &op::ReceiveMessages) -> usize {
+    let bytes = u64::from(receive.max) * limits::MESSAGE_BYTES_MOST;
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+fn bytes(received: &MessagesReceived) -> usize {
+    let messages = received.messages.iter();
+    messages.map(|message| message.body.len()).sum()
+}
+
 fn given_back(queue: QueueName, output: &MessagesReceived) -> Option<op::ChangeVisibility> {
     let receipts: Vec<_> = output
         .messages
@@ -195,6 +205,14 @@ impl Action for ReceiveMessage {
         }
     }
 
+    fn bytes_most(operation: &op::ReceiveMessages) -> usize {
+        bytes_most(operation)
+    }
+
+    fn bytes(output: &MessagesReceived) -> usize {
+        bytes(output)
+    }
+
     fn received(output: &MessagesReceived) -> usize {
         output.messages.len()
     }
@@ -234,6 +252,14 @@ impl Action for BatchReceiveMessage {
             .map(|message| ReceivedShown::new(message, scope))
             .collect();
         Ok(BatchReceivedShown { msg_info_list })
+    }
+
+    fn bytes_most(operation: &op::ReceiveMessages) -> usize {
+        bytes_most(operation)
+    }
+
+    fn bytes(output: &MessagesReceived) -> usize {
+        bytes(output)
     }
 
     fn received(output: &MessagesReceived) -> usize {

@@ -9,7 +9,6 @@ use super::{
     parameters::{Arguments, Field},
     topic::TOPIC,
 };
-use crate::auth::signature::has_port;
 
 /// The port of an address that a client wrote without one.
 const USUAL_PORT: u16 = 80;
@@ -25,8 +24,7 @@ impl RouteShown {
         let advertised = &scope.config.advertised_tcp;
         let addr = match scope.host {
             _ if !advertised.is_empty() => advertised.clone(),
-            "" => Vec::new(),
-            host if has_port(host) => vec![host.to_owned()],
+            host if host.has_port() => vec![host.to_string()],
             host => vec![format!("{host}:{USUAL_PORT}")],
         };
         Self { addr }

@@ -2,7 +2,7 @@
 
 use std::{future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
-use anser_broker::{service::Service, time::Timestamp};
+use anser_broker::{op::Operation, service::Service, time::Timestamp};
 use bytes::Bytes;
 
 use super::{
@@ -15,7 +15,10 @@ use super::{
     parameters::Arguments,
     publish, queue, route, subscription, subscription_attributes, topic,
 };
-use crate::{codec::form::Form, key::AccessKey};
+use crate::{auth::host::Host, codec::form::Form, key::AccessKey, memory::Full};
+
+/// Bytes of the largest answer that a connection has room for anyhow.
+const UNCOUNTED: usize = 4 << 10;
 
 /// The answer of an action.
 pub(crate) type Outcome = Result<Bytes, Refusal>;
@@ -26,7 +29,7 @@ pub(crate) struct Call<'a, S> {
     pub(crate) dialect: &'a Dialect<S>,
     pub(crate) form: &'a Form,
     pub(crate) envelope: &'a Envelope,
-    pub(crate) host: &'a str,
+    pub(crate) host: &'a Host<'a>,
     pub(crate) key: Arc<AccessKey>,
     pub(crate) now: Timestamp,
 }
@@ -117,6 +120,11 @@ async fn run<A: Action, S: Service>(call: Call<'_, S>) -> Outcome {
         };
         (action, operation, counted, queue)
     };
+    // A receive may wait for long and find nothing, so it does not hold the memory of all that it
+    // could bring: it looks whether there is room, and takes what it needs once the bodies are there.
+    if !dialect.answers.has_room(account, A::bytes_most(&operation)) {
+        return Err(Fault::Throttled.into());
+    }
     let execution = dialect.service.execute(account, operation);
     let output = if queue.is_some() {
         let mut stop = dialect.stop.clone();
@@ -132,16 +140,42 @@ async fn run<A: Action, S: Service>(call: Call<'_, S>) -> Outcome {
     if let Some(counted) = counted {
         dialect.rates.charge(&counted, A::received(&output));
     }
-    if let Some(queue) = queue {
-        // It may have waited for long, and the key's time may have ended meanwhile.
-        if let Err(refusal) = dialect.authenticator.check_again(&call.key) {
-            if let Some(operation) = A::give_back(queue, &output) {
-                // If this fails the messages come back when their leases end.
-                dialect.service.execute(account, operation).await.ok();
-            }
-            return Err(refusal);
-        }
+    let back = queue.and_then(|queue| A::give_back(queue, &output));
+    let answer = answer(&call, &scope, action, output);
+    if answer.is_err()
+        && let Some(operation) = back
+    {
+        // If this fails the messages come back when their leases end.
+        dialect.service.execute(account, operation).await.ok();
     }
-    let response = action.write(output, &scope)?;
-    Ok(call.envelope.success(&response))
+    answer
+}
+
+/// What the client hears, unless it is no longer allowed to, or what others of its account have not
+/// read yet takes all memory.
+fn answer<A: Action, S: Service>(
+    call: &Call<'_, S>,
+    scope: &Scope<'_>,
+    action: A,
+    output: <A::Operation as Operation>::Output,
+) -> Outcome {
+    let dialect = call.dialect;
+    if matches!(A::RATE, Rate::Receive(_)) {
+        // It may have waited for long, and the key's time may have ended meanwhile.
+        dialect.authenticator.check_again(&call.key)?;
+    }
+    let mut memory = dialect.answers.nothing(scope.account);
+    memory.hold(A::bytes(&output))?;
+    let json = call.envelope.success(&action.write(output, scope)?);
+    if json.capacity() <= UNCOUNTED {
+        return Ok(json.into());
+    }
+    memory.hold(json.capacity())?;
+    Ok(memory.into_bytes(json))
+}
+
+impl From<Full> for Refusal {
+    fn from(_: Full) -> Self {
+        Fault::Throttled.into()
+    }
 }

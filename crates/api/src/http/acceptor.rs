@@ -54,7 +54,7 @@ fn admit<S: Service>(
             add(&edge.metrics.connections_accepted, 1);
             let edge = Arc::clone(edge);
             connections.spawn(async move {
-                connection::serve(edge, socket).await;
+                connection::serve(edge, socket, permit.network()).await;
                 drop(permit);
             });
         }

@@ -61,6 +61,11 @@ impl Permit {
             address,
         })
     }
+
+    /// The network that counts as one client.
+    pub(super) fn network(&self) -> IpAddr {
+        self.address
+    }
 }
 
 impl Drop for Permit {

@@ -1,10 +1,14 @@
-//! Reading a body: bounded in bytes for each and for all together.
+//! Reading a body: bounded in bytes for each, for each address and for all together.
+//!
+//! Nobody knows yet who sends it, so what counts is where it comes from.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::IpAddr;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+
+use crate::memory::{Full, Taken};
 
 /// Memory taken for a body before any of it has come, whatever length it claims.
 const FIRST_RESERVATION: usize = 64 << 10;
@@ -13,56 +17,15 @@ const FIRST_RESERVATION: usize = 64 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unread {
     TooLarge,
-    /// All bodies together take as much memory as they may.
+    /// The bodies from one address, or all together, take as much memory as they may.
     Busy,
     /// The client left or broke the rules; nobody hears an answer.
     Broken,
 }
 
-/// The memory of bodies that do not fit one read.
-#[derive(Debug)]
-pub(super) struct BodyMemory {
-    max: usize,
-    taken: AtomicUsize,
-}
-
-/// Memory taken by one body, given back when dropped.
-#[derive(Debug)]
-pub(super) struct Taken<'a> {
-    memory: &'a BodyMemory,
-    bytes: usize,
-}
-
-impl BodyMemory {
-    pub(super) fn new(max: usize) -> Self {
-        Self {
-            max,
-            taken: AtomicUsize::new(0),
-        }
-    }
-
-    pub(super) fn nothing(&self) -> Taken<'_> {
-        Taken {
-            memory: self,
-            bytes: 0,
-        }
-    }
-}
-
-impl Taken<'_> {
-    fn take(&mut self, bytes: usize) -> Result<(), Unread> {
-        let before = self.memory.taken.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes += bytes;
-        if before + bytes > self.memory.max {
-            return Err(Unread::Busy);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        self.memory.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+impl From<Full> for Unread {
+    fn from(_: Full) -> Self {
+        Self::Busy
     }
 }
 
@@ -70,7 +33,7 @@ impl Drop for Taken<'_> {
 pub(super) async fn read(
     mut body: Incoming,
     bytes_max: usize,
-    taken: &mut Taken<'_>,
+    taken: &mut Taken<IpAddr>,
 ) -> Result<Bytes, Unread> {
     let claimed = body.size_hint().lower();
     if claimed > bytes_max as u64 {
@@ -84,11 +47,11 @@ pub(super) async fn read(
     };
     let claimed = usize::try_from(claimed).unwrap_or(bytes_max);
     let mut whole = BytesMut::with_capacity(claimed.min(FIRST_RESERVATION));
-    taken.take(first.len() + second.len())?;
+    taken.hold(first.len() + second.len())?;
     whole.extend_from_slice(&first);
     whole.extend_from_slice(&second);
     while let Some(more) = next(&mut body, bytes_max - whole.len()).await? {
-        taken.take(more.len())?;
+        taken.hold(whole.len() + more.len())?;
         whole.extend_from_slice(&more);
     }
     Ok(whole.freeze())

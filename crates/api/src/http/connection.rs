@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
+    net::IpAddr,
     pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
@@ -25,14 +26,14 @@ use crate::{
     metrics::{HttpMetrics, add},
 };
 
-pub(super) async fn serve<S: Service>(edge: Arc<Edge<S>>, socket: TcpStream) {
+pub(super) async fn serve<S: Service>(edge: Arc<Edge<S>>, socket: TcpStream, network: IpAddr) {
     // Answers are written whole; waiting for more to write only delays them.
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "the peer left at once");
         return;
     }
     let _open = Opened::new(&edge.metrics);
-    let link = Arc::new(Link::new(&edge.limits, Arc::clone(&edge.metrics)));
+    let link = Arc::new(Link::new(&edge.limits, Arc::clone(&edge.metrics), network));
     let stream = TokioIo::new(LinkedStream::new(socket, Arc::clone(&link)));
     let mut stop = edge.stop.clone();
     let service = service_fn(|request| {

@@ -4,6 +4,7 @@
 //! same task, so it sees every change and needs a timer only for phases that really last.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -46,13 +47,21 @@ pub(super) struct Link {
     opened: Instant,
     /// Milliseconds from the opening to the phase's begin, times eight, plus the phase.
     state: AtomicU64,
+    /// Of the body that is read: the milliseconds at which its present stretch began, and the bytes
+    /// that came in it.
+    stretch: AtomicU64,
+    stretch_bytes: AtomicU64,
+    stretch_bytes_least: u64,
+    stretch_time: Duration,
     times: [Option<Duration>; PHASES.len()],
+    /// Where the client is.
+    pub(super) network: IpAddr,
     pub(super) linger_bytes: usize,
     pub(super) metrics: Arc<HttpMetrics>,
 }
 
 impl Link {
-    pub(super) fn new(limits: &Limits, metrics: Arc<HttpMetrics>) -> Self {
+    pub(super) fn new(limits: &Limits, metrics: Arc<HttpMetrics>, network: IpAddr) -> Self {
         let time = |phase| match phase {
             Phase::Head => Some(limits.head_time),
             Phase::Idle => Some(limits.idle_time),
@@ -64,16 +73,41 @@ impl Link {
         Self {
             opened: Instant::now(),
             state: AtomicU64::new(Phase::Head as u64),
+            stretch: AtomicU64::new(0),
+            stretch_bytes: AtomicU64::new(0),
+            stretch_bytes_least: limits.body_stretch_bytes(),
+            stretch_time: limits.body_stretch_time,
             times: PHASES.map(time),
+            network,
             linger_bytes: limits.linger_bytes,
             metrics,
         }
     }
 
     pub(super) fn enter(&self, phase: Phase) {
-        let since = u64::try_from(self.opened.elapsed().as_millis()).expect("a connection ends");
+        let since = self.elapsed();
         self.state
             .store(since << 3 | phase as u64, Ordering::Relaxed);
+        if phase == Phase::Body {
+            self.begin_stretch(since);
+        }
+    }
+
+    /// Counts what came of a body: enough of it earns time for another stretch.
+    pub(super) fn came(&self, bytes: u64) {
+        let bytes = bytes + self.stretch_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if bytes >= self.stretch_bytes_least {
+            self.begin_stretch(self.elapsed());
+        }
+    }
+
+    fn begin_stretch(&self, since: u64) {
+        self.stretch.store(since, Ordering::Relaxed);
+        self.stretch_bytes.store(0, Ordering::Relaxed);
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).expect("a connection ends")
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -83,7 +117,51 @@ impl Link {
     /// When the present phase must be over.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let since = Duration::from_millis(self.state.load(Ordering::Relaxed) >> 3);
-        let time = self.times[self.phase() as usize]?;
-        Some(self.opened + since + time)
+        let phase = self.phase();
+        let end = since + self.times[phase as usize]?;
+        let stretch = Duration::from_millis(self.stretch.load(Ordering::Relaxed));
+        let end = match phase {
+            Phase::Body => end.min(stretch + self.stretch_time),
+            _ => end,
+        };
+        Some(self.opened + end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, thread};
+
+    use super::*;
+
+    #[test]
+    fn a_body_earns_its_time_by_what_comes_of_it_and_never_more_than_all_of_it() {
+        let limits = Limits {
+            body_time: Duration::from_secs(6),
+            ..Limits::default()
+        };
+        let least = limits.body_stretch_bytes();
+        let metrics = Arc::new(HttpMetrics::new(Vec::new()));
+        let link = Link::new(&limits, metrics, Ipv4Addr::LOCALHOST.into());
+        link.enter(Phase::Body);
+        let first = link.deadline().unwrap();
+        thread::sleep(Duration::from_millis(5));
+        link.came(least - 1);
+        assert_eq!(link.deadline(), Some(first), "not enough");
+        link.came(1);
+        let second = link.deadline().unwrap();
+        assert!(second > first);
+        link.came(least - 1);
+        assert_eq!(link.deadline(), Some(second), "counted anew");
+        let whole = Limits {
+            body_time: Duration::ZERO,
+            ..limits
+        };
+        let link = Link::new(&whole, Arc::clone(&link.metrics), link.network);
+        link.enter(Phase::Body);
+        let end = link.deadline().unwrap();
+        thread::sleep(Duration::from_millis(5));
+        link.came(least);
+        assert_eq!(link.deadline(), Some(end));
     }
 }

@@ -9,6 +9,7 @@ use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::Incoming,
     header::{self, HeaderValue},
+    http::request::Parts,
 };
 
 use super::{
@@ -17,6 +18,7 @@ use super::{
     link::{Link, Phase},
 };
 use crate::{
+    auth::host::Host,
     cmq::{
         dialect::{self, Answer, AnswerKind},
         errors::{Fault, Refusal},
@@ -27,15 +29,9 @@ use crate::{
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const SERVER: HeaderValue = HeaderValue::from_static("anser");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
-/// The paths that CMQ's clients ask for, endpoints with a trailing slash included.
-const CMQ_PATHS: [&str; 4] = [
-    "/v2/index.php",
-    "//v2/index.php",
-    "/v2/index.php/v2/index.php",
-    "/",
-];
 const NOT_FOUND: &[u8] = br#"{"message":"there is nothing at this path"}"#;
-const BAD_HOST: &[u8] = br#"{"message":"one Host header is required"}"#;
+const BAD_HOST: &[u8] =
+    br#"{"message":"one Host header is required, with a name or an address and perhaps a port"}"#;
 const BAD_LENGTH: &[u8] =
     br#"{"message":"Content-Length and Transfer-Encoding exclude each other"}"#;
 
@@ -48,17 +44,18 @@ pub(super) async fn respond<S: Service>(
 ) -> HttpResponse {
     let started = Instant::now();
     link.enter(Phase::Work);
-    let response = match route(&request) {
-        Ok(Route::Cmq) => {
-            let (answer, heard) = cmq(edge, link, request).await;
+    let (head, body) = request.into_parts();
+    let response = match route(&head) {
+        Ok(Route::Cmq(host)) => {
+            let (answer, heard) = cmq(edge, link, &head, host, body).await;
             let response = words(edge, answer, started);
             if heard { response } else { closing(response) }
         }
         Ok(Route::Method) => {
-            let method = request.method();
-            let refusal = Refusal::about(Fault::MethodUnexpected, method.as_str().as_bytes());
+            let method = head.method.as_str().as_bytes();
+            let refusal = Refusal::about(Fault::MethodUnexpected, method);
             let response = words(edge, edge.cmq.refuse(&refusal), started);
-            unexpected(method, response)
+            unexpected(&head.method, response)
         }
         Ok(Route::ApiThree) => {
             add(&edge.metrics.not_found, 1);
@@ -73,47 +70,55 @@ pub(super) async fn respond<S: Service>(
     response
 }
 
-enum Route {
-    Cmq,
+enum Route<'a> {
+    Cmq(Host<'a>),
     /// A method that no dialect knows.
     Method,
     ApiThree,
 }
 
-fn route(request: &Request<Incoming>) -> Result<Route, (StatusCode, &'static [u8])> {
-    let headers = request.headers();
-    let hosts = headers.get_all(header::HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && request.version() > hyper::Version::HTTP_10) {
-        return Err((StatusCode::BAD_REQUEST, BAD_HOST));
-    }
+fn route(head: &Parts) -> Result<Route<'_>, (StatusCode, &'static [u8])> {
+    let headers = &head.headers;
+    let host = only_host(headers).ok_or((StatusCode::BAD_REQUEST, BAD_HOST))?;
     let framed_twice = headers.contains_key(header::TRANSFER_ENCODING)
         && headers.contains_key(header::CONTENT_LENGTH);
     if framed_twice {
         return Err((StatusCode::BAD_REQUEST, BAD_LENGTH));
     }
-    let is_known = matches!(*request.method(), Method::GET | Method::POST);
-    let path = request.uri().path();
-    if !is_known && (CMQ_PATHS.contains(&path) || path.is_empty() || path == "*") {
+    let is_known = matches!(head.method, Method::GET | Method::POST);
+    let path = head.uri.path();
+    if !is_known && (dialect::PATHS.contains(&path) || path.is_empty() || path == "*") {
         return Ok(Route::Method);
     }
-    if !CMQ_PATHS.contains(&path) {
+    if !dialect::PATHS.contains(&path) {
         return Err((StatusCode::NOT_FOUND, NOT_FOUND));
     }
     if path == "/" && headers.contains_key("x-tc-action") {
         return Ok(Route::ApiThree);
     }
-    Ok(Route::Cmq)
+    Ok(Route::Cmq(host))
+}
+
+/// The host that a request is for: of its header, which clients sign, and never of its target.
+fn only_host(headers: &HeaderMap) -> Option<Host<'_>> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next()?;
+    if hosts.next().is_some() {
+        return None;
+    }
+    Host::read(host.as_bytes()).ok()
 }
 
 /// The answer of CMQ, and whether the request was heard to its end.
 async fn cmq<S: Service>(
     edge: &Edge<S>,
     link: &Link,
-    request: Request<Incoming>,
+    head: &Parts,
+    host: Host<'_>,
+    body: Incoming,
 ) -> (Answer, bool) {
-    let (head, body) = request.into_parts();
     let post = head.method == Method::POST;
-    let mut taken = edge.bodies.nothing();
+    let mut taken = edge.bodies.nothing(link.network);
     let query = head.uri.query().unwrap_or_default();
     // The Python client, once its connection broke, sends the form of a GET as a body.
     let form = if post || query.is_empty() {
@@ -132,10 +137,9 @@ async fn cmq<S: Service>(
     } else {
         Bytes::copy_from_slice(query.as_bytes())
     };
-    let host = head.headers.get(header::HOST);
     let request = dialect::Request {
         post,
-        host: host.and_then(|host| host.to_str().ok()).unwrap_or_default(),
+        host,
         path: head.uri.path(),
         form,
     };

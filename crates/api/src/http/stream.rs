@@ -62,8 +62,11 @@ impl AsyncRead for LinkedStream {
         let count = buffer.filled().len() - before;
         if count == 0 {
             self.ended = true;
-        } else if self.link.phase() == Phase::Idle {
-            self.link.enter(Phase::Head);
+        }
+        match self.link.phase() {
+            Phase::Idle if count > 0 => self.link.enter(Phase::Head),
+            Phase::Body => self.link.came(count as u64),
+            _ => {}
         }
         add(&self.link.metrics.bytes_in, count as u64);
         Poll::Ready(result)

@@ -7,8 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use socket2::{Domain, Socket, Type};
+
 use super::*;
-use crate::testing::{Fake, Keys, clock, key, message, signed_for};
+use crate::testing::{Fake, ID, Keys, NOW, clock, key, message, signed_for};
 
 mod abuse;
 mod framing;
@@ -80,7 +82,18 @@ struct Client(TcpStream);
 
 impl Client {
     fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).unwrap();
+        Self::of(TcpStream::connect(address).unwrap())
+    }
+
+    fn connect_from(from: &str, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let from: SocketAddr = from.parse().unwrap();
+        socket.bind(&from.into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Self::of(socket.into())
+    }
+
+    fn of(socket: TcpStream) -> Self {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         Self(socket)

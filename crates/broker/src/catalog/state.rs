@@ -3,27 +3,16 @@
 use crate::{
     catalog::{Catalog, Record, deletions::Deletions, nodes::Place, topics},
     codec::{
-        Error, NodeSink, StateForm, TopicSink,
+        Error, NodeSink, TopicSink,
         wire::{Reader, Sink},
     },
     command::{NodeRecord, Placed, PlacedQueue, PlacedSubscription, PlacedTopic},
     id::{AccountId, NodeId, QueueId, SubscriptionId, TopicId},
     limits,
-    version::ClusterVersion,
 };
 
 impl Catalog {
-    /// The oldest form that can hold it: one that every node can read as long as nothing is in it that
-    /// some node cannot.
-    pub(crate) fn form(&self) -> StateForm {
-        if self.nodes.version > ClusterVersion::FIRST || self.has_topic_policies() {
-            StateForm::Whole
-        } else {
-            StateForm::WithoutVersion
-        }
-    }
-
-    pub(crate) fn save(&self, sink: &mut impl Sink, form: StateForm) {
+    pub(crate) fn save(&self, sink: &mut impl Sink) {
         sink.u64(self.next);
         sink.u64(self.queues.len() as u64);
         for (queue, record) in &self.queues {
@@ -49,11 +38,9 @@ impl Catalog {
             sink.u64(queue.0);
         }
         save_deletions(&self.deletions, sink);
-        self.save_topics(sink, form);
+        self.save_topics(sink);
         self.save_nodes(sink);
-        if form >= StateForm::Whole {
-            sink.u32(self.nodes.version.0);
-        }
+        sink.u32(self.nodes.version.0);
     }
 
     fn save_nodes(&self, sink: &mut impl Sink) {
@@ -71,7 +58,7 @@ impl Catalog {
         }
     }
 
-    fn save_topics(&self, sink: &mut impl Sink, form: StateForm) {
+    fn save_topics(&self, sink: &mut impl Sink) {
         let topics = &self.topics;
         sink.u64(topics.living.len() as u64);
         for (id, topic) in &topics.living {
@@ -80,7 +67,7 @@ impl Catalog {
             sink.short_text(topic.name.as_str());
             sink.u16(topic.shard.0);
             sink.u64(topic.revision);
-            sink.whole_topic_attributes(&topic.attributes, form);
+            sink.whole_topic_attributes(&topic.attributes);
             sink.u64(topic.created.0);
             sink.u64(topic.modified.0);
         }
@@ -105,11 +92,7 @@ impl Catalog {
         save_deletions(&topics.deletions, sink);
     }
 
-    pub(crate) fn restore(
-        reader: &mut Reader<'_>,
-        shards: u16,
-        form: StateForm,
-    ) -> Result<Self, Error> {
+    pub(crate) fn restore(reader: &mut Reader<'_>, shards: u16) -> Result<Self, Error> {
         let mut catalog = Self::new(shards);
         catalog.next = reader.u64()?;
         for _ in 0..reader.long_count(64)? {
@@ -119,7 +102,7 @@ impl Catalog {
                 name: reader.name()?,
                 shard: reader.shard()?,
                 revision: reader.u64()?,
-                attributes: reader.whole_attributes(form)?,
+                attributes: reader.acknowledged_attributes()?,
                 created: reader.timestamp()?,
                 modified: reader.timestamp()?,
             };
@@ -136,6 +119,7 @@ impl Catalog {
                 shard: reader.shard()?,
                 revision: reader.u64()?,
                 attributes: None,
+                floor: 0,
             };
             if catalog.queues.contains_key(&queue) || queue.0 >= catalog.next {
                 return Err(Error::BadValue);
@@ -150,15 +134,9 @@ impl Catalog {
             catalog.unsettled.insert(queue);
         }
         restore_deletions(&mut catalog.deletions, reader)?;
-        if form >= StateForm::WithoutNodes {
-            catalog.restore_topics(reader, form)?;
-        }
-        if form >= StateForm::WithoutVersion {
-            catalog.restore_nodes(reader)?;
-        }
-        if form >= StateForm::Whole {
-            catalog.nodes.version = reader.version()?;
-        }
+        catalog.restore_topics(reader)?;
+        catalog.restore_nodes(reader)?;
+        catalog.nodes.version = reader.version()?;
         Ok(catalog)
     }
 
@@ -190,7 +168,7 @@ impl Catalog {
         }
     }
 
-    fn restore_topics(&mut self, reader: &mut Reader<'_>, form: StateForm) -> Result<(), Error> {
+    fn restore_topics(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
         for _ in 0..reader.long_count(56)? {
             let id = reader.topic()?;
             let topic = topics::Topic {
@@ -198,7 +176,7 @@ impl Catalog {
                 name: reader.topic_name()?,
                 shard: reader.shard()?,
                 revision: reader.u64()?,
-                attributes: reader.whole_topic_attributes(form)?,
+                attributes: reader.acknowledged_topic_attributes()?,
                 created: reader.timestamp()?,
                 modified: reader.timestamp()?,
             };
@@ -348,6 +326,7 @@ fn restore_ending(reader: &mut Reader<'_>) -> Result<Placed, Error> {
             shard: reader.shard()?,
             revision: reader.u64()?,
             attributes: None,
+            floor: 0,
         }),
         2 => Placed::Subscription(Box::new(PlacedSubscription {
             account,
@@ -358,6 +337,7 @@ fn restore_ending(reader: &mut Reader<'_>) -> Result<Placed, Error> {
             shard: reader.shard()?,
             revision: reader.u64()?,
             attributes: None,
+            floor: 0,
         })),
         _ => return Err(Error::BadValue),
     })

@@ -150,6 +150,7 @@ impl Topics {
             shard: topic.shard,
             revision: topic.revision,
             attributes: Some(topic.attributes.clone()),
+            floor: 0,
         })
     }
 
@@ -178,6 +179,7 @@ impl Topics {
             shard: topic.shard,
             revision: subscription.revision + 1,
             attributes: None,
+            floor: 0,
         }
     }
 
@@ -192,6 +194,15 @@ impl Topics {
             } else {
                 self.ending[number].clone()
             }
+        })
+    }
+
+    /// Those living whose home may not have heard of them, and their shards.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = (ShardId, u64)> {
+        self.unsettled.iter().filter_map(|number| {
+            let subscription = self.subscriptions.get(&SubscriptionId(*number));
+            let topic = subscription.map_or(TopicId(*number), |subscription| subscription.topic);
+            Some((self.living.get(&topic)?.shard, *number))
         })
     }
 
@@ -290,6 +301,7 @@ impl Catalog {
             shard: topic.shard,
             revision: topic.revision + 1,
             attributes: None,
+            floor: 0,
         });
         self.topics.ending.insert(id.0, placed.clone());
         self.say_of_topics(placed, turn)
@@ -503,6 +515,7 @@ impl Catalog {
     /// What is new of a topic or a subscription, for the caller and for its home.
     fn say_of_topics(&mut self, placed: Placed, turn: &mut Turn<'_>) -> Reply {
         self.topics.unsettled.insert(placed.number());
+        let placed = self.with_floor(placed);
         turn.effect(Effect::RouteChanged(placed.clone()));
         Reply::Placed(placed)
     }

@@ -9,7 +9,7 @@ use crate::{
         view::leases_of,
         wire::{Sink, Size},
     },
-    command::{Command, CreateQueue, DeadLetterUpdate},
+    command::{Command, CreateQueue, DeadLetterUpdate, Seen},
     id::{AccountId, Sequence},
     name::QueueName,
     time::Millis,
@@ -73,9 +73,10 @@ fn write(command: &Command, sink: &mut impl Sink) {
                 sink.acknowledge(acknowledge);
             }
         }
-        Command::DropQueue { queue } => {
+        Command::DropQueue { queue, floor } => {
             sink.u8(kind::DROP_QUEUE);
             sink.u64(queue.0);
+            sink.u64(*floor);
         }
         Command::ClearQueue { queue } => {
             sink.u8(kind::CLEAR_QUEUE);
@@ -153,12 +154,14 @@ fn write_move_command(command: &Command, sink: &mut impl Sink) {
         Command::AcceptMoved {
             queue,
             source,
+            seen,
             first,
             bodies,
         } => {
             sink.u8(kind::ACCEPT_MOVED);
             sink.u64(queue.0);
             sink.u64(source.0);
+            write_seen(*seen, sink);
             sink.u64(*first);
             write_bodies(bodies, sink);
         }
@@ -168,6 +171,28 @@ fn write_move_command(command: &Command, sink: &mut impl Sink) {
             through,
         } => {
             sink.u8(kind::MOVES_SETTLED);
+            sink.u64(queue.0);
+            sink.u64(target.0);
+            sink.u64(*through);
+        }
+        Command::ForgetSource {
+            queue,
+            source,
+            seen,
+            through,
+        } => {
+            sink.u8(kind::FORGET_SOURCE);
+            sink.u64(queue.0);
+            sink.u64(source.0);
+            write_seen(*seen, sink);
+            sink.u64(*through);
+        }
+        Command::LaneEnded {
+            queue,
+            target,
+            through,
+        } => {
+            sink.u8(kind::LANE_ENDED);
             sink.u64(queue.0);
             sink.u64(target.0);
             sink.u64(*through);
@@ -250,6 +275,11 @@ fn write_changes(changes: &AttributeChanges, sink: &mut impl Sink) {
 
 fn write_optional_millis(value: Option<Millis>, sink: &mut impl Sink) {
     sink.option(value.as_ref(), |sink, value| sink.u64(value.0));
+}
+
+pub(super) fn write_seen(seen: Seen, sink: &mut impl Sink) {
+    sink.u16(seen.shard.0);
+    sink.u64(seen.index);
 }
 
 pub(super) fn write_bodies(bodies: &[Bytes], sink: &mut impl Sink) {

@@ -59,5 +59,7 @@ kinds! {
     MOVE_FAILED = 42 since 1,
     GIVE_UP = 43 since 1,
     SEND_MESSAGES_ONCE = 44 since 1,
+    FORGET_SOURCE = 45 since 1,
+    LANE_ENDED = 46 since 1,
     SETTLE = 48 since 1,
 }

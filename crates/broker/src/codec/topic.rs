@@ -6,8 +6,8 @@ use crate::{
         TopicAttributes, TopicChanges,
     },
     codec::{
-        Error, StateForm,
-        command::{write_bodies, write_receipts},
+        Error,
+        command::{write_bodies, write_receipts, write_seen},
         kind,
         wire::{Reader, Sink},
     },
@@ -110,9 +110,10 @@ fn write_home_command(command: &Command, sink: &mut impl Sink) -> bool {
                 sink.acknowledge(acknowledge);
             }
         }
-        Command::DropTopic { topic } => {
+        Command::DropTopic { topic, floor } => {
             sink.u8(kind::DROP_TOPIC);
             sink.u64(topic.0);
+            sink.u64(*floor);
         }
         Command::PutSubscription {
             subscription,
@@ -126,9 +127,13 @@ fn write_home_command(command: &Command, sink: &mut impl Sink) -> bool {
             sink.u64(*revision);
             sink.subscription_attributes(attributes);
         }
-        Command::DropSubscription { subscription } => {
+        Command::DropSubscription {
+            subscription,
+            floor,
+        } => {
             sink.u8(kind::DROP_SUBSCRIPTION);
             sink.u64(subscription.0);
+            sink.u64(*floor);
         }
         Command::MoveFailed {
             queue,
@@ -157,12 +162,14 @@ fn write_message_command(command: &Command, sink: &mut impl Sink) -> bool {
         Command::AcceptPublished {
             queue,
             source,
+            seen,
             first,
             bodies,
         } => {
             sink.u8(kind::ACCEPT_PUBLISHED);
             sink.u64(queue.0);
             sink.u64(source.0);
+            write_seen(*seen, sink);
             sink.u64(*first);
             write_bodies(bodies, sink);
         }
@@ -299,6 +306,7 @@ pub(super) fn read(kind: u8, reader: &mut Reader<'_>) -> Result<Option<Command>,
         },
         kind::DROP_TOPIC => Command::DropTopic {
             topic: reader.topic()?,
+            floor: reader.u64()?,
         },
         kind::PUT_SUBSCRIPTION => Command::PutSubscription {
             subscription: reader.subscription()?,
@@ -308,6 +316,7 @@ pub(super) fn read(kind: u8, reader: &mut Reader<'_>) -> Result<Option<Command>,
         },
         kind::DROP_SUBSCRIPTION => Command::DropSubscription {
             subscription: reader.subscription()?,
+            floor: reader.u64()?,
         },
         kind::MOVE_FAILED => Command::MoveFailed {
             queue: reader.queue()?,
@@ -367,12 +376,10 @@ fn read_changes(reader: &mut Reader<'_>) -> Result<SubscriptionChanges, Error> {
 
 /// What topics and subscriptions have, in bytes.
 pub(crate) trait TopicSink: Sink + Sized {
-    /// Attributes as a state of this form has them.
-    fn whole_topic_attributes(&mut self, attributes: &TopicAttributes, form: StateForm) {
+    /// Attributes as a state has them.
+    fn whole_topic_attributes(&mut self, attributes: &TopicAttributes) {
         self.topic_attributes(attributes);
-        if form >= StateForm::Whole {
-            self.acknowledge(attributes.acknowledge);
-        }
+        self.acknowledge(attributes.acknowledge);
     }
 
     /// Attributes without what came later.
@@ -434,20 +441,8 @@ impl Reader<'_> {
         SubscriptionName::new(self.short_text()?).map_err(|_| Error::BadValue)
     }
 
-    /// Attributes as a state of this form has them.
-    pub(crate) fn whole_topic_attributes(
-        &mut self,
-        form: StateForm,
-    ) -> Result<TopicAttributes, Error> {
-        if form >= StateForm::Whole {
-            self.acknowledged_topic_attributes()
-        } else {
-            self.topic_attributes()
-        }
-    }
-
     /// Attributes and what came later.
-    fn acknowledged_topic_attributes(&mut self) -> Result<TopicAttributes, Error> {
+    pub(crate) fn acknowledged_topic_attributes(&mut self) -> Result<TopicAttributes, Error> {
         let mut attributes = self.topic_attributes()?;
         attributes.acknowledge = self.acknowledge()?;
         Ok(attributes)

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::{
     attributes::{AttributeChanges, DeadLetterAfter},
     codec::{Error, cluster, kind, topic, wire::Reader},
-    command::{Command, CreateQueue, DeadLetterUpdate},
+    command::{Command, CreateQueue, DeadLetterUpdate, Seen},
     id::{QueueId, Sequence, TopicId},
     limits,
     name::QueueName,
@@ -46,6 +46,7 @@ pub enum View<'a> {
     AcceptMoved {
         queue: QueueId,
         source: QueueId,
+        seen: Seen,
         first: u64,
         bodies: Bodies<'a>,
     },
@@ -60,6 +61,7 @@ pub enum View<'a> {
     AcceptPublished {
         queue: QueueId,
         source: QueueId,
+        seen: Seen,
         first: u64,
         bodies: Bodies<'a>,
     },
@@ -227,11 +229,13 @@ impl<'a> View<'a> {
             View::AcceptMoved {
                 queue,
                 source,
+                seen,
                 first,
                 ..
             } => Command::AcceptMoved {
                 queue,
                 source,
+                seen,
                 first,
                 bodies,
             },
@@ -239,11 +243,13 @@ impl<'a> View<'a> {
             View::AcceptPublished {
                 queue,
                 source,
+                seen,
                 first,
                 ..
             } => Command::AcceptPublished {
                 queue,
                 source,
+                seen,
                 first,
                 bodies,
             },
@@ -298,6 +304,7 @@ pub(super) fn view(bytes: &[u8]) -> Result<View<'_>, Error> {
         kind::ACCEPT_MOVED => View::AcceptMoved {
             queue: reader.queue()?,
             source: reader.queue()?,
+            seen: read_seen(&mut reader)?,
             first: reader.u64()?,
             bodies: Bodies::read(&mut reader)?,
         },
@@ -312,6 +319,7 @@ pub(super) fn view(bytes: &[u8]) -> Result<View<'_>, Error> {
         kind::ACCEPT_PUBLISHED => View::AcceptPublished {
             queue: reader.queue()?,
             source: reader.queue()?,
+            seen: read_seen(&mut reader)?,
             first: reader.u64()?,
             bodies: Bodies::read(&mut reader)?,
         },
@@ -323,6 +331,13 @@ pub(super) fn view(bytes: &[u8]) -> Result<View<'_>, Error> {
     };
     reader.end()?;
     Ok(view)
+}
+
+fn read_seen(reader: &mut Reader<'_>) -> Result<Seen, Error> {
+    Ok(Seen {
+        shard: reader.shard()?,
+        index: reader.u64()?,
+    })
 }
 
 fn read_rare(kind: u8, reader: &mut Reader<'_>) -> Result<Command, Error> {
@@ -361,6 +376,7 @@ fn read_rare(kind: u8, reader: &mut Reader<'_>) -> Result<Command, Error> {
         },
         kind::DROP_QUEUE => Command::DropQueue {
             queue: reader.queue()?,
+            floor: reader.u64()?,
         },
         kind::CLEAR_QUEUE => Command::ClearQueue {
             queue: reader.queue()?,
@@ -368,6 +384,17 @@ fn read_rare(kind: u8, reader: &mut Reader<'_>) -> Result<Command, Error> {
         kind::REWIND_QUEUE => Command::RewindQueue {
             queue: reader.queue()?,
             to: reader.timestamp()?,
+        },
+        kind::FORGET_SOURCE => Command::ForgetSource {
+            queue: reader.queue()?,
+            source: reader.queue()?,
+            seen: read_seen(reader)?,
+            through: reader.u64()?,
+        },
+        kind::LANE_ENDED => Command::LaneEnded {
+            queue: reader.queue()?,
+            target: reader.queue()?,
+            through: reader.u64()?,
         },
         kind::MOVES_SETTLED => Command::MovesSettled {
             queue: reader.queue()?,

@@ -3,7 +3,7 @@
 
 use crate::{
     attributes::{Acknowledge, DeadLetterAfter, DeadLetterPolicy, QueueAttributes, RetentionFrom},
-    codec::{Error, StateForm},
+    codec::Error,
     id::{AccountId, QueueId, Sequence, ShardId},
     name::QueueName,
     time::{Millis, Timestamp},
@@ -164,15 +164,6 @@ impl<'a> Reader<'a> {
         Ok(attributes)
     }
 
-    /// Attributes as a state of this form has them.
-    pub(crate) fn whole_attributes(&mut self, form: StateForm) -> Result<QueueAttributes, Error> {
-        if form >= StateForm::WithoutVersion {
-            self.acknowledged_attributes()
-        } else {
-            self.attributes()
-        }
-    }
-
     /// Attributes without what came later.
     pub(crate) fn attributes(&mut self) -> Result<QueueAttributes, Error> {
         Ok(QueueAttributes {
@@ -274,7 +265,7 @@ pub(crate) trait Sink {
         });
     }
 
-    /// Attributes as every form of a state that is still written has them.
+    /// Attributes as a state has them.
     fn whole_attributes(&mut self, attributes: &QueueAttributes)
     where
         Self: Sized,

@@ -5,6 +5,7 @@ use crate::{
     id::Sequence,
     list::Waiting,
     moment::Moment,
+    queue::sends::Sends,
     sorted::SortedMap,
     time::{Millis, Timestamp},
 };
@@ -15,6 +16,7 @@ pub(super) struct Delayed {
     /// become ready then has its sending, which was before; a message whose retention ends then has
     /// the later or equal moment at which it would have become ready.
     by_due: SortedMap<(Timestamp, Sequence), Moment>,
+    sends: Sends,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,26 +38,34 @@ impl Delayed {
             Some(end) if end <= wake => (end, wake),
             _ => (wake, message.sent),
         };
+        self.sends.add(message.sent);
         self.by_due.insert((due, message.sequence), other.into());
     }
 
     pub(super) fn first_due(&self) -> Option<Timestamp> {
-        self.by_due.first().map(|((due, _), _)| due)
+        self.by_due.first().map(|((due, _), _)| *due)
     }
 
     /// The message to which something happens first.
     pub(super) fn pop_first(&mut self, retention: Option<Millis>) -> Option<DelayedMessage> {
         let (key, other) = self.by_due.pop_first()?;
-        Some(unpack(key, other, retention))
+        let first = unpack(key, other, retention);
+        self.sends.remove(first.message.sent);
+        Some(first)
+    }
+
+    /// When the delayed message was sent that was sent first.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.sends.oldest()
     }
 
     pub(super) fn iter(&self, retention: Option<Millis>) -> impl Iterator<Item = DelayedMessage> {
         let items = self.by_due.iter();
-        items.map(move |(key, other)| unpack(key, other, retention))
+        items.map(move |(key, other)| unpack(*key, *other, retention))
     }
 
     pub(super) fn sequences(&self) -> impl Iterator<Item = Sequence> {
-        self.by_due.iter().map(|((_, sequence), _)| sequence)
+        self.by_due.keys().map(|(_, sequence)| *sequence)
     }
 
     /// The same messages under another retention.
@@ -70,7 +80,7 @@ impl Delayed {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.by_due.memory_bytes()
+        self.by_due.memory_bytes() + self.sends.memory_bytes()
     }
 }
 

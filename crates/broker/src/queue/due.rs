@@ -63,11 +63,11 @@ impl Queue {
                     None => self.late.pop_first_since(),
                 };
                 let (message, since) = ended.expect("a late message is due");
-                turn.blocks.remove(message.sequence);
                 self.end_ready(Moving { message, since }, turn);
             }
             Due::RetiredEnds => {
-                self.retired.pop_first();
+                let message = self.retired.pop_first().expect("a retired message is due");
+                turn.blocks.remove(message.sequence);
             }
             Due::TokenEnds => self.tokens.forget_first(),
         }
@@ -83,7 +83,7 @@ impl Queue {
                 return false;
             }
             turn.skips -= 1;
-            let ended = self.take_first_ready(turn).expect("there is a first one");
+            let ended = self.take_first_ready().expect("there is a first one");
             let Passing { message, since, .. } = ended;
             self.end_ready(Moving { message, since }, turn);
         }
@@ -146,14 +146,15 @@ impl Queue {
         if self.dead_letter_age().is_some() {
             self.start_move(ended, turn);
         } else {
+            turn.blocks.remove(ended.message.sequence);
             self.totals.expired += 1;
         }
     }
 
     fn wake_lease(&mut self, at: Timestamp, turn: &mut Turn<'_>) {
         let lease = self.leases.end_first().expect("a lease is due");
-        turn.blocks.remove(lease.message.sequence);
         if lease.since + self.attributes.retention <= at {
+            turn.blocks.remove(lease.message.sequence);
             self.totals.expired += 1;
         } else {
             self.return_lease(&lease, at, turn);
@@ -166,8 +167,8 @@ impl Queue {
         let retention = self.delayed_retention();
         let delayed = self.delayed.pop_first(retention).expect("a delay is due");
         let message = delayed.message;
-        turn.blocks.remove(message.sequence);
         if retention.is_some_and(|retention| message.sent + retention <= at) {
+            turn.blocks.remove(message.sequence);
             self.totals.expired += 1;
             return;
         }

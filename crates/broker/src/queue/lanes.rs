@@ -1,7 +1,8 @@
 //! Messages on their way to other queues: a lane for each queue they go to, numbered without a gap.
 //!
 //! A number is given once and never taken back, so that the queue at the end of the lane knows by
-//! the numbers alone what it has already.
+//! the numbers alone what it has already. A lane that comes after one that ended goes on beyond the
+//! numbers of all that ended, so that this holds although neither side remembers the one before.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,6 +15,8 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lanes {
     pub(super) by_target: BTreeMap<QueueId, Lane>,
+    /// The largest number in lanes that are no more.
+    pub(super) ended: u64,
     len: u64,
 }
 
@@ -39,7 +42,10 @@ impl Lanes {
 
     pub(super) fn push(&mut self, target: QueueId, moving: Moving) {
         self.len += 1;
-        let lane = self.by_target.entry(target).or_default();
+        let lane = self.by_target.entry(target).or_insert_with(|| Lane {
+            settled: self.ended,
+            pending: VecDeque::new(),
+        });
         lane.pending.push_back(moving);
     }
 
@@ -85,6 +91,22 @@ impl Lanes {
         let lane = self.by_target.remove(&target).unwrap_or_default();
         self.len -= lane.pending.len() as u64;
         lane.pending
+    }
+
+    /// Forgets a lane if nothing is in it and nothing came into it beyond this number.
+    pub(super) fn end(&mut self, target: QueueId, through: u64) {
+        let lane = self.by_target.get(&target);
+        if lane.is_some_and(|lane| lane.pending.is_empty() && lane.settled == through) {
+            self.by_target.remove(&target);
+            self.ended = self.ended.max(through);
+        }
+    }
+
+    /// The lanes without messages, and the last number of each.
+    pub(super) fn empty(&self) -> impl Iterator<Item = (QueueId, u64)> {
+        let lanes = self.by_target.iter();
+        let empty = lanes.filter(|(_, lane)| lane.pending.is_empty());
+        empty.map(|(target, lane)| (*target, lane.settled))
     }
 
     pub(super) fn memory_bytes(&self) -> usize {

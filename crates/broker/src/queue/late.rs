@@ -1,7 +1,13 @@
 //! Ready messages whose retention counts from a moment after their sending, because they were
 //! delayed before: apart from the others, as their retention does not end in the order of sending.
 
-use crate::{id::Sequence, list::Waiting, moment::Moment, sorted::SortedMap, time::Timestamp};
+use crate::{
+    id::Sequence,
+    list::Waiting,
+    moment::Moment,
+    sorted::{SortedMap, by_value},
+    time::Timestamp,
+};
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Late {
@@ -31,17 +37,17 @@ impl Late {
 
     /// The message sent first, and from when its retention counts.
     pub(super) fn first(&self) -> Option<(Waiting, Timestamp)> {
-        self.by_sequence.first().map(unpack)
+        self.by_sequence.first().map(by_value).map(unpack)
     }
 
     /// From when the retention counts that ends first.
     pub(super) fn first_since(&self) -> Option<Timestamp> {
-        self.by_since.first().map(|((since, _), ())| since)
+        self.by_since.first().map(|((since, _), ())| *since)
     }
 
     pub(super) fn pop_first(&mut self) -> Option<(Waiting, Timestamp)> {
         let (message, since) = self.by_sequence.pop_first().map(unpack)?;
-        let place = self.by_since.remove((since, message.sequence));
+        let place = self.by_since.remove(&(since, message.sequence));
         assert!(place.is_some(), "the two maps of late messages disagree");
         Some((message, since))
     }
@@ -49,13 +55,13 @@ impl Late {
     /// Takes out the message whose retention ends first.
     pub(super) fn pop_first_since(&mut self) -> Option<(Waiting, Timestamp)> {
         let ((_, sequence), ()) = self.by_since.pop_first()?;
-        let times = self.by_sequence.remove(sequence);
+        let times = self.by_sequence.remove(&sequence);
         let times = times.expect("the two maps of late messages disagree");
         Some(unpack((sequence, times)))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Waiting, Timestamp)> {
-        self.by_sequence.iter().map(unpack)
+        self.by_sequence.iter().map(by_value).map(unpack)
     }
 
     pub(super) fn memory_bytes(&self) -> usize {

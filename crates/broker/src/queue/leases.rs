@@ -7,6 +7,7 @@ use crate::{
     id::Sequence,
     list::Waiting,
     moment::Moment,
+    queue::sends::Sends,
     sorted::SortedMap,
     time::{Millis, Timestamp},
 };
@@ -17,6 +18,7 @@ pub(super) struct Leases {
     by_wake: SortedMap<(Timestamp, Sequence), ()>,
     /// From when retention counts, by message, where that is not its sending.
     since: SortedMap<Sequence, Moment>,
+    sends: Sends,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +53,7 @@ impl Leases {
     }
 
     pub(super) fn first_wake(&self) -> Option<Timestamp> {
-        self.by_wake.first().map(|((wake, _), ())| wake)
+        self.by_wake.first().map(|((wake, _), ())| *wake)
     }
 
     pub(super) fn grant(&mut self, receipt: Sequence, lease: Lease, retention: Millis) {
@@ -65,32 +67,33 @@ impl Leases {
         if lease.since != lease.message.sent {
             self.since.insert(record.message, lease.since.into());
         }
+        self.sends.add(lease.message.sent);
         self.by_receipt.insert(receipt, record);
         self.by_wake.insert((lease.wake(retention), receipt), ());
     }
 
     pub(super) fn get(&self, receipt: Sequence) -> Option<Lease> {
-        let record = self.by_receipt.get(receipt)?;
-        Some(self.unpack(record))
+        let record = self.by_receipt.get(&receipt)?;
+        Some(self.unpack(*record))
     }
 
     /// Takes a lease away.
     pub(super) fn end(&mut self, receipt: Sequence, retention: Millis) -> Option<Lease> {
-        let record = self.by_receipt.remove(receipt)?;
+        let record = self.by_receipt.remove(&receipt)?;
         let lease = self.unpack(record);
-        let place = self.by_wake.remove((lease.wake(retention), receipt));
+        let place = self.by_wake.remove(&(lease.wake(retention), receipt));
         assert!(place.is_some(), "the two lease maps disagree");
-        self.since.remove(record.message);
+        self.forget(&record);
         Some(lease)
     }
 
     /// Takes the lease away that wakes first.
     pub(super) fn end_first(&mut self) -> Option<Lease> {
         let ((_, receipt), ()) = self.by_wake.pop_first()?;
-        let record = self.by_receipt.remove(receipt);
+        let record = self.by_receipt.remove(&receipt);
         let record = record.expect("the two lease maps disagree");
         let lease = self.unpack(record);
-        self.since.remove(record.message);
+        self.forget(&record);
         Some(lease)
     }
 
@@ -107,13 +110,25 @@ impl Leases {
         }
     }
 
+    /// When the leased message was sent that was sent first.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.sends.oldest()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (Sequence, Lease)> {
         let records = self.by_receipt.iter();
-        records.map(|(receipt, record)| (receipt, self.unpack(record)))
+        records.map(|(receipt, record)| (*receipt, self.unpack(*record)))
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.by_receipt.memory_bytes() + self.by_wake.memory_bytes() + self.since.memory_bytes()
+        let maps = self.by_receipt.memory_bytes() + self.by_wake.memory_bytes();
+        maps + self.since.memory_bytes() + self.sends.memory_bytes()
+    }
+
+    /// What is kept of an ended lease beside the two maps.
+    fn forget(&mut self, record: &Record) {
+        self.since.remove(&record.message);
+        self.sends.remove(record.sent.into());
     }
 
     fn unpack(&self, record: Record) -> Lease {
@@ -123,7 +138,10 @@ impl Leases {
                 sequence: record.message,
                 sent,
             },
-            since: self.since.get(record.message).map_or(sent, Timestamp::from),
+            since: self
+                .since
+                .get(&record.message)
+                .map_or(sent, |since| Timestamp::from(*since)),
             first_received: record.first_received.into(),
             deadline: record.deadline.into(),
             deliveries: record.deliveries,

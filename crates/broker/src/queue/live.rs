@@ -16,7 +16,19 @@ impl Queue {
         ready.chain(retired).map(|message| message.sequence)
     }
 
-    /// All messages in the other states: those that the shard's blocks count.
+    /// Every message that is alive.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = Sequence> {
+        self.kept().chain(self.lanes.messages())
+    }
+
+    /// Every message but those that have left for another queue.
+    pub(super) fn kept(&self) -> impl Iterator<Item = Sequence> {
+        let ordered = self.ready.iter().chain(self.retired.iter());
+        let ordered = ordered.map(|message| message.sequence);
+        ordered.chain(self.unordered())
+    }
+
+    /// The messages in states that have another order.
     pub(crate) fn unordered_and_moving(&self) -> impl Iterator<Item = Sequence> {
         self.unordered().chain(self.lanes.messages())
     }
@@ -33,25 +45,20 @@ impl Queue {
     /// # Panics
     /// If not.
     pub(crate) fn check(&self) {
-        let (first, last) = (Sequence::new(0, 0), Sequence::new(Sequence::INDEX_LAST, 0));
         let mut states = BTreeSet::new();
-        let messages = self.ordered_between(first, last);
-        for message in messages.chain(self.unordered_and_moving()) {
+        for message in self.messages() {
             assert!(states.insert(message), "{message:?} is in two states");
         }
         let held = self.ready_len() + self.leases.len() + self.delayed.len();
         let all = held + self.retired.len() + self.lanes.len();
         assert_eq!(states.len() as u64, all, "a count is wrong");
-        let ready = self
-            .ready
-            .between(first, last)
-            .map(|message| message.sequence);
+        let ready = self.ready.iter().map(|message| message.sequence);
         let late = self.late.iter().map(|(message, _)| message.sequence);
         let ready: BTreeSet<_> = ready.chain(late).collect();
         self.tokens.check();
-        for (message, _) in self.histories.iter() {
+        for message in self.histories.keys() {
             assert!(
-                ready.contains(&message),
+                ready.contains(message),
                 "{message:?} has a history and is not ready"
             );
         }

@@ -2,7 +2,7 @@
 //! arrived, or until the queue they were for is no more.
 
 use crate::{
-    command::{Effect, Lane, Move, Reply},
+    command::{Effect, Lane, Move, Reply, Seen},
     id::QueueId,
     list::MessageList,
     queue::{Passing, Queue, lanes::Moving},
@@ -20,7 +20,6 @@ impl Queue {
     /// Puts a message into the lane to another queue.
     pub(super) fn push_move(&mut self, target: QueueId, moving: Moving, turn: &mut Turn<'_>) {
         self.lanes.push(target, moving);
-        turn.blocks.add(moving.message.sequence);
         turn.effect(Effect::MovesPending { queue: self.id });
     }
 
@@ -36,9 +35,9 @@ impl Queue {
         } else {
             self.totals.dead_lettered += arrived.len() as u64;
         }
-        for moving in arrived {
-            turn.blocks.remove(moving.message.sequence);
-        }
+        let arrived = arrived.iter().map(|moving| moving.message.sequence);
+        turn.blocks.remove_all(arrived);
+        self.announce_end(target, turn);
         self.fill_lane(turn);
         Reply::Done
     }
@@ -55,8 +54,8 @@ impl Queue {
         returned.sort_unstable_by_key(|moving| moving.message.sequence);
         let mut ready = MessageList::default();
         for Moving { message, since } in returned {
-            turn.blocks.remove(message.sequence);
             if since + self.attributes.retention <= turn.now {
+                turn.blocks.remove(message.sequence);
                 self.totals.expired += 1;
             } else if since == message.sent {
                 ready.insert(message);
@@ -76,15 +75,22 @@ impl Queue {
             self.ready.absorb(ready);
             self.ready_grew(turn);
         }
+        self.announce_end(target, turn);
         Reply::Done
     }
 
-    /// The first moves of each lane, at most `max` a lane.
-    pub(crate) fn moves(&self, max: usize, now: Timestamp) -> Vec<Lane> {
+    /// The first moves of each lane, at most `max` a lane, and the lanes that have come to their end.
+    pub(crate) fn moves(&self, max: usize, now: Timestamp, seen: Seen) -> Vec<Lane> {
+        let ended = self.ended_lanes().map(|(target, through)| Lane {
+            ends: Some(through),
+            ..Lane::empty(target, seen)
+        });
         let lanes = self.lanes.pending().map(|(target, moving)| Lane {
             target,
             is_delivery: self.delivers_to(target),
             has_labels: self.is_outbox(),
+            seen,
+            ends: None,
             moves: moving
                 .take(max)
                 .map(|(number, moving)| Move {
@@ -94,7 +100,37 @@ impl Queue {
                 })
                 .collect(),
         });
-        lanes.collect()
+        lanes.chain(ended).collect()
+    }
+
+    pub(crate) fn lane_ended(&mut self, target: QueueId, through: u64) -> Reply {
+        if !self.uses_lane(target) {
+            self.lanes.end(target, through);
+        }
+        Reply::Done
+    }
+
+    /// The queues to which this one has lanes.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = QueueId> {
+        self.lanes.by_target.keys().copied()
+    }
+
+    /// The empty lanes into which nothing comes any more.
+    fn ended_lanes(&self) -> impl Iterator<Item = (QueueId, u64)> {
+        let empty = self.lanes.empty();
+        empty.filter(|(target, _)| !self.uses_lane(*target))
+    }
+
+    fn uses_lane(&self, target: QueueId) -> bool {
+        let policy = self.attributes.dead_letter;
+        self.delivers_to(target) || policy.is_some_and(|policy| policy.queue == target)
+    }
+
+    /// Lets it be known if a lane has come to its end.
+    pub(super) fn announce_end(&self, target: QueueId, turn: &mut Turn<'_>) {
+        if self.ended_lanes().any(|(ended, _)| ended == target) {
+            turn.effect(Effect::MovesPending { queue: self.id });
+        }
     }
 
     fn delivers_to(&self, target: QueueId) -> bool {
@@ -107,6 +143,6 @@ impl Queue {
     }
 
     pub(crate) fn has_moves(&self) -> bool {
-        self.lanes.len() > 0
+        self.lanes.len() > 0 || self.ended_lanes().next().is_some()
     }
 }

@@ -36,7 +36,9 @@ impl Queue {
         messages: impl ExactSizeIterator<Item = Sequence>,
         turn: &mut Turn<'_>,
     ) {
-        self.totals.sent += messages.len() as u64;
+        let count = u32::try_from(messages.len()).expect("an entry's messages");
+        turn.blocks.add(turn.index, count);
+        self.totals.sent += u64::from(count);
         for sequence in messages {
             let sent = turn.now;
             self.ready.insert(Waiting { sequence, sent });
@@ -76,7 +78,7 @@ impl Queue {
             return;
         };
         while self.lanes.len_to(target) < limits::DELIVERY_LANE_MAX
-            && let Some(Passing { message, since, .. }) = self.take_first_ready(turn)
+            && let Some(Passing { message, since, .. }) = self.take_first_ready()
         {
             self.push_move(target, Moving { message, since }, turn);
         }
@@ -93,7 +95,6 @@ impl Queue {
         if let Role::Forwarded(Some(target)) = old {
             // That queue is no more, and its number never comes back.
             for Moving { message, since } in self.lanes.close(target) {
-                turn.blocks.remove(message.sequence);
                 let history = None;
                 self.make_ready(
                     Passing {
@@ -128,20 +129,20 @@ impl Queue {
             return Reply::Done;
         };
         let Moving { message, since } = moving;
-        turn.blocks.remove(message.sequence);
         if self.gives_up_by_age(message.sent, turn.now) {
             self.start_move(moving, turn);
         } else if since + self.attributes.retention <= turn.now {
+            turn.blocks.remove(message.sequence);
             self.totals.expired += 1;
         } else {
             let age = (turn.now - message.sent).max(RETRY_LEAST);
             // A message that is delayed at all is so for a moment.
             let wake = turn.starts + age.min(wait_max).max(Millis(1));
-            turn.blocks.add(message.sequence);
             let retention = self.delayed_retention();
             self.delayed
                 .insert(DelayedMessage { message, wake }, retention);
         }
+        self.announce_end(target, turn);
         self.fill_lane(turn);
         Reply::Done
     }
@@ -156,6 +157,8 @@ impl Queue {
             let lease = self.end_running_lease(receipt, turn)?;
             if self.attributes.dead_letter.is_some() {
                 self.start_move((&lease).into(), turn);
+            } else {
+                turn.blocks.remove(lease.message.sequence);
             }
             Ok(())
         });

@@ -48,7 +48,7 @@ impl Queue {
 
     /// Leases the first ready message. There must be one.
     fn lease_first(&mut self, visibility: Millis, turn: &mut Turn<'_>) -> Delivery {
-        let passing = self.take_first_ready(turn).expect("a ready message");
+        let passing = self.take_first_ready().expect("a ready message");
         let history = passing.history.unwrap_or(History {
             first_received: turn.now.into(),
             deliveries: 0,
@@ -61,7 +61,6 @@ impl Queue {
             deliveries: history.deliveries.saturating_add(1),
         };
         let receipt = turn.number_lease();
-        turn.blocks.add(lease.message.sequence);
         self.leases.grant(receipt, lease, self.attributes.retention);
         Delivery {
             message: lease.message.sequence,
@@ -82,7 +81,7 @@ impl Queue {
             let receipt = self.any_receipt(receipt);
             let lease = self.end_running_lease(receipt, turn)?;
             self.totals.deleted += 1;
-            self.retire(lease.message, turn.now);
+            self.retire(lease.message, turn);
             Ok(())
         });
         Reply::Each(each.collect())
@@ -121,7 +120,6 @@ impl Queue {
                 } else {
                     deadline
                 };
-                turn.blocks.add(lease.message.sequence);
                 let changed = Lease { deadline, ..lease };
                 self.leases
                     .grant(receipt, changed, self.attributes.retention);
@@ -165,7 +163,6 @@ impl Queue {
             return Err(Error::ReceiptInvalid);
         }
         self.leases.end(receipt, retention);
-        turn.blocks.remove(lease.message.sequence);
         Ok(lease)
     }
 

@@ -14,24 +14,28 @@ use crate::{
 
 impl Queue {
     /// Keeps a deleted message while it can still be had back.
-    pub(super) fn retire(&mut self, message: Waiting, now: Timestamp) {
-        if now < message.sent + self.attributes.rewind {
+    pub(super) fn retire(&mut self, message: Waiting, turn: &mut Turn<'_>) {
+        if turn.now < message.sent + self.attributes.rewind {
             self.retired.insert(message);
+        } else {
+            turn.blocks.remove(message.sequence);
         }
     }
 
     /// Forgets the deleted messages that can no longer be had back.
-    pub(super) fn drop_old_retired(&mut self, now: Timestamp) {
+    pub(super) fn drop_old_retired(&mut self, turn: &mut Turn<'_>) {
         let rewind = self.attributes.rewind;
-        if let Some(longest) = now.0.checked_sub(rewind.0) {
-            self.retired.drop_sent_before(Timestamp(longest + 1));
+        if let Some(longest) = turn.now.0.checked_sub(rewind.0) {
+            let old = self.retired.drop_sent_before(Timestamp(longest + 1));
+            turn.blocks
+                .remove_all(old.iter().map(|message| message.sequence));
         }
     }
 
     /// Ends every message but those that are on their way to another queue: these have left.
     pub(crate) fn clear(&mut self, turn: &mut Turn<'_>) -> Reply {
         self.totals.cleared += self.ready_len() + self.leases.len() + self.delayed.len();
-        self.forget_blocks(turn, |queue| queue.unordered().collect());
+        turn.blocks.remove_all(self.kept());
         self.ready = MessageList::default();
         self.late = Late::default();
         self.histories = SortedMap::<Sequence, History>::default();
@@ -42,17 +46,9 @@ impl Queue {
     }
 
     /// Takes the messages out of the shard's blocks before the queue ends.
-    pub(crate) fn end(&mut self, turn: &mut Turn<'_>) {
-        self.forget_blocks(turn, |queue| {
-            queue.unordered().chain(queue.lanes.messages()).collect()
-        });
+    pub(crate) fn end(&self, turn: &mut Turn<'_>) {
+        turn.blocks.remove_all(self.messages());
         turn.effect(Effect::QueueGone { queue: self.id });
-    }
-
-    fn forget_blocks(&self, turn: &mut Turn<'_>, messages: impl FnOnce(&Self) -> Vec<Sequence>) {
-        for message in messages(self) {
-            turn.blocks.remove(message);
-        }
     }
 
     /// Makes the deleted messages ready again that were sent in the second of `to` or later.
@@ -66,7 +62,7 @@ impl Queue {
         if !(oldest..=wall(newest)).contains(&to.seconds()) {
             return Reply::Refused(Error::RewindOutOfRange);
         }
-        self.drop_old_retired(turn.now);
+        self.drop_old_retired(turn);
         let second = Timestamp(to.seconds() * 1000);
         let revived = self.retired.split_sent_from(turn.wall.own(second));
         let messages = revived.len();

@@ -42,12 +42,12 @@ impl Queue {
                 self.ready.insert(message);
             } else {
                 let wake = turn.starts + delay;
-                turn.blocks.add(sequence);
                 let retention = self.delayed_retention();
                 self.delayed
                     .insert(DelayedMessage { message, wake }, retention);
             }
         }
+        turn.blocks.add(turn.index, bodies.bodies.count());
         if delay == Millis(0) {
             self.ready_grew(turn);
         }
@@ -127,10 +127,13 @@ impl Queue {
         bodies: &NumberedBodies<'_>,
         turn: &mut Turn<'_>,
     ) -> Reply {
-        let arrived = self.accepted.get(&source).copied().unwrap_or(0);
-        if first > arrived.saturating_add(1) {
-            return Reply::Refused(Error::Unavailable);
-        }
+        let arrived = match self.accepted.get(&source) {
+            None => first.saturating_sub(1),
+            Some(arrived) if first > arrived.saturating_add(1) => {
+                return Reply::Refused(Error::Unavailable);
+            }
+            Some(arrived) => *arrived,
+        };
         self.accept(source, (first, arrived), bodies, turn, |_, _| Ok(()))
     }
 
@@ -152,6 +155,22 @@ impl Queue {
                 Ok(())
             }
         })
+    }
+
+    /// Whether something has arrived from a source and is not forgotten.
+    pub(crate) fn knows_source(&self, source: QueueId) -> bool {
+        self.accepted.contains_key(&source)
+    }
+
+    /// Forgets a source from which nothing has arrived beyond this number.
+    pub(crate) fn forget_source(&mut self, source: QueueId, through: u64) {
+        if self
+            .accepted
+            .get(&source)
+            .is_some_and(|last| *last <= through)
+        {
+            self.accepted.remove(&source);
+        }
     }
 
     /// Stores the bodies with numbers from `first` on that are beyond `arrived`.
@@ -187,7 +206,9 @@ impl Queue {
         }
         if through > arrived {
             self.accepted.insert(source, through);
-            self.totals.sent += through - arrived;
+            let stored = u32::try_from(through - arrived).expect("an entry's messages");
+            turn.blocks.add(turn.index, stored);
+            self.totals.sent += u64::from(stored);
             self.ready_grew(turn);
         }
         Reply::Accepted { through, refused }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::{
     codec::{
-        Error, StateForm,
+        Error,
         wire::{Reader, Sink},
     },
     id::{QueueId, Sequence},
@@ -77,6 +77,7 @@ impl Queue {
     }
 
     fn save_lanes(&self, sink: &mut impl Sink) {
+        sink.u64(self.lanes.ended);
         sink.u64(self.lanes.by_target.len() as u64);
         for (target, lane) in &self.lanes.by_target {
             sink.u64(target.0);
@@ -94,10 +95,10 @@ impl Queue {
         }
     }
 
-    pub(crate) fn restore(reader: &mut Reader<'_>, form: StateForm) -> Result<Self, Error> {
+    pub(crate) fn restore(reader: &mut Reader<'_>) -> Result<Self, Error> {
         let id = reader.queue()?;
         let revision = reader.u64()?;
-        let attributes = reader.whole_attributes(form)?;
+        let attributes = reader.acknowledged_attributes()?;
         attributes.check().map_err(|_| Error::BadValue)?;
         let mut queue = Self::new(id, revision, attributes);
         queue.totals = restore_totals(reader)?;
@@ -127,9 +128,7 @@ impl Queue {
         queue.restore_delayed(reader)?;
         queue.restore_leases(reader)?;
         queue.restore_lanes(reader)?;
-        if form >= StateForm::WithoutVersion {
-            queue.restore_tokens(reader)?;
-        }
+        queue.restore_tokens(reader)?;
         Ok(queue)
     }
 
@@ -217,6 +216,7 @@ impl Queue {
     }
 
     fn restore_lanes(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        self.lanes.ended = reader.u64()?;
         let mut order = Ascending::default();
         for _ in 0..reader.long_count(24)? {
             let target = reader.queue()?;

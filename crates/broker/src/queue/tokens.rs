@@ -3,7 +3,13 @@
 //! A token is kept beside its messages, not with them: it outlives a message that was consumed, and
 //! keeps no body.
 
-use crate::{id::Sequence, limits, moment::Moment, sorted::SortedMap, time::Timestamp};
+use crate::{
+    id::Sequence,
+    limits,
+    moment::Moment,
+    sorted::{SortedMap, by_value},
+    time::Timestamp,
+};
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tokens {
@@ -54,21 +60,21 @@ impl Tokens {
     }
 
     pub(super) fn knows(&self, token: [u8; 16]) -> bool {
-        self.by_token.get(token).is_some()
+        self.by_token.contains(&token)
     }
 
     /// The send that had this token, unless its time is up.
     pub(super) fn find(&self, token: [u8; 16], now: Timestamp) -> Option<TokenSend> {
-        let first = self.by_token.get(token)?;
-        let send = unpack((first, self.by_message.get(first)?));
+        let first = self.by_token.get(&token)?;
+        let send = unpack((*first, *self.by_message.get(first)?));
         (now < send.ends()).then_some(send)
     }
 
     /// Remembers a send, in the place of an older one with the same token. Its messages come after
     /// those of all others.
     pub(super) fn add(&mut self, send: TokenSend) {
-        if let Some(old) = self.by_token.remove(send.token) {
-            self.by_message.remove(old);
+        if let Some(old) = self.by_token.remove(&send.token) {
+            self.by_message.remove(&old);
         }
         self.by_token.insert(send.token, send.first);
         let sent = Sent {
@@ -81,18 +87,18 @@ impl Tokens {
 
     /// When the oldest is forgotten.
     pub(super) fn first_end(&self) -> Option<Timestamp> {
-        Some(unpack(self.by_message.first()?).forgotten())
+        Some(unpack(by_value(self.by_message.first()?)).forgotten())
     }
 
     pub(super) fn forget_first(&mut self) {
         if let Some((_, sent)) = self.by_message.pop_first() {
-            self.by_token.remove(sent.token);
+            self.by_token.remove(&sent.token);
         }
     }
 
     /// In the order of sending.
     pub(super) fn iter(&self) -> impl Iterator<Item = TokenSend> {
-        self.by_message.iter().map(unpack)
+        self.by_message.iter().map(by_value).map(unpack)
     }
 
     /// For tests: each token stands in both orders.
@@ -102,7 +108,7 @@ impl Tokens {
     pub(super) fn check(&self) {
         let mut latest = Timestamp(0);
         for send in self.iter() {
-            assert_eq!(self.by_token.get(send.token), Some(send.first));
+            assert_eq!(self.by_token.get(&send.token), Some(&send.first));
             assert!(latest <= send.at, "tokens do not end in their order");
             latest = send.at;
         }

@@ -1,42 +1,47 @@
-//! The queues that ended on a shard, remembered so that a late word of one does not bring it back.
+//! What ended on a shard, so that a late word of it does not bring it back.
+//!
+//! Below the floor, which the catalog sends along with every end, there is nothing still to come. Above
+//! it, what ended is remembered one by one, until a later floor is beyond it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
-use crate::{id::QueueId, limits};
+use crate::limits;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Dropped {
-    /// The one dropped longest ago first.
-    order: VecDeque<QueueId>,
-    known: BTreeSet<QueueId>,
+    floor: u64,
+    /// From the floor on.
+    numbers: BTreeSet<u64>,
 }
 
 impl Dropped {
-    /// Remembers a queue, in the place of the one dropped longest ago if they are too many; false if
-    /// it is known already.
-    pub(super) fn add(&mut self, queue: QueueId) -> bool {
-        let is_new = self.known.insert(queue);
-        if is_new {
-            self.order.push_back(queue);
+    pub(super) fn raise(&mut self, floor: u64) {
+        if floor > self.floor {
+            self.floor = floor;
+            self.numbers = self.numbers.split_off(&floor);
         }
-        if self.order.len() > limits::DROPPED_QUEUES_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
+    }
+
+    /// Remembers what ended; false if too many are remembered already.
+    pub(super) fn add(&mut self, number: u64) -> bool {
+        if self.contains(number) {
+            return true;
         }
-        is_new
+        self.numbers.len() < limits::DROPPED_MAX && self.numbers.insert(number)
     }
 
-    pub(super) fn contains(&self, queue: QueueId) -> bool {
-        self.known.contains(&queue)
+    /// Whether what has this number, and is not there, has ended.
+    pub(super) fn contains(&self, number: u64) -> bool {
+        number < self.floor || self.numbers.contains(&number)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.order.len()
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = QueueId> {
-        self.order.iter().copied()
+    /// Those that are remembered one by one, in order.
+    pub(super) fn numbers(&self) -> impl ExactSizeIterator<Item = u64> {
+        self.numbers.iter().copied()
     }
 }
 
@@ -45,19 +50,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_queue_dropped_longest_ago_is_forgotten() {
+    fn what_ended_is_remembered_until_the_floor_is_beyond_it() {
         let mut dropped = Dropped::default();
-        let (first, second) = (QueueId(u64::MAX), QueueId(u64::MAX - 1));
-        assert!(dropped.add(first) && dropped.add(second));
-        for queue in (2..limits::DROPPED_QUEUES_MAX as u64).map(QueueId) {
-            assert!(dropped.add(queue));
+        let most = limits::DROPPED_MAX as u64;
+        for number in 10..10 + most {
+            assert!(dropped.add(number));
         }
-        assert!(!dropped.add(first), "it keeps its place");
-        assert!(dropped.contains(first));
-        assert!(dropped.add(QueueId(0)));
-        assert!(!dropped.contains(first) && dropped.contains(second));
-        assert!(dropped.contains(QueueId(2)));
-        assert_eq!(dropped.len(), limits::DROPPED_QUEUES_MAX);
-        assert_eq!(dropped.iter().next(), Some(second));
+        assert!(dropped.add(10), "it is remembered already");
+        assert!(!dropped.add(9), "a full bound forgets nothing");
+        dropped.raise(12);
+        dropped.raise(11);
+        assert_eq!(
+            (dropped.floor(), dropped.numbers().len()),
+            (12, most as usize - 2)
+        );
+        assert!(dropped.add(9) && dropped.contains(9) && dropped.contains(11));
+        assert!(dropped.contains(12) && !dropped.contains(10 + most));
     }
 }

@@ -3,17 +3,18 @@
 //! `deadlines` holds each queue that waits for a moment, under its next one. During an entry it lags
 //! behind for the queues the entry touches; their places are renewed at its end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     attributes::QueueAttributes,
-    blocks::Blocks,
+    blocks::{self, Blocks},
     command::Reply,
     error::Error,
-    id::{QueueId, Sequence, SubscriptionId, TopicId},
+    id::{QueueId, Sequence, ShardId, SubscriptionId, TopicId},
     op::{QueueCounts, QueueTotals},
     queue::Queue,
     shard::{Totals, dropped::Dropped},
+    sorted::SortedMap,
     time::Timestamp,
     topic::Topic,
     turn::{Turn, WallOffset},
@@ -22,16 +23,20 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub(super) struct Home {
     /// The outboxes of subscriptions are among them.
-    pub(super) queues: BTreeMap<QueueId, Box<Queue>>,
-    pub(super) topics: BTreeMap<TopicId, Topic>,
-    pub(super) topic_of: BTreeMap<SubscriptionId, TopicId>,
-    deadlines: BTreeSet<(Timestamp, QueueId)>,
+    pub(super) queues: SortedMap<QueueId, Arc<Queue>>,
+    pub(super) topics: SortedMap<TopicId, Arc<Topic>>,
+    pub(super) topic_of: SortedMap<SubscriptionId, TopicId>,
+    deadlines: SortedMap<(Timestamp, QueueId), ()>,
     touched: Vec<QueueId>,
-    /// Messages whose state is not kept in the order of sending.
+    /// Every message of every queue.
     pub(super) blocks: Blocks,
     /// What happened in queues that ended.
     pub(super) ended: QueueTotals,
-    /// The latest queues that ended here, so that none of them comes back.
+    /// Queues that ended and the targets that do not know it yet.
+    pub(super) leaving: SortedMap<(QueueId, QueueId), ()>,
+    /// The index up to which sources on a shard were forgotten by queues here.
+    pub(super) forgotten: SortedMap<ShardId, u64>,
+    /// What ended here, so that it does not come back.
     pub(super) dropped: Dropped,
 }
 
@@ -42,7 +47,7 @@ impl Home {
 
     /// Does something with a queue that may change its deadline.
     pub(super) fn with(&mut self, id: QueueId, act: impl FnOnce(&mut Queue) -> Reply) -> Reply {
-        let Some(queue) = self.queues.get_mut(&id) else {
+        let Some(queue) = self.queues.own(&id) else {
             return Reply::Refused(Error::NoSuchQueue);
         };
         if !queue.touched {
@@ -57,7 +62,7 @@ impl Home {
         id: QueueId,
         revision: u64,
         attributes: &QueueAttributes,
-        turn: &Turn<'_>,
+        turn: &mut Turn<'_>,
     ) -> Reply {
         if let Err(error) = attributes.check() {
             return Reply::Refused(error);
@@ -65,7 +70,7 @@ impl Home {
         if self.is_outbox(id) {
             return Reply::Refused(Error::Unavailable);
         }
-        if self.queues.contains_key(&id) {
+        if self.queues.contains(&id) {
             return self.with(id, |queue| {
                 if queue.revision < revision {
                     queue.revision = revision;
@@ -74,47 +79,56 @@ impl Home {
                 Reply::Done
             });
         }
-        if !self.dropped.contains(id) {
+        if !self.dropped.contains(id.0) {
             let queue = Queue::new(id, revision, attributes.clone());
-            self.queues.insert(id, Box::new(queue));
+            self.queues.insert(id, Arc::new(queue));
         }
         Reply::Done
     }
 
     /// Ends a queue that is no subscription's.
-    pub(super) fn drop_queue(&mut self, id: QueueId, turn: &mut Turn<'_>) -> Reply {
+    pub(super) fn drop_queue(&mut self, id: QueueId, floor: u64, turn: &mut Turn<'_>) -> Reply {
         if self.is_outbox(id) {
             return Reply::Refused(Error::Unavailable);
         }
-        self.drop(id, turn)
+        self.end(id.0, floor, |home| home.remove(id, turn))
+    }
+
+    /// Ends what has this number, so that it does not come back.
+    pub(super) fn end(&mut self, number: u64, floor: u64, remove: impl FnOnce(&mut Self)) -> Reply {
+        self.dropped.raise(floor);
+        if !self.dropped.add(number) {
+            return Reply::Refused(Error::Busy);
+        }
+        remove(self);
+        Reply::Done
     }
 
     fn is_outbox(&self, id: QueueId) -> bool {
-        self.topic_of.contains_key(&SubscriptionId(id.0))
+        self.topic_of.contains(&SubscriptionId(id.0))
     }
 
-    pub(super) fn drop(&mut self, id: QueueId, turn: &mut Turn<'_>) -> Reply {
-        self.dropped.add(id);
-        if let Some(mut queue) = self.queues.remove(&id) {
+    pub(super) fn remove(&mut self, id: QueueId, turn: &mut Turn<'_>) {
+        if let Some(queue) = self.queues.remove(&id) {
             if let Some(deadline) = queue.scheduled {
                 self.deadlines.remove(&(deadline, id));
             }
             queue.end(turn);
+            self.take_leave(&queue, turn);
             if !queue.is_outbox() {
                 self.ended = sum_of_totals(self.ended, queue.totals);
             }
         }
-        Reply::Done
     }
 
     /// Settles what fell due, the earliest first, up to a number of messages.
     pub(super) fn settle(&mut self, messages_max: usize, turn: &mut Turn<'_>) {
         let mut messages = 0;
-        while let Some(&(deadline, id)) = self.deadlines.first() {
+        while let Some((&(deadline, id), ())) = self.deadlines.first() {
             if deadline > turn.now || messages == messages_max {
                 break;
             }
-            let queue = self.queues.get_mut(&id).expect("a scheduled queue lives");
+            let queue = self.queues.own(&id).expect("a scheduled queue lives");
             while let Some((next, due)) = queue.next_due() {
                 if next > deadline || messages == messages_max {
                     break;
@@ -137,7 +151,7 @@ impl Home {
     /// Renews a queue's place among the deadlines.
     pub(super) fn schedule(&mut self, id: QueueId) {
         // A queue that was touched may have ended since.
-        let Some(queue) = self.queues.get_mut(&id) else {
+        let Some(queue) = self.queues.own(&id) else {
             return;
         };
         queue.touched = false;
@@ -147,65 +161,49 @@ impl Home {
         }
         if let Some(old) = queue.scheduled {
             let was_there = self.deadlines.remove(&(old, id));
-            assert!(was_there, "a queue's deadline was not scheduled");
+            assert!(was_there.is_some(), "a queue's deadline was not scheduled");
         }
         if let Some(next) = next {
-            self.deadlines.insert((next, id));
+            self.deadlines.insert((next, id), ());
         }
         queue.scheduled = next;
     }
 
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        self.deadlines.first().map(|((deadline, _), ())| *deadline)
     }
 
     pub(super) fn queues_with_moves(&self) -> impl Iterator<Item = QueueId> {
         let queues = self.queues.iter();
-        queues
-            .filter(|(_, queue)| queue.has_moves())
-            .map(|(id, _)| *id)
+        let moving = queues.filter(|(_, queue)| queue.has_moves());
+        let leaving = self.leaving.keys().map(|(queue, _)| *queue);
+        moving.map(|(id, _)| *id).chain(leaving)
     }
 
     pub(super) fn live_between(&self, first_index: u64, last_index: u64) -> Vec<Sequence> {
-        let Some((first, last)) = places(first_index, last_index) else {
+        let counted = self.blocks.sum(first_index, last_index);
+        if counted == 0 {
             return Vec::new();
-        };
-        let queues = self.queues.values();
-        let mut live: Vec<Sequence> = queues
-            .flat_map(|queue| queue.ordered_between(first, last))
-            .collect();
-        if self.blocks.any_near(first_index, last_index) {
-            let unordered = self
-                .queues
-                .values()
-                .flat_map(|queue| queue.unordered_and_moving());
-            live.extend(unordered.filter(|message| (first..=last).contains(message)));
         }
+        // Whole blocks, so that the count says whether other states need a look: it is at every message.
+        let (first, last) = places(blocks::whole(first_index, last_index));
+        let queues = self.queues.values();
+        let ordered = queues.flat_map(|queue| queue.ordered_between(first, last));
+        let mut live: Vec<Sequence> = ordered.collect();
+        if (live.len() as u64) < counted {
+            let queues = self.queues.values();
+            live.extend(queues.flat_map(|queue| queue.unordered_and_moving()));
+        }
+        let (first, last) = places((first_index, last_index));
+        live.retain(|message| (first..=last).contains(message));
         live.sort_unstable();
         // Several outboxes may have one message.
         live.dedup();
         live
     }
 
-    pub(super) fn any_live_between(&self, first_index: u64, last_index: u64) -> bool {
-        let Some((first, last)) = places(first_index, last_index) else {
-            return false;
-        };
-        let mut queues = self.queues.values();
-        if queues.any(|queue| queue.ordered_between(first, last).next().is_some()) {
-            return true;
-        }
-        if self.blocks.any_whole(first_index, last_index) {
-            return true;
-        }
-        let unordered = self
-            .queues
-            .values()
-            .flat_map(|queue| queue.unordered_and_moving());
-        self.blocks.any_near(first_index, last_index)
-            && unordered
-                .into_iter()
-                .any(|message| (first..=last).contains(&message))
+    pub(super) fn any_live_near(&self, first_index: u64, last_index: u64) -> bool {
+        self.blocks.any(first_index, last_index)
     }
 
     pub(super) fn totals(&self) -> Totals {
@@ -219,7 +217,7 @@ impl Home {
         };
         let queues = self.queues.values().filter(|queue| !queue.is_outbox());
         queues.fold(start, |sum, queue| {
-            let counts = queue.counts_by_state();
+            let counts = queue.counts(WallOffset::default());
             Totals {
                 queues: sum.queues + 1,
                 ready: sum.ready + counts.ready,
@@ -245,19 +243,17 @@ impl Home {
     pub(super) fn check(&self) {
         let mut blocks = Blocks::default();
         let mut deadlines = BTreeSet::new();
-        for (id, queue) in &self.queues {
+        for (id, queue) in self.queues.iter() {
             queue.check();
             deadlines.extend(queue.next_deadline().map(|deadline| (deadline, *id)));
-            for message in queue.unordered_and_moving() {
-                blocks.add(message);
-            }
+            blocks.add_all(queue.messages());
         }
-        for (subscription, topic) in &self.topic_of {
-            let known = self.topics[topic]
-                .subscriptions()
-                .contains_key(subscription);
-            let outbox = &self.queues[&subscription.outbox()];
-            assert!(known && outbox.is_outbox(), "a subscription is half there");
+        for (subscription, topic) in self.topic_of.iter() {
+            let topic = self.topics.get(topic);
+            let known = topic.is_some_and(|topic| topic.subscriptions().contains(subscription));
+            let outbox = self.queue(subscription.outbox());
+            let outbox = outbox.is_some_and(Queue::is_outbox);
+            assert!(known && outbox, "a subscription is half there");
         }
         let outboxes = self.queues.values().filter(|queue| queue.is_outbox());
         assert_eq!(
@@ -265,24 +261,31 @@ impl Home {
             self.topic_of.len(),
             "an outbox is nobody's"
         );
-        assert_eq!(blocks, self.blocks, "the counts by block are wrong");
-        assert_eq!(deadlines, self.deadlines, "the order of deadlines is wrong");
+        assert!(
+            blocks.agrees_with(&self.blocks),
+            "the counts by block are wrong"
+        );
+        assert!(
+            deadlines.iter().eq(self.deadlines.keys()),
+            "the order of deadlines is wrong"
+        );
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.queues.values().map(|queue| queue.memory_bytes()).sum()
+        let queues = self.queues.values().map(|queue| queue.memory_bytes());
+        self.blocks.memory_bytes() + queues.sum::<usize>()
     }
 }
 
 /// The places of the first and the last message that these entries may have sent.
-fn places(first_index: u64, last_index: u64) -> Option<(Sequence, Sequence)> {
-    let last_index = last_index.min(Sequence::INDEX_LAST);
-    (first_index <= last_index).then(|| {
-        (
-            Sequence::new(first_index, 0),
-            Sequence::new(last_index, Sequence::PER_ENTRY - 1),
-        )
-    })
+fn places((first_index, last_index): (u64, u64)) -> (Sequence, Sequence) {
+    (
+        Sequence::new(first_index, 0),
+        Sequence::new(
+            last_index.min(Sequence::INDEX_LAST),
+            Sequence::PER_ENTRY - 1,
+        ),
+    )
 }
 
 fn sum_of_totals(one: QueueTotals, other: QueueTotals) -> QueueTotals {

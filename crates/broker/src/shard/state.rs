@@ -3,14 +3,15 @@
 //! The bytes depend on the entries applied and on nothing else. Lists are written chunk by chunk as
 //! they are; what can be worked out from the rest is not written.
 
+use std::sync::Arc;
+
 use crate::{
     catalog::Catalog,
     codec::{
-        Error, StateForm, TopicSink,
+        Error, TopicSink, format,
         wire::{Reader, Sink},
     },
     id::{ShardId, SubscriptionId, TopicId},
-    limits,
     queue::{Queue, restore_totals, save_totals},
     shard::Shard,
     topic::{self, Subscription, Topic},
@@ -31,50 +32,47 @@ impl Shard {
     }
 
     fn save_to(&self, sink: &mut impl Sink) {
-        let form = self.form();
-        sink.u8(form.format());
+        sink.u8(format::STATE);
         sink.u16(self.id.0);
         sink.u16(self.shards);
         sink.u64(self.applied);
         sink.u64(self.now.0);
         sink.put(&self.wall.0.to_le_bytes());
         if let Some(catalog) = &self.catalog {
-            catalog.save(sink, form);
+            catalog.save(sink);
         }
         save_totals(&self.home.ended, sink);
-        sink.u64(self.home.dropped.len() as u64);
-        for queue in self.home.dropped.iter() {
-            sink.u64(queue.0);
+        sink.u64(self.home.dropped.floor());
+        sink.u64(self.home.dropped.numbers().len() as u64);
+        for number in self.home.dropped.numbers() {
+            sink.u64(number);
         }
         sink.u64(self.home.queues.len() as u64);
         for queue in self.home.queues.values() {
             queue.save(sink);
         }
-        self.save_topics(sink, form);
+        self.save_topics(sink);
+        sink.u64(self.home.leaving.len() as u64);
+        for (queue, target) in self.home.leaving.keys() {
+            sink.u64(queue.0);
+            sink.u64(target.0);
+        }
+        sink.u64(self.home.forgotten.len() as u64);
+        for (shard, index) in self.home.forgotten.iter() {
+            sink.u16(shard.0);
+            sink.u64(*index);
+        }
     }
 
-    /// The oldest form that can hold it, so that nodes which know no newer one can take it over as long as
-    /// nothing is in it that they do not know.
-    fn form(&self) -> StateForm {
-        let mut topics = self.home.topics.values();
-        let form = if topics.all(|topic| topic.attributes.acknowledge.is_default()) {
-            StateForm::WithoutVersion
-        } else {
-            StateForm::Whole
-        };
-        let catalog = self.catalog.as_ref();
-        catalog.map_or(form, |catalog| form.max(catalog.form()))
-    }
-
-    fn save_topics(&self, sink: &mut impl Sink, form: StateForm) {
+    fn save_topics(&self, sink: &mut impl Sink) {
         sink.u64(self.home.topics.len() as u64);
-        for (id, topic) in &self.home.topics {
+        for (id, topic) in self.home.topics.iter() {
             sink.u64(id.0);
             sink.u64(topic.revision);
-            sink.whole_topic_attributes(&topic.attributes, form);
+            sink.whole_topic_attributes(&topic.attributes);
             sink.u64(topic.published);
             sink.u64(topic.subscriptions().len() as u64);
-            for (id, subscription) in topic.subscriptions() {
+            for (id, subscription) in topic.subscriptions().iter() {
                 sink.u64(id.0);
                 sink.u64(subscription.revision);
                 sink.subscription_attributes(&subscription.attributes);
@@ -83,11 +81,11 @@ impl Shard {
         }
     }
 
-    fn restore_topics(&mut self, reader: &mut Reader<'_>, form: StateForm) -> Result<(), Error> {
+    fn restore_topics(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
         for _ in 0..reader.long_count(45)? {
             let id = reader.topic()?;
             let revision = reader.u64()?;
-            let attributes = reader.whole_topic_attributes(form)?;
+            let attributes = reader.acknowledged_topic_attributes()?;
             attributes.check().map_err(|_| Error::BadValue)?;
             let mut topic = Topic::new(revision, attributes);
             topic.published = reader.u64()?;
@@ -101,7 +99,7 @@ impl Shard {
                 self.restore_subscription(id, subscription_id, &subscription)?;
                 topic.put(subscription_id, subscription);
             }
-            if self.home.topics.insert(id, topic).is_some() {
+            if !self.home.topics.insert_new(id, Arc::new(topic)) {
                 return Err(Error::BadValue);
             }
         }
@@ -118,10 +116,10 @@ impl Shard {
             .attributes
             .check()
             .map_err(|_| Error::BadValue)?;
-        let outbox = self.home.queues.get_mut(&id.outbox());
+        let outbox = self.home.queues.own(&id.outbox());
         let outbox = outbox.ok_or(Error::BadValue)?;
         outbox.restore_role(topic::role(id, &subscription.attributes));
-        if self.home.topic_of.insert(id, topic).is_some() {
+        if !self.home.topic_of.insert_new(id, topic) {
             return Err(Error::BadValue);
         }
         Ok(())
@@ -130,7 +128,10 @@ impl Shard {
     /// The shard that wrote these bytes.
     pub fn restore(bytes: &[u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(bytes);
-        let form = StateForm::of(reader.u8()?)?;
+        match reader.u8()? {
+            format::STATE => {}
+            unknown => return Err(Error::UnknownFormat(unknown)),
+        }
         let (id, shards) = (reader.shard()?, reader.u16()?);
         if id.0 >= shards || shards > ShardId::LAST.0 + 1 {
             return Err(Error::BadValue);
@@ -140,39 +141,54 @@ impl Shard {
         shard.now = reader.timestamp()?;
         shard.wall = WallOffset(reader.u64()?.cast_signed());
         if id == ShardId::CATALOG {
-            shard.catalog = Some(Catalog::restore(&mut reader, shards, form)?);
+            shard.catalog = Some(Catalog::restore(&mut reader, shards)?);
         }
-        shard.restore_home(&mut reader, form)?;
-        if form >= StateForm::WithoutNodes {
-            shard.restore_topics(&mut reader, form)?;
-        }
+        shard.restore_home(&mut reader)?;
+        shard.restore_topics(&mut reader)?;
+        shard.restore_sources(&mut reader)?;
         reader.end()?;
-        // A newer form than is needed would be written differently here.
-        if form > shard.form() {
-            return Err(Error::BadValue);
-        }
         Ok(shard)
     }
 
-    fn restore_home(&mut self, reader: &mut Reader<'_>, form: StateForm) -> Result<(), Error> {
-        let home = &mut self.home;
-        home.ended = restore_totals(reader)?;
-        let count = reader.long_count(8)?;
-        if count > limits::DROPPED_QUEUES_MAX as u64 {
-            return Err(Error::BadValue);
-        }
-        for _ in 0..count {
-            if !home.dropped.add(reader.queue()?) {
+    fn restore_sources(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        let mut last = None;
+        for _ in 0..reader.long_count(16)? {
+            let leaving = (reader.queue()?, reader.queue()?);
+            if last >= Some(leaving) || self.home.queues.contains(&leaving.0) {
                 return Err(Error::BadValue);
             }
+            last = Some(leaving);
+            self.home.leaving.insert(leaving, ());
+        }
+        let mut last = None;
+        for _ in 0..reader.long_count(10)? {
+            let shard = reader.shard()?;
+            if last >= Some(shard) {
+                return Err(Error::BadValue);
+            }
+            last = Some(shard);
+            self.home.forgotten.insert(shard, reader.u64()?);
+        }
+        Ok(())
+    }
+
+    fn restore_home(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        let home = &mut self.home;
+        home.ended = restore_totals(reader)?;
+        home.dropped.raise(reader.u64()?);
+        let mut last = None;
+        for _ in 0..reader.long_count(8)? {
+            let number = reader.u64()?;
+            if home.dropped.contains(number) || last > Some(number) || !home.dropped.add(number) {
+                return Err(Error::BadValue);
+            }
+            last = Some(number);
         }
         for _ in 0..reader.long_count(64)? {
-            let queue = Queue::restore(reader, form)?;
-            for message in queue.unordered_and_moving() {
-                home.blocks.add(message);
-            }
+            let queue = Queue::restore(reader)?;
+            home.blocks.add_all(queue.messages());
             let id = queue.id();
-            if home.queues.insert(id, Box::new(queue)).is_some() {
+            if !home.queues.insert_new(id, Arc::new(queue)) {
                 return Err(Error::BadValue);
             }
             home.schedule(id);

@@ -1,5 +1,7 @@
 //! The topics that live on a shard, and what their subscriptions do with the outboxes among its queues.
 
+use std::sync::Arc;
+
 use crate::{
     attributes::{FilterKind, SubscriptionAttributes, TopicAttributes},
     codec::Receipts,
@@ -29,15 +31,15 @@ impl Home {
         id: TopicId,
         revision: u64,
         attributes: &TopicAttributes,
-        turn: &Turn<'_>,
+        turn: &mut Turn<'_>,
     ) -> Reply {
         if let Err(error) = attributes.check() {
             return Reply::Refused(error);
         }
-        let Some(topic) = self.topics.get_mut(&id) else {
-            if !self.dropped.contains(QueueId(id.0)) {
+        let Some(topic) = self.topics.own(&id) else {
+            if !self.dropped.contains(id.0) {
                 let topic = Topic::new(revision, attributes.clone());
-                self.topics.insert(id, topic);
+                self.topics.insert(id, Arc::new(topic));
             }
             return Reply::Done;
         };
@@ -58,15 +60,15 @@ impl Home {
         Reply::Done
     }
 
-    pub(super) fn drop_topic(&mut self, id: TopicId, turn: &mut Turn<'_>) -> Reply {
-        self.dropped.add(QueueId(id.0));
-        if let Some(topic) = self.topics.remove(&id) {
-            for &subscription in topic.subscriptions().keys() {
-                self.topic_of.remove(&subscription);
-                self.drop(subscription.outbox(), turn);
+    pub(super) fn drop_topic(&mut self, id: TopicId, floor: u64, turn: &mut Turn<'_>) -> Reply {
+        // A late word of one of its subscriptions names the topic, too.
+        self.end(id.0, floor, |home| {
+            let topic = home.topics.remove(&id);
+            for subscription in topic.iter().flat_map(|topic| topic.subscriptions().keys()) {
+                home.topic_of.remove(subscription);
+                home.remove(subscription.outbox(), turn);
             }
-        }
-        Reply::Done
+        })
     }
 
     pub(super) fn put_subscription(
@@ -80,21 +82,25 @@ impl Home {
         if let Err(error) = attributes.check() {
             return Reply::Refused(error);
         }
+        // Numbers name one thing; one that names another is no subscription's.
+        let is_new = match self.topic_of.get(&id) {
+            Some(topic) if *topic != topic_id => return Reply::Refused(Error::Unavailable),
+            Some(_) => false,
+            None if self.queues.contains(&id.outbox()) => {
+                return Reply::Refused(Error::Unavailable);
+            }
+            None => true,
+        };
         // A late word of something that ended changes nothing; a topic that is still to come is
         // waited for.
-        if self.dropped.contains(id.outbox()) || self.dropped.contains(QueueId(topic_id.0)) {
+        if is_new && self.dropped.contains(id.0) {
             return Reply::Done;
         }
-        // Numbers name one thing; one that names another is no subscription's.
-        let is_other = match self.topic_of.get(&id) {
-            Some(topic) => *topic != topic_id,
-            None => self.queues.contains_key(&id.outbox()),
-        };
-        if is_other {
-            return Reply::Refused(Error::Unavailable);
-        }
-        let Some(topic) = self.topics.get_mut(&topic_id) else {
-            return Reply::Refused(Error::NoSuchTopic);
+        let Some(topic) = self.topics.own(&topic_id) else {
+            return match self.dropped.contains(topic_id.0) {
+                true => Reply::Done,
+                false => Reply::Refused(Error::NoSuchTopic),
+            };
         };
         let known = topic.subscriptions().get(&id);
         if known.is_some_and(|known| known.revision >= revision) {
@@ -108,9 +114,9 @@ impl Home {
             given_up,
         };
         topic.put(id, subscription);
-        if self.topic_of.insert(id, topic_id).is_none() {
+        if self.topic_of.insert_new(id, topic_id) {
             let queue = Queue::new(id.outbox(), revision, outbox.clone());
-            self.queues.insert(id.outbox(), Box::new(queue));
+            self.queues.insert(id.outbox(), Arc::new(queue));
         }
         self.with(id.outbox(), |queue| {
             queue.set_attributes(outbox, turn);
@@ -119,15 +125,22 @@ impl Home {
         })
     }
 
-    pub(super) fn drop_subscription(&mut self, id: SubscriptionId, turn: &mut Turn<'_>) -> Reply {
-        let topic = self.topic_of.remove(&id);
-        if topic.is_none() && self.queues.contains_key(&id.outbox()) {
+    pub(super) fn drop_subscription(
+        &mut self,
+        id: SubscriptionId,
+        floor: u64,
+        turn: &mut Turn<'_>,
+    ) -> Reply {
+        if !self.topic_of.contains(&id) && self.queues.contains(&id.outbox()) {
             return Reply::Refused(Error::Unavailable);
         }
-        if let Some(topic) = topic.and_then(|topic| self.topics.get_mut(&topic)) {
-            topic.remove(id);
-        }
-        self.drop(id.outbox(), turn)
+        self.end(id.0, floor, |home| {
+            let topic = home.topic_of.remove(&id);
+            if let Some(topic) = topic.and_then(|topic| home.topics.own(&topic)) {
+                topic.remove(id);
+            }
+            home.remove(id.outbox(), turn);
+        })
     }
 
     pub(super) fn publish(
@@ -164,7 +177,7 @@ impl Home {
 
     /// Who wants which of the bodies; an error if nobody wants any.
     fn route(&mut self, id: TopicId, bodies: &NumberedBodies<'_>) -> Result<Vec<Routed>, Error> {
-        let topic = self.topics.get_mut(&id).ok_or(Error::NoSuchTopic)?;
+        let topic = self.topics.own(&id).ok_or(Error::NoSuchTopic)?;
         let sealed: Vec<&[u8]> = bodies.bodies.iter().collect();
         if !(1..=limits::BATCH_MESSAGES_MAX).contains(&sealed.len()) {
             return Err(Error::BatchSize);
@@ -210,7 +223,7 @@ impl Home {
             queue.give_up(receipts, turn)
         });
         if let (Reply::Each(results), false) = (&reply, is_kept)
-            && let Some(topic) = self.topics.get_mut(&topic)
+            && let Some(topic) = self.topics.own(&topic)
         {
             let given_up = results.iter().filter(|result| result.is_ok()).count();
             topic.count_given_up(id, given_up as u64);

@@ -6,8 +6,8 @@ use anser_broker::{
         Filter, FilterKind, QueueAttributes, RetentionFrom, SubscriptionAttributes,
         TopicAttributes, TopicChanges,
     },
-    command::{Command, CreateQueue, CreateTopic, DeadLetterUpdate, NodeState, Subscribe},
-    id::{AccountId, NodeId, QueueId, Sequence, SubscriptionId, TopicId},
+    command::{Command, CreateQueue, CreateTopic, DeadLetterUpdate, NodeState, Seen, Subscribe},
+    id::{AccountId, NodeId, QueueId, Sequence, ShardId, SubscriptionId, TopicId},
     labels::{BindingKey, Labels, Published, RoutingKey, Tag},
     limits,
     name::{QueueName, SubscriptionName, TopicName},
@@ -109,6 +109,13 @@ fn an_update() -> impl Strategy<Value = DeadLetterUpdate> {
 pub(crate) fn some_bodies() -> impl Strategy<Value = Vec<Bytes>> {
     let body = prop::collection::vec(any::<u8>(), 0..20).prop_map(Bytes::from);
     prop::collection::vec(body, 0..6)
+}
+
+fn some_seen() -> impl Strategy<Value = Seen> {
+    (0..=ShardId::LAST.0, any::<u64>()).prop_map(|(shard, index)| Seen {
+        shard: ShardId(shard),
+        index,
+    })
 }
 
 pub(crate) fn a_sequence() -> impl Strategy<Value = Sequence> {
@@ -337,7 +344,7 @@ fn a_topic_command() -> impl Strategy<Value = Command> {
                 attributes
             }
         ),
-        topic().prop_map(|topic| Command::DropTopic { topic }),
+        (topic(), any::<u64>()).prop_map(|(topic, floor)| Command::DropTopic { topic, floor }),
         (
             subscription(),
             topic(),
@@ -352,12 +359,18 @@ fn a_topic_command() -> impl Strategy<Value = Command> {
                     attributes,
                 }
             }),
-        subscription().prop_map(|subscription| Command::DropSubscription { subscription }),
+        (subscription(), any::<u64>()).prop_map(|(subscription, floor)| {
+            Command::DropSubscription {
+                subscription,
+                floor,
+            }
+        }),
         (topic(), bodies).prop_map(|(topic, bodies)| Command::Publish { topic, bodies }),
-        (queue(), outbox(), any::<u64>(), some_bodies()).prop_map(
-            |(queue, source, first, bodies)| Command::AcceptPublished {
+        (queue(), outbox(), some_seen(), any::<u64>(), some_bodies()).prop_map(
+            |(queue, source, seen, first, bodies)| Command::AcceptPublished {
                 queue,
                 source,
+                seen,
                 first,
                 bodies
             }
@@ -469,7 +482,7 @@ fn a_queue_command() -> impl Strategy<Value = Command> {
                 attributes,
             }
         }),
-        queue().prop_map(|queue| Command::DropQueue { queue }),
+        (queue(), any::<u64>()).prop_map(|(queue, floor)| Command::DropQueue { queue, floor }),
         queue().prop_map(|queue| Command::ClearQueue { queue }),
         (queue(), any::<u64>()).prop_map(|(queue, to)| Command::RewindQueue {
             queue,
@@ -498,14 +511,30 @@ fn a_queue_command() -> impl Strategy<Value = Command> {
                 visibility,
             }
         }),
-        (queue(), queue(), any::<u64>(), some_bodies()).prop_map(
-            |(queue, source, first, bodies)| Command::AcceptMoved {
+        (queue(), queue(), some_seen(), any::<u64>(), some_bodies()).prop_map(
+            |(queue, source, seen, first, bodies)| Command::AcceptMoved {
                 queue,
                 source,
+                seen,
                 first,
                 bodies
             }
         ),
+        (queue(), queue(), some_seen(), any::<u64>()).prop_map(|(queue, source, seen, through)| {
+            Command::ForgetSource {
+                queue,
+                source,
+                seen,
+                through,
+            }
+        }),
+        (queue(), queue(), any::<u64>()).prop_map(|(queue, target, through)| {
+            Command::LaneEnded {
+                queue,
+                target,
+                through,
+            }
+        }),
         (queue(), queue(), any::<u64>()).prop_map(|(queue, target, through)| {
             Command::MovesSettled {
                 queue,

@@ -9,8 +9,8 @@ use anser_broker::{
         TopicAttributes, TopicChanges,
     },
     codec::{self, Encoded},
-    command::{Command, CreateQueue, CreateTopic, DeadLetterUpdate, NodeState, Subscribe},
-    id::{AccountId, NodeId, QueueId, Sequence, SubscriptionId, TopicId},
+    command::{Command, CreateQueue, CreateTopic, DeadLetterUpdate, NodeState, Seen, Subscribe},
+    id::{AccountId, NodeId, QueueId, Sequence, ShardId, SubscriptionId, TopicId},
     labels::{BindingKey, Labels, Published, RoutingKey, Tag},
     name::{QueueName, SubscriptionName, TopicName},
     op::{DeadLetterQueueChange, EndpointName, SubscriptionChanges},
@@ -21,6 +21,11 @@ use anser_broker::{
 use bytes::Bytes;
 
 use super::pack;
+
+const SEEN: Seen = Seen {
+    shard: ShardId(5),
+    index: 6,
+};
 
 pub(super) fn simple_attributes() -> QueueAttributes {
     QueueAttributes {
@@ -89,7 +94,7 @@ fn one_of_each() -> Vec<Command> {
             revision: 3,
             attributes: simple_attributes(),
         },
-        Command::DropQueue { queue },
+        Command::DropQueue { queue, floor: 6 },
         Command::ClearQueue { queue },
         Command::RewindQueue {
             queue,
@@ -117,10 +122,22 @@ fn one_of_each() -> Vec<Command> {
         Command::AcceptMoved {
             queue,
             source: QueueId(3),
+            seen: SEEN,
             first: 4,
             bodies,
         },
         Command::MovesSettled {
+            queue,
+            target: QueueId(3),
+            through: 4,
+        },
+        Command::ForgetSource {
+            queue,
+            source: QueueId(3),
+            seen: SEEN,
+            through: 4,
+        },
+        Command::LaneEnded {
             queue,
             target: QueueId(3),
             through: 4,
@@ -367,11 +384,14 @@ pub(super) fn one_of_each_for_a_home() -> Vec<Command> {
             revision: 3,
             attributes: simple_topic_attributes(),
         },
-        Command::DropTopic { topic },
+        Command::DropTopic { topic, floor: 6 },
         put(to_a_url, Filter::Tags(simple_tags().into()), None),
         put(to_a_queue(Some(QueueId(5))), keys(), Some(QueueId(6))),
         put(to_a_queue(None), keys(), None),
-        Command::DropSubscription { subscription },
+        Command::DropSubscription {
+            subscription,
+            floor: 6,
+        },
         Command::Publish {
             topic,
             bodies: vec![
@@ -382,6 +402,7 @@ pub(super) fn one_of_each_for_a_home() -> Vec<Command> {
         Command::AcceptPublished {
             queue: QueueId(5),
             source: queue,
+            seen: SEEN,
             first: 4,
             bodies: vec![Bytes::from_static(b"a")],
         },

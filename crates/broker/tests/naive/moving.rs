@@ -48,6 +48,19 @@ impl Naive {
                 self.make_ready(id, place);
             }
         }
+        self.announce_end(id, target);
+    }
+
+    /// Whoever carries hears of an empty lane into which nothing comes any more.
+    pub(super) fn announce_end(&mut self, id: QueueId, target: QueueId) {
+        let queue = &self.queues[&id];
+        let policy = queue.attributes.dead_letter;
+        let is_used = policy.is_some_and(|policy| policy.queue == target);
+        let is_there = |message: &Message| matches!(message.state, State::Moving { target: to, .. } if to == target);
+        let is_empty = !queue.messages.iter().any(is_there);
+        if queue.numbers.contains_key(&target) && !is_used && is_empty {
+            self.effects.push(Effect::MovesPending { queue: id });
+        }
     }
 
     pub(super) fn accept(
@@ -59,7 +72,8 @@ impl Naive {
         ordinal: u32,
     ) -> Result<Reply, Error> {
         let queue = self.queues.get_mut(&id).ok_or(Error::NoSuchQueue)?;
-        let arrived = queue.accepted.get(&source).copied().unwrap_or(0);
+        let known = queue.accepted.get(&source).copied();
+        let arrived = known.unwrap_or(first.saturating_sub(1));
         if first > arrived + 1 {
             return Err(Error::Unavailable);
         }
@@ -71,7 +85,7 @@ impl Naive {
                 through = number;
             }
         }
-        if through > 0 {
+        if through > arrived {
             self.queues
                 .get_mut(&id)
                 .unwrap()

@@ -17,8 +17,9 @@ impl Naive {
         is_delivery: bool,
     ) -> Result<Reply, Error> {
         let target = self.targets.get_mut(&id).ok_or(Error::NoSuchQueue)?;
+        let is_new = !target.accepted.contains_key(&source);
         let accepted = target.accepted.entry(source).or_default();
-        if is_delivery {
+        if is_delivery || is_new {
             *accepted = (*accepted).max(first - 1);
         } else if first > *accepted + 1 {
             return Err(Error::Unavailable);

@@ -70,7 +70,10 @@ impl World {
                         revision,
                         attributes,
                     },
-                    None => Command::DropQueue { queue },
+                    None => Command::DropQueue {
+                        queue,
+                        floor: placed.floor,
+                    },
                 }
             }
             Placed::Topic(placed) => {
@@ -82,7 +85,10 @@ impl World {
                         revision,
                         attributes,
                     },
-                    None => Command::DropTopic { topic },
+                    None => Command::DropTopic {
+                        topic,
+                        floor: placed.floor,
+                    },
                 }
             }
             Placed::Subscription(placed) => {
@@ -96,7 +102,10 @@ impl World {
                         revision,
                         attributes,
                     },
-                    None => Command::DropSubscription { subscription },
+                    None => Command::DropSubscription {
+                        subscription,
+                        floor: placed.floor,
+                    },
                 }
             }
         }

@@ -17,7 +17,8 @@ impl World {
     pub(super) fn deliver(&mut self, line: &Line<'_>) -> String {
         let outbox = self.queue(line);
         let mut text = Vec::new();
-        for lane in self.shard.moves(outbox, 64) {
+        let lanes = self.shard.moves(outbox, 64).into_iter();
+        for lane in lanes.filter(|lane| lane.ends.is_none()) {
             let count = lane.moves.len();
             let what = if lane.is_delivery {
                 "deliveries"
@@ -45,6 +46,7 @@ impl World {
             Command::AcceptPublished {
                 queue,
                 source,
+                seen: lane.seen,
                 first,
                 bodies: bodies.clone(),
             }
@@ -52,6 +54,7 @@ impl World {
             Command::AcceptMoved {
                 queue,
                 source,
+                seen: lane.seen,
                 first,
                 bodies: bodies.clone(),
             }
@@ -91,12 +94,20 @@ impl World {
     pub(super) fn carry(&mut self, line: &Line<'_>) -> String {
         let source = self.queue(line);
         let mut text = Vec::new();
-        for Lane { target, moves, .. } in self.shard.moves(source, 64) {
+        let lanes = self.shard.moves(source, 64).into_iter();
+        for lane in lanes.filter(|lane| lane.ends.is_none()) {
+            let Lane {
+                target,
+                moves,
+                seen,
+                ..
+            } = lane;
             let bodies = moves.iter().map(|one| self.body(one.message)).collect();
             let first = line.number("first").unwrap_or(moves[0].number);
             let accept = Command::AcceptMoved {
                 queue: target,
                 source,
+                seen,
                 first,
                 bodies,
             };

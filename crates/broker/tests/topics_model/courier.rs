@@ -17,6 +17,9 @@ impl World {
             self.hear(outbox, &lane, &reply, wait);
         }
         for lane in self.shard.moves(QueueId(outbox), max) {
+            if lane.ends.is_some() {
+                continue;
+            }
             assert!(lane.has_labels);
             let accept = self.accept_command(outbox, &lane);
             let mut reply = self.apply(&accept);
@@ -39,6 +42,7 @@ impl World {
             Command::AcceptPublished {
                 queue,
                 source,
+                seen: lane.seen,
                 first,
                 bodies,
             }
@@ -46,6 +50,7 @@ impl World {
             Command::AcceptMoved {
                 queue,
                 source,
+                seen: lane.seen,
                 first,
                 bodies,
             }

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use anser_broker::{id::ShardId, shard::Shard, time::Timestamp};
-use anser_replica::{Input, Output, Replica};
+use anser_replica::{Input, Output, Replica, Start};
 
 use super::{Hosted, Runner, catalog_nodes};
 use crate::{
     clock::{Now, ShardTime},
     event::Event,
     job::Job,
-    opening::nothing,
     writer::{self, Deferred},
 };
 
@@ -116,7 +115,8 @@ impl<T> Runner<T> {
         self.begun += 1;
         let state = Shard::new(shard, self.shards);
         let run = run_of(self.run, shard, self.begun);
-        let mut replica = Replica::new(nothing(self.node, state, run));
+        let tombstone = self.tombstones.get(&shard).copied().unwrap_or_default();
+        let mut replica = Replica::new(Start::empty(self.node, state, tombstone, run));
         if let Some(bytes) = self.memory_bytes {
             replica.set_memory_bytes(bytes);
         }
@@ -133,10 +133,13 @@ impl<T> Runner<T> {
         if replica.status().last > decided || replica.serves() {
             return;
         }
+        let tombstone = replica.tombstone(decided);
         self.hosted.remove(&shard);
         self.forgetting.insert(shard);
+        self.tombstones.insert(shard, tombstone);
         self.jobs.push_back(Job::Cleared { shard });
-        let forget = Deferred::Forget { shard };
+        let floor = tombstone.floor;
+        let forget = Deferred::Forget { shard, floor };
         self.jobs.push_back(Job::Write(writer::Job::Defer(forget)));
     }
 

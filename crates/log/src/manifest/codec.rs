@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut};
 
-use super::{Manifest, ShardManifest, VERSION_WITHOUT_FORGOTTEN};
+use super::{Manifest, ShardManifest};
 use crate::{
     entry::{Position, SegmentInfo, SnapshotInfo},
     layout::{narrow, wide},
@@ -30,7 +30,7 @@ pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
 
 fn put_shard(body: &mut Vec<u8>, shard: &ShardManifest) {
     put_position(body, shard.void_before);
-    put_position(body, shard.forgotten_before);
+    body.put_u64_le(shard.floor);
     body.put_u8(u8::from(shard.snapshot.is_some()));
     if let Some(snapshot) = shard.snapshot {
         body.put_u64_le(snapshot.id);
@@ -54,8 +54,8 @@ fn put_position(body: &mut Vec<u8>, position: Position) {
     body.put_u32_le(position.offset);
 }
 
-/// `None` if the body cannot have been written by the [`encode`] of that version.
-pub(super) fn decode(mut body: &[u8], version: u32, generation: u64) -> Option<Manifest> {
+/// `None` if the body cannot have been written by [`encode`].
+pub(super) fn decode(mut body: &[u8], generation: u64) -> Option<Manifest> {
     let body = &mut body;
     let suspect = get_flag(body)?;
     let next_id = body.try_get_u64_le().ok()?;
@@ -63,7 +63,7 @@ pub(super) fn decode(mut body: &[u8], version: u32, generation: u64) -> Option<M
     let wal_first = body.try_get_u64_le().ok()?;
     let wal_bytes = get_list(body, 8, |body| body.try_get_u64_le().ok())?;
     let shards = get_list(body, 17, |body| {
-        Some((body.try_get_u16_le().ok()?, get_shard(body, version)?))
+        Some((body.try_get_u16_le().ok()?, get_shard(body)?))
     })?;
     let count = shards.len();
     let shards: BTreeMap<u16, ShardManifest> = shards.into_iter().collect();
@@ -79,13 +79,9 @@ pub(super) fn decode(mut body: &[u8], version: u32, generation: u64) -> Option<M
     (body.is_empty() && manifest.shards.len() == count).then_some(manifest)
 }
 
-fn get_shard(body: &mut &[u8], version: u32) -> Option<ShardManifest> {
+fn get_shard(body: &mut &[u8]) -> Option<ShardManifest> {
     let void_before = get_position(body)?;
-    let forgotten_before = if version == VERSION_WITHOUT_FORGOTTEN {
-        Position::default()
-    } else {
-        get_position(body)?
-    };
+    let floor = body.try_get_u64_le().ok()?;
     let snapshot = if get_flag(body)? {
         Some(get_snapshot(body)?)
     } else {
@@ -95,7 +91,7 @@ fn get_shard(body: &mut &[u8], version: u32) -> Option<ShardManifest> {
     Some(ShardManifest {
         snapshot,
         void_before,
-        forgotten_before,
+        floor,
         segments,
     })
 }
@@ -151,7 +147,7 @@ fn get_list<T>(
 
 #[cfg(test)]
 mod tests {
-    use super::{super::VERSION, *};
+    use super::*;
 
     #[test]
     fn a_manifest_is_read_back_and_never_half() {
@@ -175,10 +171,7 @@ mod tests {
                 sequence: 2,
                 offset: 64,
             },
-            forgotten_before: Position {
-                sequence: 1,
-                offset: 56,
-            },
+            floor: 7,
             segments: vec![segment; 2],
         };
         let manifest = Manifest {
@@ -194,9 +187,9 @@ mod tests {
             shards: BTreeMap::from([(0, ShardManifest::default()), (7, shard)]),
         };
         let body = encode(&manifest);
-        assert_eq!(decode(&body, VERSION, 8), Some(manifest));
+        assert_eq!(decode(&body, 8), Some(manifest));
         for length in 0..body.len() {
-            assert_eq!(decode(&body[..length], VERSION, 8), None, "{length} bytes");
+            assert_eq!(decode(&body[..length], 8), None, "{length} bytes");
         }
     }
 }

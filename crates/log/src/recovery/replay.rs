@@ -187,15 +187,8 @@ impl Replay<'_> {
         self.generation = self.generation.max(batch.begin.generation);
         for record in batch.records {
             match *record {
-                Record::HardState {
-                    shard,
-                    state,
-                    position,
-                } => {
-                    let listed = self.manifest.shards.get(&shard);
-                    if listed.is_none_or(|listed| position >= listed.forgotten_before) {
-                        index.shard(shard).hard_state = Some(state);
-                    }
+                Record::HardState { shard, state } => {
+                    index.shard(shard).hard_state = Some(state);
                 }
                 Record::Entry(header) => {
                     let listed = self.manifest.shards.get(&header.shard);

@@ -22,9 +22,6 @@ pub(super) fn open_sealed<D: Disk>(
     index: &mut Index<D>,
 ) -> Result<(), Error> {
     for (&number, listed) in &manifest.shards {
-        if listed.is_tombstone() {
-            continue; // What the log holds of it since is all there is.
-        }
         if let Some(info) = listed.snapshot {
             // Its content is verified by whoever reads it, which is the next thing to happen.
             SnapshotReader::open(disk, number, info)?;

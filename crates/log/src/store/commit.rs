@@ -58,7 +58,8 @@ impl<D: Disk> Store<D> {
     /// there are. The next append may begin behind the snapshot.
     ///
     /// No append for the shard may be under way. After an error the files are still there: try again,
-    /// or give them to [`Store::discard_import`].
+    /// or give them to [`Store::discard_import`]. Refused if the shard was forgotten at a later entry
+    /// ([`Store::forget`]).
     pub fn install(&self, shard: u16, imported: &Imported) -> Result<(), Error> {
         let mut change = Change {
             snapshot: Some(imported.snapshot),
@@ -180,7 +181,12 @@ fn next_shard(
         {
             return Err(Error::Overtaken { shard });
         }
+        if snapshot.index < current.floor {
+            let what = "it was forgotten at a later entry than that of its snapshot";
+            return Err(Error::Refused { shard, what });
+        }
         next.snapshot = Some(snapshot);
+        next.floor = 0;
     }
     for id in &change.remove {
         if !current.segments.iter().any(|segment| segment.id == *id) {

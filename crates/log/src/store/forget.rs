@@ -1,40 +1,45 @@
-//! A replica moves away: nothing of its shard counts any more.
+//! A replica moves away: nothing of its shard counts any more but what it promised.
 
 use super::Store;
 use crate::{disk::Disk, error::Error, manifest::ShardManifest, names};
 
 impl<D: Disk> Store<D> {
-    /// Takes the shard off this disk: its snapshot, segments, entries and hard state are gone in one
-    /// step, its files are removed after it. Does nothing if the disk has none of them.
+    /// Takes the shard off this disk: its snapshot, segments and entries are gone in one step, its
+    /// files are removed after it. Does nothing if the disk has none of them.
     ///
-    /// The log files still hold old records of the shard, so the manifest remembers up to where they are
-    /// void until those files are recycled. The shard may come again: by [`Store::install`], and by
-    /// appends, which then begin as those of a new shard.
+    /// Two things stay, for good or until the shard comes again. The term and the vote, for a vote that
+    /// was given once must never be given again. And `floor`, at least 1: the index at which the shard's members had
+    /// let go of this replica, no smaller than that of any entry it acknowledged. A state from before it is
+    /// refused by [`Store::install`], since it may lack some of those.
     ///
     /// Nothing else may be under way for the shard: no append and no commit. One that comes later is a
     /// new beginning: a hard state is written, an entry other than the first is refused with
-    /// [`Error::Gap`], a snapshot of its own with [`Error::Overtaken`] (while the manifest remembers).
-    pub fn forget(&self, shard: u16) -> Result<(), Error> {
+    /// [`Error::Gap`], a snapshot of its own with [`Error::Overtaken`].
+    pub fn forget(&self, shard: u16, floor: u64) -> Result<(), Error> {
         let shared = &self.shared;
         // The first batch of a new log file repeats all hard states: none may be on its way.
         let _appending = shared.appending();
         shared.check_usable()?;
         let mut manifest = shared.manifest();
         let listed = manifest.shards.get(&shard).cloned().unwrap_or_default();
-        let is_known = shared.index().shards.contains_key(&shard);
-        if !is_known && !listed.has_files() {
+        if !listed.has_files() && !shared.index().has_entries(shard) {
             return Ok(());
         }
-        let place = shared.index().durable;
         let mut next = manifest.clone();
+        #[cfg(feature = "sabotage")]
+        let floor = if crate::sabotage::is_planted("no tombstones") {
+            1
+        } else {
+            floor
+        };
         let tombstone = ShardManifest {
-            void_before: place,
-            forgotten_before: place,
+            void_before: shared.index().durable,
+            floor: floor.max(listed.floor).max(1),
             ..ShardManifest::default()
         };
         next.shards.insert(shard, tombstone);
         shared.commit_manifest(&mut manifest, next)?;
-        shared.index_mut().shards.remove(&shard);
+        shared.index_mut().forget(shard);
         drop(manifest);
         // Best effort: what stays is removed when the log is opened next.
         if let Some(snapshot) = listed.snapshot {

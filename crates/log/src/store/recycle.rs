@@ -82,7 +82,6 @@ impl<D: Disk> Store<D> {
         let count = usize::try_from(through_file + 1 - manifest.wal_first).expect("listed files");
         next.wal_bytes.drain(..count);
         next.wal_first = through_file + 1;
-        next.drop_old_tombstones();
         self.shared.commit_manifest(&mut manifest, next)?;
         let files = self.forget_files(through_file);
         self.reuse(&mut manifest, files)

@@ -3,7 +3,7 @@
 use std::{io, sync::mpsc, thread, time::Duration};
 
 use anser_log::{
-    Change, Error, Kept, Log,
+    Change, Error, HardState, Kept, Log,
     disk::simulated::{Fault, FaultPoint, SimulatedDisk, Times},
 };
 
@@ -23,15 +23,21 @@ fn a_forgotten_shard_stays_forgotten() {
     opened.appender.append(&batch).unwrap();
     compact_all(&opened, 1, 1, 9).unwrap();
     let written = disk.bytes_written();
-    opened.store.forget(9).unwrap();
+    opened.store.forget(9, 5).unwrap();
     assert_eq!(disk.bytes_written(), written);
-    opened.store.forget(1).unwrap();
-    opened.store.forget(3).unwrap();
+    opened.store.forget(1, 20).unwrap();
+    opened.store.forget(3, 20).unwrap();
+    assert_eq!(
+        tombstones(&disk),
+        [(1, state(1, 2), 20), (3, state(4, 1), 0)]
+    );
     assert_eq!(paths(&disk), [] as [&str; 0]);
     // New files begin with the hard states of all shards, old ones are used again.
     for index in 2..=60 {
-        let numbers: Vec<u16> = open(&disk).shards.iter().map(|it| it.shard).collect();
-        assert_eq!(numbers, [2]);
+        assert_eq!(
+            tombstones(&disk),
+            [(1, state(1, 2), 20), (3, state(4, 1), 0)]
+        );
         let write = plain_write(2, index..=index, 500);
         opened.appender.append(&[write]).unwrap();
         if index % 20 == 0 {
@@ -50,6 +56,35 @@ fn a_forgotten_shard_stays_forgotten() {
     ));
 }
 
+/// The shards that the disk has nothing of but what they promised, and their floors.
+fn tombstones(disk: &SimulatedDisk) -> Vec<(u16, HardState, u64)> {
+    let shards = open(disk).shards.into_iter();
+    let tombstones = shards.filter(|shard| shard.last_index == 0);
+    tombstones
+        .map(|shard| (shard.shard, shard.hard_state, shard.floor))
+        .collect()
+}
+
+/// A copy that was begun before the shard was forgotten may lack what its replica acknowledged later.
+#[test]
+fn a_state_from_before_a_shard_was_forgotten_is_refused() {
+    let (there, _) = ahead();
+    let export = there.store.export(1).unwrap();
+    let disk = SimulatedDisk::default();
+    let mut opened = open(&disk);
+    let mut write = plain_write(1, 1..=41, 10);
+    write.hard_state = Some(state(7, 2));
+    opened.appender.append(&[write]).unwrap();
+    opened.store.forget(1, 41).unwrap();
+    let imported = import_all(&opened, &export);
+    let refused = opened.store.install(1, &imported);
+    assert!(matches!(refused, Err(Error::Refused { shard: 1, .. })));
+    assert_eq!(tombstones(&disk), [(1, state(7, 2), 41)]);
+    // What was forgotten twice keeps the floor of the time when something was there.
+    opened.store.forget(1, 99).unwrap();
+    assert_eq!(tombstones(&disk), [(1, state(7, 2), 41)]);
+}
+
 #[test]
 fn a_forgotten_shard_comes_again() {
     let (there, expected) = ahead();
@@ -61,7 +96,7 @@ fn a_forgotten_shard_comes_again() {
         .append(&[plain_write(1, 1..=50, 10), plain_write(2, 1..=1, 9)])
         .unwrap();
     compact_all(&opened, 1, 1, 45).unwrap();
-    opened.store.forget(1).unwrap();
+    opened.store.forget(1, 40).unwrap();
     let late = opened.appender.append(&[entries(1, 51..=51, 1)]);
     assert!(matches!(late, Err(Error::Gap { expected: 1, .. })));
     let snapshot = opened.store.begin_snapshot(1, 46, 1).unwrap();
@@ -104,7 +139,7 @@ fn forgetting_waits_for_a_log_file_that_is_being_begun() {
     let store = opened.store.clone();
     let (sender, forgotten) = mpsc::channel();
     hooked.before_next_write(move || {
-        let forgetting = thread::spawn(move || store.forget(1).unwrap());
+        let forgetting = thread::spawn(move || store.forget(1, 1).unwrap());
         // Time enough to do it, if nothing holds it up.
         thread::sleep(Duration::from_millis(100));
         sender.send(forgetting).unwrap();
@@ -114,8 +149,7 @@ fn forgetting_waits_for_a_log_file_that_is_being_begun() {
         .append(&[plain_write(2, 1..=1, 3500)])
         .unwrap();
     forgotten.recv().unwrap().join().unwrap();
-    let numbers: Vec<u16> = open(&disk).shards.iter().map(|it| it.shard).collect();
-    assert_eq!(numbers, [2]);
+    assert_eq!(tombstones(&disk), [(1, state(4, 1), 0)]);
 }
 
 /// A full disk leaves a shard that was to be forgotten as it was.
@@ -135,7 +169,10 @@ fn a_shard_that_cannot_be_forgotten_stays_whole() {
         times: Times::Once,
         kind: io::ErrorKind::StorageFull,
     });
-    assert!(matches!(opened.store.forget(1), Err(Error::NoSpace { .. })));
+    assert!(matches!(
+        opened.store.forget(1, 9),
+        Err(Error::NoSpace { .. })
+    ));
     let expected = Kept {
         index: 9,
         term: 1,

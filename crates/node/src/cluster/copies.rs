@@ -14,7 +14,7 @@ use std::{
 };
 
 use anser_broker::id::ShardId;
-use anser_host::{Deferred, Offers};
+use anser_host::{Deferred, Offers, Sendings};
 use anser_log::{Export, ExportedFile, FileSystem, Follower, Holds};
 use anser_replica::{PeerMessage, Place};
 use bytes::Bytes;
@@ -31,6 +31,7 @@ pub(crate) struct Copies {
     jobs: mpsc::Sender<Job>,
     outgoing: UnboundedSender<Outgoing>,
     offers: Arc<Mutex<Offers<FileSystem>>>,
+    sendings: Arc<Mutex<Sendings>>,
     holds: Arc<Mutex<Holds>>,
     /// What the times of holds are counted from.
     beginning: Instant,
@@ -42,6 +43,7 @@ impl Copies {
             jobs,
             outgoing,
             offers: Arc::default(),
+            sendings: Arc::default(),
             holds: Arc::default(),
             beginning: Instant::now(),
         }
@@ -96,7 +98,17 @@ impl Copies {
             to,
             export,
             message: bytes.into(),
+            sending: self.sendings().begin(shard, to),
         }));
+    }
+
+    /// Breaks off the copies that this node sends of a shard, but for those to nodes that `stay`.
+    pub(crate) fn end_sending(&self, shard: ShardId, stay: impl Fn(u64) -> bool) {
+        self.sendings().end(shard, stay);
+    }
+
+    fn sendings(&self) -> MutexGuard<'_, Sendings> {
+        self.sendings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes in what another node sends.

@@ -60,6 +60,9 @@ impl Runner {
             Job::Members { shard, membership } => {
                 info!(shard = shard.0, voters = ?membership.voters, learners = ?membership.learners,
                     leaving = ?membership.voters_outgoing, "members");
+                member
+                    .copies
+                    .end_sending(shard, |node| membership.contains(node));
             }
             Job::Began { shard } => info!(shard = shard.0, "a replica begins here"),
             Job::Installed { shard, index } => {
@@ -108,6 +111,8 @@ impl Runner {
         cluster.leaders.serves(shard, term, cluster.node, leads);
         if leads {
             cluster.surveys.hurry();
+        } else {
+            member.copies.end_sending(shard, |_| false);
         }
     }
 

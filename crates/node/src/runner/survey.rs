@@ -37,9 +37,9 @@ fn surveyed(shard: u16, replica: &Replica) -> Surveyed {
     let status = replica.status();
     let led = replica.serves().then(|| Led {
         last: status.last,
-        voters: status.membership.voters.clone(),
-        learners: status.membership.learners.clone(),
-        joint: !status.membership.voters_outgoing.is_empty(),
+        voters: status.settled.voters.clone(),
+        learners: status.settled.learners.clone(),
+        joint: !status.settled.voters_outgoing.is_empty(),
         peers: status
             .peers
             .iter()

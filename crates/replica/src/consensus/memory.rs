@@ -5,7 +5,7 @@ use raft::eraftpb::{Message, MessageType};
 
 use super::{Consensus, is_vote};
 use crate::{
-    PeerMessage,
+    PeerMessage, Tombstone,
     lives::{Life, Verdict},
     message::Memory,
 };
@@ -21,15 +21,40 @@ impl Consensus {
         }
     }
 
-    /// Who has no state yet knows nothing of a replica that may have been here before and have voted;
-    /// a suspect is no heir.
-    pub(super) fn may_answer(&self, kind: MessageType) -> bool {
-        match kind {
-            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
-                self.memory() != Memory::Empty
-            }
-            MessageType::MsgTimeoutNow => self.memory() == Memory::Whole,
+    /// A replica without state has acknowledged nothing, but one that was here before it may have: it
+    /// gives no vote, and takes no state that may lack what was acknowledged then. A suspect is not
+    /// handed the leadership.
+    ///
+    /// Without the floor: 1. voter 3 of {1, 2, 3} lags, and leader 2 begins to send it a copy of entry 12.
+    /// 2. Leader 1 brings voter 3 up to date, swaps it for node 4, and entry 20 is committed by {1, 4}. Node 3
+    /// lets go of its replica. 3. The copy ends: node 3 has entry 12, and members {1, 2, 3}. 4. Node 1 dies. Node 2,
+    /// which was cut off, asks node 3 for its vote, gets it, and leads without entry 20.
+    pub(super) fn may_take(&self, message: &PeerMessage) -> bool {
+        let memory = self.memory();
+        match message.message.msg_type {
+            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => memory != Memory::Empty,
+            MessageType::MsgTimeoutNow => memory == Memory::Whole,
+            MessageType::MsgSnapshot if memory == Memory::Empty => message
+                .snapshot()
+                .is_some_and(|place| place.index >= self.floor),
             _ => true,
+        }
+    }
+
+    pub(crate) fn tombstone(&self, decided: u64) -> Tombstone {
+        #[cfg(feature = "sabotage")]
+        if anser_broker::sabotage::is_planted("no tombstones") {
+            return Tombstone::default();
+        }
+        let raft = &self.node.raft;
+        Tombstone {
+            term: raft.term,
+            vote: raft.vote,
+            // A replica without state has acknowledged nothing since the floor was laid.
+            floor: match self.memory() {
+                Memory::Empty => self.floor,
+                _ => decided,
+            },
         }
     }
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use anser_broker::id::ShardId;
 use anser_host::{
     Attempt, COPY_INTERVAL, CopyAnswer, CopyError, Deferred, Event as HostEvent, Incoming,
-    InstallError, Missing, Next, Offers, RETRY_INTERVAL, Sending, offer_of,
+    InstallError, Missing, Next, Offers, RETRY_INTERVAL, Sending, Sendings, offer_of,
 };
 use anser_log::{Error, Export, Reader, Store, disk::simulated::SimulatedDisk};
 use anser_replica::{PeerMessage, Place};
@@ -29,6 +29,7 @@ const PATIENCE: u64 = 500 * MILLISECOND;
 
 pub(super) struct Copies {
     pub(super) offers: Offers<SimulatedDisk>,
+    sendings: Sendings,
     outgoing: BTreeMap<u64, Outgoing>,
     counted: u64,
     incoming: Incoming<SimulatedDisk>,
@@ -49,6 +50,7 @@ impl Copies {
     pub(super) fn new(store: Store<SimulatedDisk>, reader: Reader<SimulatedDisk>) -> Self {
         Self {
             offers: Offers::default(),
+            sendings: Sendings::default(),
             outgoing: BTreeMap::new(),
             counted: 0,
             incoming: Incoming::new(store, reader),
@@ -82,7 +84,7 @@ impl Process {
             to,
             export,
             message: bytes.into(),
-            sending: Sending::default(),
+            sending: self.copies.sendings.begin(shard, to),
             asked: 0,
             is_slow: common.random.permille(200),
         };
@@ -168,6 +170,11 @@ impl Process {
             let next = outgoing.sending.heard(Ok(told));
             self.go_on(transfer, next, common);
         }
+    }
+
+    /// Breaks off the copies of a shard, but for those to nodes that `stay`.
+    pub(super) fn end_copies(&mut self, shard: u16, stay: impl Fn(u64) -> bool) {
+        self.copies.sendings.end(ShardId(shard), stay);
     }
 
     fn end_copy(&mut self, transfer: u64, arrived: bool, common: &mut Common) {
@@ -289,8 +296,7 @@ impl Process {
     fn watch_forgetting(&mut self, shard: u16, common: &mut Common) {
         sometimes("a removed replica was forgotten");
         self.forgotten.insert(shard);
-        common.checks.leaving.remove(&(self.node, shard));
-        common.checks.durable.remove(&(self.node, shard));
+        common.checks.forgotten(self.node, shard);
     }
 }
 

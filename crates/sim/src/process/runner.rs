@@ -186,11 +186,9 @@ impl Process {
                     format!("node {node} shard {shard} installs {place:?}")
                 });
             }
-            WriterJob::Defer(Deferred::Forget { shard }) => {
+            WriterJob::Defer(Deferred::Forget { shard, .. }) => {
                 self.watched.remove(&shard.0);
-                // From here on what the shard's disk has promised counts no more.
-                common.checks.durable.remove(&(self.node, shard.0));
-                common.checks.leaving.insert((self.node, shard.0));
+                common.checks.forgotten(self.node, shard.0);
             }
         }
         self.give_writer(job, common);
@@ -226,9 +224,12 @@ impl Process {
             .say(now, || format!("node {node} shard {shard} leads: {leads}"));
         if leads {
             common.led.insert(shard, node);
-        } else if common.led.get(&shard) == Some(&node) {
+            return;
+        }
+        if common.led.get(&shard) == Some(&node) {
             common.led.remove(&shard);
         }
+        self.end_copies(shard, |_| false);
     }
 
     fn members(&mut self, shard: u16, membership: Membership, common: &mut Common) {
@@ -251,7 +252,8 @@ impl Process {
         common
             .checks
             .membership(shard, watched.applied, &membership);
-        watched.membership = membership;
+        watched.membership = membership.clone();
+        self.end_copies(shard, |node| membership.contains(node));
     }
 
     fn clear_suspicion(&mut self) {

@@ -262,10 +262,6 @@ impl World {
     /// Ends a node's process.
     pub(super) fn stop(&mut self, number: u64, stop: Stop) {
         self.common.lives.remove(&number);
-        self.common
-            .checks
-            .leaving
-            .retain(|(node, _)| *node != number);
         self.common.led.retain(|_, leader| *leader != number);
         let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
         let Some(process) = node.process.take() else {

@@ -71,7 +71,7 @@ impl World {
             let process = self.nodes[&leader].process.as_ref().expect("it leads");
             let status = process.replica(shard).expect("it leads").status();
             if let Some(steps) = self.steps(shard, leader, &status)
-                && let Some(voters) = self.safe_voters(&status.membership, &steps)
+                && let Some(voters) = self.safe_voters(&status.settled, &steps)
             {
                 self.operator.note(shard, voters);
                 self.common.statistics.membership_changes += 1;
@@ -152,7 +152,7 @@ impl World {
         let mut aim = target;
         match (kind, spare) {
             (0, Some(spare)) if aim.len() < 5 => drop(aim.insert(spare)),
-            (1, _) if aim.len() > 3 => drop(aim.remove(&leaves)),
+            (1, _) if aim.len() > 1 => drop(aim.remove(&leaves)),
             (_, Some(spare)) => {
                 aim.remove(&leaves);
                 aim.insert(spare);
@@ -168,7 +168,7 @@ impl World {
         leader: u64,
         status: &ReplicaStatus,
     ) -> Option<Vec<MembershipStep>> {
-        let membership = &status.membership;
+        let membership = &status.settled;
         if membership.is_joint() {
             return None;
         }
@@ -231,7 +231,7 @@ impl World {
 
     /// Replicas that their shard's members have let go of are taken off their disks.
     fn clear_away(&mut self, shard: u16, leader: &ReplicaStatus) {
-        if leader.membership.is_joint() {
+        if leader.settled.is_joint() {
             return;
         }
         let left = self.nodes.iter().filter(|(number, node)| {

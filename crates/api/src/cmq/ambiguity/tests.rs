@@ -6,8 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    auth::host::Host,
     cmq::{
         action::Action,
+        dialect::PATHS,
         message::{BatchSendMessage, SendMessage},
         parameters::Arguments,
         publish::{BatchPublishMessage, PublishMessage},
@@ -330,6 +332,51 @@ fn one_reading_is_taken_of_a_text_that_has_many() {
     assert_eq!(taken.into_iter().collect::<Vec<_>>(), [expected]);
 }
 
+/// Values that hold hosts, paths and the beginning of other parameters.
+const WITH_HOSTS: &[&str] = &[
+    "msgBody=a",
+    "msgBody=a/v2/index.php?msgBody=b",
+    "msgBody=h/?topicName=m",
+    "msgBody.1=//v2/index.php?queueName=p",
+    "b/v2/index.php/v2/index.php?msgBody=c",
+    "searchWord=/v2/index.php?queueName=p",
+    "/?msgBody.1=a",
+    "queueName=q",
+    "topicName=n/v2/index.php?queueName=p",
+    "topicName=n",
+];
+
+/// Everything that a request could be whose signed text, without the method, is this one: a host, a
+/// path and the pieces of its parameters.
+fn requests(text: &str) -> Vec<(Host<'_>, &str, Vec<&str>)> {
+    let mut requests = Vec::new();
+    for place in 0..text.len() {
+        for path in PATHS {
+            let Some(rest) = text[place..].strip_prefix(path) else {
+                continue;
+            };
+            let (Some(pieces), Ok(host)) = (
+                rest.strip_prefix('?'),
+                Host::read(&text.as_bytes()[..place]),
+            ) else {
+                continue;
+            };
+            requests.push((host, path, pieces.split('&').collect()));
+        }
+    }
+    requests
+}
+
+#[test]
+fn a_signed_text_has_one_host_and_one_path() {
+    for path in PATHS {
+        let text = format!("h:1{path}?msgBody=x/v2/index.php?a=1&queueName=h/?b");
+        let requests = requests(&text);
+        assert_eq!(requests.len(), 1, "{requests:?}");
+        assert_eq!((requests[0].0.as_str(), requests[0].1), ("h:1", path));
+    }
+}
+
 /// Few enough for every row of four; a name with a blank before it is signed early.
 const SHORT: &[(&[Field], &[&str])] = &[
     (
@@ -421,6 +468,25 @@ proptest! {
             let taken = readings(&pieces, fields);
             prop_assert!(taken.len() <= 1, "{pieces:?}: {taken:?}");
         }
+    }
+
+    #[test]
+    fn no_two_requests_share_a_signed_text_wherever_their_host_ends(
+        host in proptest::sample::select(&["h", "h:80", "[::1]"][..]),
+        path in proptest::sample::select(&PATHS[..]),
+        pieces in proptest::collection::vec(proptest::sample::select(WITH_HOSTS), 1..6),
+    ) {
+        let text = format!("{host}{path}?{}", pieces.join("&"));
+        let actions = [WITH_BODIES, &[ListQueue::FIELDS]].concat();
+        let mut taken = BTreeSet::new();
+        for (host, path, pieces) in requests(&text) {
+            for fields in &actions {
+                let readings = readings(&pieces, fields);
+                prop_assert!(readings.len() <= 1, "{pieces:?}: {readings:?}");
+                taken.extend((!readings.is_empty()).then(|| (host.to_string(), path)));
+            }
+        }
+        prop_assert!(taken.len() <= 1, "{text}: {taken:?}");
     }
 
     #[test]

@@ -31,6 +31,7 @@ const CREATE: &[(&str, &str)] = &[("Action", "CreateQueue"), ("queueName", "Orde
 struct World {
     fake: Fake,
     dialect: Dialect<Fake>,
+    host: Host<'static>,
     stop: watch::Sender<Option<tokio::time::Instant>>,
 }
 
@@ -39,12 +40,19 @@ fn world_with(config: Config, keys: impl IntoIterator<Item = AccessKey>) -> Worl
 }
 
 fn world_keyed(config: Config, keys: Arc<dyn KeyStore>) -> World {
+    world_within(512 << 20, config, keys)
+}
+
+/// With so much memory for answers.
+fn world_within(bytes: usize, config: Config, keys: Arc<dyn KeyStore>) -> World {
+    let answers = Memory::new(bytes);
     let fake = Fake::default();
     let (stop, stopped) = watch::channel(None);
-    let dialect = Dialect::new(fake.clone(), config, keys, clock(), stopped);
+    let dialect = Dialect::new(fake.clone(), config, keys, clock(), stopped, answers);
     World {
         fake,
         dialect,
+        host: HOST.parse().unwrap(),
         stop,
     }
 }
@@ -57,7 +65,7 @@ impl World {
     fn send(&self, form: String, path: &str) -> Answer {
         self.answer(Request {
             post: true,
-            host: HOST,
+            host: self.host.clone(),
             path,
             form: form.into(),
         })
@@ -93,7 +101,7 @@ impl World {
             config: &self.dialect.config,
             cipher: &self.dialect.cipher,
             account: ACCOUNT,
-            host: HOST,
+            host: &self.host,
             now: Timestamp(0),
         }
     }

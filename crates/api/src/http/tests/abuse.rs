@@ -82,6 +82,51 @@ fn all_large_bodies_together_are_bounded() {
 }
 
 #[test]
+fn one_address_does_not_take_the_memory_of_all_bodies() {
+    let world = world_with(Limits {
+        body_bytes: 1 << 20,
+        bodies_bytes: 4 << 20,
+        ..Limits::default()
+    });
+    let body = "x".repeat(500_000);
+    let large = world.post(&[SEND, &[("Pad", body.as_str())]].concat());
+    let stranger = || Client::connect_from("127.0.0.2:0", world.server.address());
+    let mut unfinished = stranger();
+    unfinished.say(&large[..large.len() - 1]);
+    let mut another = stranger();
+    another.say(&large[..large.len() - 1]);
+    until("the stranger's quarter is full", || {
+        world.server.metrics().bytes_in() == 2 * (large.len() as u64 - 1)
+    });
+    let mut third = stranger();
+    third.say(&large);
+    let (_, answer) = third.answer();
+    assert!(answer.contains("(10250)qps throttling"), "{answer}");
+    assert!(
+        world.reply(&large).contains(r#""code":0,"#),
+        "another address"
+    );
+    unfinished.say(&large[large.len() - 1..]);
+    assert!(unfinished.answer().1.contains(r#""code":0,"#));
+}
+
+#[test]
+fn a_body_that_stops_coming_ends_the_connection_early() {
+    let world = world_with(Limits {
+        body_bytes_per_second: 1 << 20,
+        body_stretch_time: SHORT,
+        ..Limits::default()
+    });
+    for begun in ["x", &"x".repeat(1 << 20)] {
+        let mut client = world.connect();
+        client.say(&world.head("Content-Length: 4000000\r\n\r\n"));
+        client.say(begun);
+        assert_eq!(client.rest(), "");
+    }
+    assert_eq!(world.server.metrics().connections_overdue(), 2);
+}
+
+#[test]
 fn a_slow_head_ends_the_connection() {
     let world = world_with(Limits {
         head_time: SHORT,
@@ -162,6 +207,40 @@ fn a_slow_reader_ends_the_connection() {
         ("numOfMsg", "16"),
     ]));
     overdue(&world);
+}
+
+#[test]
+fn what_an_account_does_not_read_is_bounded_until_it_has_left() {
+    let world = world_with(Limits {
+        answers_bytes: 64 << 20,
+        ..Limits::default()
+    });
+    let body = vec![b'x'; 1 << 20];
+    let messages = (0..16).map(|number| message(number, &body));
+    world.fake.found.lock().unwrap().extend(messages);
+    let batch = world.post(&[
+        ("Action", "BatchReceiveMessage"),
+        ("queueName", "q"),
+        ("numOfMsg", "16"),
+    ]);
+    let mut slow = world.connect();
+    slow.say(&batch);
+    slow.0.read_exact(&mut [0; 1]).unwrap();
+    let asked = world.fake.seen.lock().unwrap().len();
+    for _ in 0..3 {
+        let answer = world.reply(&batch);
+        assert!(answer.contains("(10250)qps throttling"), "{}", answer.len());
+    }
+    assert_eq!(
+        world.fake.seen.lock().unwrap().len(),
+        asked,
+        "nothing is leased"
+    );
+    assert!(world.reply(&world.post(SEND)).contains(r#""code":0,"#));
+    slow.answer();
+    until("the memory is free again", || {
+        world.reply(&batch).contains(r#""code":0,"#)
+    });
 }
 
 #[test]

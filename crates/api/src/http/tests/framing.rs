@@ -99,6 +99,67 @@ fn exactly_one_host_is_required() {
 }
 
 #[test]
+fn what_is_no_host_is_refused() {
+    let world = world();
+    let padding = "n".repeat(254);
+    for host in [
+        "",
+        " ",
+        "a b",
+        "h/../",
+        "h?x",
+        "h&y=1",
+        "h@i",
+        "h/v2/index.php?Action=x",
+        "\u{e9}",
+        "h:",
+        "h:123456",
+        "::1",
+        "[::1",
+        "h,i",
+        &padding,
+    ] {
+        let reply = world.reply(&format!(
+            "POST {PATH} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"
+        ));
+        assert_eq!(status(&reply), "400", "{host:?}: {reply}");
+        assert!(reply.contains("connection: close\r\n"), "{reply}");
+    }
+    let old = format!("POST {PATH} HTTP/1.0\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(status(&world.reply(&old)), "400");
+}
+
+#[test]
+fn a_signature_does_not_serve_another_request_whose_beginning_is_moved_into_the_host() {
+    let world = world();
+    let host = world.server.address().to_string();
+    // What the attacker wants is in the body that the victim sends; by the order of names it ends it.
+    let rest =
+        format!("Action=DeleteQueue&Nonce=1&SecretId={ID}&Timestamp={NOW}&queueName=payments");
+    let body = format!("hello{PATH}?{rest}");
+    let publish = [
+        ("Action", "PublishMessage"),
+        ("msgBody", body.as_str()),
+        ("topicName", "news"),
+    ];
+    let victim = signed_for("POST", &host, PATH, &publish);
+    let (_, signature) = victim.rsplit_once("&Signature=").unwrap();
+    let moved = format!(
+        "{host}{PATH}?Action=PublishMessage&Nonce=1&SecretId={ID}&Timestamp={NOW}&msgBody=hello"
+    );
+    let form = format!("{rest}&topicName=news&Signature={signature}");
+    let length = form.len();
+    let forged =
+        format!("POST {PATH} HTTP/1.1\r\nHost: {moved}\r\nContent-Length: {length}\r\n\r\n{form}");
+    let reply = world.reply(&forged);
+    assert_eq!(status(&reply), "400", "{reply}");
+    assert!(
+        world.fake.last().is_none(),
+        "nothing was asked of the service"
+    );
+}
+
+#[test]
 fn a_target_with_a_host_in_it_is_signed_over_the_header() {
     let world = world();
     let host = world.server.address();

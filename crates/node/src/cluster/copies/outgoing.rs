@@ -28,6 +28,7 @@ pub(crate) struct Outgoing {
     /// `None`: a newer offer has taken its place.
     pub(super) export: Option<Arc<Export<FileSystem>>>,
     pub(super) message: MessageBytes,
+    pub(super) sending: Sending,
 }
 
 /// Sends copies until nobody can ask for any.
@@ -77,7 +78,7 @@ async fn send(
 ) -> Result<u64, String> {
     let export = copy.export.ok_or("it is no longer offered")?;
     let shard = copy.shard.0;
-    let mut sending = Sending::default();
+    let mut sending = copy.sending;
     let mut next = Next::Begin;
     let mut sent = 0;
     loop {

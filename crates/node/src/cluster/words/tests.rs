@@ -166,6 +166,7 @@ fn tolds() -> Vec<Told> {
             shard: ShardId(3),
             revision: 4,
             attributes: None,
+            floor: 1,
         })),
         Told::CatalogIndex(300),
         Told::Reached,

@@ -142,3 +142,21 @@ fn a_batch_delete_lists_exactly_the_failures() {
     let bad = [("receiptHandle.1", "bad")];
     assert_eq!(world.codes(&with(&delete, &bad)), (6020, 10290));
 }
+
+#[test]
+fn messages_for_which_there_is_no_memory_go_back() {
+    let world = world_within(2 << 20, Config::new([9; 32]), Keys::of([key()]));
+    let receive = [("Action", "ReceiveMessage"), ("queueName", "q")];
+    // As it came it is small enough, in JSON it is six times as large.
+    let control = vec![1; 512 << 10];
+    for body in [vec![b'x'; 3 << 20], control] {
+        *world.fake.found.lock().unwrap() = vec![message(1, &body)];
+        assert_eq!(world.codes(&receive), (4420, 10250));
+        let Some(AnyOperation::ChangeVisibility(given)) = world.fake.last() else {
+            panic!("the message was not given back");
+        };
+        assert_eq!(given.receipts, [message(1, b"").receipt]);
+    }
+    *world.fake.found.lock().unwrap() = vec![message(1, &[b'x'; 256 << 10])];
+    assert_eq!(world.codes(&receive), (0, 0), "nothing is held any more");
+}
