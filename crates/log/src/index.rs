@@ -10,7 +10,7 @@ use crate::{
     entry::{HardState, Position, SnapshotInfo},
     error::Error,
     runs::Runs,
-    segment::Segment,
+    segment::files::Segment,
 };
 
 #[derive(Debug)]
@@ -130,16 +130,17 @@ impl<D: Disk> Index<D> {
         shard.is_some_and(|shard| shard.runs.last().is_some())
     }
 
-    /// Drops all that is known of a shard but its term and its vote.
-    pub(crate) fn forget(&mut self, number: u16) {
+    /// Drops all that is known of a shard but its term and its vote; gives what was dropped.
+    pub(crate) fn forget(&mut self, number: u16) -> ShardIndex<D> {
         let shard = self.shard(number);
         let promised = shard
             .hard_state
             .map(|state| HardState { commit: 0, ..state });
-        *shard = ShardIndex {
+        let kept = ShardIndex {
             hard_state: promised,
             ..ShardIndex::default()
         };
+        std::mem::replace(shard, kept)
     }
 
     /// The file being written.

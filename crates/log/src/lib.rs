@@ -17,6 +17,7 @@ mod error;
 mod holds;
 mod index;
 mod layout;
+mod log_end;
 mod manifest;
 mod marks;
 mod names;

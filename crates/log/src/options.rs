@@ -22,6 +22,8 @@ pub struct Options {
     pub wal_held_bytes: u64,
     /// A segment is sealed when the next record would make it longer.
     pub segment_bytes: u64,
+    /// How many segments are open at once, beside those that are being read.
+    pub open_segments: usize,
     /// How many prepared files [`crate::Store::prepare_files`] keeps.
     pub spare_files: usize,
 }
@@ -33,6 +35,7 @@ impl Default for Options {
             wal_budget_bytes: 512 << 20,
             wal_held_bytes: 2 << 30,
             segment_bytes: 64 << 20,
+            open_segments: 128,
             spare_files: 2,
         }
     }

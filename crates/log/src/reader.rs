@@ -19,7 +19,7 @@ use crate::{
     names,
     options::RECORD_BYTES_MAX,
     record::{HEADER_BYTES, Header, Kind},
-    segment::{Block, Segment},
+    segment::{Block, SegmentFile, files::Segment},
     shared::Shared,
     snapshot::SnapshotReader,
 };
@@ -113,7 +113,10 @@ impl<D: Disk> Reader<D> {
         }
         let segment = self.segment(shard, index);
         let kept = match segment {
-            Some(segment) => segment.find(&self.block(&segment, index)?, index)?,
+            Some(segment) => {
+                let file = segment.open()?;
+                file.find(&self.block(&file, index)?, index)?
+            }
             None => None,
         };
         kept.map(Stored::Kept)
@@ -130,13 +133,14 @@ impl<D: Disk> Reader<D> {
             && next <= to
             && (left > 0 || kept.is_empty())
         {
-            let block = self.block(&segment, next)?;
+            let file = segment.open()?;
+            let block = self.block(&file, next)?;
             let count = kept.len();
-            let added = segment.collect(&block, next, left, &mut kept)?;
+            let added = file.collect(&block, next, left, &mut kept)?;
             left = left.saturating_sub(added);
             next = match kept.last() {
                 Some(last) if kept.len() > count => last.index + 1,
-                _ => segment.after_block(&block),
+                _ => file.after_block(&block),
             };
         }
         kept.retain(|kept| kept.index <= to);
@@ -265,8 +269,8 @@ impl<D: Disk> Reader<D> {
     }
 
     /// The block around an index, from the cache if it was read lately.
-    fn block(&self, segment: &Segment<D>, index: u64) -> Result<Block, Error> {
-        let (id, start) = (segment.info().id, segment.block_start(index));
+    fn block(&self, file: &SegmentFile<D>, index: u64) -> Result<Block, Error> {
+        let (id, start) = (file.id(), file.block_start(index));
         let cached = {
             let blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
             blocks
@@ -277,7 +281,7 @@ impl<D: Disk> Reader<D> {
         if let Some(block) = cached {
             return Ok(block);
         }
-        let block = segment.block(index)?;
+        let block = file.block(index)?;
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         if blocks.len() == CACHED_BLOCKS {
             blocks.pop_front();

@@ -12,16 +12,18 @@ mod tail;
 use std::{collections::VecDeque, io, sync::Arc};
 
 use crate::{
-    appender::{Appender, Current},
+    appender::Appender,
     disk::{Disk, DiskFile, OpenMode},
     entry::{HardState, Position, SnapshotInfo},
     error::Error,
     index::{Index, WalFile},
+    log_end::{Current, LogEnd},
     manifest::Manifest,
     marks::Marks,
     names,
     options::Options,
     reader::Reader,
+    segment::files::SegmentFiles,
     shared::Shared,
     store::Store,
     wal_files::PreparedFile,
@@ -97,7 +99,8 @@ impl Log {
         let mut marks = Marks::open(&disk)?;
         let mut index = Index::new(manifest.wal_first);
         let replayed = replay::replay(&disk, &manifest, &marks.last(), &mut index)?;
-        sealed::open_sealed(&disk, &manifest, &mut index)?;
+        let segments = Arc::new(SegmentFiles::new(disk.clone(), options.open_segments));
+        sealed::open_sealed(&disk, &segments, &manifest, &mut index)?;
         let shards = recovered_shards(&manifest, &index)?;
         sealed::check_unlisted(&disk, &manifest)?;
 
@@ -112,11 +115,13 @@ impl Log {
             .map_err(|error| Error::io("write", names::MARKS, error))?;
 
         let report = report(&manifest, &replayed);
-        let current = current_file(&index, &replayed);
+        let end = LogEnd::new(current_file(&index, &replayed));
         let prepared = prepared_files(&disk, &manifest, &index)?;
-        let shared = Arc::new(Shared::new(disk, options, manifest, prepared, index));
+        let shared = Arc::new(Shared::new(
+            disk, options, segments, manifest, prepared, index, end,
+        ));
         Ok(Opened {
-            appender: Appender::new(Arc::clone(&shared), marks, current),
+            appender: Appender::new(Arc::clone(&shared), marks),
             reader: Reader::new(Arc::clone(&shared)),
             store: Store::new(shared),
             shards,

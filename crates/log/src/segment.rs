@@ -4,6 +4,7 @@
 //! finds its block by that, reads the block and walks it. Every header and payload is verified when
 //! it is read.
 
+pub(crate) mod files;
 mod format;
 pub(crate) mod incoming;
 pub(crate) mod writer;
@@ -22,8 +23,9 @@ use format::{
     Trailer,
 };
 
+/// The open file of a [`files::Segment`].
 #[derive(Debug)]
-pub(crate) struct Segment<D: Disk> {
+pub(crate) struct SegmentFile<D: Disk> {
     info: SegmentInfo,
     name: String,
     file: D::File,
@@ -39,7 +41,7 @@ pub(crate) struct Block {
     bytes: Bytes,
 }
 
-impl<D: Disk> Segment<D> {
+impl<D: Disk> SegmentFile<D> {
     /// Opens a sealed segment and verifies everything but its records.
     pub(crate) fn open(disk: &D, shard: u16, info: SegmentInfo) -> Result<Self, Error> {
         let name = names::segment(shard, info.id);
@@ -71,8 +73,8 @@ impl<D: Disk> Segment<D> {
         })
     }
 
-    pub(crate) fn info(&self) -> &SegmentInfo {
-        &self.info
+    pub(crate) fn id(&self) -> u64 {
+        self.info.id
     }
 
     pub(crate) fn file(&self) -> &D::File {

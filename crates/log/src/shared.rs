@@ -7,22 +7,23 @@ use std::{
     collections::VecDeque,
     io,
     sync::{
-        Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use crate::{
-    disk::Disk, error::Error, index::Index, manifest::Manifest, options::Options,
-    wal_files::PreparedFile,
+    disk::Disk, error::Error, index::Index, log_end::LogEnd, manifest::Manifest, options::Options,
+    segment::files::SegmentFiles, wal_files::PreparedFile,
 };
 
 #[derive(Debug)]
 pub(crate) struct Shared<D: Disk> {
     pub(crate) disk: D,
     pub(crate) options: Options,
+    pub(crate) segments: Arc<SegmentFiles<D>>,
     /// Held while a batch is on its way to the disk, and by what must not meet one.
-    appending: Mutex<()>,
+    appending: Mutex<LogEnd<D>>,
     /// The last durable manifest. Who holds it may write the next.
     manifest: Mutex<Manifest>,
     prepared: Mutex<VecDeque<PreparedFile<D>>>,
@@ -39,16 +40,19 @@ impl<D: Disk> Shared<D> {
     pub(crate) fn new(
         disk: D,
         options: Options,
+        segments: Arc<SegmentFiles<D>>,
         manifest: Manifest,
         prepared: VecDeque<PreparedFile<D>>,
         index: Index<D>,
+        end: LogEnd<D>,
     ) -> Self {
         Self {
             disk,
             options,
+            segments,
             generation: AtomicU64::new(manifest.generation),
             next_id: AtomicU64::new(manifest.next_id),
-            appending: Mutex::new(()),
+            appending: Mutex::new(end),
             manifest: Mutex::new(manifest),
             prepared: Mutex::new(prepared),
             index: RwLock::new(index),
@@ -56,7 +60,7 @@ impl<D: Disk> Shared<D> {
         }
     }
 
-    pub(crate) fn appending(&self) -> MutexGuard<'_, ()> {
+    pub(crate) fn appending(&self) -> MutexGuard<'_, LogEnd<D>> {
         self.appending.lock().expect(PANICKED)
     }
 

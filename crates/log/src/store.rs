@@ -1,9 +1,10 @@
 //! Maintenance: what the compactor does with a log, in one thread or several.
 //!
 //! When files are due, what is alive in them is copied into segments and the shard's state into a
-//! snapshot; a commit makes both part of the log at once; then the files are recycled. A commit is
-//! one manifest. Files are removed only after the manifest that no longer names them is durable.
+//! snapshot; a commit makes both part of the log at once; what no snapshot can cover yet is carried over to the
+//! end of the log; then the files are recycled. A commit is one manifest. Files are removed only after the manifest that no longer names them is durable.
 
+mod carry;
 mod commit;
 mod export;
 mod forget;
@@ -103,6 +104,11 @@ impl<D: Disk> Store<D> {
         self.shared.index().shards.keys().copied().collect()
     }
 
+    /// The shard's snapshot.
+    pub fn snapshot(&self, shard: u16) -> Option<SnapshotInfo> {
+        self.shared.index().shards.get(&shard)?.snapshot
+    }
+
     /// The shard's segments by first index.
     pub fn segments(&self, shard: u16) -> Vec<SegmentInfo> {
         let index = self.shared.index();
@@ -141,6 +147,11 @@ impl<D: Disk> Store<D> {
             .values()
             .map(|file| file.bytes)
             .sum()
+    }
+
+    /// How long a segment is at most, unless one record alone is longer.
+    pub fn segment_bytes_max(&self) -> u64 {
+        self.shared.options.segment_bytes
     }
 
     /// Bytes of all segments.

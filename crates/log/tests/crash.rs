@@ -25,6 +25,7 @@ struct Explored {
     torn: usize,
     ambiguous: usize,
     second_lives: usize,
+    carried: usize,
 }
 
 /// What is broken, if anything, in the first life and in those after a crash.
@@ -42,7 +43,10 @@ const SOUND: Broken = Broken {
 fn explore(seed: u64, broken: Broken) -> Result<Explored, String> {
     let mut driver = Driver::new(seed, broken.first);
     driver.run(STEPS);
-    let mut explored = Explored::default();
+    let mut explored = Explored {
+        carried: driver.carried,
+        ..Explored::default()
+    };
     explore_life(
         &driver,
         &Image::default(),
@@ -164,7 +168,9 @@ fn recover(
     explored.images += 1;
     let disk = SimulatedDisk::from_image(image);
     disk.record();
+    let ambiguous = explored.ambiguous;
     let found = open_and_compare(&disk, allowed, options, sabotage, explored)?;
+    let is_ambiguous = explored.ambiguous > ambiguous;
     let found = [found];
     let operations = disk.recorded();
 
@@ -186,6 +192,11 @@ fn recover(
     let cut_short = SimulatedDisk::from_image(&during.image(512, &picks));
     open_and_compare(&cut_short, &found, options, sabotage, &mut unused)
         .map_err(|what| format!("recovery cut short after {end}: {what}"))?;
+    if unused.ambiguous > 0 && !is_ambiguous {
+        return Err(format!(
+            "recovery cut short after {end} made a torn tail ambiguous"
+        ));
+    }
     let [found] = found;
     Ok(found)
 }
@@ -226,13 +237,15 @@ fn explore_seeds(seeds: std::ops::Range<u64>) {
                 all.torn += explored.torn;
                 all.ambiguous += explored.ambiguous;
                 all.second_lives += explored.second_lives;
+                all.carried += explored.carried;
             }
             Err(what) => panic!("{what}"),
         }
     }
     // The explorer must reach what it is for.
     let reached = all.images > 10_000 && all.torn > 50 && all.ambiguous > 50;
-    assert!(reached && all.second_lives > 50, "{all:?}");
+    let lives = all.second_lives > 50 && all.carried > 50;
+    assert!(reached && lives, "{all:?}");
 }
 
 #[test]

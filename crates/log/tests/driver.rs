@@ -5,7 +5,8 @@
 use std::{collections::BTreeMap, io::Write as _};
 
 use anser_log::{
-    Change, DueShard, Entry, EntryKind, HardState, Kept, Log, Opened, Options, Stored, Write,
+    Change, DueShard, Entry, EntryKind, Error, HardState, Kept, Log, Opened, Options, Stored,
+    Write,
     disk::simulated::{Image, SimulatedDisk},
 };
 use bytes::Bytes;
@@ -32,6 +33,8 @@ pub(crate) struct Driver {
     pub(crate) options: Options,
     pub(crate) calls: Vec<Call>,
     pub(crate) model: Model,
+    /// How many shards' entries were carried over.
+    pub(crate) carried: usize,
     start: Model,
     random: Random,
     sabotage: Sabotage,
@@ -44,6 +47,7 @@ pub(crate) fn options(random: &mut Random) -> Options {
         wal_budget_bytes: 16 << 10,
         wal_held_bytes: 32 << 10,
         segment_bytes: 4096,
+        open_segments: 2,
         spare_files: 1,
     }
 }
@@ -74,6 +78,7 @@ impl Driver {
             calls: Vec::new(),
             start,
             model,
+            carried: 0,
             random,
             sabotage,
             opened,
@@ -95,6 +100,7 @@ impl Driver {
                 }
                 91..94 => self.forget(),
                 94..96 => self.opened.store.prepare_files().unwrap(),
+                96..98 => self.carry_one(),
                 _ => self.reopen(),
             }
         }
@@ -293,18 +299,53 @@ impl Driver {
         let Some(due) = due else {
             return;
         };
+        let mut behind = BTreeMap::new();
         for &DueShard {
             shard, last_index, ..
         } in &due.shards
         {
-            if self.model.shards[&shard].snapshot_index() < last_index {
-                self.compact(shard, last_index);
+            let covered = self.model.shards[&shard].snapshot_index();
+            if covered >= last_index {
+                continue;
             }
+            // Some have not applied all of it.
+            let applied = if self.random.percent(30) {
+                covered + self.random.up_to(last_index - covered)
+            } else {
+                last_index
+            };
+            if covered < applied {
+                self.compact(shard, applied);
+            }
+            behind.insert(shard, self.model.shards[&shard].snapshot_index());
         }
-        let covered =
-            |due: &DueShard| self.model.shards[&due.shard].snapshot_index() >= due.last_index;
-        if due.shards.iter().all(covered) {
+        if self.carry_over(&behind) {
             self.opened.store.recycle(due).unwrap();
+        }
+    }
+
+    /// Writes again what these shards have behind an index; false if it is too much.
+    fn carry_over(&mut self, behind: &BTreeMap<u16, u64>) -> bool {
+        let began = self.disk.recorded_count();
+        match self.opened.store.carry_over(behind) {
+            Ok(()) => {}
+            Err(Error::NotCovered { .. }) => return false,
+            Err(error) => panic!("{error}"),
+        }
+        self.called(began, Vec::new(), self.model.clone());
+        let last = |shard| self.model.shards[shard].last_index();
+        let carried = behind.iter().filter(|&(shard, &after)| after < last(shard));
+        self.carried += carried.count();
+        true
+    }
+
+    /// A shard's last entries are written again though nothing is due.
+    fn carry_one(&mut self) {
+        let number = u16::try_from(self.random.up_to(2)).unwrap();
+        if let Some(shard) = self.model.shards.get(&number) {
+            let (covered, last) = (shard.snapshot_index(), shard.last_index());
+            let after = covered + self.random.up_to(last - covered);
+            self.carry_over(&BTreeMap::from([(number, after)]));
         }
     }
 

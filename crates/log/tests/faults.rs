@@ -20,6 +20,7 @@ pub(crate) fn small_options() -> Options {
         wal_budget_bytes: 16 << 10,
         wal_held_bytes: 32 << 10,
         segment_bytes: 8192,
+        open_segments: 2,
         spare_files: 1,
     }
 }

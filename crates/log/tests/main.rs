@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 mod basics;
+mod carrying;
 mod corruption;
 mod crash;
 mod driver;
@@ -12,4 +13,5 @@ mod model;
 mod random;
 mod replication;
 mod sabotage;
+mod segments;
 mod young;

@@ -26,6 +26,7 @@ pub const PLACES: [&str; 45] = [
     "a node restarted into the middle of a membership change",
     "a removed replica was forgotten",
     "a node that was forgotten came again",
+    "entries that are not applied were carried over",
     "log files were recycled",
     "a segment was dropped",
     "segments were rewritten",

@@ -11,13 +11,14 @@ use crate::{
     manifest::Manifest,
     names,
     record::{HEADER_BYTES, Header, NoHeader},
-    segment::Segment,
+    segment::files::{Segment, SegmentFiles},
     snapshot::SnapshotReader,
 };
 
-/// Opens everything listed.
+/// Opens everything listed, one after the other.
 pub(super) fn open_sealed<D: Disk>(
     disk: &D,
+    files: &Arc<SegmentFiles<D>>,
     manifest: &Manifest,
     index: &mut Index<D>,
 ) -> Result<(), Error> {
@@ -29,9 +30,9 @@ pub(super) fn open_sealed<D: Disk>(
         let shard = index.shard(number);
         shard.snapshot = listed.snapshot;
         for &info in &listed.segments {
-            shard
-                .segments
-                .push(Arc::new(Segment::open(disk, number, info)?));
+            let segment = Segment::new(files, number, info);
+            segment.open()?;
+            shard.segments.push(Arc::new(segment));
         }
     }
     Ok(())

@@ -4,18 +4,25 @@
 //! could bring them back. What does count may so far be only in the cache, after a crash of the
 //! process alone, and is synced before anybody builds on it.
 
-use std::io;
+use std::{io, ops::Range};
 
 use super::{open_wal_file, replay::Replayed};
 use crate::{
+    batch::{BEGIN_PAYLOAD, FILE_PAYLOAD},
     disk::{Disk, DiskFile},
     error::Error,
     manifest::Manifest,
     names,
     options::Options,
+    record::record_bytes,
     scan::RemainsKind,
     wal_files::write_zeros,
 };
+
+/// Where a header has the sequence of its file, without which it is none and resembles none.
+const SEQUENCE_BYTES: Range<u64> = 16..24;
+/// The record that begins a file is the longest that begins a batch.
+const BEGIN_BYTES: usize = record_bytes(BEGIN_PAYLOAD + FILE_PAYLOAD);
 
 /// Gives the manifest that is now the disk's.
 pub(super) fn settle<D: Disk>(
@@ -36,7 +43,7 @@ pub(super) fn settle<D: Disk>(
         if dirty || is_last {
             let file = open_wal_file(disk, from.sequence, bytes)?;
             let wiped = if dirty {
-                write_zeros(&file, from.offset.into(), bytes)
+                wipe(&file, from.offset.into(), bytes)
             } else {
                 Ok(())
             };
@@ -46,6 +53,23 @@ pub(super) fn settle<D: Disk>(
         }
     }
     give_up_files_of_another_size(disk, options, manifest, replayed)
+}
+
+/// Overwrites remains with zeros; the caller syncs. Their beginning goes last: as long as it stands there, a
+/// recovery that is cut short leaves what the next one judges as this one did.
+fn wipe(file: &impl DiskFile, from: u64, to: u64) -> io::Result<()> {
+    let begin_end = (from + BEGIN_BYTES as u64).min(to);
+    write_zeros(file, begin_end, to)?;
+    file.sync()?;
+    // Eight bytes at a multiple of eight are in one sector, so they go as a whole, and a header with them.
+    let sequence_end = (from + SEQUENCE_BYTES.end).min(begin_end);
+    write_zeros(
+        file,
+        (from + SEQUENCE_BYTES.start).min(sequence_end),
+        sequence_end,
+    )?;
+    file.sync()?;
+    write_zeros(file, from, begin_end)
 }
 
 fn remember_suspicion<D: Disk>(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    Segment,
+    SegmentFile,
     format::{
         self, BLOCK_BYTES, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, SPARSE_BYTES,
         TRAILER_BYTES, Trailer,
@@ -161,7 +161,7 @@ impl<D: Disk> IncomingSegment<D> {
         }
         let sealed = self.writer.finish()?;
         let verify = |info: &SegmentInfo| {
-            Segment::open(&self.shared.disk, self.shard, *info).and_then(|segment| segment.verify())
+            SegmentFile::open(&self.shared.disk, self.shard, *info).and_then(|file| file.verify())
         };
         let verified = sealed.iter().try_for_each(verify);
         verified.inspect_err(|_| {

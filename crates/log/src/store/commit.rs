@@ -1,6 +1,9 @@
 //! One atomic change of what a shard has sealed.
 
-use std::sync::{Arc, MutexGuard};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, MutexGuard},
+};
 
 use super::{Imported, Store};
 use crate::{
@@ -10,7 +13,7 @@ use crate::{
     index::Index,
     manifest::{Manifest, ShardManifest},
     names,
-    segment::Segment,
+    segment::files::Segment,
     snapshot::SnapshotReader,
 };
 
@@ -41,16 +44,21 @@ impl<D: Disk> Store<D> {
     ///
     /// The new snapshot is read back from the disk and verified before the old one goes. A change that
     /// another one made pointless meanwhile is refused with [`Error::Overtaken`].
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a change is used up by its commit"
-    )]
     pub fn commit(&self, shard: u16, change: Change) -> Result<(), Error> {
-        let opened = self.open_new(shard, &change)?;
+        self.commit_all(&BTreeMap::from([(shard, change)]))
+    }
+
+    /// As [`Store::commit`], for several shards by one manifest.
+    pub fn commit_all(&self, changes: &BTreeMap<u16, Change>) -> Result<(), Error> {
+        let opened = changes
+            .iter()
+            .map(|(&shard, change)| self.open_new(shard, change))
+            .collect::<Result<_, _>>()?;
         // A batch that is half on its way to the disk would be void in the index and not on disk.
-        let is_foreign = change.origin == SnapshotOrigin::Peer;
-        let _appending = is_foreign.then(|| self.shared.appending());
-        self.commit_opened(shard, &change, self.shared.manifest(), opened)
+        let is_foreign = |change: &Change| change.origin == SnapshotOrigin::Peer;
+        let any_foreign = changes.values().any(is_foreign);
+        let _appending = any_foreign.then(|| self.shared.appending());
+        self.commit_opened(changes, self.shared.manifest(), opened)
     }
 
     /// Replaces everything the shard has here, or had, by what an import brought: as
@@ -73,7 +81,7 @@ impl<D: Disk> Store<D> {
         if let Some(present) = manifest.shards.get(&shard) {
             change.remove = present.segments.iter().map(|info| info.id).collect();
         }
-        self.commit_opened(shard, &change, manifest, opened)
+        self.commit_opened(&BTreeMap::from([(shard, change)]), manifest, vec![opened])
     }
 
     /// Opens and verifies the files that a change adds.
@@ -83,67 +91,104 @@ impl<D: Disk> Store<D> {
         if let Some(info) = change.snapshot {
             SnapshotReader::open(&shared.disk, shard, info)?.verify()?;
         }
-        let opened = change
-            .add
-            .iter()
-            .map(|&info| Segment::open(&shared.disk, shard, info));
+        let opened = change.add.iter().map(|&info| {
+            let segment = Segment::new(&shared.segments, shard, info);
+            segment.open()?;
+            Ok(segment)
+        });
         opened.collect()
     }
 
+    /// `opened`: for each change the segments that it adds.
     fn commit_opened(
+        &self,
+        changes: &BTreeMap<u16, Change>,
+        mut manifest: MutexGuard<'_, Manifest>,
+        opened: Vec<Vec<Segment<D>>>,
+    ) -> Result<(), Error> {
+        let mut next = manifest.clone();
+        for (&shard, change) in changes {
+            let listed = next.shards.entry(shard).or_default();
+            *listed = self.changed(shard, change, listed)?;
+        }
+        let before = changes
+            .keys()
+            .map(|shard| manifest.shards.get(shard)?.snapshot);
+        let before: Vec<Option<SnapshotInfo>> = before.collect();
+        self.shared.commit_manifest(&mut manifest, next)?;
+        let mut replaced = Vec::new();
+        for (&shard, opened) in changes.keys().zip(opened) {
+            replaced.extend(self.publish(shard, &manifest.shards[&shard], opened));
+        }
+        let listed = changes.keys().map(|shard| manifest.shards[shard].snapshot);
+        let listed: Vec<Option<SnapshotInfo>> = listed.collect();
+        drop(manifest);
+        for segment in replaced {
+            segment.replaced();
+        }
+        for (&shard, (before, listed)) in changes.keys().zip(before.into_iter().zip(listed)) {
+            self.remove_replaced(shard, before, listed);
+        }
+        Ok(())
+    }
+
+    /// What the manifest lists of the shard after the change.
+    fn changed(
         &self,
         shard: u16,
         change: &Change,
-        mut manifest: MutexGuard<'_, Manifest>,
-        opened: Vec<Segment<D>>,
-    ) -> Result<(), Error> {
-        let shared = &self.shared;
-        let current = manifest.shards.get(&shard).cloned().unwrap_or_default();
+        current: &ShardManifest,
+    ) -> Result<ShardManifest, Error> {
+        let index = self.shared.index();
         if change.origin == SnapshotOrigin::Here
             && let Some(snapshot) = change.snapshot
             && current.is_tombstone()
-            && !holds(&shared.index(), shard, &snapshot)
+            && !holds(&index, shard, &snapshot)
         {
             return Err(Error::Overtaken { shard });
         }
-        let void_before = void_before(&shared.index(), shard, change);
+        let void_before = void_before(&index, shard, change);
         if void_before.is_some() && change.origin == SnapshotOrigin::Here {
             let what = "the last entry of its own snapshot is not in the log";
             return Err(Error::Refused { shard, what });
         }
-        let next_shard = next_shard(&current, shard, change, void_before)?;
-        let mut next: Manifest = manifest.clone();
-        next.shards.insert(shard, next_shard.clone());
-        shared.commit_manifest(&mut manifest, next)?;
-        self.publish(shard, &next_shard, opened);
-        drop(manifest);
-        self.remove_replaced(shard, &current, change);
-        Ok(())
+        next_shard(current, shard, change, void_before)
     }
 
-    fn publish(&self, number: u16, next: &ShardManifest, opened: Vec<Segment<D>>) {
+    /// Gives the segments that are no longer listed.
+    fn publish(
+        &self,
+        number: u16,
+        next: &ShardManifest,
+        opened: Vec<Segment<D>>,
+    ) -> Vec<Arc<Segment<D>>> {
         let mut index = self.shared.index_mut();
         let shard = index.shard(number);
         shard.snapshot = next.snapshot;
         shard.segments.extend(opened.into_iter().map(Arc::new));
         let listed = |id| next.segments.iter().any(|info| info.id == id);
-        shard.segments.retain(|segment| listed(segment.info().id));
+        let (listed, replaced) = std::mem::take(&mut shard.segments)
+            .into_iter()
+            .partition(|segment| listed(segment.info().id));
+        shard.segments = listed;
         shard
             .segments
             .sort_by_key(|segment| segment.info().first_index);
         shard.runs.drop_before(next.void_before);
+        replaced
     }
 
     /// Best effort: what stays is removed when the log is opened next.
-    fn remove_replaced(&self, shard: u16, before: &ShardManifest, change: &Change) {
-        let disk = &self.shared.disk;
-        if let (Some(old), Some(new)) = (before.snapshot, change.snapshot)
-            && old.id != new.id
+    fn remove_replaced(
+        &self,
+        shard: u16,
+        before: Option<SnapshotInfo>,
+        listed: Option<SnapshotInfo>,
+    ) {
+        if let Some(before) = before
+            && listed.is_none_or(|listed| listed.id != before.id)
         {
-            drop(disk.remove(&names::snapshot(shard, old.id)));
-        }
-        for &id in &change.remove {
-            drop(disk.remove(&names::segment(shard, id)));
+            drop(self.shared.disk.remove(&names::snapshot(shard, before.id)));
         }
     }
 }

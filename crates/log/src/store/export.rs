@@ -9,12 +9,12 @@ use crate::{
     error::Error,
     layout::wide,
     names,
-    segment::Segment,
+    segment::files::Segment,
     snapshot::{SnapshotReader, file_bytes},
 };
 
-/// The snapshot and the segments that a shard had at one moment, held open: they can be read to
-/// the end although maintenance replaces and removes them meanwhile. Their room on the disk is free
+/// The snapshot and the segments that a shard had at one moment: they can be read to the end although
+/// maintenance replaces them meanwhile. Their room on the disk is free
 /// only once the export is dropped.
 #[derive(Debug)]
 pub struct Export<D: Disk> {
@@ -23,7 +23,7 @@ pub struct Export<D: Disk> {
     pub segments: Vec<SegmentInfo>,
     shard: u16,
     snapshot_file: D::File,
-    opened: Vec<Arc<Segment<D>>>,
+    held: Vec<Arc<Segment<D>>>,
 }
 
 /// A file of an [`Export`], named as on the disk it comes from.
@@ -40,7 +40,7 @@ impl<D: Disk> Store<D> {
     pub fn export(&self, shard: u16) -> Result<Export<D>, Error> {
         // While the manifest is held no commit can replace what is opened here.
         let _manifest = self.shared.manifest();
-        let (snapshot, opened) = {
+        let (snapshot, held) = {
             let index = self.shared.index();
             let known = index.shards.get(&shard);
             let found = known.and_then(|known| Some((known.snapshot?, known.segments.clone())));
@@ -49,10 +49,10 @@ impl<D: Disk> Store<D> {
         let snapshot_file = SnapshotReader::open(&self.shared.disk, shard, snapshot)?.into_file();
         Ok(Export {
             snapshot,
-            segments: opened.iter().map(|segment| *segment.info()).collect(),
+            segments: held.iter().map(|segment| *segment.info()).collect(),
             shard,
             snapshot_file,
-            opened,
+            held,
         })
     }
 }
@@ -68,33 +68,40 @@ impl<D: Disk> Export<D> {
         offset: u64,
         bytes_max: usize,
     ) -> Result<Vec<u8>, Error> {
-        let (handle, name, length) = match file {
+        match file {
             ExportedFile::Snapshot => {
                 let name = names::snapshot(self.shard, self.snapshot.id);
-                (&self.snapshot_file, name, file_bytes(self.snapshot.bytes))
+                let length = file_bytes(self.snapshot.bytes);
+                read_piece(&self.snapshot_file, &name, length, offset, bytes_max)
             }
             ExportedFile::Segment(id) => {
-                let found = self.opened.iter().find(|segment| segment.info().id == id);
+                let found = self.held.iter().find(|segment| segment.info().id == id);
                 let segment = found.ok_or(Error::Refused {
                     shard: self.shard,
                     what: "a segment was asked for that is not of the export",
                 })?;
-                let name = names::segment(self.shard, id);
-                (segment.file(), name, segment.info().bytes)
+                let (name, length) = (names::segment(self.shard, id), segment.info().bytes);
+                read_piece(segment.open()?.file(), &name, length, offset, bytes_max)
             }
-        };
-        let left = wide(length.saturating_sub(offset));
-        let mut bytes = vec![0; left.min(bytes_max)];
-        let read = handle
-            .read_at(&mut bytes, offset)
-            .map_err(|error| Error::io("read", &name, error))?;
-        if read < bytes.len() {
-            return Err(Error::corrupt(
-                &name,
-                offset + read as u64,
-                "ends too early",
-            ));
         }
-        Ok(bytes)
     }
+}
+
+fn read_piece(
+    file: &impl DiskFile,
+    name: &str,
+    length: u64,
+    offset: u64,
+    bytes_max: usize,
+) -> Result<Vec<u8>, Error> {
+    let left = wide(length.saturating_sub(offset));
+    let mut bytes = vec![0; left.min(bytes_max)];
+    let read = file
+        .read_at(&mut bytes, offset)
+        .map_err(|error| Error::io("read", name, error))?;
+    if read < bytes.len() {
+        let end = offset + read as u64;
+        return Err(Error::corrupt(name, end, "ends too early"));
+    }
+    Ok(bytes)
 }

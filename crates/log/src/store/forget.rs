@@ -39,14 +39,14 @@ impl<D: Disk> Store<D> {
         };
         next.shards.insert(shard, tombstone);
         shared.commit_manifest(&mut manifest, next)?;
-        shared.index_mut().forget(shard);
+        let forgotten = shared.index_mut().forget(shard);
         drop(manifest);
         // Best effort: what stays is removed when the log is opened next.
         if let Some(snapshot) = listed.snapshot {
             drop(shared.disk.remove(&names::snapshot(shard, snapshot.id)));
         }
-        for segment in &listed.segments {
-            drop(shared.disk.remove(&names::segment(shard, segment.id)));
+        for segment in forgotten.segments {
+            segment.replaced();
         }
         Ok(())
     }

@@ -65,8 +65,9 @@ impl Process {
             let Some(replica) = self.replica(range.shard) else {
                 return;
             };
-            if replica.applied().index < range.last_index {
-                return; // Not applied yet; soon.
+            let snapshot = self.store.snapshot(range.shard);
+            if snapshot.is_some_and(|snapshot| snapshot.index > replica.applied().index) {
+                return; // It has just got a copy.
             }
             images.insert(range.shard, replica.image());
         }
@@ -92,14 +93,30 @@ impl Process {
         let Some((due, images)) = self.maintenance.recycling.take() else {
             return;
         };
+        let applied = |shard| images[&shard].applied.index;
+        let unapplied = due
+            .shards
+            .iter()
+            .filter(|range| applied(range.shard) < range.last_index)
+            .map(|range| (range.shard, applied(range.shard)));
+        let behind: BTreeMap<u16, u64> = unapplied.collect();
+        match self.store.carry_over(&behind) {
+            Ok(()) if behind.is_empty() => {}
+            Ok(()) => sometimes("entries that are not applied were carried over"),
+            Err(Error::NotCovered { .. }) => return,
+            Err(error) => return self.maintenance_failed(&error, common),
+        }
         for range in due.shards.clone() {
+            let through = range.last_index.min(applied(range.shard));
+            if through < range.first_index {
+                continue;
+            }
             let image = &images[&range.shard];
-            let kept = self.keep(range.shard, range.first_index, range.last_index, image);
+            let kept = self.keep(range.shard, range.first_index, through, image);
             let committed = kept.and_then(|kept| self.commit_snapshot(range.shard, image, &kept));
             if let Err(error) = committed {
                 return self.maintenance_failed(&error, common);
             }
-            let through = range.last_index;
             let shard = ShardId(range.shard);
             self.tell(Event::Forgotten { shard, through }, common);
         }
@@ -173,17 +190,24 @@ impl Process {
         image: &Image,
         kept: &[SegmentInfo],
     ) -> Result<(), Error> {
-        let snapshot = anser_host::save(&self.store, shard, image)
-            .inspect_err(|_| self.store.discard(shard, kept))?;
+        let present = self.store.snapshot(shard);
+        let snapshot = if present.is_some_and(|present| present.index == image.applied.index) {
+            None
+        } else {
+            let saved = anser_host::save(&self.store, shard, image);
+            Some(saved.inspect_err(|_| self.store.discard(shard, kept))?)
+        };
         let change = Change {
-            snapshot: Some(snapshot),
+            snapshot,
             add: kept.to_vec(),
             ..Change::default()
         };
         self.store.commit(shard, change).inspect_err(|error| {
             if matches!(error, Error::NoSpace { .. } | Error::Overtaken { .. }) {
                 self.store.discard(shard, kept);
-                self.store.discard_snapshot(shard, &snapshot);
+                if let Some(snapshot) = &snapshot {
+                    self.store.discard_snapshot(shard, snapshot);
+                }
             }
         })
     }

@@ -104,6 +104,7 @@ impl Opening<'_> {
             wal_budget_bytes: self.plan.wal_file_bytes * self.plan.wal_files,
             wal_held_bytes: self.plan.wal_file_bytes * self.plan.wal_files * 4,
             segment_bytes: 16 << 10,
+            open_segments: 2,
             spare_files: 1,
         };
         Log::open(self.disk.clone(), options)

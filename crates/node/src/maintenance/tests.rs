@@ -1,0 +1,116 @@
+//! The work on the disk, round by round, on a simulated disk and beside shards that a test applies to.
+
+mod rig;
+
+use std::collections::BTreeMap;
+
+use anser_log::disk::simulated::Operation;
+use rig::{Rig, options};
+
+use crate::status::read;
+
+/// A shard that has lost its quorum keeps an entry that is never applied. The log of all others goes on
+/// within its budget, and on the space that the reserve has for it.
+#[test]
+fn a_shard_without_a_quorum_holds_up_no_other() {
+    let mut rig = Rig::new(4);
+    rig.send(3, 100);
+    rig.append(3, 100);
+    let limits = options();
+    rig.disk
+        .set_capacity(rig.disk.used_bytes() + limits.wal_budget_bytes + reserve());
+    for _ in 0..1_000 {
+        for shard in 0..3 {
+            rig.consume(shard, 1_000);
+        }
+        rig.round();
+        let most = limits.wal_budget_bytes + limits.wal_file_bytes;
+        assert!(rig.store.wal_bytes_in_use() <= most);
+    }
+    rig.apply_waiting(3);
+    rig.consume(3, 100);
+    assert_eq!(rig.bodies(3), [100, 100]);
+    assert_eq!(rig.reopened().bodies(3), [100, 100]);
+}
+
+#[test]
+fn a_shard_without_a_quorum_costs_nothing_while_nothing_is_written() {
+    let mut rig = Rig::new(4);
+    rig.append(3, 100);
+    while rig.store.wal_bytes_in_use() <= options().wal_budget_bytes {
+        (0..3).for_each(|shard| rig.consume(shard, 1_000));
+    }
+    (0..20).for_each(|_| rig.round());
+    let before = (read(&rig.counters().snapshots), rig.disk.bytes_written());
+    (0..20).for_each(|_| rig.round());
+    assert_eq!(
+        (read(&rig.counters().snapshots), rig.disk.bytes_written()),
+        before
+    );
+}
+
+/// What is carried over needs no other snapshot than the one in front of it.
+#[test]
+fn a_snapshot_that_is_there_is_not_written_again() {
+    let mut rig = Rig::new(2);
+    rig.append(1, 100);
+    let run = |rig: &mut Rig| {
+        for _ in 0..200 {
+            rig.consume(0, 1_000);
+            rig.round();
+        }
+        (rig.store.snapshot(0), rig.store.snapshot(1))
+    };
+    let (busy, stuck) = run(&mut rig);
+    let (busy_later, stuck_later) = run(&mut rig);
+    assert_ne!(busy, busy_later);
+    assert_eq!(stuck, stuck_later);
+}
+
+/// A few messages of each log file stay. However often the log goes round, few segments do.
+#[test]
+fn small_segments_become_few() {
+    let mut rig = Rig::new(4);
+    for round in 0..400 {
+        for shard in 0..4 {
+            rig.send(shard, 200);
+            (0..5).for_each(|_| rig.fill(shard, 1_000));
+        }
+        rig.round();
+        if round % 5 == 0 {
+            rig.sweep();
+        }
+    }
+    for shard in 0..4 {
+        let segments = rig.store.segments(shard);
+        assert!(segments.len() <= 16, "{segments:?}");
+        assert_eq!(rig.bodies(shard), [200; 400]);
+    }
+    let reopened = rig.reopened();
+    assert_eq!(reopened.bodies(3), [200; 400]);
+}
+
+/// However many shards there are, a round writes the manifest a few times.
+#[test]
+fn one_commit_is_enough_for_all_shards_of_a_round() {
+    let mut rig = Rig::new(64);
+    while rig.store.due(&BTreeMap::new()).is_none() {
+        for shard in 0..64 {
+            rig.send(shard, 300);
+        }
+    }
+    rig.store.prepare_files().expect("there is room");
+    rig.disk.record();
+    rig.round();
+    let operations = rig.disk.recorded();
+    let is_manifest = |operation: &&Operation| matches!(operation, Operation::Rename { to, .. } if to == "manifest");
+    // The commit, the files that go, and those that come again.
+    assert_eq!(operations.iter().filter(is_manifest).count(), 3);
+    assert_eq!(rig.bodies(63), vec![300; rig.bodies(0).len()]);
+}
+
+/// What freeing space on a full disk may take, as the configuration demands it of the reserve.
+fn reserve() -> u64 {
+    let options = options();
+    2 * options.wal_file_bytes + options.wal_budget_bytes / 4 + options.segment_bytes
+}
