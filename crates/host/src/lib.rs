@@ -10,6 +10,7 @@ mod clock;
 mod event;
 mod incoming;
 mod job;
+mod maintenance;
 mod opening;
 mod outgoing;
 mod runner;
@@ -24,6 +25,7 @@ pub use incoming::{
     Attempt, CopyError, Incoming, InstallError, Missing, Offer, RETRY_INTERVAL, Taken,
 };
 pub use job::{CatalogNodes, Job, Leases};
+pub use maintenance::{Done, Images, Maintenance, Round, followers, is_passing};
 pub use opening::{OpenError, Opener, begin, is_untouched, stored};
 pub use outgoing::{COPY_INTERVAL, CopyAnswer, Next, Offers, Sending, Sendings, offer_of};
 pub use runner::{Beginning, Runner};

@@ -90,11 +90,13 @@ pub(crate) enum Happening {
     Maintain,
     /// What maintenance has begun is written.
     MaintainEnd,
+    /// What was found of segments is acted on.
+    SweepEnd,
     Offer {
-        shard: u16,
+        shard: ShardId,
     },
     OfferEnd {
-        shard: u16,
+        shard: ShardId,
     },
     Copy {
         from: u64,

@@ -48,6 +48,7 @@ impl Process {
             }
             Happening::Maintain => self.maintain(common),
             Happening::MaintainEnd => self.end_maintenance(common),
+            Happening::SweepEnd => self.end_sweep(common),
             Happening::Offer { shard } => self.offer(shard, common),
             Happening::OfferEnd { shard } => self.end_offer(shard, common),
             Happening::Copy {
@@ -154,7 +155,7 @@ impl Process {
             }
             Job::Offer { shard } => {
                 let length = common.random.spread(300);
-                let what = Happening::Offer { shard: shard.0 };
+                let what = Happening::Offer { shard };
                 common.later(self.node, self.life, length, what);
             }
             Job::SendCopy {
