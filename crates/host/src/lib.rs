@@ -8,8 +8,11 @@ mod bodies;
 mod cache;
 mod clock;
 mod event;
+mod incoming;
 mod job;
+mod maintenance;
 mod opening;
+mod outgoing;
 mod runner;
 mod snapshots;
 mod writer;
@@ -18,8 +21,13 @@ pub use bodies::{BodyReader, Unreadable, messages};
 pub use cache::EntryCache;
 pub use clock::{Now, ShardTime};
 pub use event::{Event, Request, Response};
+pub use incoming::{
+    Attempt, CopyError, Incoming, InstallError, Missing, Offer, RETRY_INTERVAL, Taken,
+};
 pub use job::{CatalogNodes, Job, Leases};
+pub use maintenance::{Done, Images, Maintenance, Round, followers, is_passing};
 pub use opening::{OpenError, Opener, begin, is_untouched, stored};
+pub use outgoing::{COPY_INTERVAL, CopyAnswer, Next, Offers, Sending, Sendings, offer_of};
 pub use runner::{Beginning, Runner};
 pub use snapshots::{ReadError, read, save};
 pub use writer::{Batch, Deferred, Job as WriterJob};

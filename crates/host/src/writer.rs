@@ -23,6 +23,14 @@ pub enum Deferred {
     Forget { shard: ShardId, floor: u64 },
 }
 
+impl Deferred {
+    pub fn shard(&self) -> ShardId {
+        match self {
+            Self::Install { shard, .. } | Self::Forget { shard, .. } => *shard,
+        }
+    }
+}
+
 /// Appends that become durable together.
 #[derive(Debug, Default)]
 pub struct Batch {

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use anser_broker::{
     command::Lane,
     error::Error,
-    id::{QueueId, Sequence, ShardId},
+    id::{QueueId, ShardId},
 };
 pub(crate) use anser_host::{Request, Response};
 use anser_log::Follower;
@@ -53,10 +53,6 @@ impl From<HostEvent> for Event {
 #[derive(Debug)]
 pub(crate) enum Look {
     Image(mpsc::Sender<Image>),
-    /// For each range of indexes, whether anything in it is alive.
-    AnyLive(Vec<(u64, u64)>, mpsc::Sender<Vec<bool>>),
-    /// The messages between two indexes whose bodies are still needed.
-    Live(u64, u64, mpsc::Sender<Vec<Sequence>>),
     /// Only from a replica that leads.
     Moves(QueueId, oneshot::Sender<Vec<Lane>>),
     /// The replicas that follow this one; none if it does not lead.

@@ -23,7 +23,6 @@ mod outboxes;
 mod receiving;
 mod routes;
 mod runner;
-mod scrub;
 mod service;
 mod startup;
 mod status;

@@ -1,31 +1,22 @@
-//! The thread that keeps the disk in order, and holds copies of shards open for other nodes.
-//!
-//! It recycles the write-ahead log (`recycle.rs`), and drops and merges segments (`sweep.rs`). A full disk
-//! stops none of this for good: a failed attempt leaves nothing behind and is repeated.
-
-mod keep;
-mod merging;
-mod recycle;
-mod sweep;
+//! The thread that keeps the disk in order, and holds copies of shards open for other nodes. What has to be done, and
+//! how, `anser-host` says.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, mpsc},
+    sync::{Arc, atomic::Ordering, mpsc},
     time::{Duration, Instant},
 };
 
-use anser_broker::id::{Sequence, ShardId};
-use anser_log::{Disk, Error, FileSystem, Reader, SegmentInfo, Store};
-use anser_replica::SnapshotOffer;
-use tokio::sync::oneshot;
-use tracing::{error, warn};
+use anser_broker::id::ShardId;
+use anser_host::Images;
+use anser_log::{DueShard, Error, FileSystem};
+use tracing::{error, info, warn};
 
 use crate::{
     cluster::copies::Copies,
     event::{Event, HostEvent, Look},
     failure::Failed,
     inboxes::Inboxes,
-    scrub::Scrub,
     status::{Counters, add},
 };
 
@@ -35,6 +26,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to leave a full disk alone before trying again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
 /// What maintenance is asked to do at once.
 #[derive(Debug)]
 pub(crate) enum Chore {
@@ -43,23 +35,17 @@ pub(crate) enum Chore {
     Stop,
 }
 
-pub(crate) struct Maintenance<D: Disk> {
-    pub(crate) store: Store<D>,
-    pub(crate) reader: Reader<D>,
+pub(crate) struct Maintenance {
+    pub(crate) host: anser_host::Maintenance<FileSystem>,
     pub(crate) inboxes: Inboxes,
     pub(crate) counters: Arc<Counters>,
     pub(crate) failed: Failed,
-    pub(crate) reserve_bytes: u64,
     pub(crate) chores: mpsc::Receiver<Chore>,
     /// `None`: a node for itself, which offers its shards to nobody.
     pub(crate) copies: Option<Copies>,
-    /// For each segment, how many of its records were alive when they were last counted.
-    pub(crate) alive: BTreeMap<ShardId, BTreeMap<u64, u64>>,
-    pub(crate) sweeps: usize,
-    pub(crate) scrub: Scrub,
 }
 
-impl Maintenance<FileSystem> {
+impl Maintenance {
     pub(crate) fn run(mut self) {
         let mut sweep_at = Instant::now();
         let mut wait = Duration::ZERO;
@@ -67,21 +53,23 @@ impl Maintenance<FileSystem> {
             let Some(wanted) = self.wanted_offers(wait) else {
                 return;
             };
-            let mut results = vec![self.round()];
-            results.extend(wanted.into_iter().map(|shard| self.offer(shard)));
+            let mut wrong: Vec<Error> = self.round().err().into_iter().collect();
+            wrong.extend(
+                wanted
+                    .into_iter()
+                    .filter_map(|shard| self.offer(shard).err()),
+            );
             // Also on a full disk: what is dead makes room.
             if sweep_at <= Instant::now() {
-                if let Some(copies) = &self.copies {
-                    copies.withdraw_unwanted();
-                }
-                results.extend(self.sweep());
+                wrong.extend(self.sweep());
                 sweep_at = Instant::now() + SWEEP_INTERVAL;
             }
+            self.count();
             wait = INTERVAL;
-            for error in results.into_iter().filter_map(Result::err) {
+            for error in wrong {
                 add(&self.counters.maintenance_errors, 1);
                 wait = RETRY_INTERVAL;
-                if is_passing(&error) {
+                if anser_host::is_passing(&error) {
                     warn!(%error, "the disk could not be kept in order; trying again");
                 } else {
                     error!(%error, "the disk cannot be kept in order; the node stops");
@@ -111,74 +99,124 @@ impl Maintenance<FileSystem> {
         Some(wanted)
     }
 
-    /// Holds a copy of the shard open for other nodes: everything alive is in segments, the rest in a
-    /// snapshot.
-    fn offer(&self, shard: ShardId) -> Result<(), Error> {
-        let Some(copies) = &self.copies else {
+    fn round(&mut self) -> Result<(), Error> {
+        self.watch_free_space()?;
+        let Some(round) = self.host.begin()? else {
             return Ok(());
         };
+        let held = self.held();
+        let Some(due) = self.host.choose(round, &held) else {
+            return Ok(());
+        };
+        let shards = due.shards.iter().map(|range| ShardId(range.shard));
+        let images = self.images(shards);
+        for range in self.host.recycle(due, &images)? {
+            self.released(range, &held);
+        }
+        Ok(())
+    }
+
+    /// Behind which entries of each shard the log is needed by followers.
+    fn held(&self) -> BTreeMap<u16, u64> {
+        let Some(copies) = &self.copies else {
+            return BTreeMap::new();
+        };
+        for (shard, first) in self.host.first_indexes() {
+            let followers = self.look(shard, Look::Followers).unwrap_or_default();
+            copies.follow(shard, &followers, first);
+        }
+        copies.held()
+    }
+
+    fn watch_free_space(&self) -> Result<(), Error> {
+        let full = self.host.is_full()?;
+        let was_full = self.counters.storage_full.swap(full, Ordering::Relaxed);
+        if full && !was_full {
+            warn!("the disk is nearly full; sends are refused");
+        } else if was_full && !full {
+            info!("the disk has space again");
+        }
+        Ok(())
+    }
+
+    /// The log does not have these entries any more.
+    fn released(&self, range: DueShard, held: &BTreeMap<u16, u64>) {
+        let shard = ShardId(range.shard);
+        let forgotten = HostEvent::Forgotten {
+            shard,
+            through: range.last_index,
+        };
+        drop(self.inboxes.of(shard).send(forgotten.into()));
+        let is_needed = held.get(&range.shard);
+        if is_needed.is_some_and(|&after| after < range.last_index) {
+            add(&self.counters.holds_lost, 1);
+            warn!(
+                shard = range.shard,
+                "log that a follower needs is used again; it will need a copy"
+            );
+        }
+    }
+
+    /// Holds a copy of the shard open for other nodes.
+    fn offer(&mut self, shard: ShardId) -> Result<(), Error> {
         let Some(image) = self.look(shard, Look::Image) else {
             return Ok(());
         };
-        let sealed = self.seal(shard.0, (0, image.applied.index), &image)?;
-        self.commit(BTreeMap::from([(shard.0, sealed)]))?;
-        let snapshot = SnapshotOffer {
-            place: image.applied,
-            membership: image.membership().clone(),
+        let Some(copies) = &self.copies else {
+            return Ok(());
         };
+        let (snapshot, export) = self.host.offer(shard, &image)?;
         let followers = self.look(shard, Look::Followers).unwrap_or_default();
-        copies.offer(shard, self.store.export(shard.0)?, &followers);
+        copies.offer(shard, export, &followers);
         // A runner that is gone needs no offer.
         let ready = HostEvent::SnapshotReady { shard, snapshot };
         drop(self.inboxes.of(shard).send(ready.into()));
         Ok(())
     }
-}
 
-impl<D: Disk> Maintenance<D> {
-    fn live(&self, shard: ShardId, info: &SegmentInfo) -> Option<Vec<Sequence>> {
-        self.look(shard, |sender| {
-            Look::Live(info.first_index, info.last_index, sender)
-        })
+    fn sweep(&mut self) -> Vec<Error> {
+        if let Some(copies) = &self.copies {
+            copies.withdraw_unwanted();
+        }
+        let shards = self.host.first_indexes().into_iter();
+        let images = self.images(shards.map(|(shard, _)| shard));
+        let mut wrong = self.host.sweep(&images);
+        match self.host.scrub() {
+            Ok(None) => {}
+            Ok(Some(damage)) => {
+                error!(%damage, "stored messages are damaged");
+                add(&self.counters.scrub_errors, 1);
+            }
+            Err(error) => wrong.push(error),
+        }
+        wrong
     }
 
-    /// The index of the shard's last entry that is applied.
-    fn applied(&self, shard: ShardId) -> Option<u64> {
-        let (sender, receiver) = oneshot::channel();
-        self.ask(shard, Look::Applied(sender))?;
-        receiver.blocking_recv().ok()
+    fn count(&self) {
+        let (done, counters) = (self.host.done, &self.counters);
+        counters.snapshots.store(done.snapshots, Ordering::Relaxed);
+        counters
+            .kept_bytes
+            .store(done.kept_bytes, Ordering::Relaxed);
+        counters
+            .scrubbed_bytes
+            .store(done.scrubbed_bytes, Ordering::Relaxed);
+    }
+
+    /// Shards as they are now, but for those that are not here.
+    fn images(&self, shards: impl Iterator<Item = ShardId>) -> Images {
+        let image = |shard| Some((shard, self.look(shard, Look::Image)?));
+        shards.filter_map(image).collect()
     }
 
     /// Asks a shard's runner; `None` if it is gone.
     fn look<T>(&self, shard: ShardId, look: impl FnOnce(mpsc::Sender<T>) -> Look) -> Option<T> {
         let (sender, receiver) = mpsc::channel();
-        self.ask(shard, look(sender))?;
+        let look = look(sender);
+        self.inboxes
+            .of(shard)
+            .send(Event::Look { shard, look })
+            .ok()?;
         receiver.recv().ok()
     }
-    fn ask(&self, shard: ShardId, look: Look) -> Option<()> {
-        let asked = Event::Look { shard, look };
-        self.inboxes.of(shard).send(asked).ok()
-    }
 }
-
-/// Whether an attempt may succeed later, or the rest of the disk can be kept in order without it: what
-/// cannot be read stays where it is, and readers of it are told.
-fn is_passing(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::NoSpace { .. }
-            | Error::Corrupt { .. }
-            | Error::Missing { .. }
-            | Error::Overtaken { .. }
-            | Error::NotCovered { .. }
-    )
-}
-
-/// Whether a commit has certainly not happened, so that its files can go: the disk was full, or a copy of
-/// the shard came, or the shard left.
-fn is_undone(error: &Error) -> bool {
-    matches!(error, Error::NoSpace { .. } | Error::Overtaken { .. })
-}
-
-#[cfg(test)]
-mod tests;

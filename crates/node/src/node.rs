@@ -1,7 +1,6 @@
 //! The node: starts the threads, hands out the service, stops the threads in order.
 
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -51,7 +50,6 @@ use crate::{
     maintenance::{Chore, Maintenance},
     routes::Routes,
     runner::Runner,
-    scrub::Scrub,
     startup::{self, Opening, StartError},
     status::{Counters, ShardStatus, Status, read},
     version::Versions,
@@ -533,19 +531,15 @@ fn maintenance_of(
     (store, reader): (&Store<FileSystem>, &Reader<FileSystem>),
     chores: mpsc::Receiver<Chore>,
     copies: Option<Copies>,
-) -> Maintenance<FileSystem> {
+) -> Maintenance {
+    let (store, reader) = (store.clone(), reader.clone());
     Maintenance {
-        store: store.clone(),
-        reader: reader.clone(),
+        host: anser_host::Maintenance::new(store, reader, config.reserve_bytes),
         inboxes: parts.inboxes.clone(),
         counters: parts.counters.clone(),
         failed: parts.failed.clone(),
-        reserve_bytes: config.reserve_bytes,
         chores,
         copies,
-        alive: BTreeMap::new(),
-        sweeps: 0,
-        scrub: Scrub::default(),
     }
 }
 

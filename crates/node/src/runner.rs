@@ -210,23 +210,12 @@ impl Runner {
         // Whoever looks may have given up waiting.
         match look {
             Look::Image(sender) => drop(sender.send(replica.image())),
-            // What this state has not seen may be a copy's that is just being installed.
-            Look::AnyLive(ranges, sender) => {
-                let alive = |&(first, last): &(u64, u64)| {
-                    last > replica.applied().index || replica.shard().any_live_between(first, last)
-                };
-                drop(sender.send(ranges.iter().map(alive).collect()));
-            }
-            Look::Live(_, last, _) if last > replica.applied().index => {}
-            Look::Live(first, last, sender) => {
-                drop(sender.send(replica.shard().live_between(first, last)));
-            }
             Look::Moves(queue, sender) if replica.serves() => {
                 let moves = replica.shard().moves(queue, crate::courier::MOVES_AT_ONCE);
                 drop(sender.send(moves));
             }
             Look::Moves(..) => {}
-            Look::Followers(sender) => drop(sender.send(survey::followers(replica))),
+            Look::Followers(sender) => drop(sender.send(anser_host::followers(replica))),
             Look::Applied(sender) => drop(sender.send(replica.applied().index)),
         }
     }

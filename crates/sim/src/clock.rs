@@ -5,7 +5,7 @@ use std::time::Duration;
 use anser_broker::time::Timestamp;
 use anser_host::Now;
 
-use crate::event::Micros;
+use crate::event::{Micros, micros};
 
 /// What the wall shows when a simulation begins, in microseconds since 1970.
 const EPOCH: u64 = 1_800_000_000_000_000;
@@ -22,27 +22,24 @@ pub(crate) struct Clock {
 impl Clock {
     /// What this node's clocks show.
     pub(crate) fn now(&self, now: Micros) -> Now {
+        let elapsed = self.elapsed(now);
+        let wall = (EPOCH + elapsed).saturating_add_signed(self.jumped);
         Now {
-            elapsed: Duration::from_micros(self.elapsed(now)),
-            wall: self.wall(now),
+            elapsed: Duration::from_micros(elapsed),
+            wall: Timestamp(wall / 1_000),
             is_exact: false,
         }
     }
 
     /// Since the simulation began, as this node counts.
     fn elapsed(&self, now: Micros) -> Micros {
-        let error = i128::from(now) * i128::from(self.drift) / 1_000_000;
-        u64::try_from(i128::from(now) + error).expect("time is positive")
-    }
-
-    fn wall(&self, now: Micros) -> Timestamp {
-        let wall = (EPOCH + self.elapsed(now)).saturating_add_signed(self.jumped);
-        Timestamp(wall / 1_000)
+        let now = now.cast_signed();
+        (now + now * self.drift / 1_000_000).cast_unsigned()
     }
 
     /// When this node's clock has counted so much.
     pub(crate) fn moment(&self, elapsed: Duration) -> Micros {
-        let elapsed = u64::try_from(elapsed.as_micros()).expect("less than an age");
+        let elapsed = micros(elapsed);
         let error =
             i128::from(elapsed) * i128::from(self.drift) / (1_000_000 + i128::from(self.drift));
         u64::try_from(i128::from(elapsed) - error).expect("time is positive") + 2

@@ -1,6 +1,6 @@
 //! What happens, and when.
 
-use std::{cmp::Ordering, collections::BinaryHeap, ops::Range};
+use std::{cmp::Ordering, collections::BinaryHeap, ops::Range, time::Duration};
 
 use anser_broker::{
     codec::Encoded,
@@ -10,8 +10,8 @@ use anser_broker::{
     op::ReceivedMessage,
     time::Millis,
 };
-use anser_host::{Deferred, Leases};
-use anser_log::{ExportedFile, SegmentInfo, SnapshotInfo};
+use anser_host::{CopyAnswer, Deferred, Leases, Offer};
+use anser_log::ExportedFile;
 use anser_replica::MembershipChange;
 use bytes::Bytes;
 
@@ -20,6 +20,10 @@ pub(crate) type Micros = u64;
 
 pub(crate) const MILLISECOND: Micros = 1_000;
 pub(crate) const SECOND: Micros = 1_000_000;
+
+pub(crate) fn micros(length: Duration) -> Micros {
+    u64::try_from(length.as_micros()).expect("less than an age")
+}
 
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -86,11 +90,13 @@ pub(crate) enum Happening {
     Maintain,
     /// What maintenance has begun is written.
     MaintainEnd,
+    /// What was found of segments is acted on.
+    SweepEnd,
     Offer {
-        shard: u16,
+        shard: ShardId,
     },
     OfferEnd {
-        shard: u16,
+        shard: ShardId,
     },
     Copy {
         from: u64,
@@ -99,13 +105,17 @@ pub(crate) enum Happening {
     },
     Told {
         transfer: u64,
-        told: Told,
+        told: CopyAnswer,
     },
     CopyLate {
         transfer: u64,
         attempt: u64,
     },
     Deferred(Deferred),
+    /// What could not be done with a shard is tried again.
+    TryAgain {
+        shard: ShardId,
+    },
     Order {
         shard: u16,
         order: Order,
@@ -130,27 +140,19 @@ pub(crate) enum Order {
 #[derive(Debug, Clone)]
 pub(crate) enum CopyAsk {
     Begin {
-        shard: u16,
-        snapshot: SnapshotInfo,
-        segments: Vec<SegmentInfo>,
+        shard: ShardId,
+        offer: Offer,
     },
     Chunk {
-        shard: u16,
+        shard: ShardId,
         file: ExportedFile,
         offset: u64,
         bytes: Bytes,
     },
     End {
-        shard: u16,
+        shard: ShardId,
         message: Bytes,
     },
-}
-
-#[derive(Debug, Clone)]
-pub(crate) enum Told {
-    Missing(Option<(ExportedFile, u64)>),
-    Reached,
-    Refused,
 }
 
 /// A client's request on its way.

@@ -1,7 +1,6 @@
 //! What a runner says of its replicas.
 
-use anser_log::Follower;
-use anser_replica::{Replica, Role};
+use anser_replica::Replica;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Runner;
@@ -18,19 +17,6 @@ impl Runner {
         // Whoever asked may have given up waiting.
         drop(sender.send(surveyed.collect()));
     }
-}
-
-/// The replicas that follow this one; none if it does not lead.
-pub(super) fn followers(replica: &Replica) -> Vec<Follower> {
-    let status = replica.status();
-    let peers = status.peers.iter().filter(|_| status.role == Role::Leader);
-    peers
-        .map(|peer| Follower {
-            node: peer.node,
-            matched: peer.matched,
-            present: peer.active || peer.snapshot,
-        })
-        .collect()
 }
 
 fn surveyed(shard: u16, replica: &Replica) -> Surveyed {

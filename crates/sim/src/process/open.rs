@@ -129,6 +129,11 @@ impl Opening<'_> {
         };
         let mut host = Runner::new(beginning, &self.clock.now(self.now));
         host.set_memory_bytes(self.plan.memory_bytes);
+        // Two log files, as much as freeing space may take.
+        let reserve_bytes = 2 * self.plan.wal_file_bytes;
+        let (store, reader) = (log.store.clone(), log.reader.clone());
+        let maintenance = Maintenance::new(store, reader, reserve_bytes);
+        let copies = Copies::new(log.store.clone(), log.reader.clone());
         Process {
             node: self.node,
             life: self.life,
@@ -144,8 +149,8 @@ impl Opening<'_> {
             damaged: false,
             writer: Writer::default(),
             pending: BTreeMap::new(),
-            maintenance: Maintenance::default(),
-            copies: Copies::default(),
+            maintenance,
+            copies,
             suspects,
             incoming_at: 0,
             forgotten: BTreeSet::new(),

@@ -48,6 +48,7 @@ impl Process {
             }
             Happening::Maintain => self.maintain(common),
             Happening::MaintainEnd => self.end_maintenance(common),
+            Happening::SweepEnd => self.end_sweep(common),
             Happening::Offer { shard } => self.offer(shard, common),
             Happening::OfferEnd { shard } => self.end_offer(shard, common),
             Happening::Copy {
@@ -55,9 +56,10 @@ impl Process {
                 transfer,
                 ask,
             } => self.take_copy(from, transfer, ask, common),
-            Happening::Told { transfer, told } => self.told(transfer, &told, common),
+            Happening::Told { transfer, told } => self.told(transfer, told, common),
             Happening::CopyLate { transfer, attempt } => self.copy_late(transfer, attempt, common),
             Happening::Deferred(deferred) => self.deferred(deferred, common),
+            Happening::TryAgain { shard } => self.try_again(shard, common),
             Happening::Order { shard, order } => self.order(shard, order, common),
         }
     }
@@ -153,7 +155,7 @@ impl Process {
             }
             Job::Offer { shard } => {
                 let length = common.random.spread(300);
-                let what = Happening::Offer { shard: shard.0 };
+                let what = Happening::Offer { shard };
                 common.later(self.node, self.life, length, what);
             }
             Job::SendCopy {
@@ -161,7 +163,7 @@ impl Process {
                 to,
                 place,
                 message,
-            } => self.send_copy(shard.0, to, place, &message, common),
+            } => self.send_copy(shard, to, place, &message, common),
             Job::Members { shard, membership } => self.members(shard.0, membership, common),
             Job::Began { shard } => {
                 self.watched.insert(shard.0, Watched::default());
@@ -228,7 +230,7 @@ impl Process {
         if common.led.get(&shard) == Some(&node) {
             common.led.remove(&shard);
         }
-        self.end_copies(shard, |_| false, common);
+        self.end_copies(shard, |_| false);
     }
 
     fn members(&mut self, shard: u16, membership: Membership, common: &mut Common) {
@@ -252,7 +254,7 @@ impl Process {
             .checks
             .membership(shard, watched.applied, &membership);
         watched.membership = membership.clone();
-        self.end_copies(shard, |node| membership.contains(node), common);
+        self.end_copies(shard, |node| membership.contains(node));
     }
 
     fn clear_suspicion(&mut self) {

@@ -1,32 +1,26 @@
 //! Sending copies.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anser_broker::id::ShardId;
+use anser_host::{COPY_INTERVAL, CopyAnswer, Next, Sending};
 use anser_log::{Export, ExportedFile, FileSystem};
 use tokio::sync::{Mutex, mpsc::UnboundedReceiver};
 use tracing::{info, warn};
 
-use super::{CHUNK_BYTES, MessageBytes};
+use super::{CHUNK_BYTES, MessageBytes, file_of, file_said};
 use crate::{
     cluster::{
         peers::Cluster,
-        words::{Ask, CopyAsk, CopyFile, Offer, OfferedSegment, OfferedSnapshot, Told},
+        words::{Ask, CopyAsk, Offer, OfferedSegment, OfferedSnapshot, Told},
     },
     event::HostEvent,
     inboxes::Inboxes,
     status::{Counters, add},
 };
-
-/// Attempts to reach the other side before the copy is given up; the replica asks again.
-const ATTEMPTS_MAX: u32 = 20;
-const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
 pub(crate) struct Outgoing {
     pub(super) shard: ShardId,
@@ -34,8 +28,7 @@ pub(crate) struct Outgoing {
     /// `None`: a newer offer has taken its place.
     pub(super) export: Option<Arc<Export<FileSystem>>>,
     pub(super) message: MessageBytes,
-    /// False once whoever sends has nothing more to say to the receiver.
-    pub(super) wanted: Arc<AtomicBool>,
+    pub(super) sending: Sending,
 }
 
 /// Sends copies until nobody can ask for any.
@@ -85,77 +78,73 @@ async fn send(
 ) -> Result<u64, String> {
     let export = copy.export.ok_or("it is no longer offered")?;
     let shard = copy.shard.0;
+    let mut sending = copy.sending;
+    let mut next = Next::Begin;
     let mut sent = 0;
-    let begin = Ask::Copy(CopyAsk::Begin {
-        shard,
-        offer: offer_of(&export),
-    });
-    let mut ask = begin;
-    let mut failures = 0;
     loop {
-        if !copy.wanted.load(Ordering::Relaxed) {
-            return Err("it is no longer wanted".into());
-        }
-        let told = match &ask {
-            Ask::Copy(CopyAsk::Chunk { .. }) => cluster.ask_bulk(copy.to, &ask).await,
-            _ => cluster.ask(copy.to, &ask).await,
-        };
-        let told = match told {
-            Ok(told) => told,
-            Err(_) if failures < ATTEMPTS_MAX => {
-                failures += 1;
-                tokio::time::sleep(RETRY_INTERVAL).await;
-                // What has arrived is still there.
-                ask = Ask::Copy(CopyAsk::Begin {
-                    shard,
-                    offer: offer_of(&export),
-                });
-                continue;
+        let ask = match next {
+            Next::Begin => begin(shard, &export),
+            Next::BeginAgain => {
+                tokio::time::sleep(COPY_INTERVAL).await;
+                begin(shard, &export)
             }
-            Err(error) => return Err(error.to_string()),
-        };
-        ask = match told {
-            Told::CopyMissing(Some((file, offset))) => {
+            Next::Chunk(file, offset) => {
                 let bytes = read(&export, file, offset).await?;
                 pace.wait(bytes.len()).await;
                 sent += bytes.len() as u64;
                 add(&counters.copies.sent_bytes, bytes.len() as u64);
                 Ask::Copy(CopyAsk::Chunk {
                     shard,
-                    file,
+                    file: file_said(file),
                     offset,
                     bytes: bytes.into(),
                 })
             }
-            Told::CopyMissing(None) => Ask::Copy(CopyAsk::End {
+            Next::End => Ask::Copy(CopyAsk::End {
                 shard,
                 message: copy.message.clone(),
             }),
-            Told::Reached => return Ok(sent),
-            Told::CopyRefused(reason) => return Err(reason),
-            _ => return Err("the other side did not understand".into()),
+            Next::Arrived => return Ok(sent),
+            Next::GivenUp(reason) => return Err(reason),
         };
+        let told = match &ask {
+            Ask::Copy(CopyAsk::Chunk { .. }) => cluster.ask_bulk(copy.to, &ask).await,
+            _ => cluster.ask(copy.to, &ask).await,
+        };
+        next = sending.heard(told.map(answer_of).map_err(|error| error.to_string()));
+    }
+}
+
+fn begin(shard: u16, export: &Export<FileSystem>) -> Ask {
+    let offer = offer_said(&anser_host::offer_of(export));
+    Ask::Copy(CopyAsk::Begin { shard, offer })
+}
+
+fn answer_of(told: Told) -> CopyAnswer {
+    match told {
+        Told::CopyMissing(missing) => {
+            CopyAnswer::Missing(missing.map(|(file, offset)| (file_of(file), offset)))
+        }
+        Told::Reached => CopyAnswer::Reached,
+        Told::CopyRefused(reason) => CopyAnswer::Refused(reason),
+        _ => CopyAnswer::Refused("the other side did not understand".into()),
     }
 }
 
 /// Reading waits for the disk and is not done on the thread that serves the others.
 async fn read(
     export: &Arc<Export<FileSystem>>,
-    file: CopyFile,
+    file: ExportedFile,
     offset: u64,
 ) -> Result<Vec<u8>, String> {
     let export = Arc::clone(export);
-    let file = match file {
-        CopyFile::Snapshot => ExportedFile::Snapshot,
-        CopyFile::Segment(id) => ExportedFile::Segment(id),
-    };
     let read = tokio::task::spawn_blocking(move || export.read(file, offset, CHUNK_BYTES));
     let read = read.await.map_err(|error| error.to_string())?;
     read.map_err(|error| error.to_string())
 }
 
-fn offer_of(export: &Export<FileSystem>) -> Offer {
-    let snapshot = export.snapshot;
+fn offer_said(offer: &anser_host::Offer) -> Offer {
+    let snapshot = offer.snapshot;
     let segment = |info: &anser_log::SegmentInfo| OfferedSegment {
         id: info.id,
         first_index: info.first_index,
@@ -171,7 +160,7 @@ fn offer_of(export: &Export<FileSystem>) -> Offer {
             id: snapshot.id,
             checksum: snapshot.checksum,
         },
-        segments: export.segments.iter().map(segment).collect(),
+        segments: offer.segments.iter().map(segment).collect(),
     }
 }
 

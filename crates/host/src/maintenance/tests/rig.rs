@@ -1,10 +1,6 @@
 //! Shards whose entries a test writes and applies itself, with the maintenance of their disk.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, mpsc},
-    thread,
-};
+use std::collections::BTreeMap;
 
 use anser_broker::{
     attributes::{Acknowledge, QueueAttributes, RetentionFrom},
@@ -21,14 +17,7 @@ use anser_log::{
 use anser_replica::{Image, Membership, Place};
 use bytes::Bytes;
 
-use crate::{
-    event::{Event, Look},
-    failure::Failed,
-    inboxes::Inboxes,
-    maintenance::Maintenance,
-    scrub::Scrub,
-    status::Counters,
-};
+use crate::maintenance::{Images, Maintenance};
 
 const QUEUE: QueueId = QueueId(9);
 const BEGINNING: Place = Place { index: 1, term: 1 };
@@ -43,14 +32,12 @@ struct Hosted {
     waiting: Vec<Bytes>,
 }
 
-type Shards = Arc<Mutex<BTreeMap<u16, Hosted>>>;
-
 pub(super) struct Rig {
     pub(super) disk: SimulatedDisk,
     pub(super) store: Store<SimulatedDisk>,
     pub(super) maintenance: Maintenance<SimulatedDisk>,
     log: Opened<SimulatedDisk>,
-    shards: Shards,
+    shards: BTreeMap<u16, Hosted>,
     now: u64,
 }
 
@@ -99,7 +86,7 @@ impl Rig {
         for number in 0..count {
             let shard = Shard::new(ShardId(number), count);
             let image = Image::initial(BEGINNING, membership(), shard.clone());
-            let snapshot = anser_host::save(&log.store, number, &image).expect("there is room");
+            let snapshot = crate::save(&log.store, number, &image).expect("there is room");
             let change = Change {
                 snapshot: Some(snapshot),
                 ..Change::default()
@@ -126,55 +113,49 @@ impl Rig {
     }
 
     fn of(disk: SimulatedDisk, log: Opened<SimulatedDisk>, hosted: BTreeMap<u16, Hosted>) -> Self {
-        let shards: Shards = Arc::new(Mutex::new(hosted));
-        let (sender, inbox) = mpsc::channel();
-        let looked_at = Arc::clone(&shards);
-        thread::spawn(move || answer(&inbox, &looked_at));
-        let (_, chores) = mpsc::channel();
-        let maintenance = Maintenance {
-            store: log.store.clone(),
-            reader: log.reader.clone(),
-            inboxes: Inboxes::new(vec![sender]),
-            counters: Arc::default(),
-            failed: Failed::new(),
-            reserve_bytes: 0,
-            chores,
-            copies: None,
-            alive: BTreeMap::new(),
-            sweeps: 0,
-            scrub: Scrub::default(),
-        };
+        let maintenance = Maintenance::new(log.store.clone(), log.reader.clone(), 0);
         Self {
             store: log.store.clone(),
             disk,
             maintenance,
             log,
-            shards,
+            shards: hosted,
             now: 1_000,
         }
     }
 
     /// The same shards on the same disk after a crash that lost nothing which was synced.
-    pub(super) fn reopened(&self) -> Self {
+    pub(super) fn reopened(&mut self) -> Self {
         let disk = SimulatedDisk::from_image(&self.disk.contents());
         let log = Log::open(disk.clone(), options()).expect("it was closed whole");
-        let hosted = std::mem::take(&mut *self.shards());
+        let hosted = std::mem::take(&mut self.shards);
         Self::of(disk, log, hosted)
     }
 
-    pub(super) fn counters(&self) -> &Counters {
-        &self.maintenance.counters
-    }
-
     pub(super) fn round(&mut self) {
-        self.maintenance.round().expect("the disk is sound");
+        let round = self.maintenance.begin().expect("the disk is sound");
+        let due = round.and_then(|round| self.maintenance.choose(round, &BTreeMap::new()));
+        if let Some(due) = due {
+            let images = self.images();
+            let recycled = self.maintenance.recycle(due, &images);
+            recycled.expect("the disk is sound");
+        }
     }
 
     /// One look at all segments, as it is taken every second.
     pub(super) fn sweep(&mut self) {
-        for result in self.maintenance.sweep() {
-            result.expect("the disk is sound");
-        }
+        let images = self.images();
+        let wrong = self.maintenance.sweep(&images);
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
+
+    fn images(&self) -> Images {
+        let shards = self.shards.iter();
+        let image = |(&number, hosted): (&u16, &Hosted)| {
+            let image = Image::initial(hosted.applied, membership(), hosted.shard.clone());
+            (ShardId(number), image)
+        };
+        shards.map(image).collect()
     }
 
     /// Sends a message that stays.
@@ -185,15 +166,13 @@ impl Rig {
     /// Writes an entry that no majority has.
     pub(super) fn append(&mut self, number: u16, bytes: usize) {
         let entry = self.write(number, &send(QUEUE, bytes));
-        let mut shards = self.shards();
-        let hosted = shards.get_mut(&number).expect("the rig has it");
+        let hosted = self.shards.get_mut(&number).expect("the rig has it");
         hosted.waiting.push(entry);
     }
 
     /// A majority has everything again.
     pub(super) fn apply_waiting(&mut self, number: u16) {
-        let mut shards = self.shards();
-        let hosted = shards.get_mut(&number).expect("the rig has it");
+        let hosted = self.shards.get_mut(&number).expect("the rig has it");
         for entry in std::mem::take(&mut hosted.waiting) {
             hosted.apply(&entry);
         }
@@ -227,8 +206,7 @@ impl Rig {
 
     /// How long the bodies of all messages are that stay, as the disk has them.
     pub(super) fn bodies(&self, number: u16) -> Vec<usize> {
-        let shards = self.shards();
-        let live = shards[&number].shard.live_between(0, u64::MAX - 1);
+        let live = self.shards[&number].shard.live_between(0, u64::MAX - 1);
         let read = live.iter().map(|message| {
             let stored = self.log.reader.read(number, message.index());
             match stored.expect("it is there") {
@@ -243,8 +221,7 @@ impl Rig {
 
     fn commit(&mut self, number: u16, command: &Command) -> Vec<Reply> {
         let entry = self.write(number, command);
-        let mut shards = self.shards();
-        let hosted = shards.get_mut(&number).expect("the rig has it");
+        let hosted = self.shards.get_mut(&number).expect("the rig has it");
         hosted.apply(&entry)
     }
 
@@ -259,8 +236,7 @@ impl Rig {
         batch.push(&codec::encode(command));
         let data = batch.finish();
         let index = {
-            let mut shards = self.shards();
-            let hosted = shards.get_mut(&number).expect("the rig has it");
+            let hosted = self.shards.get_mut(&number).expect("the rig has it");
             hosted.last += 1;
             hosted.last
         };
@@ -281,10 +257,6 @@ impl Rig {
         self.log.appender.append(&[write]).expect("there is room");
         data
     }
-
-    fn shards(&self) -> MutexGuard<'_, BTreeMap<u16, Hosted>> {
-        self.shards.lock().expect("no holder panicked")
-    }
 }
 
 impl Hosted {
@@ -304,32 +276,5 @@ fn send(queue: QueueId, bytes: usize) -> Command {
         queue,
         delay: None,
         bodies: vec![vec![b'x'; bytes].into()],
-    }
-}
-
-/// What a runner answers to looks.
-fn answer(inbox: &mpsc::Receiver<Event>, shards: &Shards) {
-    while let Ok(event) = inbox.recv() {
-        let Event::Look { shard, look } = event else {
-            continue;
-        };
-        let shards = shards.lock().expect("no holder panicked");
-        let Some(hosted) = shards.get(&shard.0) else {
-            continue;
-        };
-        let (state, applied) = (&hosted.shard, hosted.applied);
-        match look {
-            Look::Image(to) => drop(to.send(Image::initial(applied, membership(), state.clone()))),
-            Look::Applied(to) => drop(to.send(applied.index)),
-            Look::AnyLive(ranges, to) => {
-                let alive = ranges
-                    .iter()
-                    .map(|&(first, last)| state.any_live_between(first, last));
-                drop(to.send(alive.collect()));
-            }
-            Look::Live(first, last, to) => drop(to.send(state.live_between(first, last))),
-            Look::Followers(to) => drop(to.send(Vec::new())),
-            Look::Moves(..) => {}
-        }
     }
 }

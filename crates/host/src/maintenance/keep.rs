@@ -9,22 +9,21 @@ use anser_log::{Change, Disk, Error, Kept, SegmentInfo, SegmentWriter, SnapshotI
 use anser_replica::Image;
 
 use super::{Maintenance, is_undone};
-use crate::status::add;
+use crate::snapshots::save;
 
 impl<D: Disk> Maintenance<D> {
     /// What makes the log unnecessary for a shard's entries between two indexes, which the image knows, once it
     /// is committed; perhaps nothing.
     pub(super) fn seal(
-        &self,
+        &mut self,
         shard: u16,
         (first, last): (u64, u64),
         image: &Image,
     ) -> Result<Change, Error> {
         let kept = self.keep(shard, first, last, image)?;
+        let snapshot = self.snapshot(shard, image);
         Ok(Change {
-            snapshot: self
-                .snapshot(shard, image)
-                .inspect_err(|_| self.store.discard(shard, &kept))?,
+            snapshot: snapshot.inspect_err(|_| self.store.discard(shard, &kept))?,
             add: kept,
             ..Change::default()
         })
@@ -49,19 +48,19 @@ impl<D: Disk> Maintenance<D> {
     }
 
     /// Writes a snapshot, unless the shard has the one of this moment: nothing was applied since.
-    fn snapshot(&self, shard: u16, image: &Image) -> Result<Option<SnapshotInfo>, Error> {
+    fn snapshot(&mut self, shard: u16, image: &Image) -> Result<Option<SnapshotInfo>, Error> {
         let present = self.store.snapshot(shard);
         let place = (image.applied.index, image.applied.term);
         if present.is_some_and(|present| (present.index, present.term) == place) {
             return Ok(None);
         }
-        add(&self.counters.snapshots, 1);
-        anser_host::save(&self.store, shard, image).map(Some)
+        self.done.snapshots += 1;
+        save(&self.store, shard, image).map(Some)
     }
 
     /// Copies what is alive between two indexes to segments, but for what is there already.
     fn keep(
-        &self,
+        &mut self,
         shard: u16,
         first: u64,
         last: u64,
@@ -81,7 +80,11 @@ impl<D: Disk> Maintenance<D> {
         self.copy(shard, &live)
     }
 
-    pub(super) fn copy(&self, shard: u16, live: &[Sequence]) -> Result<Vec<SegmentInfo>, Error> {
+    pub(super) fn copy(
+        &mut self,
+        shard: u16,
+        live: &[Sequence],
+    ) -> Result<Vec<SegmentInfo>, Error> {
         if live.is_empty() {
             return Ok(Vec::new());
         }
@@ -93,7 +96,7 @@ impl<D: Disk> Maintenance<D> {
     }
 
     fn copy_entry(
-        &self,
+        &mut self,
         shard: u16,
         messages: &[Sequence],
         writer: &mut SegmentWriter<D>,
@@ -106,7 +109,7 @@ impl<D: Disk> Maintenance<D> {
         };
         // What was thinned out by a state that is newer than this one, which has just started.
         let payload = payload.ok_or(Error::Missing { shard, index })?;
-        add(&self.counters.kept_bytes, payload.len() as u64);
+        self.done.kept_bytes += payload.len() as u64;
         writer.append(&Kept {
             index,
             term,

@@ -1,33 +1,34 @@
 //! Segments: those in which nothing is alive go, neighbours that are small or mostly dead become one.
 
-use anser_broker::id::ShardId;
+use anser_broker::id::{Sequence, ShardId};
 use anser_log::{Change, Disk, Error, SegmentInfo};
+use anser_replica::Image;
 
 use super::{
-    Maintenance, is_undone,
+    Images, Maintenance, is_undone,
     merging::{self, Candidate},
 };
-use crate::event::Look;
 
 /// Segments of a shard that are looked at in one sweep.
 const SEGMENTS_PER_LOOK: usize = 32;
 
 impl<D: Disk> Maintenance<D> {
-    pub(super) fn sweep(&mut self) -> Vec<Result<(), Error>> {
+    /// Looks at some of the segments of these shards; what went wrong with each of them.
+    pub fn sweep(&mut self, images: &Images) -> Vec<Error> {
         self.sweeps += 1;
-        let shards: Vec<ShardId> = self.store.shards().into_iter().map(ShardId).collect();
-        let dropped: Vec<_> = shards.iter().map(|&shard| self.drop_dead(shard)).collect();
-        let merged = shards.iter().map(|&shard| self.merge(shard));
-        let merged: Vec<_> = merged.collect();
-        let scrubbed = self
-            .scrub
-            .step(&shards, &self.store, &self.reader, &self.counters);
-        let results = dropped.into_iter().chain(merged);
-        results.chain([scrubbed]).collect()
+        self.alive.retain(|shard, _| images.contains_key(shard));
+        let mut wrong = Vec::new();
+        for (&shard, image) in images {
+            wrong.extend(self.drop_dead(shard, image).err());
+        }
+        for (&shard, image) in images {
+            wrong.extend(self.merge(shard, image).err());
+        }
+        wrong
     }
 
     /// Drops what is dead among some of the segments, in turn, so that no look takes long.
-    fn drop_dead(&self, shard: ShardId) -> Result<(), Error> {
+    fn drop_dead(&mut self, shard: ShardId, image: &Image) -> Result<(), Error> {
         let segments = self.store.segments(shard.0);
         let slices = segments.len().div_ceil(SEGMENTS_PER_LOOK).max(1);
         let skipped = (self.sweeps % slices) * SEGMENTS_PER_LOOK;
@@ -36,18 +37,8 @@ impl<D: Disk> Maintenance<D> {
             .skip(skipped)
             .take(SEGMENTS_PER_LOOK)
             .collect();
-        if looked_at.is_empty() {
-            return Ok(());
-        }
-        let ranges = looked_at
-            .iter()
-            .map(|info| (info.first_index, info.last_index))
-            .collect();
-        let Some(alive) = self.look(shard, |sender| Look::AnyLive(ranges, sender)) else {
-            return Ok(());
-        };
-        let dead = looked_at.iter().zip(alive).filter(|(_, alive)| !alive);
-        let remove: Vec<u64> = dead.map(|(info, _)| info.id).collect();
+        let dead = looked_at.iter().filter(|info| !any_live(image, info));
+        let remove: Vec<u64> = dead.map(|info| info.id).collect();
         if remove.is_empty() {
             return Ok(());
         }
@@ -55,12 +46,14 @@ impl<D: Disk> Maintenance<D> {
             remove,
             ..Change::default()
         };
-        self.store.commit(shard.0, change)
+        self.store.commit(shard.0, change)?;
+        self.done.dropped += 1;
+        Ok(())
     }
 
     /// Counts what is alive in one more segment, then merges one row of neighbours. So little a sweep keeps
     /// this off the hot path.
-    fn merge(&mut self, shard: ShardId) -> Result<(), Error> {
+    fn merge(&mut self, shard: ShardId, image: &Image) -> Result<(), Error> {
         let segments = self.store.segments(shard.0);
         let counted = self.alive.entry(shard).or_default();
         counted.retain(|id, _| segments.iter().any(|info| info.id == *id));
@@ -71,7 +64,7 @@ impl<D: Disk> Maintenance<D> {
         let Some(next) = next.copied() else {
             return Ok(());
         };
-        let Some(live) = self.live(shard, &next) else {
+        let Some(live) = live(image, &next) else {
             return Ok(());
         };
         let entries = live
@@ -88,20 +81,20 @@ impl<D: Disk> Maintenance<D> {
             })
             .collect();
         match merging::choose(&candidates, self.store.segment_bytes_max()) {
-            Some(row) => self.rewrite(shard, &segments[row]),
+            Some(row) => self.rewrite(shard, image, &segments[row]),
             None => Ok(()),
         }
     }
 
-    fn rewrite(&self, shard: ShardId, row: &[SegmentInfo]) -> Result<(), Error> {
-        let mut live = Vec::new();
+    fn rewrite(&mut self, shard: ShardId, image: &Image, row: &[SegmentInfo]) -> Result<(), Error> {
+        let mut alive = Vec::new();
         for info in row {
-            let Some(alive) = self.live(shard, info) else {
+            let Some(of_one) = live(image, info) else {
                 return Ok(());
             };
-            live.extend(alive);
+            alive.extend(of_one);
         }
-        let add = self.copy(shard.0, &live)?;
+        let add = self.copy(shard.0, &alive)?;
         let change = Change {
             add: add.clone(),
             remove: row.iter().map(|info| info.id).collect(),
@@ -111,6 +104,24 @@ impl<D: Disk> Maintenance<D> {
             if is_undone(error) {
                 self.store.discard(shard.0, &add);
             }
-        })
+        })?;
+        self.done.merged += 1;
+        Ok(())
     }
+}
+
+/// Whether anything of a segment may be alive. What the image has not seen may be a copy's that is just being
+/// installed.
+fn any_live(image: &Image, info: &SegmentInfo) -> bool {
+    let is_newer = info.last_index > image.applied.index;
+    is_newer
+        || image
+            .shard
+            .any_live_between(info.first_index, info.last_index)
+}
+
+/// What is alive of a segment; `None` if the image has not seen all of it.
+fn live(image: &Image, info: &SegmentInfo) -> Option<Vec<Sequence>> {
+    let is_seen = info.last_index <= image.applied.index;
+    is_seen.then(|| image.shard.live_between(info.first_index, info.last_index))
 }

@@ -7,8 +7,6 @@ use std::collections::BTreeMap;
 use anser_log::disk::simulated::Operation;
 use rig::{Rig, options};
 
-use crate::status::read;
-
 /// A shard that has lost its quorum keeps an entry that is never applied. The log of all others goes on
 /// within its budget, and on the space that the reserve has for it.
 #[test]
@@ -41,10 +39,10 @@ fn a_shard_without_a_quorum_costs_nothing_while_nothing_is_written() {
         (0..3).for_each(|shard| rig.consume(shard, 1_000));
     }
     (0..20).for_each(|_| rig.round());
-    let before = (read(&rig.counters().snapshots), rig.disk.bytes_written());
+    let before = (rig.maintenance.done.snapshots, rig.disk.bytes_written());
     (0..20).for_each(|_| rig.round());
     assert_eq!(
-        (read(&rig.counters().snapshots), rig.disk.bytes_written()),
+        (rig.maintenance.done.snapshots, rig.disk.bytes_written()),
         before
     );
 }

@@ -1,0 +1,272 @@
+//! Taking in copies of shards from other nodes: the snapshot and the segments as files, in chunks, before the
+//! message of consensus that makes a replica take them.
+//!
+//! What arrives is written and verified, and becomes part of the log in one step when the replica has accepted
+//! it. A copy that broke off goes on where it broke; a newer one from the same node goes on with the segments that
+//! are here. What cannot be done for lack of space is tried again, unless the shard was forgotten meanwhile.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anser_broker::id::ShardId;
+use anser_log::{
+    Disk, Error, ExportedFile, Import, Imported, Reader, SegmentInfo, SnapshotInfo, Store,
+};
+use anser_replica::{PeerMessage, Place};
+use bytes::Bytes;
+
+use crate::{
+    event::Event,
+    snapshots::{self, ReadError},
+    writer::Deferred,
+};
+
+/// How long to leave alone what could not be done.
+pub const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What a copy consists of, as its sender says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    pub snapshot: SnapshotInfo,
+    pub segments: Vec<SegmentInfo>,
+}
+
+impl Offer {
+    fn is_at(&self, place: Place) -> bool {
+        (self.snapshot.index, self.snapshot.term) == (place.index, place.term)
+    }
+}
+
+/// What a copy still needs: a place in a file, or nothing more.
+pub type Missing = Option<(ExportedFile, u64)>;
+
+/// Why something of a copy is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    #[error("no copy was begun")]
+    NotBegun,
+    #[error("no snapshot is announced")]
+    NotAnnounced,
+    #[error(transparent)]
+    Log(#[from] Error),
+}
+
+/// Why an accepted copy is not part of the log.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    #[error("it is not here")]
+    Missing,
+    #[error(transparent)]
+    Log(#[from] Error),
+    #[error("it cannot be read back: {0}")]
+    Unreadable(ReadError),
+}
+
+/// What came of something that was deferred.
+#[derive(Debug)]
+pub enum Attempt<T> {
+    /// For the runner.
+    Done(Event<T>),
+    /// To be tried again after [`RETRY_INTERVAL`].
+    Again(Error),
+    /// Nothing is left to be done.
+    Void,
+    /// The node cannot go on.
+    Failed(InstallError),
+}
+
+/// What was done since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    pub bytes: u64,
+    /// Copies that had arrived and were offered again.
+    pub repeated: u64,
+    /// Copies that went on with what had arrived of an older one.
+    pub renewed: u64,
+    pub installed: u64,
+    pub forgotten: u64,
+}
+
+#[derive(Debug)]
+pub struct Incoming<D: Disk> {
+    store: Store<D>,
+    reader: Reader<D>,
+    coming: BTreeMap<ShardId, Coming<D>>,
+    /// The last copy of each shard that came as a whole: whose, and what. It is staged, or the replica
+    /// has it or a newer one.
+    ended: BTreeMap<ShardId, (u64, Offer)>,
+    /// Complete, until the replica accepts them.
+    arrived: BTreeMap<(ShardId, u64), Imported>,
+    /// What is to be done with each shard, until it is done.
+    waiting: BTreeMap<ShardId, Deferred>,
+    pub taken: Taken,
+}
+
+#[derive(Debug)]
+struct Coming<D: Disk> {
+    from: u64,
+    offer: Offer,
+    import: Import<D>,
+}
+
+impl<D: Disk> Incoming<D> {
+    pub fn new(store: Store<D>, reader: Reader<D>) -> Self {
+        Self {
+            store,
+            reader,
+            coming: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            arrived: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            taken: Taken::default(),
+        }
+    }
+
+    pub fn begin(&mut self, from: u64, shard: ShardId, offer: Offer) -> Result<Missing, CopyError> {
+        let ended = self.ended.get(&shard);
+        if ended.is_some_and(|(of, ended)| *of == from && *ended == offer) {
+            // Whoever sends did not hear that it has arrived.
+            self.taken.repeated += 1;
+            return Ok(None);
+        }
+        let Offer { snapshot, segments } = offer.clone();
+        let import = match self.coming.remove(&shard) {
+            Some(known) if known.from == from && known.offer == offer => known.import,
+            // Numbers of segments say something only on the disk that they come from.
+            Some(known) if known.from == from => {
+                self.taken.renewed += 1;
+                known.import.renew(snapshot, &segments)?
+            }
+            _ => self.store.begin_import(shard.0, snapshot, segments)?,
+        };
+        let missing = import.missing();
+        let coming = Coming {
+            from,
+            offer,
+            import,
+        };
+        self.coming.insert(shard, coming);
+        Ok(missing)
+    }
+
+    pub fn chunk(
+        &mut self,
+        from: u64,
+        shard: ShardId,
+        file: ExportedFile,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<Missing, CopyError> {
+        let coming = self.coming.get_mut(&shard);
+        let coming = coming.filter(|coming| coming.from == from);
+        let import = &mut coming.ok_or(CopyError::NotBegun)?.import;
+        if import.missing() == Some((file, offset)) {
+            self.taken.bytes += bytes.len() as u64;
+            import.write(file, offset, bytes)?;
+        }
+        Ok(import.missing())
+    }
+
+    /// Takes what has come as a whole, if it is what the message announces; the message is for the replica then.
+    /// What comes from elsewhere meanwhile is left alone.
+    pub fn end(
+        &mut self,
+        from: u64,
+        shard: ShardId,
+        message: &Bytes,
+    ) -> Result<PeerMessage, CopyError> {
+        let message = PeerMessage::decode(message.clone()).ok();
+        let message = message.ok_or(CopyError::NotAnnounced)?;
+        let announced = message.snapshot().ok_or(CopyError::NotAnnounced)?;
+        let is_meant = |of: u64, offer: &Offer| of == from && offer.is_at(announced);
+        let is_whole = |coming: &Coming<D>| {
+            is_meant(coming.from, &coming.offer) && coming.import.missing().is_none()
+        };
+        if !self.coming.get(&shard).is_some_and(is_whole) {
+            let ended = self.ended.get(&shard);
+            let is_here = ended.is_some_and(|(of, offer)| is_meant(*of, offer));
+            return is_here.then_some(message).ok_or(CopyError::NotBegun);
+        }
+        let coming = self.coming.remove(&shard).expect("it was just seen");
+        let imported = coming.import.finish()?;
+        self.ended.insert(shard, (from, coming.offer));
+        let place = (shard, imported.snapshot.index);
+        if let Some(unused) = self.arrived.insert(place, imported) {
+            self.store.discard_import(shard.0, &unused);
+        }
+        Ok(message)
+    }
+
+    /// Does what was deferred until every append before it was durable. It takes the place of what still waits
+    /// to be done with the shard.
+    pub fn take<T>(&mut self, deferred: Deferred) -> Attempt<T> {
+        let shard = deferred.shard();
+        self.waiting.insert(shard, deferred);
+        self.try_again(shard)
+    }
+
+    /// Tries again what could not be done with a shard, if it is still to be done.
+    pub fn try_again<T>(&mut self, shard: ShardId) -> Attempt<T> {
+        let Some(&deferred) = self.waiting.get(&shard) else {
+            return Attempt::Void;
+        };
+        let done = match deferred {
+            Deferred::Install { shard, place } => self.install(shard, place),
+            Deferred::Forget { shard, floor } => {
+                let forgotten = self.forget(shard, floor);
+                if let Err(reason) = forgotten {
+                    return Attempt::Again(reason);
+                }
+                Ok(Event::Forgot { shard })
+            }
+        };
+        if let Err(InstallError::Log(reason @ Error::NoSpace { .. })) = done {
+            return Attempt::Again(reason);
+        }
+        self.waiting.remove(&shard);
+        done.map_or_else(Attempt::Failed, Attempt::Done)
+    }
+
+    fn install<T>(&mut self, shard: ShardId, place: Place) -> Result<Event<T>, InstallError> {
+        let imported = self.arrived.get(&(shard, place.index));
+        let imported = imported.ok_or(InstallError::Missing)?;
+        if imported.snapshot.term != place.term {
+            return Err(InstallError::Missing);
+        }
+        self.store.install(shard.0, imported)?;
+        self.taken.installed += 1;
+        self.arrived.remove(&(shard, place.index));
+        self.discard_before(shard, place.index);
+        let found = snapshots::read(&self.reader, shard.0).map_err(|error| match error {
+            ReadError::Log(error) => InstallError::Log(error),
+            unreadable => InstallError::Unreadable(unreadable),
+        });
+        let (image, _) = found?.ok_or(InstallError::Missing)?;
+        Ok(Event::Installed {
+            shard,
+            place,
+            membership: image.membership,
+            state: Box::new(image.shard),
+        })
+    }
+
+    /// Takes a shard off the disk. Copies of it that have come are of a time when it was here.
+    fn forget(&mut self, shard: ShardId, floor: u64) -> Result<(), Error> {
+        self.store.forget(shard.0, floor)?;
+        self.taken.forgotten += 1;
+        self.ended.remove(&shard);
+        self.coming.remove(&shard);
+        self.discard_before(shard, u64::MAX);
+        Ok(())
+    }
+
+    /// Removes what arrived before the copy at this index and was not accepted.
+    fn discard_before(&mut self, shard: ShardId, index: u64) {
+        let older = self.arrived.range((shard, 0)..(shard, index));
+        let older: Vec<(ShardId, u64)> = older.map(|(&place, _)| place).collect();
+        for place in older {
+            if let Some(unused) = self.arrived.remove(&place) {
+                self.store.discard_import(shard.0, &unused);
+            }
+        }
+    }
+}

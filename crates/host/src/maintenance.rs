@@ -1,0 +1,121 @@
+//! Keeping a disk in order: recycling the write-ahead log (`recycle.rs`), holding copies of shards open for other
+//! nodes, dropping and merging segments (`sweep.rs`), and verifying what rests (`scrub.rs`).
+//!
+//! What is alive is told by images of the shards, which are taken before the work begins and may be older than the
+//! shards by the time it ends: what they call dead is dead for good. A full disk stops none of this for good: a
+//! failed attempt leaves nothing behind and is repeated.
+
+mod keep;
+mod merging;
+mod recycle;
+mod scrub;
+mod sweep;
+
+use std::collections::BTreeMap;
+
+use anser_broker::id::ShardId;
+use anser_log::{Disk, Error, Export, Follower, Reader, Store};
+use anser_replica::{Image, Replica, Role, SnapshotOffer};
+
+use scrub::Scrub;
+
+pub use recycle::Round;
+
+/// Shards as they were at one moment.
+pub type Images = BTreeMap<ShardId, Image>;
+
+#[derive(Debug)]
+pub struct Maintenance<D: Disk> {
+    store: Store<D>,
+    reader: Reader<D>,
+    /// Below so much free space sends are refused.
+    reserve_bytes: u64,
+    /// For each segment, how many of its records were alive when they were last counted.
+    alive: BTreeMap<ShardId, BTreeMap<u64, u64>>,
+    sweeps: usize,
+    scrub: Scrub,
+    pub done: Done,
+}
+
+/// What was done since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Done {
+    pub snapshots: u64,
+    /// Bytes copied from the write-ahead log to segments.
+    pub kept_bytes: u64,
+    /// Shards whose entries that are not applied were carried over.
+    pub carried: u64,
+    pub dropped: u64,
+    pub merged: u64,
+    pub scrubbed_bytes: u64,
+}
+
+impl<D: Disk> Maintenance<D> {
+    pub fn new(store: Store<D>, reader: Reader<D>, reserve_bytes: u64) -> Self {
+        Self {
+            store,
+            reader,
+            reserve_bytes,
+            alive: BTreeMap::new(),
+            sweeps: 0,
+            scrub: Scrub::default(),
+            done: Done::default(),
+        }
+    }
+
+    /// Whether the space that is left is for what frees some.
+    pub fn is_full(&self) -> Result<bool, Error> {
+        Ok(self.store.free_bytes()? < self.reserve_bytes)
+    }
+
+    /// Holds a copy of a shard open for other nodes: everything alive is in segments, the rest in a
+    /// snapshot.
+    pub fn offer(
+        &mut self,
+        shard: ShardId,
+        image: &Image,
+    ) -> Result<(SnapshotOffer, Export<D>), Error> {
+        let sealed = self.seal(shard.0, (0, image.applied.index), image)?;
+        self.commit(BTreeMap::from([(shard.0, sealed)]))?;
+        let snapshot = SnapshotOffer {
+            place: image.applied,
+            membership: image.membership().clone(),
+        };
+        Ok((snapshot, self.store.export(shard.0)?))
+    }
+}
+
+/// The replicas that follow this one; none if it does not lead.
+pub fn followers(replica: &Replica) -> Vec<Follower> {
+    let status = replica.status();
+    let peers = status.peers.iter().filter(|_| status.role == Role::Leader);
+    peers
+        .map(|peer| Follower {
+            node: peer.node,
+            matched: peer.matched,
+            present: peer.active || peer.snapshot,
+        })
+        .collect()
+}
+
+/// Whether an attempt of maintenance may succeed later, or the rest of the disk can be kept in order without it:
+/// what cannot be read stays where it is, and readers of it are told.
+pub fn is_passing(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::NoSpace { .. }
+            | Error::Corrupt { .. }
+            | Error::Missing { .. }
+            | Error::Overtaken { .. }
+            | Error::NotCovered { .. }
+    )
+}
+
+/// Whether a commit has certainly not happened, so that its files can go: the disk was full, or a copy of
+/// the shard came, or the shard left.
+fn is_undone(error: &Error) -> bool {
+    matches!(error, Error::NoSpace { .. } | Error::Overtaken { .. })
+}
+
+#[cfg(test)]
+mod tests;
