@@ -164,7 +164,7 @@ impl Process {
                 place,
                 message,
             } => self.send_copy(shard, to, place, &message, common),
-            Job::Members { shard, membership } => self.members(shard.0, membership, common),
+            Job::Members { shard, membership } => self.members(shard.0, &membership, common),
             Job::Began { shard } => {
                 self.watched.insert(shard.0, Watched::default());
             }
@@ -233,7 +233,7 @@ impl Process {
         self.end_copies(shard, |_| false);
     }
 
-    fn members(&mut self, shard: u16, membership: Membership, common: &mut Common) {
+    fn members(&mut self, shard: u16, membership: &Membership, common: &mut Common) {
         let serves = self.serves(shard);
         let watched = self.watched.get_mut(&shard).expect("it has just spoken");
         let promoted = |node: &u64| watched.membership.learners.contains(node);
@@ -252,7 +252,7 @@ impl Process {
         });
         common
             .checks
-            .membership(shard, watched.applied, &membership);
+            .membership(shard, watched.applied, membership);
         watched.membership = membership.clone();
         self.end_copies(shard, |node| membership.contains(node));
     }
