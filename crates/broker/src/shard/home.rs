@@ -192,7 +192,8 @@ impl Home {
         let mut live: Vec<Sequence> = ordered.collect();
         if (live.len() as u64) < counted {
             let queues = self.queues.values();
-            live.extend(queues.flat_map(|queue| queue.unordered_and_moving()));
+            let unordered = queues.flat_map(|queue| queue.unordered_and_moving());
+            live.extend(unordered.filter(|message| (first..=last).contains(message)));
         }
         let (first, last) = places((first_index, last_index));
         live.retain(|message| (first..=last).contains(message));
