@@ -121,7 +121,7 @@ fn a_waiting_message_takes_few_bytes() {
     check(
         "waiting, hot",
         (world.shard.memory_bytes() as u64 - empty) * 100 / 512,
-        16,
+        17,
     );
 
     world.send(400_000, 1, |_| 0);

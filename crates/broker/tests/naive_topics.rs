@@ -116,9 +116,6 @@ impl Naive {
             Command::DropTopic { topic, .. } => {
                 self.dropped.insert(topic.0);
                 self.topics.remove(&topic.0);
-                let outboxes = self.outboxes.iter();
-                let its = outboxes.filter(|(_, outbox)| outbox.topic == topic.0);
-                self.dropped.extend(its.map(|(id, _)| *id));
                 self.outboxes.retain(|_, outbox| outbox.topic != topic.0);
             }
             Command::PutSubscription {

@@ -232,7 +232,8 @@ fn what_comes_back_from_a_dead_letter_queue_goes_on_to_the_endpoint() {
         },
     );
     let lanes = shard.moves(OUTBOX.outbox(), 10);
-    let targets: Vec<QueueId> = lanes.iter().map(|lane| lane.target).collect();
+    let lanes = lanes.iter().filter(|lane| lane.ends.is_none());
+    let targets: Vec<QueueId> = lanes.map(|lane| lane.target).collect();
     assert_eq!(targets, [TARGET], "it waits where nobody looks");
 }
 
