@@ -134,6 +134,7 @@ impl Shard {
         Ok(())
     }
 
+    #[expect(clippy::too_many_lines, reason = "a flat table of kinds")]
     fn command(&mut self, command: &View<'_>, turn: &mut Turn<'_>) -> Reply {
         match *command {
             View::SendMessages {

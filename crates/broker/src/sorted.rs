@@ -109,13 +109,9 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
 
     /// Puts a value in the place of an older one, which it gives.
     pub(crate) fn replace(&mut self, key: K, value: V) -> Option<V> {
-        match self.get_mut(&key) {
-            Some(old) => Some(std::mem::replace(old, value)),
-            None => {
-                self.insert(key, value);
-                None
-            }
-        }
+        let old = self.remove(&key);
+        self.insert(key, value);
+        old
     }
 
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {

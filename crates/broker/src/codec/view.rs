@@ -340,6 +340,7 @@ fn read_seen(reader: &mut Reader<'_>) -> Result<Seen, Error> {
     })
 }
 
+#[expect(clippy::too_many_lines, reason = "a flat table of kinds")]
 fn read_rare(kind: u8, reader: &mut Reader<'_>) -> Result<Command, Error> {
     Ok(match kind {
         kind::CREATE_QUEUE => Command::CreateQueue(read_create(reader)?),

@@ -97,10 +97,10 @@ impl Home {
             return Reply::Done;
         }
         let Some(topic) = self.topics.own(&topic_id) else {
-            return match self.dropped.contains(topic_id.0) {
-                true => Reply::Done,
-                false => Reply::Refused(Error::NoSuchTopic),
-            };
+            if self.dropped.contains(topic_id.0) {
+                return Reply::Done;
+            }
+            return Reply::Refused(Error::NoSuchTopic);
         };
         let known = topic.subscriptions().get(&id);
         if known.is_some_and(|known| known.revision >= revision) {
