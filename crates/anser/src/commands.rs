@@ -11,11 +11,16 @@ pub mod serve;
 pub mod subscription;
 pub mod topic;
 
+use anser_node::Failure;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{exit::Exit, logs, server::Server};
+use crate::{
+    exit::Exit,
+    logs,
+    server::{self, Server},
+};
 
 /// A durable message queue that a team can own.
 #[derive(Debug, Parser)]
@@ -97,11 +102,17 @@ fn serve_until_stopped(server: Server, ready: impl FnOnce(&Server)) -> Result<()
             () = say_ready => None,
         })
     })?;
-    let Some(reason) = failure else {
+    let Some(Failure { kind, reason }) = failure else {
         tracing::info!("stopping");
         server.shutdown();
         return Ok(());
     };
+    let exit = server::exit_of_failure(kind);
+    if exit != Exit::Storage {
+        tracing::error!(reason, "this node is not let into its cluster and ends");
+        server.shutdown();
+        return Err(exit.error(reason));
+    }
     tracing::error!(reason, "the storage failed; this process ends at once");
     // What is in memory may be ahead of a disk that can no longer be trusted: no flush, no goodbye.
     #[expect(

@@ -15,8 +15,11 @@ pub enum Exit {
     Unreachable = 69,
     /// A write or fsync of the storage failed and the node stopped.
     Storage = 74,
-    /// Something is in use that may be free later: the data directory or an address.
+    /// Something is in use that may be free later: the data directory, an address, or a node's place in its
+    /// cluster.
     InUse = 75,
+    /// The data directory is an old copy of a node's, which the cluster does not let in again.
+    FormerStart = 76,
     /// A secret file can be read by others, or not by us.
     Permission = 77,
     /// The configuration or an argument is wrong.
@@ -31,6 +34,7 @@ impl Exit {
             Self::Unreachable,
             Self::Storage,
             Self::InUse,
+            Self::FormerStart,
             Self::Permission,
             Self::Configuration,
         ];

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anser_api::ServerConfig;
-use anser_node::{Clock, Node, StartError};
+use anser_node::{Clock, FailureKind, Node, StartError};
 use anser_push::Pusher;
 use anyhow::{Context, Result};
 
@@ -248,10 +248,21 @@ pub(crate) fn cannot_listen(
     anyhow::Error::new(error).context(exit.reason(text))
 }
 
+/// What it means for the process that its node ends by itself.
+pub(crate) fn exit_of_failure(kind: FailureKind) -> Exit {
+    match kind {
+        FailureKind::Storage => Exit::Storage,
+        FailureKind::PlaceTaken => Exit::InUse,
+        FailureKind::FormerStart => Exit::FormerStart,
+        FailureKind::Removed => Exit::Configuration,
+    }
+}
+
 fn exit_of(error: &StartError) -> Exit {
     match error {
         wrong if wrong.is_misconfiguration() => Exit::Configuration,
         damage if damage.is_damage() => Exit::Damaged,
+        StartError::LetGo(failure) => exit_of_failure(failure.kind),
         StartError::Log(_) => Exit::Storage,
         _ => Exit::Failed,
     }

@@ -3,7 +3,7 @@
 //! It says what queues, topics and subscriptions there should be; the home of each is told by its
 //! revisions. It is unsettled until its home has confirmed the latest one, the deletion included.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::{
     attributes::{AttributeChanges, DeadLetterAfter, DeadLetterPolicy, QueueAttributes},
@@ -12,6 +12,7 @@ use crate::{
     id::{AccountId, QueueId, ShardId},
     limits,
     name::QueueName,
+    sorted::SortedMap,
     time::Timestamp,
     turn::Turn,
 };
@@ -31,18 +32,18 @@ pub(crate) struct Catalog {
     /// The number of the next queue, topic or subscription.
     next: u64,
     /// The living ones. Ids ascend, so this is the order of creation.
-    queues: BTreeMap<QueueId, Record>,
+    queues: SortedMap<QueueId, Arc<Record>>,
     /// By account and folded name.
-    names: BTreeMap<(AccountId, String), QueueId>,
-    accounts: BTreeMap<AccountId, BTreeSet<QueueId>>,
+    names: SortedMap<(AccountId, String), QueueId>,
+    accounts: SortedMap<AccountId, SortedMap<QueueId, ()>>,
     /// How many queues and topics each shard has.
     loads: Vec<u64>,
     /// The queues that have this one as their dead-letter queue.
-    sources: BTreeMap<QueueId, BTreeSet<QueueId>>,
-    unsettled: BTreeSet<QueueId>,
+    sources: SortedMap<QueueId, SortedMap<QueueId, ()>>,
+    unsettled: SortedMap<QueueId, ()>,
     /// Deleted queues whose home has not confirmed it.
-    ending: BTreeMap<QueueId, PlacedQueue>,
-    deletions: Deletions,
+    ending: SortedMap<QueueId, PlacedQueue>,
+    deletions: Arc<Deletions>,
     topics: Topics,
     nodes: Nodes,
 }
@@ -63,14 +64,14 @@ impl Catalog {
         assert!(shards > 0, "a cluster has a shard");
         Self {
             next: 1,
-            queues: BTreeMap::new(),
-            names: BTreeMap::new(),
-            accounts: BTreeMap::new(),
+            queues: SortedMap::default(),
+            names: SortedMap::default(),
+            accounts: SortedMap::default(),
             loads: vec![0; usize::from(shards)],
-            sources: BTreeMap::new(),
-            unsettled: BTreeSet::new(),
-            ending: BTreeMap::new(),
-            deletions: Deletions::default(),
+            sources: SortedMap::default(),
+            unsettled: SortedMap::default(),
+            ending: SortedMap::default(),
+            deletions: Arc::default(),
             topics: Topics::default(),
             nodes: Nodes::default(),
         }
@@ -109,6 +110,7 @@ impl Catalog {
             } => self.unsubscribe(*account, topic, name, turn),
             Command::AddNode {
                 incarnation,
+                start,
                 address,
                 host,
                 zone,
@@ -118,7 +120,7 @@ impl Catalog {
                     host,
                     zone,
                 };
-                let added = self.nodes.add(*incarnation, &place, turn);
+                let added = self.nodes.add(*incarnation, *start, &place, turn);
                 added.map_or_else(Reply::Refused, Reply::Node)
             }
             Command::SetNodeState { node, state } => {
@@ -149,7 +151,7 @@ impl Catalog {
                 self.next += 1;
                 let placed = record.placed(queue);
                 self.insert(queue, record);
-                self.unsettled.insert(queue);
+                self.unsettled.insert_new(queue, ());
                 let placed = Placed::Queue(placed);
                 turn.effect(Effect::RouteChanged(placed.clone()));
                 self.retarget(create.account, &create.name, Some(queue), turn);
@@ -177,7 +179,7 @@ impl Catalog {
         {
             return Err(Error::QueueRecentlyDeleted);
         }
-        let held = self.accounts.get(&create.account).map_or(0, BTreeSet::len);
+        let held = self.accounts.get(&create.account).map_or(0, SortedMap::len);
         if held as u64 >= create.queues_max {
             return Err(Error::TooManyQueues);
         }
@@ -192,18 +194,19 @@ impl Catalog {
         let Some(queue) = self.find(account, name) else {
             return Reply::Refused(Error::NoSuchQueue);
         };
-        if self.sources.contains_key(&queue) || self.topics.is_dead_letter_queue(queue) {
+        if self.sources.contains(&queue) || self.topics.is_dead_letter_queue(queue) {
             return Reply::Refused(Error::IsDeadLetterQueue);
         }
         let record = self.remove(queue);
-        self.deletions.add(account, record.name.folded(), turn.now);
+        let deletions = Arc::make_mut(&mut self.deletions);
+        deletions.add(account, record.name.folded(), turn.now);
         let placed = PlacedQueue {
             revision: record.revision + 1,
             attributes: None,
             ..record.placed(queue)
         };
         self.ending.insert(queue, placed.clone());
-        self.unsettled.insert(queue);
+        self.unsettled.insert_new(queue, ());
         let placed = self.with_floor(Placed::Queue(placed));
         turn.effect(Effect::RouteChanged(placed.clone()));
         self.retarget(account, name, None, turn);
@@ -224,11 +227,11 @@ impl Catalog {
         match self.check_changes(queue, changes, dead_letter) {
             Ok(attributes) => {
                 self.bind(queue, attributes.dead_letter);
-                let record = self.queues.get_mut(&queue).expect("a named queue lives");
+                let record = self.queues.own(&queue).expect("a named queue lives");
                 record.attributes = attributes;
                 record.revision += 1;
                 record.modified = now;
-                self.unsettled.insert(queue);
+                self.unsettled.insert_new(queue, ());
                 Reply::Placed(Placed::Queue(record.placed(queue)))
             }
             Err(error) => Reply::Refused(error),
@@ -273,7 +276,7 @@ impl Catalog {
             .find(account, name)
             .ok_or(Error::NoSuchDeadLetterQueue)?;
         let target_has_policy = self.queues[&target].attributes.dead_letter.is_some();
-        let source_is_target = source.is_some_and(|source| self.sources.contains_key(&source));
+        let source_is_target = source.is_some_and(|source| self.sources.contains(&source));
         if source == Some(target) || target_has_policy || source_is_target {
             return Err(Error::DeadLetterNested);
         }
@@ -301,7 +304,7 @@ impl Catalog {
     pub(crate) fn unsettled(&self) -> Vec<Placed> {
         let placed = self
             .unsettled
-            .iter()
+            .keys()
             .map(|queue| match self.queues.get(queue) {
                 Some(record) => record.placed(*queue),
                 None => self.ending[queue].clone(),
@@ -325,7 +328,7 @@ impl Catalog {
 
     /// For each shard, below which number nothing is still to come there: what lives has been confirmed.
     fn floors(&self) -> Vec<u64> {
-        let queues = self.unsettled.iter();
+        let queues = self.unsettled.keys();
         let queues = queues.filter_map(|id| Some((self.queues.get(id)?.shard, id.0)));
         let mut floors = vec![self.next; self.loads.len()];
         for (shard, number) in queues.chain(self.topics.awaited()) {
@@ -359,18 +362,15 @@ impl Catalog {
     fn insert(&mut self, queue: QueueId, record: Record) {
         let name = (record.account, record.name.folded());
         self.names.insert(name, queue);
-        self.accounts
-            .entry(record.account)
-            .or_default()
-            .insert(queue);
+        self.accounts.entry(&record.account).insert(queue, ());
         self.loads[usize::from(record.shard.0)] += 1;
         if let Some(policy) = record.attributes.dead_letter {
-            self.sources.entry(policy.queue).or_default().insert(queue);
+            self.sources.entry(&policy.queue).insert_new(queue, ());
         }
-        self.queues.insert(queue, record);
+        self.queues.insert(queue, Arc::new(record));
     }
 
-    fn remove(&mut self, queue: QueueId) -> Record {
+    fn remove(&mut self, queue: QueueId) -> Arc<Record> {
         self.bind(queue, None);
         let record = self.queues.remove(&queue).expect("a named queue lives");
         self.names.remove(&(record.account, record.name.folded()));
@@ -396,7 +396,7 @@ impl Catalog {
             }
         }
         if let Some(policy) = policy {
-            self.sources.entry(policy.queue).or_default().insert(queue);
+            self.sources.entry(&policy.queue).insert_new(queue, ());
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::{
 mod node;
 mod topic;
 
-pub use node::{NodeRecord, NodeState};
+pub use node::{NodeRecord, NodeStart, NodeState};
 pub use topic::{CreateTopic, Subscribe};
 
 /// One change of a shard. The first group is for the catalog on shard 0, the second for the shard
@@ -75,9 +75,10 @@ pub enum Command {
         name: SubscriptionName,
     },
     /// Gives the node with this data directory its number. One that has a number keeps it, and what
-    /// is known of it is brought up to date.
+    /// is known of it is brought up to date, unless a later start than this one is known.
     AddNode {
         incarnation: [u8; 16],
+        start: NodeStart,
         address: String,
         host: String,
         zone: String,

@@ -114,4 +114,7 @@ pub enum Error {
     /// A node has joined since it was decided what all nodes can read.
     #[error("the cluster has other nodes than was thought")]
     OtherNodes,
+    /// The data directory is an old copy of the node's, or another copy of it was started before.
+    #[error("a later start of the node is known: its data directory is an old copy")]
+    FormerStart,
 }

@@ -4,7 +4,7 @@
 //! values of a chunk stand in two arrays without padding. Ascending inserts fill every chunk; a chunk
 //! that empties joins its neighbour. No chunk is empty.
 
-use std::sync::Arc;
+use std::{ops::Index, sync::Arc};
 
 const CHUNK: usize = 128;
 
@@ -91,6 +91,11 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
             }
             self.parts.insert(number + 1, upper);
         }
+    }
+
+    pub(crate) fn last(&self) -> Option<(&K, &V)> {
+        let chunk = &self.parts.last()?.chunk;
+        chunk.keys.last().zip(chunk.values.last())
     }
 
     /// Whether the key was new; nothing changes if it was not.
@@ -224,6 +229,14 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
     }
 }
 
+impl<K: Ord + Clone, V: Clone> Index<&K> for SortedMap<K, V> {
+    type Output = V;
+
+    fn index(&self, key: &K) -> &V {
+        self.get(key).expect("a key that is there")
+    }
+}
+
 impl<K: Ord + Clone, V: Clone + Default> SortedMap<K, V> {
     /// The value of a key, made if there is none.
     pub(crate) fn entry(&mut self, key: &K) -> &mut V {
@@ -349,6 +362,7 @@ mod tests {
                 }
                 prop_assert_eq!(map.len(), naive.len());
                 prop_assert_eq!(map.first(), naive.first_key_value());
+                prop_assert_eq!(map.last(), naive.last_key_value());
             }
             copies.push((map, naive));
             for (map, naive) in copies {

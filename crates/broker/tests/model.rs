@@ -345,7 +345,6 @@ impl World {
             Action::Accept {
                 queue,
                 source,
-                seen: NOW,
                 first,
                 bodies,
             } => Command::AcceptMoved {

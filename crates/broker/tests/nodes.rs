@@ -2,7 +2,7 @@
 
 use anser_broker::{
     codec::{self, BatchBuilder},
-    command::{Answer, Command, Effect, NodeRecord, NodeState, Query, Reply},
+    command::{Answer, Command, Effect, NodeRecord, NodeStart, NodeState, Query, Reply},
     error::Error,
     id::{NodeId, ShardId},
     limits,
@@ -35,9 +35,19 @@ fn save(shard: &Shard) -> Vec<u8> {
     bytes
 }
 
+fn start(number: u64, mark: u8) -> NodeStart {
+    let mark = [mark; 16];
+    NodeStart { number, mark }
+}
+
 fn add(incarnation: u8, address: &str) -> Command {
+    started(incarnation, address, NodeStart::default())
+}
+
+fn started(incarnation: u8, address: &str, start: NodeStart) -> Command {
     Command::AddNode {
         incarnation: [incarnation; 16],
+        start,
         address: address.into(),
         host: "host".into(),
         zone: "zone".into(),
@@ -66,6 +76,7 @@ fn a_node_gets_a_number_and_keeps_it() {
         host: "host".into(),
         zone: "zone".into(),
         state: NodeState::Active,
+        start: NodeStart::default(),
         added: Timestamp(10 + WALL_AHEAD),
     };
     assert_eq!(reply, Reply::Node(first.clone()));
@@ -92,6 +103,30 @@ fn a_node_gets_a_number_and_keeps_it() {
     );
     assert_eq!(shard.nodes()[0], moved);
     assert_eq!(shard.nodes().len(), 2);
+}
+
+/// A folder restored from a copy, and the second of two copies, say an address and are not believed.
+#[test]
+fn a_start_that_was_left_behind_is_refused() {
+    let mut shard = catalog();
+    apply(&mut shard, &started(7, "a:1", start(5, 1)));
+    let refused = (Reply::Refused(Error::FormerStart), vec![]);
+    for former in [start(4, 1), start(0, 0), start(5, 2)] {
+        assert_eq!(apply(&mut shard, &started(7, "b:1", former)), refused);
+    }
+    assert_eq!(shard.nodes()[0].address, "a:1");
+    let (reply, effects) = apply(&mut shard, &started(7, "a:1", start(5, 1)));
+    assert!(matches!(reply, Reply::Node(node) if node.start == start(5, 1)));
+    assert_eq!(effects, [], "asking twice is no other start");
+    let (_, effects) = apply(&mut shard, &started(7, "a:1", start(6, 3)));
+    assert_eq!(effects, [Effect::NodesChanged]);
+    let restored = Shard::restore(&save(&shard)).unwrap();
+    assert_eq!(restored.nodes()[0].start, start(6, 3));
+    assert_eq!(
+        apply(&mut shard, &started(7, "a:1", start(5, 1))),
+        refused,
+        "the first of the two is the former one now"
+    );
 }
 
 #[test]
@@ -152,6 +187,7 @@ fn texts_have_bounds() {
     let mut shard = catalog();
     let long = |address: usize, host: usize, zone: usize| Command::AddNode {
         incarnation: [1; 16],
+        start: NodeStart::default(),
         address: "a".repeat(address),
         host: "h".repeat(host),
         zone: "z".repeat(zone),
@@ -178,6 +214,7 @@ fn a_cluster_remembers_so_many_nodes() {
         incarnation[..8].copy_from_slice(&number.to_le_bytes());
         let command = Command::AddNode {
             incarnation,
+            start: NodeStart::default(),
             address: String::new(),
             host: String::new(),
             zone: String::new(),
@@ -220,7 +257,9 @@ fn a_command() -> impl Strategy<Value = Command> {
         NodeState::Removed,
     ]);
     prop_oneof![
-        4 => (0u8..6, "[ab]").prop_map(|(incarnation, address)| add(incarnation, &address)),
+        4 => (0u8..6, "[ab]", 0u64..3, 0u8..2).prop_map(|(incarnation, address, number, mark)| {
+            started(incarnation, &address, start(number, mark))
+        }),
         4 => (0u64..8, state).prop_map(|(node, state)| set(node, state)),
         1 => (0u8..2).prop_map(|cluster| Command::ClusterFormed { cluster: [cluster; 16] }),
     ]

@@ -3,7 +3,7 @@
 use anser_broker::{
     attributes::{Acknowledge, FilterKind, TopicAttributes, TopicChanges},
     codec::{self, BatchBuilder},
-    command::{Answer, Command, CreateTopic, Destination, Effect, Placed, Query, Reply},
+    command::{Answer, Command, CreateTopic, Destination, Effect, NodeStart, Placed, Query, Reply},
     error::Error,
     id::{AccountId, ShardId, TopicId},
     name::TopicName,
@@ -39,6 +39,7 @@ fn set_version(shard: &mut Shard, version: u32, nodes: u64) -> (Reply, Vec<Effec
 fn add_node(shard: &mut Shard, incarnation: u8) {
     let add = Command::AddNode {
         incarnation: [incarnation; 16],
+        start: NodeStart::default(),
         address: "a:1".into(),
         host: String::new(),
         zone: String::new(),

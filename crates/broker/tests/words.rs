@@ -6,9 +6,9 @@ use std::fmt::Debug;
 use anser_broker::{
     attributes::DeadLetterPolicy,
     command::{
-        Answer, Delivery, NodeRecord, NodeState, Placed, PlacedQueue, PlacedSubscription,
-        PlacedTopic, Query, QueueRecord, Reply, Room, SubscriptionCounts, SubscriptionRecord,
-        TopicCounts, TopicRecord,
+        Answer, Delivery, NodeRecord, NodeStart, NodeState, Placed, PlacedQueue,
+        PlacedSubscription, PlacedTopic, Query, QueueRecord, Reply, Room, SubscriptionCounts,
+        SubscriptionRecord, TopicCounts, TopicRecord,
     },
     error::Error,
     id::{AccountId, MessageId, NodeId, QueueId, Sequence, ShardId, SubscriptionId, TopicId},
@@ -163,17 +163,27 @@ fn a_node() -> impl Strategy<Value = NodeRecord> {
         NodeState::Draining,
         NodeState::Removed,
     ]);
-    (any::<u64>(), any::<[u8; 16]>(), texts, state, a_time()).prop_map(
-        |(node, incarnation, (address, host, zone), state, added)| NodeRecord {
-            node: NodeId(node),
-            incarnation,
-            address,
-            host,
-            zone,
-            state,
-            added,
-        },
+    let start =
+        (any::<u64>(), any::<[u8; 16]>()).prop_map(|(number, mark)| NodeStart { number, mark });
+    (
+        any::<u64>(),
+        any::<[u8; 16]>(),
+        texts,
+        (state, start),
+        a_time(),
     )
+        .prop_map(
+            |(node, incarnation, (address, host, zone), (state, start), added)| NodeRecord {
+                node: NodeId(node),
+                incarnation,
+                address,
+                host,
+                zone,
+                state,
+                start,
+                added,
+            },
+        )
 }
 
 fn a_reply() -> impl Strategy<Value = Reply> {

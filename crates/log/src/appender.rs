@@ -80,8 +80,10 @@ impl<D: Disk> Appender<D> {
 
     /// Ends writing; the mark is synced, so that the next start need not suspect anything.
     pub fn close(mut self) -> Result<(), Error> {
-        self.mark_durable()?;
-        self.sync_marks()
+        self.shared.check_usable()?;
+        let durable = self.shared.index().durable;
+        let closed = self.marks.close(durable, self.shared.generation());
+        closed.map_err(|error| self.shared.fail(names::MARKS, &error))
     }
 
     fn sync_marks(&self) -> Result<(), Error> {

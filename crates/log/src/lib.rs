@@ -44,6 +44,7 @@ pub use entry::{
 };
 pub use error::Error;
 pub use holds::{Follower, Holds};
+pub use names::MANIFEST;
 pub use options::{Options, RECORD_BYTES_MAX};
 pub use reader::Reader;
 pub use recovery::{Certainty, Log, Opened, RecoveredShard, RecoveryReport, TornTail};

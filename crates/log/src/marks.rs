@@ -15,17 +15,23 @@ use crate::{
 };
 
 const MAGIC: u32 = u32::from_le_bytes(*b"AMRK");
-const VERSION: u32 = 1;
-const SLOT_BYTES: usize = 48;
+const VERSION: u32 = 2;
+const SLOT_BYTES: usize = 52;
 const SLOT_STEP: u64 = 4096;
 const FILE_BYTES: usize = 2 * 4096;
-const CHECKED_BYTES: usize = 44;
+const CHECKED_BYTES: usize = 48;
+/// The flag of a mark that ends writing.
+const CLOSED: u32 = 1;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) durable: Position,
     /// The manifest that was durable then.
     pub(crate) generation: u64,
+    /// Nothing was written after it.
+    pub(crate) closed: bool,
+    /// Names the time since the machine was switched on in which it was written; 0 if nobody knew.
+    pub(crate) boot: u64,
     /// Grows with each mark.
     number: u64,
 }
@@ -34,6 +40,7 @@ pub(crate) struct Mark {
 pub(crate) struct Marks<D: Disk> {
     file: D::File,
     last: Mark,
+    boot: u64,
 }
 
 impl<D: Disk> Marks<D> {
@@ -48,7 +55,7 @@ impl<D: Disk> Marks<D> {
         file.sync()
     }
 
-    pub(crate) fn open(disk: &D) -> Result<Self, Error> {
+    pub(crate) fn open(disk: &D, boot: Option<u64>) -> Result<Self, Error> {
         let error = |error| Error::io("read", names::MARKS, error);
         let file = disk.open(names::MARKS, OpenMode::Existing).map_err(error)?;
         file.forget_cache().map_err(error)?;
@@ -64,7 +71,8 @@ impl<D: Disk> Marks<D> {
                 last = mark;
             }
         }
-        Ok(Self { file, last })
+        let boot = boot.unwrap_or(0);
+        Ok(Self { file, last, boot })
     }
 
     pub(crate) fn last(&self) -> Mark {
@@ -72,13 +80,29 @@ impl<D: Disk> Marks<D> {
     }
 
     pub(crate) fn write(&mut self, durable: Position, generation: u64) -> io::Result<()> {
-        if self.last.durable == durable && self.last.generation == generation {
-            return Ok(());
-        }
+        self.put(durable, generation, false)
+    }
+
+    /// Writes the mark behind which nothing will be written.
+    pub(crate) fn close(&mut self, durable: Position, generation: u64) -> io::Result<()> {
+        self.put(durable, generation, true)?;
+        self.sync()
+    }
+
+    fn put(&mut self, durable: Position, generation: u64, closed: bool) -> io::Result<()> {
         let mark = Mark {
             durable,
             generation,
+            closed,
+            boot: self.boot,
+            number: self.last.number,
+        };
+        if self.last == mark {
+            return Ok(());
+        }
+        let mark = Mark {
             number: self.last.number + 1,
+            ..mark
         };
         self.file
             .write_at(&encode(&mark), mark.number % 2 * SLOT_STEP)?;
@@ -98,7 +122,9 @@ fn encode(mark: &Mark) -> [u8; SLOT_BYTES] {
     put_u64(&mut bytes, 8, mark.number);
     put_u64(&mut bytes, 16, mark.durable.sequence);
     put_u32(&mut bytes, 24, mark.durable.offset);
+    put_u32(&mut bytes, 28, if mark.closed { CLOSED } else { 0 });
     put_u64(&mut bytes, 32, mark.generation);
+    put_u64(&mut bytes, 40, mark.boot);
     let checksum = crc32c::crc32c(&bytes[..CHECKED_BYTES]);
     put_u32(&mut bytes, CHECKED_BYTES, checksum);
     bytes
@@ -125,6 +151,8 @@ fn decode(bytes: &[u8; SLOT_BYTES]) -> Result<Option<Mark>, Error> {
             sequence: get_u64(bytes, 16),
             offset: get_u32(bytes, 24),
         },
+        closed: get_u32(bytes, 28) & CLOSED != 0,
         generation: get_u64(bytes, 32),
+        boot: get_u64(bytes, 40),
     }))
 }

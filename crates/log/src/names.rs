@@ -3,7 +3,8 @@
 //! Numbers are written with leading zeros, so that names sort as their numbers do.
 
 pub(crate) const ROOT: &str = "";
-pub(crate) const MANIFEST: &str = "manifest";
+/// Without this file a folder has no log.
+pub const MANIFEST: &str = "manifest";
 pub(crate) const MANIFEST_STAGED: &str = "manifest.temp";
 pub(crate) const WAL: &str = "wal";
 pub(crate) const WAL_STAGED: &str = "wal/next.temp";

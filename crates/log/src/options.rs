@@ -26,6 +26,10 @@ pub struct Options {
     pub open_segments: usize,
     /// How many prepared files [`crate::Store::prepare_files`] keeps.
     pub spare_files: usize,
+    /// Names the time since this machine was switched on. Whoever opens the log in the same one after a crash finds all
+    /// that was written; in another one the disk may have lost what it had promised
+    /// ([`crate::RecoveryReport::suspect`]). `None`: not known, which counts as another one.
+    pub boot: Option<u64>,
 }
 
 impl Default for Options {
@@ -37,6 +41,7 @@ impl Default for Options {
             segment_bytes: 64 << 20,
             open_segments: 128,
             spare_files: 2,
+            boot: None,
         }
     }
 }

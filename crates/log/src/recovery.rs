@@ -3,7 +3,8 @@
 //! The chain of batches is followed from the first listed file to the first bad byte. If anything
 //! proves that the place was durable once (a later batch, a mark, the manifest), that is damage and
 //! the log stays closed. Otherwise the rest was never acknowledged, or cannot be told from it: it is
-//! wiped before new batches may stand there. Recovery may crash at any point and begin again.
+//! wiped before new batches may stand there. After a power failure the disk may have lost the end
+//! without a trace: then the log is suspect whatever stands there. Recovery may crash at any point and begin again.
 
 mod replay;
 mod sealed;
@@ -19,7 +20,7 @@ use crate::{
     index::{Index, WalFile},
     log_end::{Current, LogEnd},
     manifest::Manifest,
-    marks::Marks,
+    marks::{Mark, Marks},
     names,
     options::Options,
     reader::Reader,
@@ -65,8 +66,9 @@ pub struct RecoveredShard {
 pub struct RecoveryReport {
     /// A batch at the end that was not whole and was removed.
     pub torn_tail: Option<TornTail>,
-    /// This or an earlier recovery met an ambiguous tail, and [`Store::clear_suspicion`] was not
-    /// called since. Concerns all shards: their replicas may have lost acknowledged entries.
+    /// This or an earlier recovery met an ambiguous tail, or a log that was not closed and whose machine was
+    /// switched off since, and [`Store::clear_suspicion`] was not called yet. Concerns all shards:
+    /// their replicas may have lost acknowledged entries.
     pub suspect: bool,
     pub files_replayed: u64,
     pub bytes_replayed: u64,
@@ -82,7 +84,7 @@ pub struct TornTail {
 /// Whether a removed batch can have been acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certainty {
-    /// Its end never reached the disk: it was not.
+    /// Its end never reached the disk: it was not, unless the disk lost what it had promised.
     Torn,
     /// It was torn, or it was acknowledged and then damaged.
     Ambiguous,
@@ -92,11 +94,11 @@ impl Log {
     /// Opens the log of a disk, or makes one if the disk is empty.
     pub fn open<D: Disk>(disk: D, options: Options) -> Result<Opened<D>, Error> {
         options.check()?;
-        let manifest = match Manifest::read(&disk)? {
-            Some(manifest) => manifest,
-            None => create(&disk)?,
+        let (manifest, is_new) = match Manifest::read(&disk)? {
+            Some(manifest) => (manifest, false),
+            None => (create(&disk)?, true),
         };
-        let mut marks = Marks::open(&disk)?;
+        let mut marks = Marks::open(&disk, options.boot)?;
         let mut index = Index::new(manifest.wal_first);
         let replayed = replay::replay(&disk, &manifest, &marks.last(), &mut index)?;
         let segments = Arc::new(SegmentFiles::new(disk.clone(), options.open_segments));
@@ -106,7 +108,8 @@ impl Log {
 
         // From here on the disk is changed.
         make_names_durable(&disk).map_err(|error| Error::io("sync", names::ROOT, error))?;
-        let manifest = tail::settle(&disk, &options, manifest, &replayed)?;
+        let is_doubtful = !is_new && is_doubtful(&marks.last(), &replayed, options.boot);
+        let manifest = tail::settle(&disk, &options, manifest, &replayed, is_doubtful)?;
         sealed::remove_unlisted(&disk, &manifest)?;
         index.durable = replayed.end;
         marks
@@ -159,6 +162,19 @@ fn create<D: Disk>(disk: &D) -> Result<Manifest, Error> {
         .write(disk)
         .map_err(|failure| error(failure.source))?;
     Ok(manifest)
+}
+
+/// Whether the disk may have lost the end of the log without a trace: nobody closed it, and the machine was
+/// switched off since. Disks that lose their last writes with the power do so a sector or more at a time,
+/// which may be all of a batch.
+fn is_doubtful(last: &Mark, replayed: &Replayed, boot: Option<u64>) -> bool {
+    #[cfg(feature = "sabotage")]
+    if crate::sabotage::is_planted("power loss trusted") {
+        return false;
+    }
+    let closed = last.closed && last.durable == replayed.end;
+    let same_boot = boot.is_some_and(|boot| boot == last.boot);
+    !closed && !same_boot
 }
 
 fn make_names_durable<D: Disk>(disk: &D) -> io::Result<()> {

@@ -47,7 +47,6 @@ impl<D: Disk> SegmentFile<D> {
         let name = names::segment(shard, info.id);
         let io = |error| Error::io("read", &name, error);
         let file = disk.open(&name, OpenMode::Existing).map_err(io)?;
-        file.forget_cache().map_err(io)?;
         if file.len().map_err(io)? != info.bytes {
             return Err(Error::corrupt(&name, 0, "length"));
         }
@@ -71,6 +70,15 @@ impl<D: Disk> SegmentFile<D> {
             sparse,
             records_end: sparse_at,
         })
+    }
+
+    /// As [`SegmentFile::open`], with what the disk has and not what the cache remembers.
+    pub(crate) fn open_past_cache(disk: &D, shard: u16, info: SegmentInfo) -> Result<Self, Error> {
+        let name = names::segment(shard, info.id);
+        let file = disk.open(&name, OpenMode::Existing);
+        file.and_then(|file| file.forget_cache())
+            .map_err(|error| Error::io("read", &name, error))?;
+        Self::open(disk, shard, info)
     }
 
     pub(crate) fn id(&self) -> u64 {

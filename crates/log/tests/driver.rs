@@ -49,6 +49,7 @@ pub(crate) fn options(random: &mut Random) -> Options {
         segment_bytes: 4096,
         open_segments: 2,
         spare_files: 1,
+        boot: Some(1),
     }
 }
 

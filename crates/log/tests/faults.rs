@@ -22,6 +22,7 @@ pub(crate) fn small_options() -> Options {
         segment_bytes: 8192,
         open_segments: 2,
         spare_files: 1,
+        boot: Some(1),
     }
 }
 
@@ -229,7 +230,7 @@ fn a_newer_format_is_named_not_called_damage() {
     // Where each kind of file has its version, and the checksum that covers it.
     let places = |path: &str| match path {
         "manifest" => (4, 28),
-        "wal/durable" => (4, 44),
+        "wal/durable" => (4, 48),
         _ if path.starts_with("wal/") => (4, 52),
         _ if path.ends_with(".segment") => (4, 28),
         _ => (4, 60),

@@ -4,6 +4,7 @@
 
 mod basics;
 mod carrying;
+mod closing;
 mod corruption;
 mod crash;
 mod driver;

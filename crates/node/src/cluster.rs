@@ -11,6 +11,7 @@ pub(crate) mod members;
 pub(crate) mod part;
 pub(crate) mod peers;
 pub(crate) mod placement;
+pub(crate) mod seeking;
 pub(crate) mod shared;
 pub(crate) mod status;
 pub(crate) mod survey;
@@ -33,7 +34,7 @@ pub struct ClusterConfig {
     /// The cluster's token, at least 16 bytes: who has it may join and speak.
     pub token: Vec<u8>,
     /// Nodes to ask for a place in their cluster, as `HOST:PORT`. A node that has a place, as one has that was made the
-    /// first by [`form`], asks nobody again.
+    /// first by [`form`], looks there only for nodes that it does not reach.
     pub join: Vec<String>,
     /// The machine it runs on: copies of a shard go to different ones.
     pub host: String,

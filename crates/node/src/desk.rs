@@ -10,7 +10,14 @@ use std::sync::{
     mpsc,
 };
 
-use anser_broker::{codec, command::Command, error::Error, id::ShardId, version::ClusterVersion};
+use anser_broker::{
+    codec,
+    command::{Command, Reply},
+    error::Error,
+    id::ShardId,
+    version::ClusterVersion,
+};
+use anser_log::RECORD_BYTES_MAX;
 use anser_replica::Ticket;
 use tokio::sync::oneshot;
 
@@ -24,6 +31,8 @@ use crate::{
     version::Versions,
 };
 
+/// What a batch has at most beside the one command in it: its head, and the places of 1,024 bodies.
+const BATCH_BYTES: u64 = 8 << 10;
 /// What a request costs beside its bytes.
 const OVERHEAD_BYTES: u64 = 256;
 
@@ -93,6 +102,19 @@ impl Desk {
         }
     }
 
+    /// As [`Desk::ask`], but does not wait for a leader: without one it fails with [`Error::Unavailable`], and
+    /// nothing has happened.
+    pub(crate) async fn ask_now(
+        &self,
+        shard: ShardId,
+        request: Request,
+    ) -> Result<Response, Error> {
+        match &self.cluster {
+            None => self.do_here(shard, request).await,
+            Some(cluster) => forwarding::ask_now(self, cluster, shard, request).await,
+        }
+    }
+
     /// Has a request done here; `None` if this node does not lead the shard or is about to stop leading
     /// it, and nothing has happened.
     pub(crate) async fn ask_here(
@@ -123,18 +145,19 @@ impl Desk {
     }
 
     /// Proposes a command and waits for its reply; a refusal is an error.
-    pub(crate) async fn propose(
+    pub(crate) async fn propose(&self, shard: ShardId, command: &Command) -> Result<Reply, Error> {
+        let proposed = self.ask(shard, Request::Propose(codec::encode(command)));
+        Ok(reply_of(proposed.await?))
+    }
+
+    /// As [`Desk::propose`], but does not wait for a leader.
+    pub(crate) async fn propose_now(
         &self,
         shard: ShardId,
         command: &Command,
-    ) -> Result<anser_broker::command::Reply, Error> {
-        match self
-            .ask(shard, Request::Propose(codec::encode(command)))
-            .await?
-        {
-            Response::Reply(reply) => Ok(reply),
-            other => unreachable!("a proposal is answered with a reply, not {other:?}"),
-        }
+    ) -> Result<Reply, Error> {
+        let proposed = self.ask_now(shard, Request::Propose(codec::encode(command)));
+        Ok(reply_of(proposed.await?))
     }
 
     /// Proposes commands to a shard that is led here, in this order, and waits for all of them; a refusal
@@ -225,6 +248,13 @@ impl Desk {
     }
 }
 
+fn reply_of(response: Response) -> Reply {
+    match response {
+        Response::Reply(reply) => reply,
+        other => unreachable!("a proposal is answered with a reply, not {other:?}"),
+    }
+}
+
 pub(crate) type Answered = oneshot::Receiver<Result<Response, Error>>;
 
 /// What a shard takes at most.
@@ -234,6 +264,14 @@ pub(crate) struct Bounds {
     pub(crate) in_flight_bytes: u64,
     /// Of one command.
     pub(crate) command_bytes: u64,
+}
+
+impl Bounds {
+    /// A command must fit into one record of the log with the rest of its batch, and into one log file beside
+    /// what else a file begins with: what the log refuses stops the node.
+    pub(crate) fn command_bytes(wal_file_bytes: u64) -> u64 {
+        (wal_file_bytes * 3 / 4).min(RECORD_BYTES_MAX - BATCH_BYTES)
+    }
 }
 
 /// Bytes that count as under way until this is dropped.
@@ -258,5 +296,36 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.counter.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anser_broker::{codec::BatchBuilder, id::QueueId, id::Sequence, time::Stamp};
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn the_largest_command_fits_into_a_record_of_the_log() {
+        let send = |bytes: usize| {
+            let mut bodies = vec![Bytes::from_static(b"a"); Sequence::PER_ENTRY as usize];
+            bodies[0] = Bytes::from(vec![0; bytes]);
+            let queue = QueueId(1);
+            let delay = None;
+            codec::encode(&Command::SendMessages {
+                queue,
+                delay,
+                bodies,
+            })
+        };
+        let max = usize::try_from(Bounds::command_bytes(1 << 30)).unwrap();
+        let beside = send(0).bytes.len();
+        let largest = send(max - beside);
+        assert_eq!(largest.bytes.len(), max);
+        let mut batch = BatchBuilder::new(Stamp::default());
+        batch.push(&largest);
+        assert!(batch.finish().len() as u64 <= RECORD_BYTES_MAX);
+        assert_eq!(Bounds::command_bytes(8 << 20), 6 << 20);
     }
 }

@@ -36,6 +36,7 @@ pub use cluster::{
     join::form,
 };
 pub use config::Config;
+pub use failure::{Failure, FailureKind};
 pub use node::Node;
 pub use startup::StartError;
 pub use status::{CopyStatus, PeerLag, SYNC_BUCKETS_MICROS, ShardStatus, Status};

@@ -44,7 +44,7 @@ use crate::{
     courier::{self, Errand},
     desk::{Bounds, Desk},
     event::Event,
-    failure::Failed,
+    failure::{Failed, Failure, FailureKind},
     failures::Failures,
     inboxes::Inboxes,
     maintenance::{Chore, Maintenance},
@@ -115,18 +115,21 @@ impl Node {
         let opening = startup::open(config, address)?;
         let node = Assembly::new(config, opening, clock).start(place)?;
         node.wait_until_ready();
+        if let Some(failure) = node.failure().filter(|it| it.kind != FailureKind::Storage) {
+            node.shutdown();
+            return Err(failure.into());
+        }
         node.raise_version_alone();
         Ok(node)
     }
 
-    /// Waits for a fatal error and gives its reason: the process must end, for nothing is
-    /// acknowledged any more.
-    pub async fn failed(&self) -> String {
+    /// Waits until the node cannot go on and gives the reason: the process must end.
+    pub async fn failed(&self) -> Failure {
         self.0.failed.wait().await
     }
 
     /// Why the node is about to stop, if it is.
-    pub fn failure(&self) -> Option<String> {
+    pub fn failure(&self) -> Option<Failure> {
         self.0.failed.get()
     }
 
@@ -161,7 +164,7 @@ impl Node {
     pub fn status(&self) -> Status {
         let shards = self.shards();
         let counters = self.counters();
-        let failure = self.0.failed.get();
+        let failure = self.0.failed.get().map(|failure| failure.reason);
         Status {
             ready: failure.is_none() && self.is_served(&shards),
             failure,
@@ -435,6 +438,10 @@ impl<'a> Assembly<'a> {
 
     fn start(self, place: Option<Place>) -> Result<Node, StartError> {
         let (config, parts, member) = (self.config, self.parts, self.member);
+        let let_go = member.as_ref().map(|member| member.cluster.is_let_go());
+        if let Some(failure) = let_go.flatten() {
+            return Err(failure.into());
+        }
         let (reader, store) = (self.reader, self.store);
         let (errands, errand_list) = unbounded_channel();
         let (decided, failures): (_, Arc<Failures>) = Default::default();
@@ -536,11 +543,10 @@ fn maintenance_of(
     }
 }
 
-/// A command must fit into one log file beside what else a file begins with.
 fn bounds(config: &Config) -> Bounds {
     Bounds {
         in_flight_bytes: config.in_flight_bytes,
-        command_bytes: config.wal_file_bytes * 3 / 4,
+        command_bytes: Bounds::command_bytes(config.wal_file_bytes),
     }
 }
 

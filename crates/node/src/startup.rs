@@ -15,6 +15,7 @@ use crate::{
         join,
     },
     config::Config,
+    failure::Failure,
     version::{self, TooOld, Versions},
 };
 
@@ -49,6 +50,14 @@ pub enum StartError {
     Version(#[from] TooOld),
     #[error("the data folder is that of a node already")]
     Formed,
+    #[error(transparent)]
+    LetGo(#[from] Failure),
+    #[error(
+        "the log is gone, with everything that was in it, while {file} says that this is node {node} of a \
+         cluster: look whether another disk belongs here. If the data is lost, the machine joins as a new node \
+         with an empty data folder, and node {node} is to be removed with `anser cluster remove {node}`"
+    )]
+    LogMissing { file: &'static str, node: u64 },
     #[error("no place in the cluster: {reason}")]
     Join { reason: String },
     #[error("{listen} cannot be listened on for other nodes: {reason}")]
@@ -71,7 +80,7 @@ impl StartError {
     /// Whether stored data is damaged or missing, so that trying again will not help.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::ShardsMissing { .. } => true,
+            Self::ShardsMissing { .. } | Self::LogMissing { .. } => true,
             Self::Restore(error) => {
                 matches!(error, OpenError::Snapshot { .. } | OpenError::Replay { .. })
             }
@@ -87,6 +96,7 @@ impl StartError {
             | Self::Thread(_)
             | Self::Version(_)
             | Self::Formed
+            | Self::LetGo(_)
             | Self::Join { .. }
             | Self::Listen { .. } => false,
         }
@@ -135,7 +145,7 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
         reason,
     })?;
     let knows = knows(config);
-    check_version_known(config, knows)?;
+    check_known(config, knows)?;
     let mut log = open_log(config)?;
     report(&log);
     let is_empty = log.shards.is_empty();
@@ -200,10 +210,14 @@ fn knows(config: &Config) -> ClusterVersion {
 }
 
 /// Before anything is read that may be newer than this program.
-fn check_version_known(config: &Config, knows: ClusterVersion) -> Result<(), StartError> {
+fn check_known(config: &Config, knows: ClusterVersion) -> Result<(), StartError> {
     let known = Identity::read(&config.data).map_err(|reason| StartError::Identity { reason })?;
-    if let Some(identity) = known {
-        version::check(identity.cluster_version(), knows)?;
+    let Some(identity) = known else { return Ok(()) };
+    version::check(identity.cluster_version(), knows)?;
+    // The log was there before the file said so: without it, an empty log would pass for all that there was.
+    if identity.has_begun && !config.data.join(anser_log::MANIFEST).exists() {
+        let (file, node) = (identity::FILE, identity.node);
+        return Err(StartError::LogMissing { file, node });
     }
     Ok(())
 }
@@ -262,9 +276,17 @@ fn open_log(config: &Config) -> Result<Opened<FileSystem>, anser_log::Error> {
         wal_budget_bytes: config.wal_budget_bytes,
         wal_held_bytes: config.wal_budget_bytes.saturating_mul(HELD_BUDGETS),
         segment_bytes: config.segment_bytes,
+        boot: boot(),
         ..Options::default()
     };
     Log::open(FileSystem::new(&config.data), options)
+}
+
+/// Names the time since this machine was switched on, if the system says it.
+fn boot() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    u64::from_str_radix(digits.get(..16)?, 16).ok()
 }
 
 fn report(log: &Opened<FileSystem>) {
@@ -275,7 +297,9 @@ fn report(log: &Opened<FileSystem>) {
         );
     }
     if log.report.suspect {
-        warn!("that write cannot be told from one that was acknowledged and then damaged");
+        warn!(
+            "the end of the log may be lost: it was damaged, or the machine was switched off before the log was closed"
+        );
     }
     info!(shards = log.shards.len(), "log opened");
 }

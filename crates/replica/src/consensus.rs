@@ -7,7 +7,7 @@ mod members;
 mod memory;
 mod snapshots;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use raft::{
@@ -70,6 +70,8 @@ pub(crate) struct Consensus {
     /// Names this run, for leaders to know answers from before it.
     run: u64,
     lives: Lives,
+    /// Voters that have said to this leader that they have no state.
+    blank_voters: BTreeSet<u64>,
     ballots: Ballots,
     fetches: Fetches,
     /// The tick at which a snapshot was asked for that has not come.
@@ -160,6 +162,7 @@ impl Consensus {
             cleared: false,
             run: beginning.jitter.max(1),
             lives: Lives::default(),
+            blank_voters: BTreeSet::new(),
             ballots: Ballots::default(),
             fetches: Fetches::default(),
             preparing: None,
@@ -386,6 +389,7 @@ impl Consensus {
         let memory = self.memory();
         if !self.leads() {
             self.lives.end_leadership();
+            self.blank_voters.clear();
         }
         let messages = std::mem::take(&mut self.outbox).into_iter();
         messages
@@ -449,6 +453,7 @@ impl Consensus {
                 matched: progress.matched,
                 active: progress.recent_active,
                 snapshot: progress.state == ProgressState::Snapshot,
+                is_blank: self.blank_voters.contains(&node),
             }));
             peers.sort_unstable_by_key(|peer| peer.node);
         }

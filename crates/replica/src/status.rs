@@ -44,4 +44,6 @@ pub struct PeerProgress {
     pub active: bool,
     /// Whether a snapshot is on its way to it.
     pub snapshot: bool,
+    /// Whether it is a voter that has lost its state: it counts for nothing until it is let go and added again.
+    pub is_blank: bool,
 }

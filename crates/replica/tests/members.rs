@@ -228,3 +228,50 @@ fn a_change_is_reported_only_when_a_restart_would_know_of_it() {
         assert_eq!(cluster.servers(), [first]);
     }
 }
+
+#[test]
+fn a_change_that_no_replica_could_read_is_not_written() {
+    let mut cluster = Cluster::serving(3, 3, 5);
+    let leader = cluster.leader();
+    let last = cluster.replica(leader).status().last;
+    for step in [
+        MembershipStep::AddVoter(0),
+        MembershipStep::AddLearner(0),
+        MembershipStep::Remove(0),
+    ] {
+        cluster.change(&[step]);
+        cluster.change(&[MembershipStep::AddLearner(4), step]);
+    }
+    assert_eq!(cluster.replica(leader).status().last, last);
+    cluster.settle();
+    cluster.send_many(1);
+    cluster.check_nothing_lost(leader);
+}
+
+#[test]
+fn a_voter_that_lost_its_state_is_told_of_and_is_made_whole_by_letting_it_go_first() {
+    let mut cluster = Cluster::serving(3, 3, 11);
+    cluster.send_many(3);
+    let (leader, lost) = (cluster.leader(), cluster.followers()[0]);
+    cluster.crash(lost, 0);
+    cluster.nodes.get_mut(&lost).unwrap().disk = crate::disk::Disk::default();
+    cluster.start(lost, false);
+    cluster.run(40);
+    let blank = |cluster: &Cluster| {
+        let status = cluster.replica(cluster.leader()).status();
+        let blank = status.peers.iter().filter(|peer| peer.is_blank);
+        blank.map(|peer| peer.node).collect::<Vec<_>>()
+    };
+    assert_eq!(cluster.leader(), leader);
+    assert_eq!(blank(&cluster), [lost]);
+    cluster.change(&[MembershipStep::AddLearner(lost)]);
+    cluster.run(60);
+    assert_eq!(blank(&cluster), [0; 0]);
+    cluster.change(&[MembershipStep::AddVoter(lost)]);
+    cluster.run(20);
+    assert_eq!(cluster.membership(leader), voters(&[1, 2, 3]));
+    cluster.send_many(1);
+    cluster.settle();
+    cluster.run(5);
+    cluster.check_nothing_lost(lost);
+}

@@ -3,9 +3,10 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 /// Every place there is. Each must be reached at least once in a thousand seeds.
-pub const PLACES: [&str; 46] = [
+pub const PLACES: [&str; 47] = [
     "a torn tail was repaired",
     "an ambiguous tail made a node suspect",
+    "a disk lost a sector that it had promised",
     "a suspect was cleared",
     "suspects elected a leader together",
     "a snapshot was installed",

@@ -30,10 +30,11 @@ pub enum Fault {
     WallJump,
     Membership,
     Transfer,
+    LostSector,
 }
 
 impl Fault {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Latency,
         Self::Drops,
         Self::Doubles,
@@ -54,10 +55,11 @@ impl Fault {
         Self::WallJump,
         Self::Membership,
         Self::Transfer,
+        Self::LostSector,
     ];
 
     /// Those that strike at moments; the others last for the whole of the chaos.
-    pub(crate) const STRIKES: [Self; 15] = [
+    pub(crate) const STRIKES: [Self; 16] = [
         Self::Partition,
         Self::OneWayCut,
         Self::Flapping,
@@ -73,6 +75,7 @@ impl Fault {
         Self::WallJump,
         Self::Membership,
         Self::Transfer,
+        Self::LostSector,
     ];
 }
 

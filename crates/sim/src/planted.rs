@@ -12,7 +12,7 @@ const fn planted(name: &'static str, place: &'static str) -> Planted {
 }
 
 /// Every bug that can be planted.
-pub const PLANTED: [Planted; 25] = [
+pub const PLANTED: [Planted; 26] = [
     planted(
         "acknowledge before sync",
         "log: the sync of a batch is left out",
@@ -70,6 +70,10 @@ pub const PLANTED: [Planted; 25] = [
     planted(
         "unsettled members",
         "replica: a change of members is acted on before its commit is durable",
+    ),
+    planted(
+        "power loss trusted",
+        "log: what a disk may have lost with the power is not suspected",
     ),
     planted(
         "promises without a mark",

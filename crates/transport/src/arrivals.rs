@@ -1,8 +1,10 @@
-//! Connections that came from other nodes: one of each.
+//! Connections that came from other nodes: one of each, and of one process of each.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{cell::RefCell, collections::BTreeMap, net::SocketAddr, rc::Rc, time::Duration};
 
 use tokio::sync::oneshot;
+
+use crate::{error::Refusal, handler::Visitor, pulse::Pulse, welcome::Rejection};
 
 #[derive(Debug, Default)]
 pub(crate) struct Arrivals {
@@ -11,8 +13,10 @@ pub(crate) struct Arrivals {
 
 #[derive(Debug)]
 struct Arrival {
-    incarnation: [u8; 16],
+    visitor: Visitor,
+    from: SocketAddr,
     connection: u64,
+    pulse: Rc<Pulse>,
     /// Dropped, the connection ends.
     _life: oneshot::Sender<()>,
 }
@@ -26,18 +30,61 @@ pub(crate) struct Arrived<'arrivals> {
 }
 
 impl Arrivals {
+    /// Whether the process that has come may take its node's place. While another one that answers has it,
+    /// it may not: two processes with one number would each have a vote. One that does not answer is dead,
+    /// though its connection looks open, or it will find out itself that it has lost its place.
+    pub(crate) async fn may_come(
+        &self,
+        visitor: &Visitor,
+        patience: Duration,
+    ) -> Result<(), Rejection> {
+        let Some((pulse, connection)) = self.other_process(visitor)? else {
+            return Ok(());
+        };
+        let answers = pulse.is_alive(patience).await;
+        let by_node = self.by_node.borrow();
+        let holder = by_node.get(&visitor.node);
+        match holder.filter(|holder| answers && holder.connection == connection) {
+            Some(holder) => Err(Rejection {
+                refusal: Refusal::PlaceTaken,
+                text: format!(
+                    "{} (connected from {})",
+                    holder.visitor.address, holder.from
+                ),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The connection of another process of the same node.
+    fn other_process(&self, visitor: &Visitor) -> Result<Option<(Rc<Pulse>, u64)>, Refusal> {
+        let by_node = self.by_node.borrow();
+        let holder = by_node.get(&visitor.node);
+        let Some(holder) = holder.filter(|holder| holder.visitor.run != visitor.run) else {
+            return Ok(None);
+        };
+        if visitor.start.number < holder.visitor.start.number {
+            return Err(Refusal::FormerStart);
+        }
+        Ok(Some((Rc::clone(&holder.pulse), holder.connection)))
+    }
+
     /// Takes a connection in, by its own number. The one before it from the same node ends: the node
     /// has given it up. The receiver resolves when this one shall end.
     pub(crate) fn arrive(
         &self,
-        node: u64,
-        incarnation: [u8; 16],
+        visitor: Visitor,
+        from: SocketAddr,
         connection: u64,
+        pulse: Rc<Pulse>,
     ) -> (Arrived<'_>, oneshot::Receiver<()>) {
         let (life, end) = oneshot::channel();
+        let node = visitor.node;
         let arrival = Arrival {
-            incarnation,
+            visitor,
+            from,
             connection,
+            pulse,
             _life: life,
         };
         self.by_node.borrow_mut().insert(node, arrival);
@@ -50,18 +97,9 @@ impl Arrivals {
     }
 
     /// Ends the connections from nodes that are not wanted any more.
-    pub(crate) fn keep(&self, is_wanted: impl Fn(u64, [u8; 16]) -> bool) {
-        let nodes: Vec<_> = self
-            .by_node
-            .borrow()
-            .iter()
-            .map(|(node, arrival)| (*node, arrival.incarnation))
-            .collect();
-        for (node, incarnation) in nodes {
-            if !is_wanted(node, incarnation) {
-                self.by_node.borrow_mut().remove(&node);
-            }
-        }
+    pub(crate) fn keep(&self, is_wanted: impl Fn(&Visitor) -> bool) {
+        let mut by_node = self.by_node.borrow_mut();
+        by_node.retain(|_, arrival| is_wanted(&arrival.visitor));
     }
 }
 

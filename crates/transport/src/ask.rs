@@ -11,10 +11,11 @@ use tokio::{
 use crate::{
     config::JoinConfig,
     dial::dial,
-    error::AskError,
+    error::{AskError, DialError},
     frame::{ANSWER_LOST, Frame, Kind, Violation},
     handshake::Purpose,
     reader::{End, FrameReader},
+    welcome::Found,
 };
 
 /// The number of the only request.
@@ -28,11 +29,18 @@ pub async fn ask(address: &str, config: &JoinConfig, bytes: Bytes) -> Result<Byt
     }
     let end = Instant::now() + config.deadline;
     let tls = config.tls.as_ref();
-    let stream = dial(address, Purpose::Join, &config.secret, tls, config.deadline).await?;
+    let (stream, _) = dial(address, Purpose::Join, &config.secret, tls, config.deadline).await?;
     let exchange = Box::pin(exchange(stream, config.frame_bytes, bytes));
     time::timeout_at(end, exchange)
         .await
         .unwrap_or_else(|_| Err(AskError::Lost(io::ErrorKind::TimedOut.into())))
+}
+
+/// Which node is at `address`, by its own proved word. It needs a tokio runtime with I/O and time.
+pub async fn identify(address: &str, config: &JoinConfig) -> Result<Found, DialError> {
+    let tls = config.tls.as_ref();
+    let found = dial(address, Purpose::Join, &config.secret, tls, config.deadline).await;
+    found.map(|(_, found)| found)
 }
 
 async fn exchange(

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use crate::{frame, secret::Secret, tls::TlsConfig};
+use crate::{frame, hello::ADDRESS_BYTES_MAX, secret::Secret, tls::TlsConfig};
 
 /// Who a node is, beyond doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,12 +15,24 @@ pub struct Identity {
     pub incarnation: [u8; 16],
 }
 
+/// One start of a node, as its data directory remembers it; what it means is the handler's business.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Start {
+    /// Above that of every start before it.
+    pub number: u64,
+    /// Drawn with the number.
+    pub mark: [u8; 16],
+}
+
 /// What [`crate::Transport::start`] needs.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub identity: Identity,
+    pub start: Start,
     /// Where other nodes dial; port 0 means any, see [`crate::Transport::address`].
     pub listen: SocketAddr,
+    /// Where this node says that others reach it, at most 255 bytes; what it listens on, if `None`.
+    pub advertise: Option<String>,
     /// What all nodes of the cluster share and nobody else has.
     pub secret: Secret,
     /// Without it, who can read or change what passes on the network is believed.
@@ -65,6 +77,9 @@ pub struct Limits {
     /// For everything from the lookup of a name, or an accepted connection, to the end of the
     /// handshake.
     pub handshake_time: Duration,
+    /// How long another process with a node's number is waited for, when one more comes: if it answers, it
+    /// keeps the place.
+    pub probe_time: Duration,
     /// After this time of silence in either direction the peer is asked whether it is there.
     pub ping_every: Duration,
     /// After this time in which nothing arrived, a connection is dead. Longer than `ping_every`.
@@ -84,6 +99,7 @@ impl Default for Limits {
             handshakes: 64,
             joining: 16,
             handshake_time: Duration::from_secs(5),
+            probe_time: Duration::from_secs(2),
             ping_every: Duration::from_secs(1),
             silence: Duration::from_secs(5),
             redial_first: Duration::from_millis(50),
@@ -100,6 +116,10 @@ impl Config {
         }
         if self.identity.cluster == [0; 16] {
             return wrong("transport: the id of a cluster is not all zero");
+        }
+        let advertised = self.advertise.as_ref();
+        if advertised.is_some_and(|address| address.len() > ADDRESS_BYTES_MAX) {
+            return wrong("transport: the address of a node has at most 255 bytes");
         }
         self.limits.check()
     }

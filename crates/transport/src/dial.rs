@@ -13,19 +13,20 @@ use crate::{
     secret::Secret,
     stream::Stream,
     tls::TlsConfig,
+    welcome::Found,
 };
 
 /// How many of a name's addresses are tried.
 const ADDRESSES_MAX: usize = 4;
 
-/// A connection that is agreed upon, within `length`.
+/// A connection that is agreed upon, within `length`, and with whom.
 pub(crate) async fn dial(
     address: &str,
-    purpose: Purpose,
+    purpose: Purpose<'_>,
     secret: &Secret,
     tls: Option<&TlsConfig>,
     length: Duration,
-) -> Result<Stream, DialError> {
+) -> Result<(Stream, Found), DialError> {
     let open = async {
         let stream = connect(address, Instant::now() + length).await?;
         // Only a matter of speed.
@@ -34,10 +35,10 @@ pub(crate) async fn dial(
             Some(tls) => tls.connect(stream).await.map_err(DialError::Tls)?,
             None => Stream::Plain(stream),
         };
-        handshake::dial(&mut stream, purpose, secret)
+        let found = handshake::dial(&mut stream, purpose, secret)
             .await
             .map_err(|error| name_tls(error, tls.is_some()))?;
-        Ok(stream)
+        Ok((stream, found))
     };
     time::timeout(length, Box::pin(open))
         .await

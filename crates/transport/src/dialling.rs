@@ -11,7 +11,7 @@ use crate::{
     backoff::Backoff,
     config::Peer,
     dial::dial,
-    error::DialError,
+    error::{DialError, Refusal},
     handler::Handler,
     handshake::Purpose,
     link::{Link, Up},
@@ -46,11 +46,12 @@ pub(crate) async fn keep_connected(
             }
             Err(error) => {
                 link.counters.failed_dials.fetch_add(1, Ordering::Relaxed);
-                link.counters.set_refusal(match error {
-                    DialError::Refused(refusal) => Some(refusal),
-                    _ => None,
-                });
+                let refusal = refusal(&error);
+                link.counters.set_refusal(refusal);
                 report(node, &target, &mut last_failure, &error);
+                if refusal.is_some() {
+                    world.handler.refused(node, &error);
+                }
             }
         }
         tokio::select! {
@@ -64,13 +65,22 @@ pub(crate) async fn keep_connected(
 async fn reach(world: &World, node: u64, target: &Peer) -> Result<Stream, DialError> {
     let config = &world.config;
     let purpose = Purpose::Reach {
-        own: config.identity,
+        own: &world.introduction,
         node,
         incarnation: target.incarnation,
     };
     let tls = config.tls.as_ref();
     let length = config.limits.handshake_time;
-    dial(&target.address, purpose, &config.secret, tls, length).await
+    let dialled = dial(&target.address, purpose, &config.secret, tls, length).await;
+    dialled.map(|(stream, _)| stream)
+}
+
+fn refusal(error: &DialError) -> Option<Refusal> {
+    match error {
+        DialError::Refused(refusal) => Some(*refusal),
+        DialError::PlaceTaken { .. } => Some(Refusal::PlaceTaken),
+        _ => None,
+    }
 }
 
 async fn live(world: &World, node: u64, link: &Link, stream: Stream, target: &Peer) {

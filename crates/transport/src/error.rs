@@ -41,6 +41,12 @@ pub enum Refusal {
     FormerIncarnation,
     #[error("too many nodes are joining")]
     Busy,
+    #[error("it knows a later start of the node: the data directory is an old copy")]
+    FormerStart,
+    #[error("another process of the node is connected")]
+    PlaceTaken,
+    #[error("the node was removed from the cluster")]
+    Removed,
 }
 
 /// Why there is no connection. Nothing was sent.
@@ -63,6 +69,11 @@ pub enum DialError {
     NotANode,
     #[error("the node refused the connection: {0}")]
     Refused(Refusal),
+    /// It has asked the other process, which answered.
+    #[error(
+        "the node refused the connection: another process of this node is connected, at {holder}"
+    )]
+    PlaceTaken { holder: String },
     #[error("what answers did not prove that it has the cluster's secret")]
     Impostor,
     /// It has the secret, but another number or incarnation.

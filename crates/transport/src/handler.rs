@@ -4,6 +4,11 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 
+use crate::{
+    config::Start,
+    error::{DialError, Refusal},
+};
+
 /// A future that may move between threads, behind a pointer.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -14,6 +19,18 @@ pub enum Caller {
     Node(u64),
     /// Somebody with the cluster's secret but no number yet.
     Joining,
+}
+
+/// A node that has proved to have the cluster's secret, and what it says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visitor {
+    pub node: u64,
+    pub incarnation: [u8; 16],
+    pub start: Start,
+    /// Where others reach it.
+    pub address: String,
+    /// Drawn by its process.
+    pub(crate) run: u64,
 }
 
 /// A node behind its transport. All methods, and the futures of requests, run on the transport's
@@ -27,9 +44,15 @@ pub trait Handler: Send + Sync + 'static {
     /// connection ends, and is not driven while the caller does not take the answers that wait for it.
     fn request(&self, from: Caller, bytes: Bytes) -> BoxFuture<'static, Bytes>;
 
-    /// Whether this is a node of the cluster and its present incarnation. Asked at every connection
-    /// from it, and again when the peers change.
-    fn knows(&self, node: u64, incarnation: [u8; 16]) -> bool;
+    /// Whether this is a node of the cluster, its present incarnation and no start that was left behind, or
+    /// what else it is. Asked at every connection from it, and again when the peers change.
+    fn judge(&self, visitor: &Visitor) -> Result<(), Refusal>;
+
+    /// A node was let in, perhaps from another address than before.
+    fn arrived(&self, visitor: &Visitor);
+
+    /// A peer that proved itself does not want this node.
+    fn refused(&self, by: u64, error: &DialError);
 
     /// The connection dialled to a peer is there, or has gone. The calls for one peer alternate,
     /// beginning with "there".

@@ -1,39 +1,27 @@
 //! What two nodes say before the first frame. The layouts are in `docs/formats/transport.md`.
 
+use std::ops::RangeInclusive;
+
 use tokio::io::{self, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::{
-    config::Identity,
+    config::{Identity, Start},
     error::{DialError, Refusal},
-    secret::{PROOF_BYTES, Secret},
+    hello::{self, Guest, Hello},
+    secret::Secret,
+    welcome::{self, Found, Rejection},
 };
 
 /// The versions of the protocol that this program speaks.
-const VERSION_MIN: u16 = 1;
-const VERSION_MAX: u16 = 1;
+pub(super) const VERSIONS: RangeInclusive<u16> = 2..=2;
 
 const GREETING_MAGIC: [u8; 4] = *b"ATGR";
-const HELLO_MAGIC: [u8; 4] = *b"ATHE";
-const WELCOME_MAGIC: [u8; 4] = *b"ATWE";
-const HELLO_LABEL: &[u8] = b"anser transport hello";
-const WELCOME_LABEL: &[u8] = b"anser transport welcome";
 
-const CHALLENGE_BYTES: usize = 32;
+pub(super) const CHALLENGE_BYTES: usize = 32;
 const GREETING_BYTES: usize = 4 + 2 + 2 + CHALLENGE_BYTES;
-const HELLO_BYTES: usize = HELLO_PROVED_BYTES + PROOF_BYTES;
-const HELLO_PROVED_BYTES: usize = 4 + 2 + 2 + 16 + 8 + 16 + 8 + CHALLENGE_BYTES;
-const WELCOME_BYTES: usize = WELCOME_PROVED_BYTES + PROOF_BYTES;
-const WELCOME_PROVED_BYTES: usize = 4 + 1 + 3 + 8 + 16;
 
 /// The number of who has none yet, and of "whoever".
-const NOBODY: u64 = 0;
-
-/// Who a dialler says it is, once it has proved to have the secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Visitor {
-    Node { node: u64, incarnation: [u8; 16] },
-    Joining,
-}
+pub(super) const NOBODY: u64 = 0;
 
 /// What a listener made of a dialler.
 #[derive(Debug)]
@@ -42,15 +30,26 @@ pub(crate) enum Heard {
     Nothing(io::Error),
     /// It was told why not.
     Refused(Refusal),
-    Accepted(Visitor),
+    Accepted(Guest),
+}
+
+/// What a node says of itself to those that it dials.
+#[derive(Debug, Clone)]
+pub(crate) struct Introduction {
+    pub(crate) identity: Identity,
+    pub(crate) start: Start,
+    /// Drawn by this process.
+    pub(crate) run: u64,
+    /// Where others reach it.
+    pub(crate) address: String,
 }
 
 /// Who a dialler is and whom it means.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Purpose {
+pub(crate) enum Purpose<'a> {
     /// To reach this node in this incarnation.
     Reach {
-        own: Identity,
+        own: &'a Introduction,
         node: u64,
         incarnation: [u8; 16],
     },
@@ -63,62 +62,65 @@ pub(crate) async fn listen(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     own: &Identity,
     secret: &Secret,
-    judge: impl FnOnce(Visitor) -> Result<(), Refusal>,
+    judge: impl AsyncFnOnce(&Guest) -> Result<(), Rejection>,
 ) -> Heard {
     let challenge = random();
-    let mut hello = [0; HELLO_BYTES];
     let arrived = async {
         stream.write_all(&greeting(&challenge)).await?;
         stream.flush().await?;
-        stream.read_exact(&mut hello).await
+        Hello::read(stream).await
     };
-    if let Err(error) = arrived.await {
-        return Heard::Nothing(error);
-    }
-    let judged = match Hello::read(&hello) {
-        Ok(hello) => hello.judge(own, secret, &challenge, judge),
+    let hello = match arrived.await {
+        Ok(hello) => hello,
         Err(error) => return Heard::Nothing(error),
     };
-    let welcome = welcome(own, secret, &challenge, &hello, judged.err());
+    let judged = match hello.prove(own, secret, &challenge) {
+        Ok(guest) => judge(&guest).await.map(|()| guest),
+        Err(refusal) => Err(refusal.into()),
+    };
+    let rejection = judged.as_ref().err();
+    let welcome = welcome::write(own, secret, &challenge, &hello.bytes, rejection);
     let told = async {
         stream.write_all(&welcome).await?;
         stream.flush().await
     };
     match (told.await, judged) {
-        (_, Err(refusal)) => Heard::Refused(refusal),
+        (_, Err(rejection)) => Heard::Refused(rejection.refusal),
         (Err(error), _) => Heard::Nothing(error),
-        (Ok(()), Ok(visitor)) => Heard::Accepted(visitor),
+        (Ok(()), Ok(guest)) => Heard::Accepted(guest),
     }
 }
 
-/// The dialler's side.
+/// The dialler's side: who was found.
 pub(crate) async fn dial(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    purpose: Purpose,
+    purpose: Purpose<'_>,
     secret: &Secret,
-) -> Result<(), DialError> {
+) -> Result<Found, DialError> {
     let mut greeting = [0; GREETING_BYTES];
     stream
         .read_exact(&mut greeting)
         .await
         .map_err(DialError::Broken)?;
     let their_challenge = read_greeting(&greeting)?;
-    let hello = hello(purpose, secret, &their_challenge);
+    let hello = hello::write(purpose, secret, &their_challenge);
     stream.write_all(&hello).await.map_err(DialError::Broken)?;
     stream.flush().await.map_err(DialError::Broken)?;
-    let mut welcome = [0; WELCOME_BYTES];
-    stream
-        .read_exact(&mut welcome)
-        .await
-        .map_err(DialError::Broken)?;
-    read_welcome(&welcome, &hello, purpose, secret, &their_challenge)
+    let welcome = welcome::read(stream).await.map_err(DialError::Broken)?;
+    let found = welcome::judge(&welcome, &hello, secret, &their_challenge)?;
+    match purpose {
+        Purpose::Reach {
+            node, incarnation, ..
+        } if found != (Found { node, incarnation }) => Err(DialError::AnotherNode(found.node)),
+        Purpose::Reach { .. } | Purpose::Join => Ok(found),
+    }
 }
 
 fn greeting(challenge: &[u8; CHALLENGE_BYTES]) -> [u8; GREETING_BYTES] {
     let mut bytes = [0; GREETING_BYTES];
     bytes[0..4].copy_from_slice(&GREETING_MAGIC);
-    bytes[4..6].copy_from_slice(&VERSION_MIN.to_le_bytes());
-    bytes[6..8].copy_from_slice(&VERSION_MAX.to_le_bytes());
+    bytes[4..6].copy_from_slice(&VERSIONS.start().to_le_bytes());
+    bytes[6..8].copy_from_slice(&VERSIONS.end().to_le_bytes());
     bytes[8..40].copy_from_slice(challenge);
     bytes
 }
@@ -131,203 +133,20 @@ fn read_greeting(bytes: &[u8; GREETING_BYTES]) -> Result<[u8; CHALLENGE_BYTES], 
         u16::from_le_bytes(part(bytes, 4)),
         u16::from_le_bytes(part(bytes, 6)),
     );
-    if max < VERSION_MIN || min > VERSION_MAX {
+    if max < *VERSIONS.start() || min > *VERSIONS.end() {
         return Err(DialError::Refused(Refusal::WrongVersion));
     }
     Ok(part(bytes, 8))
 }
 
-/// With the newest version that both speak, which is the only one so far.
-fn hello(
-    purpose: Purpose,
-    secret: &Secret,
-    their_challenge: &[u8; CHALLENGE_BYTES],
-) -> [u8; HELLO_BYTES] {
-    let (cluster, from, incarnation, to) = match purpose {
-        Purpose::Reach { own, node, .. } => (own.cluster, own.node, own.incarnation, node),
-        Purpose::Join => ([0; 16], NOBODY, [0; 16], NOBODY),
-    };
-    let mut bytes = [0; HELLO_BYTES];
-    bytes[0..4].copy_from_slice(&HELLO_MAGIC);
-    bytes[4..6].copy_from_slice(&VERSION_MAX.to_le_bytes());
-    bytes[8..24].copy_from_slice(&cluster);
-    bytes[24..32].copy_from_slice(&from.to_le_bytes());
-    bytes[32..48].copy_from_slice(&incarnation);
-    bytes[48..56].copy_from_slice(&to.to_le_bytes());
-    bytes[56..88].copy_from_slice(&random());
-    let proof = secret.prove(&[HELLO_LABEL, their_challenge, &bytes[..HELLO_PROVED_BYTES]]);
-    bytes[HELLO_PROVED_BYTES..].copy_from_slice(&proof);
-    bytes
-}
-
-struct Hello<'bytes> {
-    bytes: &'bytes [u8; HELLO_BYTES],
-    version: u16,
-    cluster: [u8; 16],
-    from: u64,
-    incarnation: [u8; 16],
-    to: u64,
-}
-
-impl<'bytes> Hello<'bytes> {
-    fn read(bytes: &'bytes [u8; HELLO_BYTES]) -> io::Result<Self> {
-        if bytes[0..4] != HELLO_MAGIC {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "it does not speak this protocol",
-            ));
-        }
-        Ok(Self {
-            bytes,
-            version: u16::from_le_bytes(part(bytes, 4)),
-            cluster: part(bytes, 8),
-            from: u64::from_le_bytes(part(bytes, 24)),
-            incarnation: part(bytes, 32),
-            to: u64::from_le_bytes(part(bytes, 48)),
-        })
-    }
-
-    /// What costs nothing comes first.
-    fn judge(
-        &self,
-        own: &Identity,
-        secret: &Secret,
-        challenge: &[u8; CHALLENGE_BYTES],
-        judge: impl FnOnce(Visitor) -> Result<(), Refusal>,
-    ) -> Result<Visitor, Refusal> {
-        if !(VERSION_MIN..=VERSION_MAX).contains(&self.version) {
-            return Err(Refusal::WrongVersion);
-        }
-        let is_joining = self.from == NOBODY;
-        let cluster = if is_joining { [0; 16] } else { own.cluster };
-        if self.cluster != cluster {
-            return Err(Refusal::ForeignCluster);
-        }
-        if self.to != own.node && !(is_joining && self.to == NOBODY) {
-            return Err(Refusal::AnotherNode);
-        }
-        let proved = &self.bytes[..HELLO_PROVED_BYTES];
-        let proof = part(self.bytes, HELLO_PROVED_BYTES);
-        if !secret.is_proved(&[HELLO_LABEL, challenge, proved], &proof) {
-            return Err(Refusal::WrongSecret);
-        }
-        let visitor = if is_joining {
-            Visitor::Joining
-        } else {
-            Visitor::Node {
-                node: self.from,
-                incarnation: self.incarnation,
-            }
-        };
-        judge(visitor).map(|()| visitor)
-    }
-}
-
-fn welcome(
-    own: &Identity,
-    secret: &Secret,
-    challenge: &[u8; CHALLENGE_BYTES],
-    hello: &[u8; HELLO_BYTES],
-    refusal: Option<Refusal>,
-) -> [u8; WELCOME_BYTES] {
-    let mut bytes = [0; WELCOME_BYTES];
-    bytes[0..4].copy_from_slice(&WELCOME_MAGIC);
-    bytes[4] = refusal.map_or(0, Refusal::code);
-    // Who has not proved anything learns nothing, and costs nothing.
-    if refusal.is_none_or(Refusal::is_proved) {
-        bytes[8..16].copy_from_slice(&own.node.to_le_bytes());
-        bytes[16..32].copy_from_slice(&own.incarnation);
-        let proof = secret.prove(&[
-            WELCOME_LABEL,
-            challenge,
-            hello,
-            &bytes[..WELCOME_PROVED_BYTES],
-        ]);
-        bytes[WELCOME_PROVED_BYTES..].copy_from_slice(&proof);
-    }
-    bytes
-}
-
-fn read_welcome(
-    bytes: &[u8; WELCOME_BYTES],
-    hello: &[u8; HELLO_BYTES],
-    purpose: Purpose,
-    secret: &Secret,
-    their_challenge: &[u8; CHALLENGE_BYTES],
-) -> Result<(), DialError> {
-    if bytes[0..4] != WELCOME_MAGIC {
-        return Err(DialError::NotANode);
-    }
-    let refusal = match bytes[4] {
-        0 => None,
-        code => Some(Refusal::of(code).ok_or(DialError::NotANode)?),
-    };
-    if let Some(refusal) = refusal
-        && !refusal.is_proved()
-    {
-        return Err(DialError::Refused(refusal));
-    }
-    let proved = &bytes[..WELCOME_PROVED_BYTES];
-    let proof = part(bytes, WELCOME_PROVED_BYTES);
-    if !secret.is_proved(&[WELCOME_LABEL, their_challenge, hello, proved], &proof) {
-        return Err(DialError::Impostor);
-    }
-    if let Some(refusal) = refusal {
-        return Err(DialError::Refused(refusal));
-    }
-    let found: (u64, [u8; 16]) = (u64::from_le_bytes(part(bytes, 8)), part(bytes, 16));
-    match purpose {
-        Purpose::Reach {
-            node, incarnation, ..
-        } if found != (node, incarnation) => Err(DialError::AnotherNode(found.0)),
-        Purpose::Reach { .. } | Purpose::Join => Ok(()),
-    }
-}
-
-impl Refusal {
-    const ALL: [Self; 7] = [
-        Self::WrongVersion,
-        Self::ForeignCluster,
-        Self::AnotherNode,
-        Self::WrongSecret,
-        Self::UnknownNode,
-        Self::FormerIncarnation,
-        Self::Busy,
-    ];
-
-    fn code(self) -> u8 {
-        match self {
-            Self::WrongVersion => 1,
-            Self::ForeignCluster => 2,
-            Self::AnotherNode => 3,
-            Self::WrongSecret => 4,
-            Self::UnknownNode => 5,
-            Self::FormerIncarnation => 6,
-            Self::Busy => 7,
-        }
-    }
-
-    fn of(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|refusal| refusal.code() == code)
-    }
-
-    /// Whether it is told to who has proved to have the secret, and proved itself then.
-    fn is_proved(self) -> bool {
-        matches!(
-            self,
-            Self::UnknownNode | Self::FormerIncarnation | Self::Busy
-        )
-    }
-}
-
-fn part<const BYTES: usize>(bytes: &[u8], at: usize) -> [u8; BYTES] {
+pub(super) fn part<const BYTES: usize>(bytes: &[u8], at: usize) -> [u8; BYTES] {
     bytes[at..at + BYTES]
         .try_into()
         .expect("a slice of that length")
 }
 
-fn random() -> [u8; CHALLENGE_BYTES] {
-    let mut bytes = [0; CHALLENGE_BYTES];
+pub(super) fn random<const BYTES: usize>() -> [u8; BYTES] {
+    let mut bytes = [0; BYTES];
     aws_lc_rs::rand::fill(&mut bytes).expect("the system has random bytes");
     bytes
 }
@@ -335,6 +154,7 @@ fn random() -> [u8; CHALLENGE_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handler::Visitor;
 
     const OWN: Identity = Identity {
         cluster: [1; 16],
@@ -342,7 +162,19 @@ mod tests {
         incarnation: [3; 16],
     };
 
-    fn reach(own: Identity) -> Purpose {
+    fn introduction(identity: Identity) -> Introduction {
+        Introduction {
+            identity,
+            start: Start {
+                number: 5,
+                mark: [6; 16],
+            },
+            run: 7,
+            address: "a:1".into(),
+        }
+    }
+
+    fn reach(own: &Introduction) -> Purpose<'_> {
         Purpose::Reach {
             own,
             node: OWN.node,
@@ -355,93 +187,118 @@ mod tests {
     }
 
     /// What both sides make of each other.
-    async fn meet(purpose: Purpose, theirs: Secret) -> (Result<(), DialError>, Heard) {
+    async fn meet(
+        purpose: Purpose<'_>,
+        rejection: Option<Rejection>,
+    ) -> (Result<Found, DialError>, Heard) {
         let (mut here, mut there) = tokio::io::duplex(256);
         let own = secret(7);
         tokio::join!(
-            dial(&mut here, purpose, &theirs),
-            listen(&mut there, &OWN, &own, |_| Ok(()))
+            dial(&mut here, purpose, &own),
+            listen(&mut there, &OWN, &own, async |_| rejection
+                .map_or(Ok(()), Err))
         )
     }
 
     #[tokio::test]
-    async fn who_has_the_secret_is_heard() {
-        let own = Identity {
+    async fn who_has_the_secret_is_heard_with_its_start_and_its_address() {
+        let own = introduction(Identity {
             node: 9,
             incarnation: [8; 16],
             ..OWN
+        });
+        let (dialled, heard) = meet(reach(&own), None).await;
+        let found = Found {
+            node: 2,
+            incarnation: [3; 16],
         };
-        let (dialled, heard) = meet(reach(own), secret(7)).await;
-        dialled.unwrap();
-        let visitor = Visitor::Node {
+        assert_eq!(dialled.unwrap(), found);
+        let visitor = Visitor {
             node: 9,
             incarnation: [8; 16],
+            start: own.start,
+            address: "a:1".into(),
+            run: 7,
         };
-        assert!(matches!(heard, Heard::Accepted(found) if found == visitor));
-        let (dialled, heard) = meet(Purpose::Join, secret(7)).await;
-        dialled.unwrap();
-        assert!(matches!(heard, Heard::Accepted(Visitor::Joining)));
+        assert!(matches!(heard, Heard::Accepted(Guest::Node(node)) if node == visitor));
+        let (dialled, heard) = meet(Purpose::Join, None).await;
+        assert_eq!(
+            dialled.unwrap(),
+            found,
+            "who joins learns whom it has found"
+        );
+        assert!(matches!(heard, Heard::Accepted(Guest::Joining)));
+    }
+
+    #[tokio::test]
+    async fn who_holds_the_place_is_told() {
+        let own = introduction(OWN);
+        let rejection = Rejection {
+            refusal: Refusal::PlaceTaken,
+            text: "b:1 (from c:2)".into(),
+        };
+        let (dialled, heard) = meet(reach(&own), Some(rejection)).await;
+        let error = dialled.unwrap_err();
+        assert!(error.to_string().contains("b:1 (from c:2)"), "{error}");
+        assert!(matches!(heard, Heard::Refused(Refusal::PlaceTaken)));
     }
 
     #[tokio::test]
     async fn another_incarnation_than_the_one_meant_is_noticed() {
+        let own = introduction(OWN);
         let purpose = Purpose::Reach {
-            own: OWN,
+            own: &own,
             node: OWN.node,
             incarnation: [0; 16],
         };
-        let (dialled, _) = meet(purpose, secret(7)).await;
+        let (dialled, _) = meet(purpose, None).await;
         assert!(matches!(dialled, Err(DialError::AnotherNode(2))));
     }
 
-    #[test]
-    fn the_cheap_questions_come_before_the_proof() {
-        let judged = |change: fn(&mut [u8; HELLO_BYTES])| {
-            let mut bytes = hello(reach(OWN), &secret(9), &[0; 32]);
-            change(&mut bytes);
-            Hello::read(&bytes)
-                .unwrap()
-                .judge(&OWN, &secret(7), &[0; 32], |_| Ok(()))
-                .unwrap_err()
-        };
-        assert_eq!(judged(|bytes| bytes[4] = 2), Refusal::WrongVersion);
-        assert_eq!(judged(|bytes| bytes[8] = 2), Refusal::ForeignCluster);
-        assert_eq!(judged(|bytes| bytes[48] = 9), Refusal::AnotherNode);
-        assert_eq!(judged(|_| ()), Refusal::WrongSecret);
+    async fn proved(mut bytes: &[u8]) -> Option<Result<Guest, Refusal>> {
+        let hello = Hello::read(&mut bytes).await.ok()?;
+        Some(hello.prove(&OWN, &secret(7), &[0; 32]))
     }
 
-    #[test]
-    fn every_byte_of_a_hello_is_proved() {
-        let good = hello(reach(OWN), &secret(7), &[0; 32]);
-        for at in 4..HELLO_BYTES {
-            let mut bytes = good;
+    #[tokio::test]
+    async fn the_cheap_questions_come_before_the_proof() {
+        let own = introduction(OWN);
+        let changes: [(fn(&mut [u8]), Refusal); 4] = [
+            (|bytes| bytes[4] = 3, Refusal::WrongVersion),
+            (|bytes| bytes[8] = 2, Refusal::ForeignCluster),
+            (|bytes| bytes[48] = 9, Refusal::AnotherNode),
+            (|_| (), Refusal::WrongSecret),
+        ];
+        for (change, refusal) in changes {
+            let mut bytes = hello::write(reach(&own), &secret(9), &[0; 32]);
+            change(&mut bytes);
+            assert_eq!(proved(&bytes).await, Some(Err(refusal)));
+        }
+    }
+
+    #[tokio::test]
+    async fn every_byte_of_a_hello_is_proved() {
+        let own = introduction(OWN);
+        let good = hello::write(reach(&own), &secret(7), &[0; 32]);
+        assert!(matches!(proved(&good).await, Some(Ok(Guest::Node(_)))));
+        for at in 0..good.len() {
+            let mut bytes = good.clone();
             bytes[at] ^= 1;
-            let judged = Hello::read(&bytes)
-                .unwrap()
-                .judge(&OWN, &secret(7), &[0; 32], |_| Ok(()));
-            assert!(judged.is_err(), "byte {at}");
+            assert!(!matches!(proved(&bytes).await, Some(Ok(_))), "byte {at}");
         }
     }
 
     #[test]
     fn every_byte_of_a_welcome_is_proved() {
-        let (secret, purpose) = (secret(7), reach(OWN));
-        let hello = hello(purpose, &secret, &[0; 32]);
-        let good = welcome(&OWN, &secret, &[0; 32], &hello, None);
-        read_welcome(&good, &hello, purpose, &secret, &[0; 32]).unwrap();
-        for at in 0..WELCOME_BYTES {
-            let mut bytes = good;
+        let (secret, own) = (secret(7), introduction(OWN));
+        let hello = hello::write(reach(&own), &secret, &[0; 32]);
+        let good = welcome::write(&OWN, &secret, &[0; 32], &hello, None);
+        welcome::judge(&good, &hello, &secret, &[0; 32]).unwrap();
+        for at in 0..good.len() {
+            let mut bytes = good.clone();
             bytes[at] ^= 1;
-            let read = read_welcome(&bytes, &hello, purpose, &secret, &[0; 32]);
+            let read = welcome::judge(&bytes, &hello, &secret, &[0; 32]);
             assert!(read.is_err(), "byte {at}");
         }
-    }
-
-    #[test]
-    fn codes_stand_for_refusals() {
-        for refusal in Refusal::ALL {
-            assert_eq!(Refusal::of(refusal.code()), Some(refusal));
-        }
-        assert_eq!(Refusal::of(0), None);
     }
 }

@@ -10,10 +10,10 @@ use tokio::{
 };
 
 use crate::{
-    counters::Counters,
     error::Refusal,
     handler::Caller,
-    handshake::{self, Heard, Visitor},
+    handshake::{self, Heard},
+    hello::Guest,
     places::{Place, Places},
     pulse::Pulse,
     reader::End,
@@ -21,6 +21,7 @@ use crate::{
     session,
     stream::Stream,
     transport::World,
+    welcome::Rejection,
 };
 
 /// How long a listener rests that cannot accept, for want of file descriptors perhaps.
@@ -72,8 +73,8 @@ impl Visit {
         drop(place);
         let counters = &self.world.shared.counters;
         match heard {
-            Ok((Heard::Accepted(visitor), Some(stream))) => {
-                Box::pin(self.serve(stream, visitor)).await;
+            Ok((Heard::Accepted(guest), Some(stream))) => {
+                Box::pin(self.serve(stream, guest)).await;
             }
             Ok((Heard::Refused(refusal), _)) => {
                 counters.refused(refusal);
@@ -110,60 +111,67 @@ impl Visit {
             Ok(stream) => stream,
             Err(error) => return (Heard::Nothing(error), None),
         };
-        let judge = |visitor| self.judge(visitor, permit);
+        let judge = async |guest: &Guest| self.judge(guest, permit).await;
         let heard = handshake::listen(&mut stream, &config.identity, &config.secret, judge).await;
         (heard, Some(stream))
     }
 
-    fn judge(
+    async fn judge(
         &self,
-        visitor: Visitor,
+        guest: &Guest,
         permit: &mut Option<OwnedSemaphorePermit>,
-    ) -> Result<(), Refusal> {
-        match visitor {
-            Visitor::Joining => {
+    ) -> Result<(), Rejection> {
+        let world = &self.world;
+        let visitor = match guest {
+            Guest::Joining => {
                 let free = Arc::clone(&self.joining).try_acquire_owned();
                 *permit = Some(free.map_err(|_| Refusal::Busy)?);
-                Ok(())
+                return Ok(());
             }
-            Visitor::Node { node, .. } if node == self.world.config.identity.node => {
-                Err(Refusal::UnknownNode)
-            }
-            Visitor::Node { node, incarnation } => {
-                if self.world.handler.knows(node, incarnation) {
-                    Ok(())
-                } else if self.world.peers.borrow().contains_key(&node) {
-                    Err(Refusal::FormerIncarnation)
-                } else {
-                    Err(Refusal::UnknownNode)
-                }
-            }
-        }
-    }
-
-    async fn serve(&self, stream: Stream, visitor: Visitor) {
-        let world = &self.world;
-        let end = match visitor {
-            Visitor::Joining => self.live(stream, Caller::Joining, Arc::default()).await,
-            Visitor::Node { node, incarnation } => {
-                let (_arrived, end) = world.arrivals.arrive(node, incarnation, self.number);
-                let counters = world.shared.counters.of(node);
-                if let Some(link) = world.shared.link(node) {
-                    link.arrived.notify_one();
-                }
-                tokio::select! {
-                    biased;
-                    _ = end => End::Unwanted,
-                    end = self.live(stream, Caller::Node(node), counters) => end,
-                }
-            }
+            Guest::Node(visitor) => visitor,
         };
-        tracing::debug!(from = %self.from, ?visitor, %end, "a connection from a node ended");
+        if visitor.node == world.config.identity.node {
+            return Err(Refusal::UnknownNode.into());
+        }
+        world.handler.judge(visitor)?;
+        let patience = world.config.limits.probe_time;
+        let judged = world.arrivals.may_come(visitor, patience).await;
+        judged.inspect_err(|rejection| {
+            tracing::warn!(node = visitor.node, address = visitor.address, from = %self.from,
+                holder = rejection.text, reason = %rejection.refusal, "one more process of a node was refused");
+        })
     }
 
-    async fn live(&self, stream: Stream, caller: Caller, counters: Arc<Counters>) -> End {
+    async fn serve(&self, stream: Stream, guest: Guest) {
+        let world = &self.world;
+        let visitor = match guest {
+            Guest::Joining => {
+                let pulse = Pulse::new(Arc::default());
+                let end = self.live(stream, Caller::Joining, &pulse).await;
+                tracing::debug!(from = %self.from, %end, "a connection of who joins ended");
+                return;
+            }
+            Guest::Node(visitor) => visitor,
+        };
+        let node = visitor.node;
+        let pulse = Rc::new(Pulse::new(world.shared.counters.of(node)));
+        world.handler.arrived(&visitor);
+        let arrived = (world.arrivals).arrive(visitor, self.from, self.number, Rc::clone(&pulse));
+        let (_arrived, end) = arrived;
+        if let Some(link) = world.shared.link(node) {
+            link.arrived.notify_one();
+        }
+        let end = tokio::select! {
+            biased;
+            _ = end => End::Unwanted,
+            end = self.live(stream, Caller::Node(node), &pulse) => end,
+        };
+        tracing::debug!(from = %self.from, node, %end, "a connection from a node ended");
+    }
+
+    async fn live(&self, stream: Stream, caller: Caller, pulse: &Pulse) -> End {
         let limits = &self.world.config.limits;
         let serving = Serving::new(caller, Arc::clone(&self.world.handler), *limits);
-        session::run(stream, &serving, &Pulse::new(counters), limits).await
+        session::run(stream, &serving, pulse, limits).await
     }
 }

@@ -3,9 +3,13 @@
 use std::{
     cell::Cell,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
-use tokio::time::{self, Instant};
+use tokio::{
+    sync::Notify,
+    time::{self, Instant},
+};
 
 use crate::{config::Limits, counters::Counters, lane::Lane, reader::End};
 
@@ -13,6 +17,10 @@ use crate::{config::Limits, counters::Counters, lane::Lane, reader::End};
 pub(crate) struct Pulse {
     arrived: Cell<Instant>,
     left: Cell<Instant>,
+    /// Somebody wants a sign of life now.
+    asked: Notify,
+    /// The peer has answered a ping.
+    answered: Notify,
     counters: Arc<Counters>,
 }
 
@@ -22,6 +30,8 @@ impl Pulse {
         Self {
             arrived: Cell::new(now),
             left: Cell::new(now),
+            asked: Notify::new(),
+            answered: Notify::new(),
             counters,
         }
     }
@@ -38,6 +48,17 @@ impl Pulse {
         self.counters
             .bytes_out
             .fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Asks the peer for a sign of life; whether one comes in time.
+    pub(crate) async fn is_alive(&self, patience: Duration) -> bool {
+        let answered = self.answered.notified();
+        self.asked.notify_one();
+        time::timeout(patience, answered).await.is_ok()
+    }
+
+    pub(crate) fn pong(&self) {
+        self.answered.notify_waiters();
     }
 
     pub(crate) fn frame_in(&self) {
@@ -64,7 +85,13 @@ impl Pulse {
                 pinged = now;
                 ping = now + limits.ping_every;
             }
-            time::sleep_until(ping.min(death)).await;
+            tokio::select! {
+                () = time::sleep_until(ping.min(death)) => {}
+                () = self.asked.notified() => {
+                    lane.ping();
+                    pinged = Instant::now();
+                }
+            }
         }
     }
 }

@@ -61,7 +61,10 @@ async fn read(
                 side.lane().pong();
                 Ok(())
             }
-            Kind::Pong => Ok(()),
+            Kind::Pong => {
+                pulse.pong();
+                Ok(())
+            }
             _ => side.frame(frame),
         };
         if let Err(violation) = done {

@@ -25,6 +25,7 @@ use crate::{
     dialling::keep_connected,
     error::{RequestError, SendError},
     handler::Handler,
+    handshake::{self, Introduction},
     link::Link,
     listening,
 };
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
 /// What the tasks of the thread share.
 pub(crate) struct World {
     pub(crate) config: Config,
+    pub(crate) introduction: Introduction,
     pub(crate) handler: Arc<dyn Handler>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) arrivals: Arrivals,
@@ -88,6 +90,12 @@ impl Transport {
             .build()?;
         let listener = bind(&runtime, config.listen)?;
         let address = listener.local_addr()?;
+        let introduction = Introduction {
+            identity: config.identity,
+            start: config.start,
+            run: u64::from_le_bytes(handshake::random()),
+            address: (config.advertise.clone()).unwrap_or_else(|| address.to_string()),
+        };
         let shared = Arc::new(Shared::default());
         let (peers, changes) = watch::channel(Peers::default());
         let inside = Arc::clone(&shared);
@@ -97,6 +105,7 @@ impl Transport {
                 let tasks = LocalSet::new();
                 let world = World {
                     config,
+                    introduction,
                     handler,
                     shared: inside,
                     arrivals: Arrivals::default(),
@@ -258,9 +267,10 @@ async fn apply(world: &Rc<World>, diallers: &mut BTreeMap<u64, Dialler>, peers: 
             .get(&node)
             .is_some_and(|peer| peer.incarnation == incarnation)
     };
-    world.arrivals.keep(|node, incarnation| {
-        (is_listed(node, incarnation) || !former.contains_key(&node))
-            && world.handler.knows(node, incarnation)
+    world.arrivals.keep(|visitor| {
+        let was_listed = former.contains_key(&visitor.node);
+        (is_listed(visitor.node, visitor.incarnation) || !was_listed)
+            && world.handler.judge(visitor).is_ok()
     });
     let gone: Vec<u64> = diallers
         .iter()

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, net::TcpListener};
 
 use anser_transport::{
-    AskError, Caller, Config, DialError, Limits, Refusal, RequestError, SendError, Transport, ask,
+    AskError, Caller, Config, DialError, Limits, Refusal, RequestError, SendError, Transport,
+    Visitor, ask,
 };
 use bytes::Bytes;
 
@@ -167,9 +168,11 @@ fn a_setting_out_of_its_range_is_an_error() {
         fn request(&self, _: Caller, bytes: Bytes) -> anser_transport::BoxFuture<'static, Bytes> {
             Box::pin(std::future::ready(bytes))
         }
-        fn knows(&self, _: u64, _: [u8; 16]) -> bool {
-            false
+        fn judge(&self, _: &Visitor) -> Result<(), Refusal> {
+            Err(Refusal::UnknownNode)
         }
+        fn arrived(&self, _: &Visitor) {}
+        fn refused(&self, _: u64, _: &DialError) {}
         fn connection(&self, _: u64, _: bool) {}
     }
     let start = |change: fn(&mut Config)| {
@@ -181,6 +184,7 @@ fn a_setting_out_of_its_range_is_an_error() {
     };
     assert!(start(|config| config.identity.node = 0).contains("number"));
     assert!(start(|config| config.identity.cluster = [0; 16]).contains("cluster"));
+    assert!(start(|config| config.advertise = Some("a".repeat(256))).contains("address"));
     assert!(start(|config| config.limits.queue_bytes = 1).contains("queue_bytes"));
     assert!(start(|config| config.limits.requests = 0).contains("requests"));
     assert!(start(|config| config.limits.silence = config.limits.ping_every).contains("silence"));

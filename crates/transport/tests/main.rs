@@ -6,6 +6,7 @@ mod bounds;
 mod breaks;
 mod exchange;
 mod fuzz;
+mod processes;
 mod raw;
 mod refusals;
 mod rig;

@@ -28,6 +28,9 @@ pub(crate) struct Hello {
     pub(crate) from: u64,
     pub(crate) incarnation: [u8; 16],
     pub(crate) to: u64,
+    pub(crate) run: u64,
+    pub(crate) start: u64,
+    pub(crate) address: String,
     pub(crate) secret: Vec<u8>,
 }
 
@@ -43,11 +46,14 @@ pub(crate) struct RawFrame {
 impl Hello {
     pub(crate) fn new(own: Identity, to: u64) -> Self {
         Self {
-            version: 1,
+            version: 2,
             cluster: own.cluster,
             from: own.node,
             incarnation: own.incarnation,
             to,
+            run: 1,
+            start: 1,
+            address: "raw:1".into(),
             secret: SECRET.to_vec(),
         }
     }
@@ -97,33 +103,36 @@ impl Raw {
     /// A handshake as a dialler; gives the listener's status.
     pub(crate) fn shake(&mut self, hello: &Hello) -> u8 {
         let greeting = self.read(40);
-        assert_eq!(&greeting[..8], b"ATGR\x01\0\x01\0");
+        assert_eq!(&greeting[..8], b"ATGR\x02\0\x02\0");
         let challenge = &greeting[8..];
         let mut bytes = b"ATHE".to_vec();
         bytes.extend(hello.version.to_le_bytes());
-        bytes.extend([0, 0]);
+        let length = u16::try_from(hello.address.len()).unwrap();
+        bytes.extend(length.to_le_bytes());
         bytes.extend(hello.cluster);
         bytes.extend(hello.from.to_le_bytes());
         bytes.extend(hello.incarnation);
         bytes.extend(hello.to.to_le_bytes());
         bytes.extend(CHALLENGE);
-        assert_eq!(bytes.len(), 88);
+        bytes.extend(hello.run.to_le_bytes());
+        bytes.extend(hello.start.to_le_bytes());
+        bytes.extend([7; 16]);
+        assert_eq!(bytes.len(), 120);
+        bytes.extend(hello.address.as_bytes());
         bytes.extend(proof(
             &hello.secret,
             &[b"anser transport hello", challenge, &bytes],
         ));
         self.0.write_all(&bytes).unwrap();
-        let welcome = self.read(64);
+        let mut welcome = self.read(64);
         assert_eq!(&welcome[..4], b"ATWE");
+        let text = u16::from_le_bytes([welcome[6], welcome[7]]);
+        welcome.extend(self.read(text.into()));
         let status = welcome[4];
         if matches!(status, 0 | 5..) {
-            let parts: [&[u8]; 4] = [
-                b"anser transport welcome",
-                challenge,
-                &bytes,
-                &welcome[..32],
-            ];
-            assert_eq!(proof(&hello.secret, &parts), welcome[32..]);
+            let (proved, given) = welcome.split_at(welcome.len() - 32);
+            let parts: [&[u8]; 4] = [b"anser transport welcome", challenge, &bytes, proved];
+            assert_eq!(proof(&hello.secret, &parts), given);
         } else {
             assert_eq!(welcome[5..], [0; 59]);
         }
@@ -137,10 +146,12 @@ impl Raw {
 
     pub(crate) fn accept_with(listener: &TcpListener, own: Identity, secret: &[u8]) -> Self {
         let mut raw = Self::on(listener.accept().unwrap().0);
-        let mut greeting = b"ATGR\x01\0\x01\0".to_vec();
+        let mut greeting = b"ATGR\x02\0\x02\0".to_vec();
         greeting.extend(CHALLENGE);
         raw.0.write_all(&greeting).unwrap();
-        let hello = raw.read(120);
+        let mut hello = raw.read(120);
+        let address = u16::from_le_bytes([hello[6], hello[7]]);
+        hello.extend(raw.read(usize::from(address) + 32));
         let mut welcome = b"ATWE\0\0\0\0".to_vec();
         welcome.extend(own.node.to_le_bytes());
         welcome.extend(own.incarnation);

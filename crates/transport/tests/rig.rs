@@ -14,7 +14,8 @@ use std::{
 };
 
 use anser_transport::{
-    BoxFuture, Caller, Config, Handler, Identity, JoinConfig, Limits, Peer, Secret, Transport,
+    BoxFuture, Caller, Config, DialError, Handler, Identity, JoinConfig, Limits, Peer, Refusal,
+    Secret, Start, Transport, Visitor,
 };
 use bytes::Bytes;
 
@@ -36,6 +37,10 @@ pub(crate) struct Node {
     pub(crate) dropped: Receiver<()>,
     /// Requests that begin with `count`, and the large ones once they work.
     pub(crate) counted: Receiver<Bytes>,
+    /// Who was let in.
+    pub(crate) arrived: Receiver<Visitor>,
+    /// Why peers did not want the node.
+    pub(crate) refused: Receiver<String>,
 }
 
 struct Scribe {
@@ -45,6 +50,8 @@ struct Scribe {
     held: Sender<Caller>,
     dropped: Sender<()>,
     counted: Sender<Bytes>,
+    arrived: Sender<Visitor>,
+    refused: Sender<String>,
 }
 
 /// Tells when a held request goes.
@@ -85,8 +92,20 @@ impl Handler for Scribe {
         Box::pin(async move { bytes })
     }
 
-    fn knows(&self, node: u64, incarnation: [u8; 16]) -> bool {
-        self.known.lock().unwrap().get(&node) == Some(&incarnation)
+    fn judge(&self, visitor: &Visitor) -> Result<(), Refusal> {
+        match self.known.lock().unwrap().get(&visitor.node) {
+            Some(known) if *known == visitor.incarnation => Ok(()),
+            Some(_) => Err(Refusal::FormerIncarnation),
+            None => Err(Refusal::UnknownNode),
+        }
+    }
+
+    fn arrived(&self, visitor: &Visitor) {
+        _ = self.arrived.send(visitor.clone());
+    }
+
+    fn refused(&self, _: u64, error: &DialError) {
+        _ = self.refused.send(error.to_string());
     }
 
     fn connection(&self, node: u64, up: bool) {
@@ -99,6 +118,7 @@ pub(crate) fn limits() -> Limits {
     Limits {
         handshake_time: PATIENCE * 3,
         silence: PATIENCE * 3,
+        probe_time: PATIENCE,
         redial_first: Duration::from_millis(1),
         redial_most: Duration::from_millis(20),
         ..Limits::default()
@@ -120,6 +140,11 @@ pub(crate) fn identity(node: u8) -> Identity {
 pub(crate) fn config(node: u8) -> Config {
     Config {
         identity: identity(node),
+        start: Start {
+            number: 1,
+            mark: [node; 16],
+        },
+        advertise: None,
         listen: "127.0.0.1:0".parse().unwrap(),
         secret: secret(),
         tls: None,
@@ -146,6 +171,8 @@ impl Node {
         let (held, heard_held) = mpsc::channel();
         let (dropped, heard_dropped) = mpsc::channel();
         let (counted, heard_counted) = mpsc::channel();
+        let (arrived, heard_arrived) = mpsc::channel();
+        let (refused, heard_refused) = mpsc::channel();
         let scribe = Scribe {
             known: Arc::clone(&known),
             messages,
@@ -153,6 +180,8 @@ impl Node {
             held,
             dropped,
             counted,
+            arrived,
+            refused,
         };
         Self {
             identity: config.identity,
@@ -163,6 +192,8 @@ impl Node {
             held: heard_held,
             dropped: heard_dropped,
             counted: heard_counted,
+            arrived: heard_arrived,
+            refused: heard_refused,
         }
     }
 

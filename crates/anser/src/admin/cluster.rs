@@ -83,6 +83,12 @@ enum Refusal {
     NoSuchNode(String),
     #[error("write {{\"state\": \"active\"}}, \"draining\" or \"removed\"")]
     Body,
+    #[error(
+        "not now: each shard with a copy on node {0} must have a leader and more than half of its voters up without \
+         the node. Look at /cluster or `anser cluster status`: start what is down, or wait until copies that are being \
+         made are there, and repeat; a node that still works is drained first"
+    )]
+    NodeNeeded(u64),
     #[error("{0}")]
     Node(Error),
     #[error("the nodes did not agree in time: look at /cluster whether it happened")]
@@ -98,7 +104,7 @@ impl Refusal {
             Self::Node(Error::Unavailable | Error::Busy | Error::Unknown) | Self::TimeIsUp => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Node(_) => StatusCode::CONFLICT,
+            Self::NodeNeeded(_) | Self::Node(_) => StatusCode::CONFLICT,
         }
     }
 
@@ -139,6 +145,7 @@ async fn change(
     let state = wanted(&body)?;
     let change = sources.node.set_node_state(number, state);
     match tokio::time::timeout(CHANGE_PATIENCE, change).await {
+        Ok(Err(Error::NodeNeeded)) => return Err(Refusal::NodeNeeded(number)),
         Ok(changed) => changed.map_err(Refusal::Node)?,
         Err(_) => return Err(Refusal::TimeIsUp),
     }
@@ -205,6 +212,8 @@ mod tests {
             (Refusal::Body, 400, "{\"state\": \"active\"}"),
             (Refusal::Node(Error::Unavailable), 503, "not available"),
             (Refusal::Node(Error::AttributeOutOfRange), 409, "range"),
+            (Refusal::NodeNeeded(3), 409, "without the node"),
+            (Refusal::NodeNeeded(3), 409, "and repeat"),
             (Refusal::TimeIsUp, 503, "/cluster"),
         ] {
             assert!(refusal.to_string().contains(words), "{refusal}");

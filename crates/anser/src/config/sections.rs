@@ -154,8 +154,8 @@ section! {
         /// cluster token FILE` makes one.
         token_file: Option<PathBuf> = None;
         /// Nodes to ask for a place in their cluster, as `HOST:PORT` of their `listen`; all nodes may have
-        /// the same list. One that has a place asks nobody again. The first node gets its place by `anser
-        /// cluster form`.
+        /// the same list. One that has a place looks there only for nodes that it does not reach. The first
+        /// node gets its place by `anser cluster form`.
         join: Vec<String> = Vec::new();
         /// The machine, for copies of a shard go to different ones. Absent: the name of this machine.
         host: Option<String> = None;

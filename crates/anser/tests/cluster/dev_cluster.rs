@@ -123,7 +123,7 @@ impl DevCluster {
         let killed = Command::new("kill").args(["-9", &id.to_string()]).status();
         assert!(killed.unwrap().success());
         let gone = || !Path::new(&format!("/proc/{id}")).exists();
-        assert!(within(Duration::from_secs(5), gone), "node {node} stays");
+        assert!(within(READY_WITHIN, gone), "node {node} stays");
     }
 
     /// The number that the cluster gave to a node when it joined: they join in any order, so node 2 of the

@@ -51,7 +51,9 @@ fn an_emptied_disk_forms_no_cluster() {
     let error = Server::start(&config, Clock::system()).unwrap_err();
     assert!(refusal(&error).contains("anser cluster form"));
     // As a server leaves it that has asked for a place in vain.
-    let asked = r#"{"version":1,"cluster":"","incarnation":"00000000000000000000000000000007","node":0,"has_begun":false,"shards":0,"peers":{}}"#;
+    let asked = r#"{"version":3,"cluster":"","incarnation":"00000000000000000000000000000007","node":0,"start":1,
+        "start_mark":"00000000000000000000000000000008","start_is_known":false,"has_begun":false,"shards":0,
+        "peers":{},"cluster_version":1}"#;
     fs::write(config.general.data.join("node.json"), asked).unwrap();
 
     cluster::form(&config).unwrap();
@@ -80,6 +82,9 @@ fn a_server_alone_becomes_the_first_node_with_all_that_it_has() {
 
     // Nodes to ask are not asked by one that has a place.
     let config = with_cluster(folder.path(), &["127.0.0.1:1"]);
+    let error = Server::start(&config, Clock::system()).unwrap_err();
+    let advice = "to keep this data, make the server the first node of a new cluster with `anser cluster form`";
+    assert!(refusal(&error).contains(advice), "{error:#}");
     cluster::form(&config).unwrap();
     let first = start(&config);
     assert_eq!(first.node().cluster_status().node, 1);
@@ -92,4 +97,26 @@ fn a_server_alone_becomes_the_first_node_with_all_that_it_has() {
         refusal(&refused).contains("that of a node of a cluster"),
         "{refused:#}"
     );
+}
+
+/// An empty log would pass for all that the node has promised.
+#[test]
+fn a_node_whose_log_is_gone_does_not_begin_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = with_cluster(folder.path(), &[]);
+    cluster::form(&config).unwrap();
+    start(&config).shutdown();
+    start(&config).shutdown();
+    let data = &config.general.data;
+    fs::remove_file(data.join("manifest")).unwrap();
+    fs::remove_dir_all(data.join("wal")).unwrap();
+    fs::remove_dir_all(data.join("shards")).unwrap();
+    let error = Server::start(&config, Clock::system()).unwrap_err();
+    assert_eq!(Exit::of(&error), Exit::Damaged, "{error:#}");
+    let text = format!("{error:#}");
+    assert!(
+        text.contains("this is node 1") && text.contains("anser cluster remove 1"),
+        "{text}"
+    );
+    assert!(!data.join("manifest").exists(), "nothing was made");
 }

@@ -2,6 +2,8 @@
 
 pub(crate) mod dev_cluster;
 mod forming;
+mod identities;
 mod life;
 mod operating;
+mod servers;
 mod upgrade;

@@ -13,6 +13,7 @@ use std::{
 use anser::{
     cluster::{self, token::Token},
     config::Config,
+    exit::Exit,
     server::Server,
 };
 use anser_api::ServerConfig;
@@ -23,7 +24,7 @@ use crate::ports;
 
 /// Says how many servers the tests are to run against.
 const NODES: &str = "ANSER_TEST_NODES";
-/// A node that was unplugged may take a moment to let its data directory go.
+/// Between two looks at what all nodes know.
 const PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
@@ -100,8 +101,7 @@ impl Servers {
                 scope.spawn(|| end(server));
             }
         });
-        let start = |config: &Config| Server::start(config, clock.clone()).unwrap();
-        let servers = at_once(&configs, start);
+        let servers = at_once(&configs, |config| start_again(config, clock));
         Self { servers, configs }
     }
 
@@ -128,12 +128,21 @@ impl Servers {
     }
 }
 
-/// What a server in a cluster is when the plug is pulled: its node takes part in nothing, nothing else is ended in
-/// order. A node that is only dropped would live on in its threads, and the others with it.
+/// Starts a server on a data directory that another one has just let go of. A process that some other test
+/// is starting at this moment holds copies of all files that are open here, the lock among them, until it
+/// has begun.
+fn start_again(config: &Config, clock: &Clock) -> Server {
+    until(|| match Server::start(config, clock.clone()) {
+        Err(error) if Exit::of(&error) == Exit::InUse => None,
+        started => Some(started.unwrap()),
+    })
+}
+
+/// What a server is when the plug is pulled: its node does nothing more, and nothing else is ended in order. A
+/// node that is only dropped would live on in its threads: when the clock moves, it would write into the log
+/// that belongs to the next server, and in a cluster take part.
 pub(crate) fn unplug(server: Server) {
-    if server.node().cluster_status().cluster.is_some() {
-        server.node().shutdown();
-    }
+    server.node().shutdown();
     drop(server);
 }
 

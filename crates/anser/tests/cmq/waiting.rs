@@ -3,8 +3,6 @@
 //! A receive is sent, and then a look at the queue over another connection: the server has one HTTP
 //! thread, so when the look is answered the receive is waiting, and the clock may move.
 
-use std::time::{Duration, Instant};
-
 use super::{
     answer::{NO_MESSAGE, NO_QUEUE},
     caller::{Caller, counts},
@@ -65,7 +63,7 @@ fn c103_a_message_that_comes_during_a_wait_goes_to_one_receiver_at_once() {
     let mut sender = world.caller();
     sender.create("q", &[]);
     let mut receivers: Vec<Caller> = (0..3).map(|_| waiting(&world, Some("20"))).collect();
-    let begun = Instant::now();
+    // The clock stands still, so that no wait ends by itself.
     for place in 0..3 {
         let id = sender.send("q", "x");
         // Who has waited longest is first.
@@ -76,7 +74,6 @@ fn c103_a_message_that_comes_during_a_wait_goes_to_one_receiver_at_once() {
             assert!(other.connection.is_silent());
         }
     }
-    assert!(begun.elapsed() < Duration::from_secs(10));
     assert_eq!(sender.counts("q"), counts(0, 3, 0));
 }
 

@@ -237,6 +237,7 @@ impl From<Error> for Fault {
             | Error::TooManyNodes
             | Error::OtherCluster
             | Error::OtherNodes
+            | Error::FormerStart
             | Error::Unknown
             | Error::Unavailable => Self::ServerError,
         }

@@ -7,6 +7,7 @@ use crate::{
     id::{AccountId, QueueId},
     name::{QueueName, SubscriptionName, TopicName},
     op::{QueueListing, SubscriptionListing, TopicListing},
+    sorted::SortedMap,
     turn::WallOffset,
 };
 
@@ -88,7 +89,8 @@ impl Catalog {
     }
 
     fn queues(&self, account: AccountId, page: &Page<'_>) -> Answer {
-        let queues = self.accounts.get(&account).into_iter().flatten();
+        let queues = self.accounts.get(&account).into_iter();
+        let queues = queues.flat_map(SortedMap::keys);
         self.queue_page(queues.copied(), page)
     }
 
@@ -99,7 +101,8 @@ impl Catalog {
         page: &Page<'_>,
     ) -> Result<Answer, Error> {
         let queue = self.find(account, name).ok_or(Error::NoSuchQueue)?;
-        let sources = self.sources.get(&queue).into_iter().flatten();
+        let sources = self.sources.get(&queue).into_iter();
+        let sources = sources.flat_map(SortedMap::keys);
         Ok(self.queue_page(sources.copied(), page))
     }
 

@@ -1,7 +1,7 @@
 //! The nodes of the cluster, the cluster's own id and the version it works at.
 
 use crate::{
-    command::{Answer, Effect, NodeRecord, NodeState, Reply},
+    command::{Answer, Effect, NodeRecord, NodeStart, NodeState, Reply},
     error::Error,
     id::NodeId,
     limits,
@@ -43,6 +43,7 @@ impl Nodes {
     pub(super) fn add(
         &mut self,
         incarnation: [u8; 16],
+        start: NodeStart,
         place: &Place<'_>,
         turn: &mut Turn<'_>,
     ) -> Result<NodeRecord, Error> {
@@ -55,15 +56,21 @@ impl Nodes {
             .position(|node| node.incarnation == incarnation);
         let at = match known {
             Some(at) => at,
-            None => self.append(incarnation, turn)?,
+            None => self.append(incarnation, start, turn)?,
         };
         let node = &mut self.all[at];
         if node.state == NodeState::Removed {
             return Err(Error::NodeRemoved);
         }
-        let is_same =
-            place.address == node.address && place.host == node.host && place.zone == node.zone;
+        if start.is_behind(node.start) {
+            return Err(Error::FormerStart);
+        }
+        let is_same = start == node.start
+            && place.address == node.address
+            && place.host == node.host
+            && place.zone == node.zone;
         if known.is_none() || !is_same {
+            node.start = start;
             place.address.clone_into(&mut node.address);
             place.host.clone_into(&mut node.host);
             place.zone.clone_into(&mut node.zone);
@@ -73,7 +80,12 @@ impl Nodes {
     }
 
     /// Adds a node of which nothing else is known yet; its place in the order.
-    fn append(&mut self, incarnation: [u8; 16], turn: &Turn<'_>) -> Result<usize, Error> {
+    fn append(
+        &mut self,
+        incarnation: [u8; 16],
+        start: NodeStart,
+        turn: &Turn<'_>,
+    ) -> Result<usize, Error> {
         let at = self.all.len();
         if at >= limits::NODES_MAX {
             return Err(Error::TooManyNodes);
@@ -81,6 +93,7 @@ impl Nodes {
         self.all.push(NodeRecord {
             node: NodeId(at as u64 + 1),
             incarnation,
+            start,
             address: String::new(),
             host: String::new(),
             zone: String::new(),

@@ -1,5 +1,7 @@
 //! The catalog in a snapshot: what cannot be worked out from the rest.
 
+use std::sync::Arc;
+
 use crate::{
     catalog::{Catalog, Record, deletions::Deletions, nodes::Place, topics},
     codec::{
@@ -15,7 +17,7 @@ impl Catalog {
     pub(crate) fn save(&self, sink: &mut impl Sink) {
         sink.u64(self.next);
         sink.u64(self.queues.len() as u64);
-        for (queue, record) in &self.queues {
+        for (queue, record) in self.queues.iter() {
             sink.u64(queue.0);
             sink.u64(record.account.0);
             sink.name(&record.name);
@@ -26,7 +28,7 @@ impl Catalog {
             sink.u64(record.modified.0);
         }
         sink.u64(self.ending.len() as u64);
-        for (queue, placed) in &self.ending {
+        for (queue, placed) in self.ending.iter() {
             sink.u64(queue.0);
             sink.u64(placed.account.0);
             sink.name(&placed.name);
@@ -34,7 +36,7 @@ impl Catalog {
             sink.u64(placed.revision);
         }
         sink.u64(self.unsettled.len() as u64);
-        for queue in &self.unsettled {
+        for queue in self.unsettled.keys() {
             sink.u64(queue.0);
         }
         save_deletions(&self.deletions, sink);
@@ -54,6 +56,7 @@ impl Catalog {
             sink.slice(node.host.as_bytes());
             sink.slice(node.zone.as_bytes());
             sink.node_state(node.state);
+            sink.node_start(node.start);
             sink.u64(node.added.0);
         }
     }
@@ -121,19 +124,21 @@ impl Catalog {
                 attributes: None,
                 floor: 0,
             };
-            if catalog.queues.contains_key(&queue) || queue.0 >= catalog.next {
+            if catalog.queues.contains(&queue) || queue.0 >= catalog.next {
                 return Err(Error::BadValue);
             }
-            catalog.ending.insert(queue, placed);
+            if !catalog.ending.insert_new(queue, placed) {
+                return Err(Error::BadValue);
+            }
         }
         for _ in 0..reader.long_count(8)? {
             let queue = reader.queue()?;
-            if !catalog.queues.contains_key(&queue) && !catalog.ending.contains_key(&queue) {
+            if !catalog.queues.contains(&queue) && !catalog.ending.contains(&queue) {
                 return Err(Error::BadValue);
             }
-            catalog.unsettled.insert(queue);
+            catalog.unsettled.insert_new(queue, ());
         }
-        restore_deletions(&mut catalog.deletions, reader)?;
+        restore_deletions(Arc::make_mut(&mut catalog.deletions), reader)?;
         catalog.restore_topics(reader)?;
         catalog.restore_nodes(reader)?;
         catalog.nodes.version = reader.version()?;
@@ -141,10 +146,7 @@ impl Catalog {
     }
 
     fn check_restored(&self, queue: QueueId, record: &Record) -> Result<(), Error> {
-        let is_new = self
-            .queues
-            .last_key_value()
-            .is_none_or(|(last, _)| *last < queue);
+        let is_new = self.queues.last().is_none_or(|(last, _)| *last < queue);
         let is_valid = queue.0 < self.next
             && usize::from(record.shard.0) < self.loads.len()
             && self.find(record.account, &record.name).is_none()
@@ -157,10 +159,7 @@ impl Catalog {
     }
 
     fn check_policies(&self) -> Result<(), Error> {
-        let all_live = self
-            .sources
-            .keys()
-            .all(|queue| self.queues.contains_key(queue));
+        let all_live = self.sources.keys().all(|queue| self.queues.contains(queue));
         if all_live {
             Ok(())
         } else {
@@ -217,7 +216,7 @@ impl Catalog {
 
     fn restore_nodes(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
         self.nodes.cluster = reader.option(Reader::array)?;
-        let count = reader.long_count(37)?;
+        let count = reader.long_count(61)?;
         if count > limits::NODES_MAX as u64 {
             return Err(Error::BadValue);
         }
@@ -229,6 +228,7 @@ impl Catalog {
                 host: reader.text()?.to_owned(),
                 zone: reader.text()?.to_owned(),
                 state: reader.node_state()?,
+                start: reader.node_start()?,
                 added: reader.timestamp()?,
             };
             let place = Place {
@@ -282,7 +282,7 @@ impl Catalog {
         let is_valid = is_new
             && last.is_none_or(|(last, _)| *last < id)
             && id.0 < self.next
-            && dead_letter.is_none_or(|queue| self.queues.contains_key(&queue))
+            && dead_letter.is_none_or(|queue| self.queues.contains(&queue))
             && subscription.attributes.check().is_ok();
         if is_valid {
             Ok(())

@@ -5,7 +5,7 @@ use crate::{
         Error, kind,
         wire::{Reader, Sink},
     },
-    command::{Command, NodeState},
+    command::{Command, NodeStart, NodeState},
     id::NodeId,
     version::ClusterVersion,
 };
@@ -15,12 +15,14 @@ pub(super) fn write(command: &Command, sink: &mut impl Sink) -> bool {
     match command {
         Command::AddNode {
             incarnation,
+            start,
             address,
             host,
             zone,
         } => {
             sink.u8(kind::ADD_NODE);
             sink.put(incarnation);
+            sink.node_start(*start);
             sink.slice(address.as_bytes());
             sink.slice(host.as_bytes());
             sink.slice(zone.as_bytes());
@@ -49,6 +51,7 @@ pub(super) fn read(kind: u8, reader: &mut Reader<'_>) -> Result<Option<Command>,
     Ok(Some(match kind {
         kind::ADD_NODE => Command::AddNode {
             incarnation: reader.array()?,
+            start: reader.node_start()?,
             address: reader.text()?.to_owned(),
             host: reader.text()?.to_owned(),
             zone: reader.text()?.to_owned(),
@@ -77,6 +80,11 @@ pub(crate) trait NodeSink: Sink + Sized {
             NodeState::Removed => 3,
         });
     }
+
+    fn node_start(&mut self, start: NodeStart) {
+        self.u64(start.number);
+        self.put(&start.mark);
+    }
 }
 
 impl<S: Sink> NodeSink for S {}
@@ -96,5 +104,12 @@ impl Reader<'_> {
             3 => Ok(NodeState::Removed),
             _ => Err(Error::BadValue),
         }
+    }
+
+    pub(crate) fn node_start(&mut self) -> Result<NodeStart, Error> {
+        Ok(NodeStart {
+            number: self.u64()?,
+            mark: self.array()?,
+        })
     }
 }

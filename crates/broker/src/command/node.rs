@@ -17,8 +17,26 @@ pub struct NodeRecord {
     /// What fails together: replicas of a shard are spread over zones.
     pub zone: String,
     pub state: NodeState,
+    /// The last start that the catalog was told of.
+    pub start: NodeStart,
     /// When it got its number, by the wall clock.
     pub added: Timestamp,
+}
+
+/// One start of a node. Its number is above that of every start before it that the catalog heard of, and
+/// the mark is drawn with it: two copies of one data directory draw different ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStart {
+    pub number: u64,
+    pub mark: [u8; 16],
+}
+
+impl NodeStart {
+    /// Whether a data directory with this start has been left behind by the one that is known: it is an
+    /// old copy, or one of two that were started.
+    pub fn is_behind(self, known: Self) -> bool {
+        self.number < known.number || self.number == known.number && self.mark != known.mark
+    }
 }
 
 /// What may be put on a node.

@@ -6,7 +6,9 @@ use anser_broker::{
         Filter, FilterKind, QueueAttributes, RetentionFrom, SubscriptionAttributes,
         TopicAttributes, TopicChanges,
     },
-    command::{Command, CreateQueue, CreateTopic, DeadLetterUpdate, NodeState, Seen, Subscribe},
+    command::{
+        Command, CreateQueue, CreateTopic, DeadLetterUpdate, NodeStart, NodeState, Seen, Subscribe,
+    },
     id::{AccountId, NodeId, QueueId, Sequence, ShardId, SubscriptionId, TopicId},
     labels::{BindingKey, Labels, Published, RoutingKey, Tag},
     limits,
@@ -409,14 +411,15 @@ fn a_cluster_command() -> impl Strategy<Value = Command> {
     ]);
     let node = prop_oneof![1u64..3, any::<u64>()].prop_map(NodeId);
     prop_oneof![
-        (id(), text(), text(), text()).prop_map(|(incarnation, address, host, zone)| {
-            Command::AddNode {
+        (id(), (0u64..3, id()), text(), text(), text()).prop_map(
+            |(incarnation, (number, mark), address, host, zone)| Command::AddNode {
                 incarnation,
+                start: NodeStart { number, mark },
                 address,
                 host,
                 zone,
             }
-        }),
+        ),
         (node, state).prop_map(|(node, state)| Command::SetNodeState { node, state }),
         id().prop_map(|cluster| Command::ClusterFormed { cluster }),
         (1u32.., 0u64..3).prop_map(|(version, nodes)| Command::SetClusterVersion {

@@ -9,7 +9,9 @@ use anser_broker::{
         TopicAttributes, TopicChanges,
     },
     codec::{self, Encoded},
-    command::{Command, CreateQueue, CreateTopic, DeadLetterUpdate, NodeState, Seen, Subscribe},
+    command::{
+        Command, CreateQueue, CreateTopic, DeadLetterUpdate, NodeStart, NodeState, Seen, Subscribe,
+    },
     id::{AccountId, NodeId, QueueId, Sequence, ShardId, SubscriptionId, TopicId},
     labels::{BindingKey, Labels, Published, RoutingKey, Tag},
     name::{QueueName, SubscriptionName, TopicName},
@@ -224,6 +226,10 @@ pub(super) fn one_of_each_for_a_cluster() -> Vec<Command> {
         },
         Command::AddNode {
             incarnation: *b"a disk's own id.",
+            start: NodeStart {
+                number: 3,
+                mark: *b"drawn at a start",
+            },
             address: "10.0.0.1:7600".into(),
             host: "rack-3".into(),
             zone: "é".into(),

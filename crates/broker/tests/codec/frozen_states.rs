@@ -2,7 +2,7 @@
 
 use anser_broker::{
     attributes::{BodyFormat, Endpoint, Filter, QueueAttributes, SubscriptionAttributes},
-    command::{Command, CreateQueue, CreateTopic, NodeState, Reply, Subscribe},
+    command::{Command, CreateQueue, CreateTopic, NodeStart, NodeState, Reply, Subscribe},
     id::{AccountId, NodeId, QueueId, Sequence, ShardId, SubscriptionId, TopicId},
     labels::{Labels, Published, RoutingKey},
     name::{QueueName, SubscriptionName, TopicName},
@@ -201,6 +201,7 @@ fn add_a_cluster(shard: &mut Shard) {
     let commands = one_of_each_for_a_cluster();
     let add = |incarnation: &[u8; 16]| Command::AddNode {
         incarnation: *incarnation,
+        start: NodeStart::default(),
         address: "10.0.0.2:7600".into(),
         host: String::new(),
         zone: "north".into(),

@@ -15,7 +15,7 @@ use crate::{
     snapshot::SnapshotReader,
 };
 
-/// Opens everything listed, one after the other.
+/// Verifies everything listed, one after the other.
 pub(super) fn open_sealed<D: Disk>(
     disk: &D,
     files: &Arc<SegmentFiles<D>>,
@@ -30,8 +30,7 @@ pub(super) fn open_sealed<D: Disk>(
         let shard = index.shard(number);
         shard.snapshot = listed.snapshot;
         for &info in &listed.segments {
-            let segment = Segment::new(files, number, info);
-            segment.open()?;
+            let segment = Segment::verified(files, number, info)?;
             shard.segments.push(Arc::new(segment));
         }
     }

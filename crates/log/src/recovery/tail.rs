@@ -30,9 +30,10 @@ pub(super) fn settle<D: Disk>(
     options: &Options,
     manifest: Manifest,
     replayed: &Replayed,
+    is_doubtful: bool,
 ) -> Result<Manifest, Error> {
-    // Suspicion first: once the remains are wiped nothing else tells of them.
-    let manifest = remember_suspicion(disk, manifest, replayed)?;
+    // Suspicion first: once the remains are wiped, or the mark is of this start, nothing else tells of it.
+    let manifest = remember_suspicion(disk, manifest, replayed, is_doubtful)?;
     for (from, remains) in &replayed.remains {
         let listed = manifest
             .wal_files()
@@ -76,13 +77,15 @@ fn remember_suspicion<D: Disk>(
     disk: &D,
     manifest: Manifest,
     replayed: &Replayed,
+    is_doubtful: bool,
 ) -> Result<Manifest, Error> {
     #[cfg(feature = "sabotage")]
     if crate::sabotage::is_planted("tail cut at damage") {
         return Ok(manifest);
     }
     let mut kinds = replayed.remains.iter().map(|(_, remains)| remains.kind);
-    if manifest.suspect || !kinds.any(|kind| kind == RemainsKind::Ambiguous) {
+    let is_suspect = is_doubtful || kinds.any(|kind| kind == RemainsKind::Ambiguous);
+    if manifest.suspect || !is_suspect {
         return Ok(manifest);
     }
     write_next(

@@ -36,13 +36,19 @@ pub(crate) struct SegmentFiles<D: Disk> {
 }
 
 impl<D: Disk> Segment<D> {
-    pub(crate) fn new(files: &Arc<SegmentFiles<D>>, shard: u16, info: SegmentInfo) -> Self {
-        Self {
+    /// Verifies the segment that is listed so, or is to be: everything but its records.
+    pub(crate) fn verified(
+        files: &Arc<SegmentFiles<D>>,
+        shard: u16,
+        info: SegmentInfo,
+    ) -> Result<Self, Error> {
+        SegmentFile::open_past_cache(&files.disk, shard, info)?;
+        Ok(Self {
             info,
             shard,
             files: Arc::clone(files),
             is_replaced: AtomicBool::new(false),
-        }
+        })
     }
 
     pub(crate) fn info(&self) -> &SegmentInfo {

@@ -161,7 +161,8 @@ impl<D: Disk> IncomingSegment<D> {
         }
         let sealed = self.writer.finish()?;
         let verify = |info: &SegmentInfo| {
-            SegmentFile::open(&self.shared.disk, self.shard, *info).and_then(|file| file.verify())
+            SegmentFile::open_past_cache(&self.shared.disk, self.shard, *info)
+                .and_then(|file| file.verify())
         };
         let verified = sealed.iter().try_for_each(verify);
         verified.inspect_err(|_| {

@@ -50,15 +50,15 @@ impl<D: Disk> Store<D> {
 
     /// As [`Store::commit`], for several shards by one manifest.
     pub fn commit_all(&self, changes: &BTreeMap<u16, Change>) -> Result<(), Error> {
-        let opened = changes
+        let verified = changes
             .iter()
-            .map(|(&shard, change)| self.open_new(shard, change))
+            .map(|(&shard, change)| self.verify_new(shard, change))
             .collect::<Result<_, _>>()?;
         // A batch that is half on its way to the disk would be void in the index and not on disk.
         let is_foreign = |change: &Change| change.origin == SnapshotOrigin::Peer;
         let any_foreign = changes.values().any(is_foreign);
         let _appending = any_foreign.then(|| self.shared.appending());
-        self.commit_opened(changes, self.shared.manifest(), opened)
+        self.commit_verified(changes, self.shared.manifest(), verified)
     }
 
     /// Replaces everything the shard has here, or had, by what an import brought: as
@@ -75,36 +75,35 @@ impl<D: Disk> Store<D> {
             add: imported.segments.clone(),
             remove: Vec::new(),
         };
-        let opened = self.open_new(shard, &change)?;
+        let verified = self.verify_new(shard, &change)?;
         let _appending = self.shared.appending();
         let manifest = self.shared.manifest();
         if let Some(present) = manifest.shards.get(&shard) {
             change.remove = present.segments.iter().map(|info| info.id).collect();
         }
-        self.commit_opened(&BTreeMap::from([(shard, change)]), manifest, vec![opened])
+        self.commit_verified(&BTreeMap::from([(shard, change)]), manifest, vec![verified])
     }
 
-    /// Opens and verifies the files that a change adds.
-    fn open_new(&self, shard: u16, change: &Change) -> Result<Vec<Segment<D>>, Error> {
+    /// Verifies the files that a change adds.
+    fn verify_new(&self, shard: u16, change: &Change) -> Result<Vec<Segment<D>>, Error> {
         let shared = &self.shared;
         shared.check_usable()?;
         if let Some(info) = change.snapshot {
             SnapshotReader::open(&shared.disk, shard, info)?.verify()?;
         }
-        let opened = change.add.iter().map(|&info| {
-            let segment = Segment::new(&shared.segments, shard, info);
-            segment.open()?;
-            Ok(segment)
-        });
-        opened.collect()
+        let verified = change
+            .add
+            .iter()
+            .map(|&info| Segment::verified(&shared.segments, shard, info));
+        verified.collect()
     }
 
-    /// `opened`: for each change the segments that it adds.
-    fn commit_opened(
+    /// `verified`: for each change the segments that it adds.
+    fn commit_verified(
         &self,
         changes: &BTreeMap<u16, Change>,
         mut manifest: MutexGuard<'_, Manifest>,
-        opened: Vec<Vec<Segment<D>>>,
+        verified: Vec<Vec<Segment<D>>>,
     ) -> Result<(), Error> {
         let mut next = manifest.clone();
         for (&shard, change) in changes {
@@ -117,8 +116,8 @@ impl<D: Disk> Store<D> {
         let before: Vec<Option<SnapshotInfo>> = before.collect();
         self.shared.commit_manifest(&mut manifest, next)?;
         let mut replaced = Vec::new();
-        for (&shard, opened) in changes.keys().zip(opened) {
-            replaced.extend(self.publish(shard, &manifest.shards[&shard], opened));
+        for (&shard, verified) in changes.keys().zip(verified) {
+            replaced.extend(self.publish(shard, &manifest.shards[&shard], verified));
         }
         let listed = changes.keys().map(|shard| manifest.shards[shard].snapshot);
         let listed: Vec<Option<SnapshotInfo>> = listed.collect();
@@ -160,12 +159,12 @@ impl<D: Disk> Store<D> {
         &self,
         number: u16,
         next: &ShardManifest,
-        opened: Vec<Segment<D>>,
+        verified: Vec<Segment<D>>,
     ) -> Vec<Arc<Segment<D>>> {
         let mut index = self.shared.index_mut();
         let shard = index.shard(number);
         shard.snapshot = next.snapshot;
-        shard.segments.extend(opened.into_iter().map(Arc::new));
+        shard.segments.extend(verified.into_iter().map(Arc::new));
         let listed = |id| next.segments.iter().any(|info| info.id == id);
         let (listed, replaced) = std::mem::take(&mut shard.segments)
             .into_iter()

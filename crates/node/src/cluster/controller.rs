@@ -197,6 +197,7 @@ fn add_led(view: &mut View, node: u64, survey: &Survey) {
             let view = PeerView {
                 matched: peer.matched,
                 active: peer.active,
+                is_blank: peer.is_blank,
             };
             (peer.node, view)
         });

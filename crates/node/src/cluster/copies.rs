@@ -56,7 +56,7 @@ impl Copies {
         self.offers().put(shard, export, now);
     }
 
-    /// Lets go of offers that nobody takes: they hold deleted files open.
+    /// Lets go of offers that nobody takes: they keep files that were replaced.
     pub(crate) fn withdraw_unwanted(&self) {
         self.offers().withdraw_unwanted(self.beginning.elapsed());
     }

@@ -73,6 +73,20 @@ pub(crate) async fn ask(
     }
 }
 
+/// As [`ask`], but whoever asks will come again and does not wait for a leader.
+pub(crate) async fn ask_now(
+    desk: &Desk,
+    cluster: &Arc<Cluster>,
+    shard: ShardId,
+    request: Request,
+) -> Result<Response, Error> {
+    match attempt(desk, cluster, shard, request).await {
+        Ok(result) => result,
+        Err(Again::NotDone) => Err(Error::Unavailable),
+        Err(Again::Unknown) => Err(Error::Unknown),
+    }
+}
+
 async fn attempt(
     desk: &Desk,
     cluster: &Arc<Cluster>,

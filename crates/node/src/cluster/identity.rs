@@ -2,6 +2,11 @@
 //!
 //! The incarnation is drawn once for a data folder. An emptied or replaced disk has none and so becomes
 //! another node: a replica that has forgotten its votes must never vote again under its old number.
+//!
+//! A restored or copied folder has forgotten too, and has the incarnation. So each start takes a number above
+//! the last that the catalog heard of, and draws a mark with it: the catalog lets one folder take the next
+//! number, and every other is left behind for ever. A start that the catalog has not heard of keeps its number
+//! at the next one, so that an old copy does not climb by being started again and again.
 
 use std::{
     collections::BTreeMap,
@@ -10,13 +15,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anser_broker::version::ClusterVersion;
+use anser_broker::{command::NodeStart, version::ClusterVersion};
 use serde::{Deserialize, Serialize};
 
-/// Without a version of the cluster.
-const FIRST_VERSION: u32 = 1;
-const VERSION: u32 = 2;
-const FILE: &str = "node.json";
+const VERSION: u32 = 3;
+pub(crate) const FILE: &str = "node.json";
 
 /// The content of the file; `docs/formats/node.md`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,16 +31,20 @@ pub(crate) struct Identity {
     incarnation: String,
     /// 0 until a cluster has given it a number.
     pub(crate) node: u64,
+    /// The number of the last start with this folder; 0 before the first.
+    start: u64,
+    /// In hexadecimal; drawn with the number.
+    start_mark: String,
+    /// The catalog has heard of that start, so that the next one takes another number.
+    start_is_known: bool,
     /// Its shards were made, or it has joined others who have them: it never makes any again.
     pub(crate) has_begun: bool,
     /// How many shards the cluster has; 0 until its first node has begun.
     pub(crate) shards: u16,
     /// The other nodes it knew last, so that it finds them after a restart.
     pub(crate) peers: BTreeMap<u64, KnownPeer>,
-    /// The version of the cluster, once it is above the first: then programs that know only the first
-    /// form of the file cannot be used any more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    cluster_version: Option<ClusterVersion>,
+    /// The version of the cluster when it was heard last.
+    cluster_version: ClusterVersion,
 }
 
 /// What every form of the file has.
@@ -70,27 +77,48 @@ impl Identity {
     /// A data folder that belongs to no cluster yet.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
-            version: FIRST_VERSION,
+            version: VERSION,
             cluster: String::new(),
             incarnation: hex(&random()?),
             node: 0,
+            start: 0,
+            start_mark: hex(&[0; 16]),
+            start_is_known: true,
             has_begun: false,
             shards: 0,
             peers: BTreeMap::new(),
-            cluster_version: None,
+            cluster_version: ClusterVersion::FIRST,
         })
     }
 
-    /// The version of the cluster when it was heard last.
     pub(crate) fn cluster_version(&self) -> ClusterVersion {
-        self.cluster_version.unwrap_or_default()
+        self.cluster_version
     }
 
     pub(crate) fn set_cluster_version(&mut self, version: ClusterVersion) {
-        if version > self.cluster_version() {
-            self.version = VERSION;
-            self.cluster_version = Some(version);
+        self.cluster_version = self.cluster_version.max(version);
+    }
+
+    /// Another process begins with this folder. To be written before it says anything to anybody.
+    pub(crate) fn begin_start(&mut self) -> io::Result<()> {
+        if self.start_is_known {
+            self.start += 1;
+            self.start_mark = hex(&random()?);
+            self.start_is_known = false;
         }
+        Ok(())
+    }
+
+    pub(crate) fn start(&self) -> NodeStart {
+        NodeStart {
+            number: self.start,
+            mark: from_hex(&self.start_mark).expect("checked when it was read, or drawn here"),
+        }
+    }
+
+    /// The catalog remembers this start of the node.
+    pub(crate) fn hear_of_start(&mut self, start: NodeStart) {
+        self.start_is_known |= start == self.start();
     }
 
     /// Makes it the first node of a new cluster, whose shards are made when it begins.
@@ -124,20 +152,20 @@ impl Identity {
             Err(error) => return Err(error),
         };
         let Head { version } = serde_json::from_slice(&text)?;
-        if !(FIRST_VERSION..=VERSION).contains(&version) {
-            let what = format!("{FILE} has version {version}, this program reads up to {VERSION}");
+        if version != VERSION {
+            let what = format!("{FILE} has version {version}, this program reads {VERSION}");
             return Err(io::Error::new(io::ErrorKind::Unsupported, what));
         }
         let identity: Self = serde_json::from_slice(&text)?;
-        let fields = [&identity.cluster, &identity.incarnation];
+        let fields = [&identity.cluster];
+        let drawn = [&identity.incarnation, &identity.start_mark];
         let peers = identity.peers.values().map(|peer| &peer.incarnation);
         let sound = fields
             .into_iter()
             .chain(peers)
-            .all(|field| field.is_empty() || from_hex(field).is_some());
-        let is_first = identity.cluster_version.is_none();
-        let sound = sound && is_first == (identity.version == FIRST_VERSION);
-        if !sound || identity.incarnation.is_empty() {
+            .all(|field| field.is_empty() || from_hex(field).is_some())
+            && drawn.into_iter().all(|field| from_hex(field).is_some());
+        if !sound {
             let what = format!("{FILE} is damaged");
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
@@ -207,53 +235,61 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         fs::write(path(data.path()), "{}").unwrap();
         assert!(Identity::read(data.path()).is_err());
-        let form = |version: u32, more: &str| {
-            let rest =
-                r#""cluster":"","incarnation":"","node":0,"has_begun":false,"shards":0,"peers":{}"#;
-            let incarnation = hex(&[7; 16]);
-            let rest = rest.replace(
-                r#""incarnation":"""#,
-                &format!(r#""incarnation":"{incarnation}""#),
-            );
-            let text = format!(r#"{{"version":{version},{rest}{more}}}"#);
-            fs::write(path(data.path()), text).unwrap();
+        let frozen = include_str!("golden/node.json");
+        let read = |from: &str, to: &str| {
+            assert!(frozen.contains(from));
+            fs::write(path(data.path()), frozen.replace(from, to)).unwrap();
             Identity::read(data.path()).map_err(|error| error.kind())
         };
-        let (damaged, newer) = (io::ErrorKind::InvalidData, io::ErrorKind::Unsupported);
-        assert!(form(1, "").is_ok());
-        assert!(form(2, r#","cluster_version":2"#).is_ok());
-        assert_eq!(form(1, r#","cluster_version":2"#), Err(damaged));
-        assert_eq!(form(2, ""), Err(damaged));
-        assert_eq!(form(0, ""), Err(newer));
-        assert_eq!(form(3, r#","weather":"fine""#), Err(newer));
+        let (damaged, other) = (io::ErrorKind::InvalidData, io::ErrorKind::Unsupported);
+        assert!(read(r#""shards": 16"#, r#""shards": 17"#).is_ok());
+        assert_eq!(read(r#""version": 3"#, r#""version": 2"#), Err(other));
+        assert_eq!(read(r#""version": 3"#, r#""version": 4"#), Err(other));
+        assert_eq!(read("\"start\": 5,", ""), Err(damaged));
+        assert_eq!(read("61206469736b2773206f776e2069642e", ""), Err(damaged));
+        assert_eq!(read("647261776e2061742061207374617274", "7"), Err(damaged));
     }
 
-    fn sample() -> Identity {
+    #[test]
+    fn a_start_takes_another_number_once_the_catalog_has_heard_of_the_last() {
+        let mut folder = Identity::new().unwrap();
+        folder.begin_start().unwrap();
+        let first = folder.start();
+        assert_eq!(first.number, 1);
+        folder.begin_start().unwrap();
+        assert_eq!(folder.start(), first, "an old copy does not climb");
+        folder.hear_of_start(first);
+        let mut copy = folder.clone();
+        folder.begin_start().unwrap();
+        copy.begin_start().unwrap();
+        assert_eq!((folder.start().number, copy.start().number), (2, 2));
+        assert_ne!(
+            folder.start(),
+            copy.start(),
+            "one of the two is left behind"
+        );
+        assert!(first.is_behind(folder.start()) && copy.start().is_behind(folder.start()));
+        folder.hear_of_start(copy.start());
+        folder.begin_start().unwrap();
+        assert_eq!(folder.start().number, 2);
+    }
+
+    #[test]
+    fn the_form_of_the_file_is_frozen() {
+        let data = tempfile::tempdir().unwrap();
         let mut identity = Identity::new().unwrap();
         identity.joined(*b"the cluster's id", 2, 16);
         identity.incarnation = hex(b"a disk's own id.");
+        identity.start = 5;
+        identity.start_mark = hex(b"drawn at a start");
         identity.has_begun = true;
-        identity
-            .peers
-            .insert(1, KnownPeer::new("a:1".into(), *b"another disk id."));
-        identity
-    }
-
-    /// Programs read and write the form of the time of their cluster.
-    #[test]
-    fn the_forms_of_the_file_are_frozen() {
-        let data = tempfile::tempdir().unwrap();
-        let mut identity = sample();
-        for (version, frozen) in [
-            (1, include_str!("golden/node-1.json")),
-            (2, include_str!("golden/node-2.json")),
-        ] {
-            identity.set_cluster_version(ClusterVersion(version));
-            identity.write(data.path()).unwrap();
-            let text = fs::read_to_string(path(data.path())).unwrap();
-            assert_eq!(text, frozen.trim_end(), "{text}");
-            fs::write(path(data.path()), frozen).unwrap();
-            assert_eq!(Identity::read(data.path()).unwrap(), Some(identity.clone()));
-        }
+        identity.set_cluster_version(ClusterVersion(2));
+        let peer = KnownPeer::new("a:1".into(), *b"another disk id.");
+        identity.peers.insert(1, peer);
+        identity.write(data.path()).unwrap();
+        let text = fs::read_to_string(path(data.path())).unwrap();
+        let frozen = include_str!("golden/node.json");
+        assert_eq!(text, frozen.trim_end(), "{text}");
+        assert_eq!(Identity::read(data.path()).unwrap(), Some(identity));
     }
 }

@@ -13,6 +13,8 @@ use std::{
 use anser_transport::{AskError, JoinConfig, Secret, TlsConfig};
 use tracing::{info, warn};
 
+use anser_broker::error::Error;
+
 use super::{
     ClusterConfig,
     identity::{Identity, KnownPeer},
@@ -58,13 +60,16 @@ pub(crate) fn identify(
     is_empty: bool,
 ) -> Result<Identity, StartError> {
     let known = Identity::read(data).map_err(file_error)?;
-    if let Some(known) = known.as_ref().filter(|known| known.is_member()) {
-        return Ok(known.clone());
-    }
     let mut identity = match known {
-        Some(begun) => begun,
+        Some(known) => known,
         None => Identity::new().map_err(file_error)?,
     };
+    // Whatever this process says or answers from now on, the next one is told apart from it.
+    identity.begin_start().map_err(file_error)?;
+    if identity.is_member() {
+        identity.write(data).map_err(file_error)?;
+        return Ok(identity);
+    }
     if config.join.is_empty() {
         return Err(StartError::Join {
             reason: "the data folder is no node's, and there is nobody to ask: name nodes of the cluster \
@@ -74,8 +79,9 @@ pub(crate) fn identify(
     }
     if !is_empty {
         return Err(StartError::Join {
-            reason: "the data folder holds shards of its own, and a node that joins brings none: \
-                     choose an empty folder"
+            reason: "the data folder holds shards of its own, and a node that joins brings none: to keep this \
+                     data, make the server the first node of a new cluster with `anser cluster form`; to join \
+                     another cluster, choose an empty folder"
                 .into(),
         });
     }
@@ -99,6 +105,7 @@ fn join(config: &ClusterConfig, address: &str, identity: &mut Identity) -> Resul
     };
     let ask = Ask::Join(Join {
         incarnation: identity.incarnation(),
+        start: identity.start(),
         address: address.to_owned(),
         host: config.host.clone(),
         zone: config.zone.clone(),
@@ -120,6 +127,11 @@ fn join(config: &ClusterConfig, address: &str, identity: &mut Identity) -> Resul
                         take_place(identity, joined);
                         info!(node = identity.node, through = seed, "joined the cluster");
                         return Ok(());
+                    }
+                    Some(Told::Refused(error @ (Error::NodeRemoved | Error::FormerStart))) => {
+                        return Err(StartError::Join {
+                            reason: format!("{seed}: {error}: choose an empty folder"),
+                        });
                     }
                     Some(Told::Refused(error)) => reason = format!("{seed}: {error}"),
                     _ => reason = format!("{seed}: an answer that cannot be understood"),
@@ -164,6 +176,7 @@ fn take_place(identity: &mut Identity, joined: Told) {
     };
     identity.joined(cluster, node.0, shards);
     identity.has_begun = true;
+    identity.hear_of_start(identity.start());
     identity.set_cluster_version(version);
     let peers = peers.into_iter();
     identity.peers = peers

@@ -24,6 +24,7 @@ use super::{
     identity::Identity,
     peers::Cluster,
     placement::Action,
+    seeking,
     survey::{self, ReplicaSurvey, Survey},
     upgrade,
     words::Note,
@@ -31,6 +32,7 @@ use super::{
 use crate::{
     desk::Desk,
     event::{Event, Surveyed},
+    failure::{Failed, Failure},
     inboxes::Inboxes,
     status::{Counters, read},
 };
@@ -53,6 +55,7 @@ pub(crate) struct Part {
     pub(crate) counters: Arc<Counters>,
     pub(crate) outgoing: UnboundedReceiver<Outgoing>,
     pub(crate) decided: Arc<Mutex<Vec<Action>>>,
+    pub(crate) failed: Failed,
 }
 
 impl Part {
@@ -89,12 +92,15 @@ impl Part {
             desk.clone(),
             config.clone(),
             self.address.clone(),
+            self.failed.clone(),
         );
         let members = follow_members(
             Arc::clone(cluster),
             self.identity.clone(),
             self.data.clone(),
+            self.failed.clone(),
         );
+        let seeking = seeking::run(Arc::clone(cluster), config.clone(), self.address.clone());
         let upgrades = upgrade::run(Arc::clone(cluster), desk.clone());
         let copies = copies::send_all(
             Arc::clone(cluster),
@@ -107,6 +113,7 @@ impl Part {
             look(teller, controller),
             registration,
             members,
+            seeking,
             copies,
             upgrades
         );
@@ -198,11 +205,20 @@ pub(crate) async fn survey_all(inboxes: &Inboxes) -> Vec<Surveyed> {
 }
 
 /// Tells the catalog of this node, until it knows it as it is.
-async fn register(cluster: Arc<Cluster>, desk: Desk, config: ClusterConfig, address: String) {
+async fn register(
+    cluster: Arc<Cluster>,
+    desk: Desk,
+    config: ClusterConfig,
+    address: String,
+    failed: Failed,
+) {
     loop {
         let known = cluster.members.all();
         let is_known = known.get(&cluster.node).is_some_and(|node| {
-            node.address == address && node.host == config.host && node.zone == config.zone
+            node.address == address
+                && node.host == config.host
+                && node.zone == config.zone
+                && node.start == cluster.start
         });
         if is_known {
             return;
@@ -212,8 +228,13 @@ async fn register(cluster: Arc<Cluster>, desk: Desk, config: ClusterConfig, addr
             tokio::time::sleep(RETRY_INTERVAL).await;
             continue;
         }
-        if let Err(error) = tell_catalog(&cluster, &desk, &config, &address).await {
-            warn!(%error, "the catalog could not be told of this node; trying again");
+        match tell_catalog(&cluster, &desk, &config, &address).await {
+            Ok(()) => {}
+            Err(Error::FormerStart) => return failed.end(Failure::former_start(cluster.node)),
+            Err(Error::NodeRemoved) => return failed.end(Failure::removed(cluster.node)),
+            Err(error) => {
+                warn!(%error, "the catalog could not be told of this node; trying again");
+            }
         }
         tokio::time::sleep(RETRY_INTERVAL).await;
     }
@@ -233,6 +254,7 @@ async fn tell_catalog(
     }
     let add = Command::AddNode {
         incarnation: cluster.incarnation,
+        start: cluster.start,
         address: address.to_owned(),
         host: config.host.clone(),
         zone: config.zone.clone(),
@@ -241,15 +263,17 @@ async fn tell_catalog(
 }
 
 /// Keeps connections and the identity file in step with the catalog.
-async fn follow_members(cluster: Arc<Cluster>, mut identity: Identity, data: PathBuf) {
+async fn follow_members(
+    cluster: Arc<Cluster>,
+    mut identity: Identity,
+    data: PathBuf,
+    failed: Failed,
+) {
     let mut changes = cluster.members.changes();
     loop {
         let known = cluster.members.all();
-        if known
-            .get(&cluster.node)
-            .is_some_and(|node| node.state == NodeState::Removed)
-        {
-            warn!("this node was removed from the cluster; it can be stopped and its data deleted");
+        if let Some(failure) = cluster.is_let_go() {
+            failed.end(failure);
         }
         for (node, _) in known
             .iter()
@@ -263,6 +287,9 @@ async fn follow_members(cluster: Arc<Cluster>, mut identity: Identity, data: Pat
         let before = identity.clone();
         identity.set_cluster_version(cluster.versions.active());
         identity.peers = peers;
+        if let Some(own) = known.get(&cluster.node) {
+            identity.hear_of_start(own.start);
+        }
         if identity != before {
             info!(nodes = ?identity.peers.keys(), version = %identity.cluster_version(), "members");
             if let Err(error) = identity.write(&data) {

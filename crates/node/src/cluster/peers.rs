@@ -7,11 +7,13 @@ use std::{
 
 use anser_broker::{
     codec,
-    command::{Command, Query},
+    command::{Command, NodeStart, Query},
     error::Error,
     id::ShardId,
 };
-use anser_transport::{BoxFuture, Caller, Handler, Peer, RequestError, Transport};
+use anser_transport::{
+    BoxFuture, Caller, DialError, Handler, Peer, Refusal, RequestError, Transport, Visitor,
+};
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
@@ -29,6 +31,7 @@ use crate::{
     courier::Errand,
     desk::Desk,
     event::{Event, HostEvent, Look, Request, Response},
+    failure::{Failed, Failure},
     failures::Failures,
     inboxes::Inboxes,
     version::{self, Versions},
@@ -39,6 +42,7 @@ pub(crate) struct Cluster {
     pub(crate) id: [u8; 16],
     pub(crate) node: u64,
     pub(crate) incarnation: [u8; 16],
+    pub(crate) start: NodeStart,
     pub(crate) shards: u16,
     pub(crate) leaders: Leaders,
     pub(crate) surveys: Surveys,
@@ -58,6 +62,7 @@ pub(crate) struct Beginning {
     pub(crate) id: [u8; 16],
     pub(crate) node: u64,
     pub(crate) incarnation: [u8; 16],
+    pub(crate) start: NodeStart,
     pub(crate) shards: u16,
     pub(crate) members: Members,
     pub(crate) versions: Arc<Versions>,
@@ -72,6 +77,7 @@ impl Cluster {
             id: beginning.id,
             node: beginning.node,
             incarnation: beginning.incarnation,
+            start: beginning.start,
             shards: beginning.shards,
             leaders: Leaders::new(beginning.shards),
             surveys: Surveys::default(),
@@ -112,6 +118,16 @@ impl Cluster {
             .collect();
         if let Some(transport) = &*self.transport() {
             transport.set_peers(peers);
+        }
+    }
+
+    /// Why this node has to end by what its copy of the catalog says of it.
+    pub(crate) fn is_let_go(&self) -> Option<Failure> {
+        let start = self.start;
+        match self.members.judge(self.node, self.incarnation, start) {
+            Err(Refusal::Removed) => Some(Failure::removed(self.node)),
+            Err(Refusal::FormerStart) => Some(Failure::former_start(self.node)),
+            _ => None,
         }
     }
 
@@ -208,6 +224,7 @@ pub(crate) struct Reception {
     pub(crate) copies: Copies,
     pub(crate) errands: tokio::sync::mpsc::UnboundedSender<Errand>,
     pub(crate) failures: Arc<Failures>,
+    pub(crate) failed: Failed,
 }
 
 impl Handler for Reception {
@@ -267,8 +284,34 @@ impl Handler for Reception {
         })
     }
 
-    fn knows(&self, node: u64, incarnation: [u8; 16]) -> bool {
-        self.cluster.members.knows(node, incarnation)
+    fn judge(&self, visitor: &Visitor) -> Result<(), Refusal> {
+        let start = NodeStart {
+            number: visitor.start.number,
+            mark: visitor.start.mark,
+        };
+        let members = &self.cluster.members;
+        members.judge(visitor.node, visitor.incarnation, start)
+    }
+
+    fn arrived(&self, visitor: &Visitor) {
+        let (node, address) = (visitor.node, &visitor.address);
+        let members = &self.cluster.members;
+        if members.hear(node, visitor.start.number, address) {
+            info!(node, address, "a node says that it is reached elsewhere");
+            self.cluster.follow_members();
+        }
+    }
+
+    fn refused(&self, by: u64, error: &DialError) {
+        let node = self.cluster.node;
+        let failure = match error {
+            DialError::Refused(Refusal::FormerStart) => Failure::former_start(node),
+            DialError::Refused(Refusal::Removed) => Failure::removed(node),
+            DialError::PlaceTaken { holder } => Failure::place_taken(node, by, holder),
+            // It may not have heard of this node yet, or be busy.
+            _ => return,
+        };
+        self.failed.end(failure);
     }
 
     fn connection(&self, node: u64, up: bool) {
@@ -373,6 +416,7 @@ impl Answering {
         }
         let command = Command::AddNode {
             incarnation: join.incarnation,
+            start: join.start,
             address: join.address,
             host: join.host,
             zone: join.zone,

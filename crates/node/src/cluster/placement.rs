@@ -71,6 +71,8 @@ pub(crate) struct ShardView {
 pub(crate) struct PeerView {
     pub(crate) matched: u64,
     pub(crate) active: bool,
+    /// It votes, and has lost its state.
+    pub(crate) is_blank: bool,
 }
 
 /// What to do next with one shard, and why.
@@ -194,6 +196,11 @@ impl<'a> Planner<'a> {
                 why: why.to_owned(),
             })
         };
+        // As a voter it counts for nothing and gets nothing; as a learner it is sent a copy, and is promoted.
+        if let Some(blank) = blank_voter(state) {
+            let why = format!("node {blank} has lost its copy");
+            return action(Deed::Change(vec![Step::AddLearner(blank)]), &why);
+        }
         let missing: Vec<u64> = target.difference(&state.voters).copied().collect();
         let ready = |node: &u64| state.learners.contains(node) && has_caught_up(state, *node);
         let (ready, late): (Vec<u64>, Vec<u64>) = missing.into_iter().partition(ready);
@@ -521,6 +528,15 @@ fn has_caught_up(state: &ShardView, node: u64) -> bool {
     peer.is_some_and(|peer| {
         peer.active && peer.matched + CAUGHT_UP >= state.last && peer.matched > 0
     })
+}
+
+/// A voter without state that the others can do without: they decide about it alone.
+fn blank_voter(state: &ShardView) -> Option<u64> {
+    let is_blank = |node: &u64| state.peers.get(node).is_some_and(|peer| peer.is_blank);
+    let sound = state.voters.iter().filter(|node| !is_blank(node));
+    let reached = sound.filter(|&&node| is_active(state, node)).count();
+    let blank = state.voters.iter().copied().find(is_blank);
+    blank.filter(|_| reached > state.voters.len() / 2)
 }
 
 fn is_active(state: &ShardView, node: u64) -> bool {

@@ -64,6 +64,8 @@ pub(crate) struct PeerSurvey {
     pub(crate) active: bool,
     /// It is being sent a snapshot.
     pub(crate) copying: bool,
+    /// It votes, and says that it has lost its state.
+    pub(crate) is_blank: bool,
 }
 
 /// The newest survey of each node.

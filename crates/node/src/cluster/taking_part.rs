@@ -11,7 +11,7 @@ use std::{
 use anser_broker::id::ShardId;
 use anser_log::{FileSystem, Reader, Store};
 use anser_replica::Replica;
-use anser_transport::{Config, Identity as TransportIdentity, Limits, Transport};
+use anser_transport::{Config, Identity as TransportIdentity, Limits, Start, Transport};
 use tokio::{
     sync::{mpsc::UnboundedReceiver, mpsc::UnboundedSender, mpsc::unbounded_channel, oneshot},
     task::LocalSet,
@@ -97,6 +97,7 @@ impl Joining {
             id: identity.cluster(),
             node: identity.node,
             incarnation: identity.incarnation(),
+            start: identity.start(),
             shards: identity.shards,
             members: Members::new(identity.peers.clone()),
             versions,
@@ -149,7 +150,7 @@ impl Joining {
             around.reader,
             around.inboxes.clone(),
             around.counters.clone(),
-            around.failed,
+            around.failed.clone(),
             self.copies.jobs(),
         );
         let copier = spawn("copies", move || incoming.run(&jobs))?;
@@ -160,6 +161,7 @@ impl Joining {
             copies: self.copies.clone(),
             errands: around.errands,
             failures: around.failures,
+            failed: around.failed.clone(),
         };
         let config = Config {
             identity: TransportIdentity {
@@ -167,7 +169,12 @@ impl Joining {
                 node: self.cluster.node,
                 incarnation: self.cluster.incarnation,
             },
+            start: Start {
+                number: self.cluster.start.number,
+                mark: self.cluster.start.mark,
+            },
             listen: place.listen,
+            advertise: Some(place.address.clone()),
             secret: join::secret(&around.config)?,
             tls: join::tls(&around.config)?,
             limits: Limits::default(),
@@ -189,6 +196,7 @@ impl Joining {
             counters: around.counters,
             outgoing: self.outgoing,
             decided: around.decided,
+            failed: around.failed,
         };
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()

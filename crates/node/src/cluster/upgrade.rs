@@ -100,7 +100,7 @@ impl Agreement {
 
 #[cfg(test)]
 mod tests {
-    use anser_broker::{id::NodeId, time::Timestamp};
+    use anser_broker::{command::NodeStart, id::NodeId, time::Timestamp};
 
     use super::*;
     use crate::cluster::survey::Survey;
@@ -113,6 +113,7 @@ mod tests {
             host: String::new(),
             zone: String::new(),
             state,
+            start: NodeStart::default(),
             added: Timestamp(0),
         };
         (node, record)

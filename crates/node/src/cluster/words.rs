@@ -12,7 +12,7 @@
 
 use anser_broker::{
     codec::Encoded,
-    command::{Answer, Placed, Query, Reply},
+    command::{Answer, NodeStart, Placed, Query, Reply},
     error::Error,
     id::{NodeId, QueueId, ShardId, SubscriptionId},
     op::{DeliveryFailure, ReceivedMessage},
@@ -229,6 +229,7 @@ pub(crate) enum Forwarded {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Join {
     pub(crate) incarnation: [u8; 16],
+    pub(crate) start: NodeStart,
     pub(crate) address: String,
     pub(crate) host: String,
     pub(crate) zone: String,

@@ -1,7 +1,8 @@
 //! Messages between shards: dead letters to their queue, and messages of a topic to the queues that
 //! subscribed.
 //!
-//! One errand at a time carries from a queue; what is announced meanwhile makes it look again.
+//! One errand at a time carries from a queue; what is announced meanwhile makes it look again. Nobody waits
+//! for a leader here: a lane to a shard without one rests, and holds nothing that other lanes need.
 
 use std::{
     cell::RefCell,
@@ -293,7 +294,7 @@ impl Source {
 
     async fn room(&self, queue: QueueId, home: ShardId) -> Result<Room, Error> {
         let query = Request::Read(Query::Room { queue });
-        match self.carrier.desk.ask(home, query).await? {
+        match self.carrier.desk.ask_now(home, query).await? {
             Response::Answer(Answer::Room(room)) => Ok(room),
             Response::Answer(Answer::Refused(error)) => Err(error),
             other => unreachable!("a query for room is answered with room, not {other:?}"),
@@ -308,7 +309,8 @@ impl Source {
         home: ShardId,
         command: &Command,
     ) -> Result<Option<Error>, Error> {
-        let Reply::Accepted { through, refused } = self.carrier.desk.propose(home, command).await?
+        let Reply::Accepted { through, refused } =
+            self.carrier.desk.propose_now(home, command).await?
         else {
             unreachable!("accepting is answered with what was accepted")
         };
@@ -358,7 +360,7 @@ impl Source {
 
     async fn tell(&self, command: &Command) -> Result<(), Error> {
         let desk = &self.carrier.desk;
-        desk.propose(self.shard, command).await.map(drop)
+        desk.propose_now(self.shard, command).await.map(drop)
     }
 }
 

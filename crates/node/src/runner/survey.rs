@@ -34,6 +34,7 @@ fn surveyed(shard: u16, replica: &Replica) -> Surveyed {
                 matched: peer.matched,
                 active: peer.active,
                 copying: peer.snapshot,
+                is_blank: peer.is_blank,
             })
             .collect(),
     });

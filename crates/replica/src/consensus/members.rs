@@ -7,9 +7,12 @@ use crate::{Membership, MembershipChange, MembershipStep};
 
 impl Consensus {
     /// Gives a change of the membership to the log, if this replica leads, no other is under way and
-    /// the change means something. Only who has state becomes a voter.
+    /// the change means something. Only who has state becomes a voter. What no replica could read from its
+    /// log is not written, whoever ordered it: it would stop all of them, for ever.
     pub(crate) fn propose_change(&mut self, change: &MembershipChange) {
+        let bytes = change.encode();
         if !self.leads()
+            || MembershipChange::decode(&bytes).is_err()
             || self.node.raft.has_pending_conf()
             || self.membership.is_joint()
             || change.steps.is_empty()
@@ -20,7 +23,7 @@ impl Consensus {
         }
         // It is dropped while the leadership is being handed over.
         self.node
-            .propose_conf_change(change.encode().to_vec(), change.to_raft())
+            .propose_conf_change(bytes.to_vec(), change.to_raft())
             .ok();
     }
 

@@ -100,8 +100,10 @@ impl Consensus {
                 }
                 let from = message.message.from;
                 if message.memory == Memory::Empty && self.is_voter(from) {
+                    self.blank_voters.insert(from);
                     return false;
                 }
+                self.blank_voters.remove(&from);
                 match self.lives.judge(message) {
                     Verdict::Counts => true,
                     Verdict::Ignored => false,

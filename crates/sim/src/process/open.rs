@@ -36,6 +36,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) may_be_suspect: bool,
     /// Whether it distrusts its log, whatever is in it.
     pub(crate) is_wary: bool,
+    /// Counts how often the machine was switched on.
+    pub(crate) boot: u64,
 }
 
 impl Opening<'_> {
@@ -106,6 +108,7 @@ impl Opening<'_> {
             segment_bytes: 16 << 10,
             open_segments: 2,
             spare_files: 1,
+            boot: Some(self.boot),
         };
         Log::open(self.disk.clone(), options)
     }

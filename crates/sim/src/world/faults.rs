@@ -14,6 +14,7 @@ use crate::{
 
 /// About the last few batches of a log.
 const LAST_BYTES: usize = 600;
+const SECTOR_BYTES: usize = 512;
 /// Longer than any election timeout.
 const ELECTION: Micros = 1_400 * MILLISECOND;
 
@@ -69,7 +70,7 @@ impl World {
             Fault::SlowDisk => self.slow_disk(node),
             Fault::FullDisk => self.fill_disk(node),
             Fault::WallJump => self.move_wall_clock(node),
-            Fault::SyncError | Fault::BitFlip | Fault::LostDisk => {
+            Fault::SyncError | Fault::BitFlip | Fault::LostDisk | Fault::LostSector => {
                 return self.destroy(fault, node);
             }
             Fault::Membership => self.aim_anew(),
@@ -262,9 +263,32 @@ impl World {
                 self.crash(number, Stop::Kill);
                 self.flip(number);
             }
+            Fault::LostSector => {
+                self.crash(number, Stop::PowerLoss);
+                self.lose_last_sector(number);
+            }
             _ => self.lose(number),
         }
         true
+    }
+
+    /// The last sector of the log that has been written is not there, though the disk had promised it.
+    fn lose_last_sector(&mut self, number: u64) {
+        let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
+        let mut image = node.disk.contents();
+        let written = image.files.iter_mut().rev().find_map(|(name, content)| {
+            let sequence = name.strip_prefix("wal/")?.strip_suffix(".wal")?;
+            let end = end_of_records(content, sequence.parse().ok()?);
+            (end > 0).then_some((content, end))
+        });
+        let Some((content, end)) = written else {
+            return;
+        };
+        let sector = (end - 1) / SECTOR_BYTES * SECTOR_BYTES;
+        std::sync::Arc::make_mut(content)[sector..end].fill(0);
+        node.disk = SimulatedDisk::from_image(&image);
+        node.lost_a_sector = true;
+        sometimes("a disk lost a sector that it had promised");
     }
 
     /// Flips one bit of what rests on a disk.
@@ -423,4 +447,22 @@ impl World {
         };
         self.may_destroy(number) && (0..self.common.plan.shards).all(everybody)
     }
+}
+
+/// Where the records of a log file end (`docs/formats/wal.md`).
+fn end_of_records(content: &[u8], sequence: u64) -> usize {
+    let number = |at: usize| -> Option<u64> {
+        let bytes = content.get(at..at + 4)?.try_into().ok()?;
+        Some(u32::from_le_bytes(bytes).into())
+    };
+    let mut end = 0;
+    while content.get(end..end + 4) == Some(b"AWAL")
+        && number(end + 12) == Some(end as u64)
+        && number(end + 16) == Some(sequence)
+        && let Some(length) = number(end + 8)
+    {
+        let length = usize::try_from(length).expect("lengths have 32 bits");
+        end += (56 + length).next_multiple_of(8);
+    }
+    end.min(content.len())
 }

@@ -35,6 +35,10 @@ pub(super) struct Node {
     pub(super) is_doomed: bool,
     /// It will distrust its log when it starts next.
     pub(super) is_wary: bool,
+    /// Counts how often the machine was switched on.
+    boot: u64,
+    /// The disk did not keep all that it had promised.
+    pub(super) lost_a_sector: bool,
     /// When its process is to end.
     pub(super) trap: Option<(Moment, Stop)>,
     /// What was being written when the last process ended.
@@ -84,6 +88,8 @@ impl World {
             is_flipped: false,
             is_doomed: false,
             is_wary: false,
+            boot: 1,
+            lost_a_sector: false,
             trap: None,
             under_way: Vec::new(),
         };
@@ -111,6 +117,7 @@ impl World {
             founders: node.founder.then_some(founders),
             may_be_suspect,
             is_wary: std::mem::take(&mut node.is_wary),
+            boot: node.boot,
         };
         let opened = opening.open();
         let now = self.common.now;
@@ -153,7 +160,7 @@ impl World {
     /// A disk that cannot be opened: right if it was damaged.
     fn refused(&mut self, number: u64, reason: &str) {
         let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
-        if node.is_flipped {
+        if node.is_flipped || node.lost_a_sector {
             sometimes("a damaged disk was refused");
             node.is_gone = true;
         } else {
@@ -214,6 +221,7 @@ impl World {
         process.take(what, &mut self.common);
         if !(process.is_suspect() || node.is_flipped || node.is_doomed) {
             self.destroyed.remove(&number);
+            node.lost_a_sector = false;
         }
         let trapped = node.trap.take_if(|(moment, _)| process.is_at(*moment));
         let Some(failed) = process.failed.clone() else {
@@ -280,6 +288,7 @@ impl World {
             .say(now, || format!("node {number} stops: {stop:?}"));
         let Remains { disk, under_way } = process.end(stop, &mut self.common);
         node.disk = disk;
+        node.boot += u64::from(stop == Stop::PowerLoss);
         node.paused_until = 0;
         node.missed.clear();
         node.trap = None;

@@ -49,6 +49,7 @@ pub(super) fn options() -> Options {
         segment_bytes: 256 << 10,
         open_segments: 4,
         spare_files: 2,
+        boot: None,
     }
 }
 

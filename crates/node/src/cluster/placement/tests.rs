@@ -102,6 +102,7 @@ impl World {
                     *peer = PeerView {
                         matched,
                         active: true,
+                        is_blank: false,
                     };
                 }
             }
@@ -162,7 +163,13 @@ impl World {
                     _ if self.slow && shard.learners.contains(&node) => 0,
                     _ => 10_000,
                 };
-                (node, PeerView { matched, active })
+                let is_blank = false;
+                let peer = PeerView {
+                    matched,
+                    active,
+                    is_blank,
+                };
+                (node, peer)
             })
             .collect();
         copies
@@ -389,4 +396,48 @@ fn a_copy_that_is_no_longer_needed_is_given_up() {
     shard.learners.insert(4);
     assert_eq!(world.settle(), 0);
     assert_eq!(world.spread(&[1, 2, 3, 4]).0, [12; 4]);
+}
+
+/// It would be a voter for ever that counts for nothing.
+#[test]
+fn a_voter_that_lost_its_state_is_let_go_and_added_again() {
+    let mut world = World::new(3, 4, 3);
+    world.settle();
+    let state = world.view.shards.get_mut(&2).unwrap();
+    let leader = state.leader;
+    let lost = *state.voters.iter().find(|&&node| node != leader).unwrap();
+    state.peers.get_mut(&lost).unwrap().is_blank = true;
+    let actions = plan(&world.view);
+    let demoted = Deed::Change(vec![Step::AddLearner(lost)]);
+    assert!(
+        actions
+            .iter()
+            .any(|action| action.shard == 2 && action.deed == demoted),
+        "{actions:?}"
+    );
+    for action in &actions {
+        world.act(action);
+    }
+    assert!(world.view.shards[&2].learners.contains(&lost));
+    world.settle();
+    assert!(world.view.shards[&2].voters.contains(&lost));
+}
+
+#[test]
+fn a_voter_without_state_stays_while_the_others_cannot_decide() {
+    let peer = |active, is_blank| PeerView {
+        matched: 0,
+        active,
+        is_blank,
+    };
+    let state = ShardView {
+        leader: 1,
+        voters: [1, 2, 3].into(),
+        peers: [(2, peer(true, true)), (3, peer(false, false))].into(),
+        ..ShardView::default()
+    };
+    assert_eq!(blank_voter(&state), None);
+    let mut reached = state;
+    reached.peers.insert(3, peer(true, false));
+    assert_eq!(blank_voter(&reached), Some(2));
 }

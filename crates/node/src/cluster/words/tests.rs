@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anser_broker::{
     attributes::{Acknowledge, FilterKind, TopicAttributes},
-    command::{PlacedTopic, TopicRecord},
+    command::{NodeStart, PlacedTopic, TopicRecord},
     id::{AccountId, Sequence, TopicId},
     name::{QueueName, TopicName},
     time::Timestamp,
@@ -36,6 +36,7 @@ fn survey() -> Survey {
                     matched: 11,
                     active: true,
                     copying: false,
+                    is_blank: true,
                 }],
             }),
         }],
@@ -87,6 +88,10 @@ fn asks() -> Vec<Ask> {
         Ask::CatalogReached { index: 300 },
         Ask::Join(Join {
             incarnation: *b"a disk's own id.",
+            start: NodeStart {
+                number: 3,
+                mark: *b"drawn at a start",
+            },
             address: "a:1".into(),
             host: "h".into(),
             zone: "z".into(),

@@ -1,0 +1,180 @@
+//! Which server is which node: one that comes back with another address, a copy of one, and one that was removed.
+
+use std::time::{Duration, Instant};
+
+use anser::client::QueueSettings;
+
+use super::servers::{Ports, Servers};
+use crate::ports;
+
+const NODES: [&str; 3] = ["one", "two", "three"];
+
+/// Ports for each of the nodes, and those of all for other nodes.
+fn places() -> ([Ports; 3], Vec<u16>) {
+    let free = ports::free(9);
+    let places = [0, 3, 6].map(|at| Ports {
+        api: free[at],
+        admin: free[at + 1],
+        peers: free[at + 2],
+    });
+    (places, places.iter().map(|ports| ports.peers).collect())
+}
+
+/// Three nodes, with three copies of everything and a message in a queue.
+fn cluster(folder: &std::path::Path) -> (Servers, [Ports; 3], Vec<u16>) {
+    let mut servers = Servers::new(folder);
+    let (places, join) = places();
+    for (name, ports) in NODES.into_iter().zip(places) {
+        servers.settle(name, ports, &join);
+    }
+    servers.form("one");
+    for name in NODES {
+        servers.start(name);
+    }
+    servers.wait_for_copies("one", 3);
+    runtime().block_on(async {
+        let mut client = servers.client("one");
+        let settings = QueueSettings::default();
+        client.create_queue("orders", &settings).await.unwrap();
+    });
+    send(&servers, "one", "before");
+    (servers, places, join)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// Sends a message as soon as that works.
+fn send(servers: &Servers, name: &str, body: &str) {
+    servers.wait_until("a message is sent", || {
+        let mut client = servers.client(name);
+        runtime().block_on(async { client.send("orders", body, 0).await.is_ok() })
+    });
+}
+
+fn receive(servers: &Servers, name: &str) -> String {
+    let mut client = servers.client(name);
+    runtime().block_on(async {
+        let received = client.receive("orders", Some(10)).await.unwrap().unwrap();
+        let handle = &received.receipt_handle;
+        client.delete("orders", handle).await.unwrap();
+        received.msg_body
+    })
+}
+
+/// The address that the catalog knows of a node, as a server sees it.
+fn address(servers: &Servers, by: &str, node: u64) -> Option<String> {
+    let status = servers.status(by)?;
+    let node = status.nodes.into_iter().find(|known| known.node == node);
+    node.map(|node| node.address)
+}
+
+#[test]
+fn nodes_whose_addresses_have_changed_find_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut servers, places, join) = cluster(folder.path());
+
+    // One of them, and nobody is told.
+    servers.stop("three");
+    let moved = Ports {
+        peers: ports::free(1)[0],
+        ..places[2]
+    };
+    servers.settle("three", moved, &join);
+    servers.start("three");
+    let expected = format!("127.0.0.1:{}", moved.peers);
+    servers.wait_until("the catalog knows the address", || {
+        address(&servers, "one", 3).as_ref() == Some(&expected)
+    });
+    send(&servers, "three", "one has moved");
+
+    // All of them at once, as on a new network.
+    for name in NODES {
+        servers.stop(name);
+    }
+    let peers = ports::free(3);
+    for ((name, ports), &port) in NODES.into_iter().zip(places).zip(&peers) {
+        let ports = Ports {
+            peers: port,
+            ..ports
+        };
+        servers.settle(name, ports, &peers);
+    }
+    for name in NODES {
+        servers.begin(name);
+    }
+    for name in NODES {
+        servers.wait_until_ready(name);
+    }
+    send(&servers, "two", "all have moved");
+    for (node, port) in (1..).zip(&peers) {
+        let expected = format!("127.0.0.1:{port}");
+        servers.wait_until("the catalog knows all addresses", || {
+            address(&servers, "three", node).as_ref() == Some(&expected)
+        });
+    }
+    let mut bodies: Vec<String> = NODES.map(|name| receive(&servers, name)).into();
+    bodies.sort();
+    assert_eq!(bodies, ["all have moved", "before", "one has moved"]);
+}
+
+#[test]
+fn a_copy_of_a_node_harms_itself_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut servers, places, join) = cluster(folder.path());
+    let (copies, _) = self::places();
+
+    // The original is connected: its place is taken.
+    servers.copy("three", "copy");
+    servers.settle("copy", copies[0], &join);
+    servers.begin("copy");
+    assert_eq!(servers.end("copy").code(), Some(75), "{}", servers.logs());
+    let holder = format!("127.0.0.1:{}", places[2].peers);
+    let log = servers.log("copy");
+    assert!(log.contains("another process of node 3"), "{log}");
+    assert!(log.contains(&holder), "{log}");
+    let logs = servers.log("one") + &servers.log("two");
+    let told = |line: &&str| line.contains("one more process of a node was refused");
+    let line = logs.lines().find(told).expect("who refused it says so");
+    assert!(line.contains(&holder), "{line}");
+    send(&servers, "three", "with a copy");
+
+    // The original is killed, and gets in again quickly.
+    servers.kill("three");
+    let killed = Instant::now();
+    servers.start("three");
+    assert!(
+        killed.elapsed() < Duration::from_secs(30),
+        "{}",
+        servers.logs()
+    );
+    servers.wait_until_registered("three");
+
+    // It has been started since the copy was made: that is none of the cluster's any more, running or not.
+    servers.kill("three");
+    for _ in 0..2 {
+        servers.begin("copy");
+        assert_eq!(servers.end("copy").code(), Some(76), "{}", servers.logs());
+    }
+    let log = servers.log("copy");
+    assert!(log.contains("old copy of that of node 3"), "{log}");
+    servers.start("three");
+    send(&servers, "three", "without the copy");
+}
+
+#[test]
+fn a_removed_node_says_so_and_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut servers, _, _) = cluster(folder.path());
+    servers.kill("three");
+    let removed = servers.run(&["cluster", "remove", "3"], "one");
+    assert!(removed.status.success(), "{removed:?}{}", servers.logs());
+    servers.begin("three");
+    assert_eq!(servers.end("three").code(), Some(78), "{}", servers.logs());
+    let log = servers.log("three");
+    assert!(log.contains("node 3 was removed from the cluster"), "{log}");
+}
