@@ -141,12 +141,11 @@ impl Sending {
             Ok(CopyAnswer::Missing(Some((file, offset)))) => Next::Chunk(file, offset),
             Ok(CopyAnswer::Missing(None)) => Next::End,
             Ok(CopyAnswer::Reached) => Next::Arrived,
-            Ok(CopyAnswer::Refused(reason)) => Next::GivenUp(reason),
             Err(_) if self.failures < ATTEMPTS_MAX => {
                 self.failures += 1;
                 Next::BeginAgain
             }
-            Err(reason) => Next::GivenUp(reason),
+            Ok(CopyAnswer::Refused(reason)) | Err(reason) => Next::GivenUp(reason),
         }
     }
 }

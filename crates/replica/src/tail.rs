@@ -40,6 +40,9 @@ pub(crate) struct Tail {
     offer: Option<SnapshotOffer>,
     /// Where the membership changed last: an older snapshot may not name the one who needs it.
     membership_index: u64,
+    /// Where a node was named last that had not been a member: an older snapshot may name it as of the time when it
+    /// was one before, and that one it does not take ([`crate::Tombstone::floor`]).
+    newcomer_index: u64,
     wanted_snapshot: Cell<Option<u64>>,
 }
 
@@ -71,6 +74,7 @@ impl Tail {
             wanted: RefCell::default(),
             offer: None,
             membership_index: applied.index,
+            newcomer_index: applied.index,
             wanted_snapshot: Cell::default(),
         }
     }
@@ -180,8 +184,11 @@ impl Tail {
         self.offer = None;
     }
 
-    pub(crate) fn membership_changed(&mut self, index: u64) {
+    pub(crate) fn membership_changed(&mut self, index: u64, names_newcomer: bool) {
         self.membership_index = index;
+        if names_newcomer {
+            self.newcomer_index = index;
+        }
     }
 
     pub(crate) fn set_applied_bytes_max(&mut self, bytes: usize) {
@@ -257,7 +264,7 @@ impl Storage for Tail {
     fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
         let needed = request_index.max(self.first() - 1);
         if let Some(offer) = &self.offer
-            && offer.place.index >= needed
+            && offer.place.index >= needed.max(self.newcomer_index)
             && offer.membership.contains(to)
         {
             let metadata = SnapshotMetadata {
@@ -380,11 +387,31 @@ mod tests {
             },
         });
         assert_eq!(tail.snapshot(0, 2).unwrap().get_metadata().index, 4);
-        tail.membership_changed(9);
+        tail.membership_changed(9, false);
         assert!(tail.snapshot(0, 3).is_err());
         assert_eq!(tail.take_wanted_snapshot(), Some(9));
         assert!(tail.snapshot(5, 2).is_err());
         tail.withdraw_offer();
         assert!(tail.snapshot(0, 2).is_err());
+    }
+
+    #[test]
+    fn a_node_that_came_again_is_not_given_a_snapshot_of_the_time_before() {
+        let mut tail = tail();
+        let offer = |index| SnapshotOffer {
+            place: Place { index, term: 1 },
+            membership: Membership {
+                voters: vec![1, 2],
+                ..Membership::default()
+            },
+        };
+        tail.offer(offer(4));
+        tail.membership_changed(5, false);
+        assert!(tail.snapshot(0, 2).is_ok());
+        tail.membership_changed(6, true);
+        assert!(tail.snapshot(0, 2).is_err());
+        assert_eq!(tail.take_wanted_snapshot(), Some(6));
+        tail.offer(offer(6));
+        assert!(tail.snapshot(0, 2).is_ok());
     }
 }

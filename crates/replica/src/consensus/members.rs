@@ -46,7 +46,7 @@ impl Consensus {
         #[cfg(feature = "sabotage")]
         if let Some(expected) = crate::sabotage::apply_at_once(&mut self.node, change) {
             self.membership = expected;
-            self.node.mut_store().membership_changed(index);
+            self.node.mut_store().membership_changed(index, true);
             self.resign_if_removed();
             return true;
         }
@@ -59,24 +59,29 @@ impl Consensus {
         let Some(membership) = expected else {
             return false;
         };
-        self.welcome(&membership);
+        let names_newcomer = self.welcome(&membership);
         self.membership = membership;
-        self.node.mut_store().membership_changed(index);
+        self.node
+            .mut_store()
+            .membership_changed(index, names_newcomer);
         self.resign_if_removed();
         true
     }
 
-    /// Nothing that a new member may have answered to before counts: it may have been one already.
-    fn welcome(&mut self, membership: &Membership) {
-        if !self.leads() {
-            return;
-        }
+    /// Nothing that a new member may have answered to before counts: it may have been one already. Whether there is
+    /// one.
+    fn welcome(&mut self, membership: &Membership) -> bool {
         let voters = membership.voters.iter().chain(&membership.voters_outgoing);
-        for &node in voters.chain(&membership.learners) {
-            if !self.membership.contains(node) {
+        let named = voters.chain(&membership.learners).copied();
+        let newcomers: Vec<u64> = named
+            .filter(|&node| !self.membership.contains(node))
+            .collect();
+        if self.leads() {
+            for &node in &newcomers {
                 self.lives.begin(node, 0);
             }
         }
+        !newcomers.is_empty()
     }
 
     pub(crate) fn transfer_leadership(&mut self, to: u64) {

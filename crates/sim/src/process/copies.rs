@@ -89,15 +89,15 @@ impl Process {
             is_slow: common.random.permille(200),
         };
         self.copies.outgoing.insert(transfer, outgoing);
-        self.go_on(transfer, Next::Begin, common);
+        self.go_on(transfer, &Next::Begin, common);
     }
 
-    fn go_on(&mut self, transfer: u64, next: Next, common: &mut Common) {
+    fn go_on(&mut self, transfer: u64, next: &Next, common: &mut Common) {
         let Some(outgoing) = self.copies.outgoing.get(&transfer) else {
             return;
         };
         let shard = outgoing.shard;
-        let ask = match next {
+        let ask = match *next {
             Next::Begin => CopyAsk::Begin {
                 shard,
                 offer: offer_of(&outgoing.export),
@@ -161,14 +161,14 @@ impl Process {
         let outgoing = self.copies.outgoing.get_mut(&transfer);
         if let Some(outgoing) = outgoing.filter(|outgoing| outgoing.asked == attempt) {
             let next = outgoing.sending.heard(Err("no answer".into()));
-            self.go_on(transfer, next, common);
+            self.go_on(transfer, &next, common);
         }
     }
 
     pub(super) fn told(&mut self, transfer: u64, told: CopyAnswer, common: &mut Common) {
         if let Some(outgoing) = self.copies.outgoing.get_mut(&transfer) {
             let next = outgoing.sending.heard(Ok(told));
-            self.go_on(transfer, next, common);
+            self.go_on(transfer, &next, common);
         }
     }
 

@@ -206,7 +206,9 @@ impl World {
     }
 
     fn fill_disk(&mut self, number: u64) {
-        let room = self.common.random.below(20_000);
+        // Now and then not even for a manifest.
+        let most = self.common.random.pick(&[20_000, 20_000, 300]);
+        let room = self.common.random.below(most.expect("there are some"));
         let node = &self.nodes[&number];
         let process = node.process.as_ref().expect("it is up");
         process.disk.set_capacity(process.disk.used_bytes() + room);
