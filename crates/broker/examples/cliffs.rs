@@ -265,9 +265,12 @@ impl Bench {
     fn report(&mut self, what: &str) {
         let delay = u64::from(self.shard.totals().delayed > 0);
         let has_queue = self.shard.attributes(QUEUE).is_some();
-        let (image, then) = self.image_then(|bench| match has_queue {
-            true => bench.send(QUEUE, delay, 1),
-            false => bench.apply(&[publish(1)]),
+        let (image, then) = self.image_then(|bench| {
+            if has_queue {
+                bench.send(QUEUE, delay, 1);
+            } else {
+                bench.apply(&[publish(1)]);
+            }
         });
         let shard = &self.shard;
         let query = Query::Counts { queue: QUEUE };

@@ -34,7 +34,7 @@ fn what_a_disk_may_have_lost_with_the_power_is_suspected() {
         let log = image
             .files
             .iter_mut()
-            .find(|(name, _)| name.ends_with(".wal"));
+            .find(|(name, _)| name.starts_with("wal/0"));
         let content = std::sync::Arc::make_mut(log.unwrap().1);
         let end = content.iter().rposition(|&byte| byte != 0).unwrap();
         let from = end / 512 * 512 - (sectors - 1) * 512;

@@ -376,17 +376,17 @@ impl Replica {
             until: self.now + wait,
         };
         // Another may lead by now and know of something: what this one knows is confirmed first.
-        if self.try_receive(waiter).is_err() {
+        if self.refusal_of(waiter).is_some() {
             self.reads.push(PendingRead::Receive(waiter));
         }
     }
 
-    /// Proposes a receive or lets it wait; what it is told otherwise, if this replica leads.
-    fn try_receive(&mut self, waiter: Waiter) -> Result<(), Reply> {
+    /// Proposes a receive or lets it wait; otherwise what it is told, if this replica leads.
+    fn refusal_of(&mut self, waiter: Waiter) -> Option<Reply> {
         let queue = waiter.request.queue;
         match self.shard.receivable(queue, self.now) {
-            Receivable::NoSuchQueue => return Err(Reply::Refused(Error::NoSuchQueue)),
-            Receivable::InFlightFull => return Err(Reply::Refused(Error::TooManyInFlight)),
+            Receivable::NoSuchQueue => return Some(Reply::Refused(Error::NoSuchQueue)),
+            Receivable::InFlightFull => return Some(Reply::Refused(Error::TooManyInFlight)),
             Receivable::Ready(ready) if ready > self.waiters.claimed(queue) => {
                 self.propose_receive(waiter);
             }
@@ -395,9 +395,9 @@ impl Replica {
             Receivable::Ready(_) | Receivable::Empty if waiter.until > self.now => {
                 self.waiters.park(waiter);
             }
-            Receivable::Ready(_) | Receivable::Empty => return Err(nothing_received()),
+            Receivable::Ready(_) | Receivable::Empty => return Some(nothing_received()),
         }
-        Ok(())
+        None
     }
 
     fn is_overdue(&self) -> bool {
@@ -730,7 +730,7 @@ impl Replica {
                 });
             }
             PendingRead::Receive(waiter) => {
-                if let Err(reply) = self.try_receive(waiter) {
+                if let Some(reply) = self.refusal_of(waiter) {
                     let ticket = waiter.ticket;
                     outputs.push(Output::Reply { ticket, reply });
                 }

@@ -262,8 +262,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_cheap_questions_come_before_the_proof() {
+        type Change = fn(&mut [u8]);
         let own = introduction(OWN);
-        let changes: [(fn(&mut [u8]), Refusal); 4] = [
+        let changes: [(Change, Refusal); 4] = [
             (|bytes| bytes[4] = 3, Refusal::WrongVersion),
             (|bytes| bytes[8] = 2, Refusal::ForeignCluster),
             (|bytes| bytes[48] = 9, Refusal::AnotherNode),

@@ -59,8 +59,8 @@ fn a_process_that_has_ended_leaves_its_place_at_once() {
 fn a_former_start_is_refused_without_asking_the_present_one() {
     let two = Node::start(config(2));
     let start = |start, run| Hello {
-        start,
         run,
+        start,
         ..Hello::new(identity(1), 2)
     };
     let mut present = Raw::connect(two.address());

@@ -163,26 +163,7 @@ impl Joining {
             failures: around.failures,
             failed: around.failed.clone(),
         };
-        let config = Config {
-            identity: TransportIdentity {
-                cluster: self.cluster.id,
-                node: self.cluster.node,
-                incarnation: self.cluster.incarnation,
-            },
-            start: Start {
-                number: self.cluster.start.number,
-                mark: self.cluster.start.mark,
-            },
-            listen: place.listen,
-            advertise: Some(place.address.clone()),
-            secret: join::secret(&around.config)?,
-            tls: join::tls(&around.config)?,
-            limits: Limits::default(),
-        };
-        let transport = Transport::start(config, Arc::new(reception)).map_err(|reason| {
-            let listen = place.listen;
-            StartError::Listen { listen, reason }
-        })?;
+        let transport = self.listen(&place, &around.config, reception)?;
         self.cluster.connect(transport);
         let part = Part {
             cluster: Arc::clone(&self.cluster),
@@ -218,6 +199,33 @@ impl Joining {
             thread,
             copier,
         })
+    }
+
+    fn listen(
+        &self,
+        place: &Place,
+        config: &ClusterConfig,
+        reception: Reception,
+    ) -> Result<Transport, StartError> {
+        let listen = place.listen;
+        let config = Config {
+            identity: TransportIdentity {
+                cluster: self.cluster.id,
+                node: self.cluster.node,
+                incarnation: self.cluster.incarnation,
+            },
+            start: Start {
+                number: self.cluster.start.number,
+                mark: self.cluster.start.mark,
+            },
+            listen,
+            advertise: Some(place.address.clone()),
+            secret: join::secret(config)?,
+            tls: join::tls(config)?,
+            limits: Limits::default(),
+        };
+        let transport = Transport::start(config, Arc::new(reception));
+        transport.map_err(|reason| StartError::Listen { listen, reason })
     }
 }
 

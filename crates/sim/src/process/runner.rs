@@ -250,9 +250,7 @@ impl Process {
                 membership.voters, membership.learners, membership.voters_outgoing
             )
         });
-        common
-            .checks
-            .membership(shard, watched.applied, membership);
+        common.checks.membership(shard, watched.applied, membership);
         watched.membership = membership.clone();
         self.end_copies(shard, |node| membership.contains(node));
     }
