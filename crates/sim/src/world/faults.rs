@@ -357,7 +357,10 @@ impl World {
     pub(super) fn may_be_suspect(&self, number: u64) -> bool {
         let is_lost = |number: &u64| {
             let node = self.nodes.get(number);
-            node.is_none_or(|node| node.is_gone || node.is_flipped || node.is_doomed)
+            node.is_none_or(|node| {
+                // What lost a sector may not open again.
+                node.is_gone || node.is_flipped || node.is_doomed || node.lost_a_sector
+            })
         };
         let sets = (0..self.common.plan.shards).flat_map(|shard| {
             let memberships = self.common.checks.memberships(shard).into_iter();
