@@ -121,10 +121,11 @@ impl Plan {
             }
         }
         let nodes = random.between(3, 5);
-        let replicas = if nodes == 5 && random.permille(500) {
-            5
-        } else {
-            3
+        let replicas = match random.below(10) {
+            0 => 1,
+            1 | 2 => 2,
+            _ if nodes == 5 && random.permille(500) => 5,
+            _ => 3,
         };
         Self {
             seed,
