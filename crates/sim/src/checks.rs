@@ -43,6 +43,8 @@ pub(crate) struct DurableShard {
     pub(crate) log: LogView,
     pub(crate) term: u64,
     pub(crate) vote: u64,
+    /// How far a restart would know its entries to be committed.
+    pub(crate) commit: u64,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +102,7 @@ impl Checks {
             };
             let (term, vote) = (durable.term, durable.vote);
             (durable.term, durable.vote) = (state.term, state.vote);
+            durable.commit = durable.commit.max(state.commit);
             let turned = state.term == term && vote != 0 && state.vote != vote;
             if state.term < term || turned {
                 let shard = write.shard;
@@ -358,6 +361,20 @@ impl Checks {
         let durable = self.durable.entry((node, shard)).or_default();
         durable.log.install(place.index, place.term);
         durable.term = durable.term.max(place.term);
+        durable.commit = durable.commit.max(place.index);
+    }
+
+    /// A leader says that these are its shard's members, and others act on it: it must know so after a restart too.
+    pub(crate) fn settled(&mut self, node: u64, shard: u16, members: &Membership) {
+        let Some(since) = self.shard(shard).members_since(members) else {
+            return;
+        };
+        let durable = self.durable.get(&(node, shard));
+        if durable.is_none_or(|durable| durable.commit < since) {
+            self.fail(format!(
+                "node {node}, shard {shard}: {members:?} would not be known after a restart"
+            ));
+        }
     }
 }
 

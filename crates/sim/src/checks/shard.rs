@@ -74,6 +74,14 @@ impl ShardChecks {
         self.memberships.values().rev().take(2).cloned().collect()
     }
 
+    /// The index from which a membership was in force first.
+    pub(crate) fn members_since(&self, members: &Membership) -> Option<u64> {
+        let mut known = self.memberships.iter();
+        known
+            .find(|(_, known)| *known == members)
+            .map(|(&index, _)| index)
+    }
+
     /// Each membership follows from the one before by a joint step or by one voter.
     pub(crate) fn membership(&mut self, index: u64, membership: &Membership) -> Result<(), String> {
         let before = self.memberships.range(..=index).next_back();

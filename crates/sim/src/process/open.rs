@@ -80,7 +80,11 @@ impl Opening<'_> {
             if status.suspect {
                 suspects.insert(recovered.shard);
             }
-            let known = on_disk(&log.reader, recovered)?;
+            let known = DurableShard {
+                // A sole voter needs nobody to know what is committed.
+                commit: replica.applied().index,
+                ..on_disk(&log.reader, recovered)?
+            };
             watched.insert(recovered.shard, Watched::new(&replica, known.log.clone()));
             replicas.push((ShardId(recovered.shard), replica));
             durable.insert(recovered.shard, known);
@@ -193,5 +197,6 @@ fn on_disk(
         log,
         term: recovered.hard_state.term,
         vote: recovered.hard_state.vote,
+        commit: recovered.hard_state.commit,
     })
 }

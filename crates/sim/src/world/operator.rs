@@ -70,6 +70,7 @@ impl World {
             };
             let process = self.nodes[&leader].process.as_ref().expect("it leads");
             let status = process.replica(shard).expect("it leads").status();
+            self.common.checks.settled(leader, shard, &status.settled);
             if let Some(steps) = self.steps(shard, leader, &status)
                 && let Some(voters) = self.safe_voters(&status.settled, &steps)
             {
