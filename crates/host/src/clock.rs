@@ -1,7 +1,8 @@
 //! The time of a shard on a node, made of what the node's clocks show.
 //!
 //! A shard's time never goes back and runs at the rate of a clock that never jumps. The wall clock is asked only
-//! for what people see and, once at the start, to learn how long a node was off that decides alone.
+//! for what people see and, once at the start, to learn how long a node was off that decides alone; it is believed only
+//! up to a bound, for a machine may boot with a clock that is days ahead.
 
 use std::time::Duration;
 
@@ -49,24 +50,23 @@ pub struct ShardTime {
 impl ShardTime {
     /// The time of a replica that has just been restored. Its stamps are of its leaders' clocks; only a sole
     /// voter's are all of this machine.
-    pub fn of(replica: &Replica, now: &Now) -> Self {
+    pub fn of(replica: &Replica, now: &Now, time_off_max: Millis) -> Self {
         let last = replica.shard().now();
         if replica.is_sole_voter() || asks_the_wall() {
-            Self::continue_from(last, now)
+            Self::continue_from(last, now, time_off_max)
         } else {
             Self::of_others(last.now, now)
         }
     }
 
     /// Continues from `last`, adding the time the node was off as the wall clock tells it, less what
-    /// rounding may have added; none if the wall clock went back. A first start begins with the wall
-    /// clock.
-    pub fn continue_from(last: Stamp, now: &Now) -> Self {
+    /// rounding may have added, at most `time_off_max`; none if the wall clock went back. A first start begins with
+    /// the wall clock.
+    pub fn continue_from(last: Stamp, now: &Now, time_off_max: Millis) -> Self {
         let base = if last == Stamp::default() {
             now.wall
         } else {
-            let off = now.wall - last.wall;
-            last.now + Millis(off.0.saturating_sub(now.blur().0))
+            last.now + time_off(last, now).min(time_off_max)
         };
         Self {
             base,
@@ -122,6 +122,12 @@ impl ShardTime {
     }
 }
 
+/// How long a node was off since this stamp, as its wall clock tells it.
+pub fn time_off(last: Stamp, now: &Now) -> Millis {
+    let off = now.wall - last.wall;
+    Millis(off.0.saturating_sub(now.blur().0))
+}
+
 /// Whether every replica believes the wall clock at its start, which is a bug.
 fn asks_the_wall() -> bool {
     #[cfg(feature = "sabotage")]
@@ -142,6 +148,24 @@ mod tests {
         }
     }
 
+    const DAY: Millis = Millis(86_400_000);
+
+    /// Core review, finding 4: a machine that boots with a clock a week ahead would end every retention at once.
+    #[test]
+    fn a_wall_clock_that_is_far_ahead_at_the_start_is_believed_up_to_a_bound() {
+        let last = Stamp {
+            now: Timestamp(1_000),
+            wall: Timestamp(5_000),
+            ..Stamp::default()
+        };
+        let ahead = at(0, 5_000 + 7 * DAY.0);
+        assert_eq!(time_off(last, &ahead), Millis(7 * DAY.0));
+        let time = ShardTime::continue_from(last, &ahead, DAY);
+        assert_eq!(time.now(&ahead), Timestamp(1_000 + DAY.0));
+        let time = ShardTime::continue_from(last, &ahead, Millis(0));
+        assert_eq!(time.now(&ahead), Timestamp(1_000));
+    }
+
     #[test]
     fn time_off_counts_but_a_wall_clock_that_went_back_does_not() {
         let last = Stamp {
@@ -150,10 +174,10 @@ mod tests {
             ..Stamp::default()
         };
         let later = at(0, 7_000);
-        let time = ShardTime::continue_from(last, &later);
+        let time = ShardTime::continue_from(last, &later, DAY);
         assert_eq!(time.now(&later), Timestamp(3_000));
         let earlier = at(0, 4_000);
-        let time = ShardTime::continue_from(last, &earlier);
+        let time = ShardTime::continue_from(last, &earlier, DAY);
         assert_eq!(time.now(&earlier), Timestamp(1_000));
         assert_eq!(time.now(&at(10, 4_010)), Timestamp(1_010));
     }
@@ -166,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_new_leader_is_never_ahead_of_the_old_one() {
-        let mut time = ShardTime::continue_from(Stamp::default(), &at(0, 9_000_000));
+        let mut time = ShardTime::continue_from(Stamp::default(), &at(0, 9_000_000), DAY);
         time.follow(Timestamp(1_000), &at(0, 9_000_000));
         let later = at(10_000, 9_010_000);
         assert_eq!(time.now(&later), Timestamp(11_000));
@@ -189,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_moment_that_is_waited_for_has_come_when_its_time_is_there() {
-        let time = ShardTime::continue_from(Stamp::default(), &at(3, 1_000));
+        let time = ShardTime::continue_from(Stamp::default(), &at(3, 1_000), DAY);
         assert_eq!(time.moment_of(Timestamp(1_500)), Duration::from_millis(503));
         assert_eq!(time.now(&at(503, 0)), Timestamp(1_500));
         assert_eq!(time.now(&at(502, 0)), Timestamp(1_499));

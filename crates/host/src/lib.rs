@@ -19,7 +19,7 @@ mod writer;
 
 pub use bodies::{BodyReader, Unreadable, messages};
 pub use cache::EntryCache;
-pub use clock::{Now, ShardTime};
+pub use clock::{Now, ShardTime, time_off};
 pub use event::{Event, Request, Response};
 pub use incoming::{
     Attempt, CopyError, Incoming, InstallError, Missing, Offer, RETRY_INTERVAL, Taken,

@@ -15,7 +15,7 @@ use anser_broker::{
     error::Error,
     id::{QueueId, ShardId},
     shard::Shard,
-    time::Timestamp,
+    time::{Millis, Timestamp},
 };
 use anser_replica::{Input, Output, Replica, Ticket, Tombstone};
 use bytes::Bytes;
@@ -44,6 +44,8 @@ pub struct Beginning {
     pub run: u64,
     /// Of applied entries at hand for receivers.
     pub cache_bytes: usize,
+    /// At most so much of the time that the node was off counts for shards that it decides alone.
+    pub time_off_max: Millis,
     pub replicas: Vec<(ShardId, Replica)>,
 }
 
@@ -100,7 +102,7 @@ impl<T> Runner<T> {
         let replicas = beginning.replicas.into_iter();
         let hosted: BTreeMap<ShardId, Hosted> = replicas
             .map(|(shard, replica)| {
-                let time = ShardTime::of(&replica, now);
+                let time = ShardTime::of(&replica, now, beginning.time_off_max);
                 (shard, Hosted { replica, time })
             })
             .collect();

@@ -7,11 +7,27 @@ use anser_broker::id::ShardId;
 use anser_log::{Appender, Disk, Entry, EntryKind, Error, HardState, Write};
 use anser_replica::{Append, Place, StoredKind};
 
+/// Bytes of entries in one write: a disk that limps is not given ever more at once.
+const BATCH_BYTES: u64 = 8 << 20;
+
 /// Work for the writer.
 #[derive(Debug)]
 pub enum Job {
     Append { shard: ShardId, append: Append },
     Defer(Deferred),
+}
+
+impl Job {
+    /// Bytes of its entries.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Append { append, .. } => {
+                let entries = append.entries.iter();
+                entries.map(|entry| entry.data.len() as u64).sum()
+            }
+            Self::Defer(_) => 0,
+        }
+    }
 }
 
 /// What whoever takes in copies does, once every append before it is durable.
@@ -37,15 +53,18 @@ pub struct Batch {
     pub writes: Vec<Write>,
     /// The appends by shard and number, each to be told by [`anser_replica::Input::Durable`] once it is.
     pub appends: Vec<(ShardId, u64)>,
+    /// Bytes of their entries.
+    pub bytes: u64,
     /// To be done afterwards.
     pub deferred: Option<Deferred>,
 }
 
 impl Batch {
-    /// Takes jobs as long as they can share a write.
+    /// Takes jobs as long as they can share a write, which is not much longer than 8 MiB.
     pub fn gather(jobs: impl IntoIterator<Item = Job>) -> Self {
         let mut batch = Self::default();
         for job in jobs {
+            batch.bytes += job.bytes();
             match job {
                 Job::Append { shard, append } => {
                     batch.appends.push((shard, append.number));
@@ -55,6 +74,9 @@ impl Batch {
                     batch.deferred = Some(deferred);
                     break;
                 }
+            }
+            if batch.bytes >= BATCH_BYTES {
+                break;
             }
         }
         batch
@@ -92,7 +114,34 @@ fn write(shard: ShardId, append: Append) -> Write {
 
 #[cfg(test)]
 mod tests {
+    use anser_replica::StoredEntry;
+
     use super::*;
+
+    /// Core review, finding 16: whoever has fallen behind is given everything at once.
+    #[test]
+    fn a_batch_ends_when_it_is_long_enough() {
+        let append = |number| Job::Append {
+            shard: ShardId(3),
+            append: Append {
+                number,
+                term: 1,
+                vote: 0,
+                commit: 0,
+                entries: vec![StoredEntry {
+                    index: number,
+                    term: 1,
+                    kind: StoredKind::Normal,
+                    data: vec![0; 3 << 20].into(),
+                }],
+            },
+        };
+        let mut jobs = (1..=5).map(append);
+        let batches = [Batch::gather(&mut jobs), Batch::gather(&mut jobs)];
+        let numbers = batches.each_ref().map(|batch| batch.appends.len());
+        assert_eq!(numbers, [3, 2]);
+        assert_eq!(batches[0].bytes, 9 << 20);
+    }
 
     #[test]
     fn what_is_deferred_ends_a_batch_and_what_comes_after_it_waits() {

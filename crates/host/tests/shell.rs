@@ -82,6 +82,7 @@ impl Shell {
             shards: 1,
             run: RUN,
             cache_bytes,
+            time_off_max: Millis(0),
             replicas: restored.collect(),
         };
         let now = Now {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use anser_broker::time::Millis;
+
 use crate::cluster::ClusterConfig;
 
 /// Sizes and places. The defaults fit a laptop and a small server.
@@ -25,6 +27,9 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// Bytes of requests under way in one shard; beyond it requests are refused as too busy.
     pub in_flight_bytes: u64,
+    /// At most so much of the time that the node was off, as its wall clock tells it at the start, counts for the
+    /// delays, leases and retentions of shards that it decides alone.
+    pub time_off_max: Millis,
     /// `None`: a node for itself.
     pub cluster: Option<ClusterConfig>,
 }
@@ -41,6 +46,7 @@ impl Default for Config {
             cache_bytes: 64 << 20,
             reserve_bytes: 512 << 20,
             in_flight_bytes: 64 << 20,
+            time_off_max: Millis::from_seconds(6 * 3_600),
             cluster: None,
         }
     }

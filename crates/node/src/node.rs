@@ -15,8 +15,9 @@ use anser_broker::{
     command::{Command, NodeState},
     error::Error,
     id::{NodeId, ShardId},
+    time::{Millis, Stamp},
 };
-use anser_host::{Beginning, WriterJob};
+use anser_host::{Beginning, WriterJob, time_off};
 use anser_log::{Appender, FileSystem, Reader, Store};
 use anser_replica::Replica;
 use bytes::Bytes;
@@ -414,8 +415,10 @@ impl<'a> Assembly<'a> {
             shards,
             run,
             cache_bytes,
+            time_off_max: config.time_off_max,
             replicas: Vec::new(),
         };
+        warn_of_time_off(&replicas, &parts.clock, config.time_off_max);
         let mut beginnings: Vec<Beginning> = outlets.iter().map(|_| beginning()).collect();
         for (shard, replica) in replicas {
             let share = &mut beginnings[parts.inboxes.number_of(shard)];
@@ -663,4 +666,24 @@ pub(crate) fn spawn(
         .name(name.to_owned())
         .spawn(work)
         .map_err(StartError::Thread)
+}
+
+/// A wall clock that says that the node was off for very long may be wrong.
+fn warn_of_time_off(replicas: &[(ShardId, Replica)], clock: &Clock, time_off_max: Millis) {
+    let now = clock.now();
+    let stamps = replicas.iter().map(|(_, replica)| replica);
+    let stamps = stamps
+        .filter(|replica| replica.is_sole_voter())
+        .map(|replica| replica.shard().now());
+    let used = stamps.filter(|stamp| *stamp != Stamp::default());
+    let off = used.map(|stamp| time_off(stamp, &now)).min();
+    if let Some(off) = off
+        && off > time_off_max
+    {
+        warn!(
+            seconds = off.0 / 1_000,
+            counted = time_off_max.0 / 1_000,
+            "the wall clock says that this node was off for longer than storage.time_off_seconds: queues go on as if it had been off for that long"
+        );
+    }
 }

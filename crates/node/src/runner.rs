@@ -155,6 +155,7 @@ impl Runner {
                 "the shard's members have decided that no replica of it is here"
             );
         }
+        add(&self.counters.unwritten_bytes, job.bytes());
         // A writer that is gone has failed and said so; nothing is acknowledged any more.
         drop(self.writer.send(job));
     }

@@ -97,6 +97,8 @@ pub struct PeerLag {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) storage_full: AtomicBool,
+    /// Bytes of entries that wait for the writer.
+    pub(crate) unwritten_bytes: AtomicU64,
     /// When the write under way began, in microseconds of the node's life; 0: none is.
     pub(crate) writing_since: AtomicU64,
     pub(crate) syncs: AtomicU64,

@@ -84,6 +84,8 @@ impl<D: Disk> Writer<D> {
         if !batch.writes.is_empty() {
             self.write(&batch)?;
         }
+        let unwritten = &self.counters.unwritten_bytes;
+        unwritten.fetch_sub(batch.bytes, Ordering::Relaxed);
         for (shard, number) in batch.appends {
             // A runner that is gone has nobody left to tell.
             let durable = HostEvent::Durable { shard, number };

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anser_api::{Host, Limits as Http, cmq};
+use anser_broker::time::Millis;
 use anser_push::Network;
 use anyhow::{Context, Result};
 
@@ -213,6 +214,11 @@ section! {
         /// The requests under way in one shard may hold this much memory; beyond it clients hear "too
         /// busy".
         in_flight_bytes: ByteCount = ByteCount(node_default().in_flight_bytes), 8 * MIB => 64 * GIB;
+        /// How much of the time that a node was off counts at most, as its wall clock tells it at the start. Delays,
+        /// visibility timeouts and retentions that ended meanwhile end at the start; what is beyond this makes
+        /// them later. 0: none counts. A machine may boot with a wrong clock, which must not end what
+        /// is kept for days. Shards with copies on other nodes never count it.
+        time_off_seconds: u64 = node_default().time_off_max.0 / 1_000, 0 => 31_536_000;
     }
 }
 
@@ -369,6 +375,7 @@ impl Storage {
             cache_bytes: usize::try_from(self.cache_bytes.0).unwrap_or(usize::MAX),
             reserve_bytes: self.reserve_bytes.0,
             in_flight_bytes: self.in_flight_bytes.0,
+            time_off_max: Millis::from_seconds(self.time_off_seconds),
             cluster: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, atomic::Ordering},
 };
 
 use anser_broker::{
@@ -34,6 +34,7 @@ use crate::{
     failure::{Failed, Failure},
     failures::Failures,
     inboxes::Inboxes,
+    status::Counters,
     version::{self, Versions},
 };
 
@@ -225,13 +226,28 @@ pub(crate) struct Reception {
     pub(crate) errands: tokio::sync::mpsc::UnboundedSender<Errand>,
     pub(crate) failures: Arc<Failures>,
     pub(crate) failed: Failed,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// While so many bytes of entries wait for this disk, over all shards, leaders must send theirs again later: a node whose
+/// disk limps would take everything that it is behind into memory.
+const UNWRITTEN_BYTES_MAX: u64 = 64 << 20;
+/// Longer messages carry entries.
+const ENTRIES_BYTES_MIN: usize = 4 << 10;
+
+fn must_wait(message_bytes: usize, unwritten_bytes: u64) -> bool {
+    message_bytes >= ENTRIES_BYTES_MIN && unwritten_bytes >= UNWRITTEN_BYTES_MAX
 }
 
 impl Handler for Reception {
     fn message(&self, from: u64, bytes: Bytes) {
         match Note::decode(bytes) {
             Some(Note::Consensus(messages)) => {
+                let unwritten = self.counters.unwritten_bytes.load(Ordering::Relaxed);
                 for (shard, message) in messages {
+                    if must_wait(message.len(), unwritten) {
+                        continue;
+                    }
                     // A runner that is gone takes part in nothing.
                     drop(self.inboxes.of(shard).send(Event::Peer { shard, message }));
                 }

@@ -162,6 +162,7 @@ impl Joining {
             errands: around.errands,
             failures: around.failures,
             failed: around.failed.clone(),
+            counters: around.counters.clone(),
         };
         let transport = self.listen(&place, &around.config, reception)?;
         self.cluster.connect(transport);

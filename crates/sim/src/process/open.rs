@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anser_broker::id::ShardId;
+use anser_broker::{id::ShardId, time::Millis};
 use anser_host::{Beginning, BodyReader, OpenError, Opener, Runner};
 use anser_log::{
     Certainty, Log, Opened, Options, Reader, RecoveredShard, disk::simulated::SimulatedDisk,
@@ -129,6 +129,8 @@ impl Opening<'_> {
             shards: self.plan.shards,
             run: self.run(),
             cache_bytes: CACHE_BYTES,
+            // Wall clocks jump.
+            time_off_max: Millis(0),
             replicas,
         };
         let mut host = Runner::new(beginning, &self.clock.now(self.now));
