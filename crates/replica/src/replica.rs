@@ -5,6 +5,8 @@
 //! entry of its own term serves; a deposed one answers that the outcome is unknown. The others follow:
 //! they hold the log, apply it and answer nobody.
 
+mod receiving;
+
 use std::collections::BTreeSet;
 
 use anser_broker::{
@@ -13,14 +15,14 @@ use anser_broker::{
     command::{Command, Effect, Query, Reply},
     error::Error,
     id::QueueId,
-    shard::{Receivable, Shard},
-    time::{Millis, Stamp, Timestamp},
+    shard::Shard,
+    time::{Stamp, Timestamp},
 };
 use bytes::Bytes;
 
 use crate::{
-    Input, Membership, MembershipChange, Output, PeerMessage, ReceiveRequest, ReplicaStatus,
-    StoredEntry, Ticket,
+    Input, Membership, MembershipChange, Output, PeerMessage, ReplicaStatus, Start, Ticket,
+    Tombstone,
     consensus::{Beginning, Consensus, Turn},
     entries::Content,
     fetches::Fetch,
@@ -29,7 +31,7 @@ use crate::{
     reads::{PendingRead, Reads},
     snapshot,
     tail::Place,
-    waiters::{Waiter, Waiters},
+    waiters::Waiters,
 };
 
 /// Entries on their way to the disk at once: while one is being synced the next is packed.
@@ -49,66 +51,6 @@ pub struct Replica {
     now: Timestamp,
     serving: bool,
     failed: bool,
-}
-
-/// Where a replica begins: its shard with everything applied that is known to be committed.
-///
-/// A replica of a shard that the node does not hold yet is [`Start::empty`].
-#[derive(Debug)]
-pub struct Start {
-    /// This node's number among the members.
-    pub node: u64,
-    pub term: u64,
-    pub vote: u64,
-    /// The last entry that the shard has applied.
-    pub applied: Place,
-    pub membership: Membership,
-    pub shard: Shard,
-    /// What the log holds after `applied`.
-    pub entries: Vec<StoredEntry>,
-    /// The first index that the log holds, at most one after `applied`.
-    pub log_first: u64,
-    /// The first entry of each term that the log holds, ascending.
-    pub terms: Vec<Place>,
-    /// The seed of this run's election timeouts; another one on each node and at each start.
-    pub jitter: u64,
-    /// The end of the log may be lost: the replica does not vote until [`Output::Cleared`]. A sole
-    /// voter has nobody to ask and is never suspect.
-    pub suspect: bool,
-    /// A replica without state takes none from before this index ([`Tombstone::floor`]).
-    pub floor: u64,
-}
-
-/// What a node remembers of a replica that it let go of, as long as no other one of the shard is here.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tombstone {
-    /// The last term that the replica knew.
-    pub term: u64,
-    /// Whom it voted for in that term; 0 if nobody.
-    pub vote: u64,
-    /// Where its shard's members had let go of it: no entry that it acknowledged has a higher index. A
-    /// snapshot from before may lack some of them, and whoever took it would vote them away.
-    pub floor: u64,
-}
-
-impl Start {
-    /// A replica of a shard that the node has nothing of: it waits for a snapshot.
-    pub fn empty(node: u64, shard: Shard, tombstone: Tombstone, jitter: u64) -> Self {
-        Self {
-            node,
-            term: tombstone.term,
-            vote: tombstone.vote,
-            applied: Place { index: 0, term: 0 },
-            membership: Membership::default(),
-            shard,
-            entries: Vec::new(),
-            log_first: 1,
-            terms: Vec::new(),
-            jitter,
-            suspect: false,
-            floor: tombstone.floor,
-        }
-    }
 }
 
 /// Why a replica cannot go on.
@@ -364,61 +306,9 @@ impl Replica {
         }
     }
 
-    fn receive(&mut self, ticket: Ticket, request: ReceiveRequest) {
-        let default_wait = self
-            .shard
-            .attributes(request.queue)
-            .map(|attributes| attributes.wait);
-        let wait = request.wait.or(default_wait).unwrap_or(Millis(0));
-        let waiter = Waiter {
-            ticket,
-            request,
-            until: self.now + wait,
-        };
-        // Another may lead by now and know of something: what this one knows is confirmed first.
-        if self.refusal_of(waiter).is_some() {
-            self.reads.push(PendingRead::Receive(waiter));
-        }
-    }
-
-    /// Proposes a receive or lets it wait; otherwise what it is told, if this replica leads.
-    fn refusal_of(&mut self, waiter: Waiter) -> Option<Reply> {
-        let queue = waiter.request.queue;
-        match self.shard.receivable(queue, self.now) {
-            Receivable::NoSuchQueue => return Some(Reply::Refused(Error::NoSuchQueue)),
-            Receivable::InFlightFull => return Some(Reply::Refused(Error::TooManyInFlight)),
-            Receivable::Ready(ready) if ready > self.waiters.claimed(queue) => {
-                self.propose_receive(waiter);
-            }
-            // What fell due may be what is asked for; the entry settles it first.
-            Receivable::Empty if self.is_overdue() => self.propose_receive(waiter),
-            Receivable::Ready(_) | Receivable::Empty if waiter.until > self.now => {
-                self.waiters.park(waiter);
-            }
-            Receivable::Ready(_) | Receivable::Empty => return Some(nothing_received()),
-        }
-        None
-    }
-
     fn is_overdue(&self) -> bool {
         let deadline = self.shard.next_deadline();
         deadline.is_some_and(|deadline| deadline <= self.now)
-    }
-
-    fn propose_receive(&mut self, waiter: Waiter) {
-        let ReceiveRequest {
-            queue,
-            max,
-            visibility,
-            ..
-        } = waiter.request;
-        self.waiters.claim(queue, u64::from(max));
-        let command = codec::encode(&Command::ReceiveMessages {
-            queue,
-            max,
-            visibility,
-        });
-        self.proposals.push(Caller::Receiver(waiter), command);
     }
 
     fn message(&mut self, message: PeerMessage, outputs: &mut Vec<Output>) {
@@ -477,15 +367,6 @@ impl Replica {
             });
         } else {
             self.proposals.end_wait(ticket);
-        }
-    }
-
-    fn end_waits(&mut self, outputs: &mut Vec<Output>) {
-        while let Some(waiter) = self.waiters.expired(self.now) {
-            outputs.push(Output::Reply {
-                ticket: waiter.ticket,
-                reply: nothing_received(),
-            });
         }
     }
 
@@ -683,41 +564,7 @@ impl Replica {
                 self.held.hold(index, self.now, ticket, reply);
                 None
             }
-            Caller::Receiver(waiter) => {
-                let ReceiveRequest { queue, max, .. } = waiter.request;
-                self.waiters.release(queue, u64::from(max));
-                let nothing =
-                    matches!(&reply, Reply::Received { deliveries } if deliveries.is_empty());
-                if nothing && waiter.until > self.now {
-                    self.waiters.park_first(waiter);
-                } else {
-                    outputs.push(Output::Reply {
-                        ticket: waiter.ticket,
-                        reply,
-                    });
-                }
-                Some(queue)
-            }
-        }
-    }
-
-    /// Lets waiters of a queue have what nobody has claimed.
-    fn serve(&mut self, queue: QueueId) {
-        if !self.serving {
-            return;
-        }
-        while self.waiters.has(queue) {
-            match self.shard.receivable(queue, self.now) {
-                Receivable::Ready(ready) if ready > self.waiters.claimed(queue) => {
-                    let waiter = self.waiters.next(queue).expect("one was just seen");
-                    self.propose_receive(waiter);
-                }
-                Receivable::InFlightFull => {
-                    self.crowded.insert(queue);
-                    return;
-                }
-                _ => return,
-            }
+            Caller::Receiver(waiter) => Some(self.received(waiter, reply, outputs)),
         }
     }
 
@@ -791,10 +638,4 @@ fn refuse(ticket: Ticket, error: Error, outputs: &mut Vec<Output>) {
         ticket,
         reply: Reply::Refused(error),
     });
-}
-
-fn nothing_received() -> Reply {
-    Reply::Received {
-        deliveries: Vec::new(),
-    }
 }
