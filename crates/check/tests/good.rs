@@ -217,3 +217,12 @@ fn a_whole_batch_without_answer_comes() {
         .delete("q", 30, "r2.1")
         .holds();
 }
+
+/// The answer to an earlier delivery can reach its client after the later one was received and deleted.
+#[test]
+fn a_delivery_that_comes_after_a_later_one_was_deleted_may_be_gone() {
+    let story = Story::new().send("q", 0, 1);
+    let story = story.received("q", 12_000, 14_000, vec![delivery(1, 2)]);
+    let story = story.received("q", 10, 15_000, vec![delivery(1, 1)]);
+    story.delete("q", 14_100, "r1.2").holds();
+}

@@ -360,7 +360,9 @@ impl Checks {
     pub(crate) fn installed(&mut self, node: u64, shard: u16, place: Place) {
         let durable = self.durable.entry((node, shard)).or_default();
         durable.log.install(place.index, place.term);
-        durable.term = durable.term.max(place.term);
+        if durable.term < place.term {
+            (durable.term, durable.vote) = (place.term, 0);
+        }
         durable.commit = durable.commit.max(place.index);
     }
 

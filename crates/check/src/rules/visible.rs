@@ -50,7 +50,7 @@ fn one_copy(
     let kept = kept_until(ledger, copy);
     let known = copy.is_source(sent) && sent.acknowledged();
     let mut visible_from = known.then_some(sent.due);
-    for (at, handout) in copy.handouts.iter().enumerate() {
+    for (at, handout) in in_order(copy).into_iter().enumerate() {
         let until = handout.invoked.min(kept);
         if let Some(from) = visible_from
             && from <= until
@@ -94,6 +94,20 @@ fn one_copy(
         format!("{} {what}", called(ledger, copy)),
     );
     Ok(())
+}
+
+/// The deliveries of a message in the order in which they began: of those whose requests were under way together the number
+/// tells, for their answers can overtake each other.
+fn in_order<'c, 'h>(copy: &'c Copy<'h>) -> Vec<&'c Handout<'h>> {
+    let mut ordered: Vec<&Handout<'h>> = Vec::with_capacity(copy.handouts.len());
+    for handout in &copy.handouts {
+        let overtaken = ordered.iter().rev();
+        let overtaken =
+            overtaken.take_while(|one| one.returned > handout.invoked && one.count > handout.count);
+        let place = ordered.len() - overtaken.count();
+        ordered.insert(place, handout);
+    }
+    ordered
 }
 
 /// From when on a message must be visible after this handout; `None` if it may be gone for good.
