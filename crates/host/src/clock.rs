@@ -17,6 +17,9 @@ const RATE_ERROR_DIVISOR: u32 = 2_000;
 pub struct Now {
     /// Since some moment before the start; never jumps.
     pub elapsed: Duration,
+    /// The same for the ticks of consensus. It passes also while the other clocks of a test stand still, for an
+    /// election must end there too.
+    pub beat: Duration,
     /// Milliseconds since 1970 as people count them; may jump.
     pub wall: Timestamp,
     /// The clocks of a test, which show whole milliseconds and run at the rate of all others.
@@ -143,6 +146,7 @@ mod tests {
     fn at(elapsed: u64, wall: u64) -> Now {
         Now {
             elapsed: Duration::from_millis(elapsed),
+            beat: Duration::from_millis(elapsed),
             wall: Timestamp(wall),
             is_exact: true,
         }

@@ -2,7 +2,7 @@
 //! ask for. Batching happens here and in the log's writer, nowhere else.
 //!
 //! The shell takes events in with [`Runner::take`], ends the turn with [`Runner::end_turns`], carries out every
-//! [`Runner::next_job`] in this order, and comes again with an event or at [`Runner::next_wake`].
+//! [`Runner::next_job`] in this order, and comes again with an event or at [`Runner::next_wake`], or [`Runner::next_tick`].
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -117,7 +117,7 @@ impl<T> Runner<T> {
             hosted,
             outputs: VecDeque::new(),
             jobs: VecDeque::new(),
-            next_tick: now.elapsed,
+            next_tick: now.beat,
             forgetting: BTreeSet::new(),
             tombstones: BTreeMap::new(),
             begun: 0,
@@ -163,8 +163,12 @@ impl<T> Runner<T> {
             let deadline = hosted.replica.next_deadline()?;
             Some(hosted.time.moment_of(deadline))
         });
-        due.chain(self.needs_ticks().then_some(self.next_tick))
-            .min()
+        due.min()
+    }
+
+    /// When consensus wants its next tick, by [`Now::beat`]: then too a turn is to be ended.
+    pub fn next_tick(&self) -> Option<Duration> {
+        self.needs_ticks().then_some(self.next_tick)
     }
 
     fn needs_ticks(&self) -> bool {
@@ -241,8 +245,8 @@ impl<T> Runner<T> {
     /// However long the thread was held up, one tick follows: nobody is to be thought dead for this
     /// node's own sleep.
     fn tick(&mut self, now: &Now) {
-        if now.elapsed >= self.next_tick && self.needs_ticks() {
-            self.next_tick = now.elapsed + TICK;
+        if now.beat >= self.next_tick && self.needs_ticks() {
+            self.next_tick = now.beat + TICK;
             self.step_all(now, || Input::Tick);
         }
     }

@@ -87,6 +87,7 @@ impl Shell {
         };
         let now = Now {
             elapsed: Duration::from_secs(1),
+            beat: Duration::from_secs(1),
             wall: Timestamp(1_000_000),
             is_exact: true,
         };
@@ -125,6 +126,7 @@ impl Shell {
 
     pub(crate) fn pass(&mut self, length: Duration) {
         self.now.elapsed += length;
+        self.now.beat += length;
         self.work();
     }
 
@@ -159,7 +161,10 @@ impl Shell {
                 self.carry_out(job);
             }
             let wake = self.runner.next_wake();
-            if is_quiet && wake.is_none_or(|at| at > self.now.elapsed) {
+            let tick = self.runner.next_tick();
+            let sleeps = wake.is_none_or(|at| at > self.now.elapsed)
+                && tick.is_none_or(|at| at > self.now.beat);
+            if is_quiet && sleeps {
                 return;
             }
         }

@@ -76,8 +76,13 @@ impl Clock {
 
     /// What all clocks show now.
     pub(crate) fn now(&self) -> Now {
+        let elapsed = self.elapsed();
         Now {
-            elapsed: self.elapsed(),
+            elapsed,
+            beat: match &*self.0 {
+                Source::System => elapsed,
+                Source::Manual(_) => boot_time(),
+            },
             wall: self.wall(),
             is_exact: matches!(&*self.0, Source::Manual(_)),
         }
@@ -86,12 +91,7 @@ impl Clock {
     /// Since some moment before the start; never jumps.
     fn elapsed(&self) -> Duration {
         match &*self.0 {
-            Source::System => {
-                let time = clock_gettime(ClockId::Boottime);
-                let seconds = u64::try_from(time.tv_sec).expect("time since boot is positive");
-                let nanos = u32::try_from(time.tv_nsec).expect("less than a second");
-                Duration::new(seconds, nanos)
-            }
+            Source::System => boot_time(),
             Source::Manual(manual) => {
                 let elapsed = manual
                     .lock()
@@ -140,6 +140,14 @@ impl Clock {
                 .push(wake);
         }
     }
+}
+
+/// Since the machine was switched on, sleep included.
+fn boot_time() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).expect("time since boot is positive");
+    let nanos = u32::try_from(time.tv_nsec).expect("less than a second");
+    Duration::new(seconds, nanos)
 }
 
 impl fmt::Debug for Clock {

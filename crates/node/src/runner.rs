@@ -78,12 +78,15 @@ impl Runner {
 
     /// The next event, or `None` when something is due by itself.
     fn next_event(&self) -> Option<Event> {
-        let wake = self.host.next_wake();
-        let sleep = wake.map_or(NEVER, |at| at.saturating_sub(self.clock.now().elapsed));
-        if sleep.is_zero() {
+        let now = self.clock.now();
+        let due = self.host.next_wake();
+        let due = due.map_or(NEVER, |at| at.saturating_sub(now.elapsed).min(NEVER));
+        let tick = self.host.next_tick();
+        let tick = tick.map_or(NEVER, |at| at.saturating_sub(now.beat));
+        if due.is_zero() || tick.is_zero() {
             return self.inbox.try_recv().ok();
         }
-        let sleep = self.clock.sleep_for(sleep.min(NEVER));
+        let sleep = self.clock.sleep_for(due).min(tick);
         self.inbox.recv_timeout(sleep).ok()
     }
 

@@ -26,6 +26,7 @@ impl Clock {
         let wall = (EPOCH + elapsed).saturating_add_signed(self.jumped);
         Now {
             elapsed: Duration::from_micros(elapsed),
+            beat: Duration::from_micros(elapsed),
             wall: Timestamp(wall / 1_000),
             is_exact: false,
         }

@@ -95,7 +95,8 @@ impl Process {
 
     /// Wakes again when something is due by itself.
     fn sleep(&mut self, common: &mut Common) {
-        let Some(at) = self.host.next_wake() else {
+        let wakes = self.host.next_wake().into_iter();
+        let Some(at) = wakes.chain(self.host.next_tick()).min() else {
             return;
         };
         let at = self.clock.moment(at).max(common.now + 1);
