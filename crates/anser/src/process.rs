@@ -1,6 +1,11 @@
 //! What the system knows about a process, and the files that name it.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -10,6 +15,11 @@ use crate::{
     files::{self, FileLock},
     paths,
 };
+
+/// How long to wait for whoever holds a data directory. A child that another server is starting at this moment holds
+/// copies of the server's open files, its lock among them, until the child's program begins.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The unit of CPU times in `/proc` on every Linux.
 const TICK_MICROS: u64 = 10_000;
@@ -21,11 +31,23 @@ pub struct Claim {
     _lock: FileLock,
 }
 
+/// `None` if somebody else keeps it.
+fn lock(path: &Path) -> Result<Option<FileLock>> {
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        let lock = FileLock::try_take(path)?;
+        if lock.is_some() || Instant::now() >= until {
+            return Ok(lock);
+        }
+        thread::sleep(LOCK_INTERVAL);
+    }
+}
+
 impl Claim {
     /// Fails if another server uses the data directory.
     pub fn take(data: &Path) -> Result<Self> {
         files::make_private_folder(data)?;
-        let Some(lock) = FileLock::try_take(&paths::server_lock(data))? else {
+        let Some(lock) = lock(&paths::server_lock(data))? else {
             let holder = process_of(data).map_or(String::new(), |id| format!(" (process {id})"));
             return Err(Exit::InUse.error(format!(
                 "another server{holder} uses the data directory {}: \
