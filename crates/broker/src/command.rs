@@ -257,6 +257,9 @@ pub struct CreateQueue {
     pub dead_letter: Option<(QueueName, DeadLetterAfter)>,
     pub queues_max: u64,
     pub reuse_after: Millis,
+    /// Shards that whoever proposes this knows to have no leader now, in ascending order: another one takes it, if
+    /// there is one.
+    pub avoid: Vec<ShardId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -91,6 +91,7 @@ impl Work {
                     dead_letter: None,
                     queues_max: 1_000,
                     reuse_after: Millis(0),
+                    avoid: Vec::new(),
                 });
                 (0, Ask::Change(Box::new(command)))
             }
