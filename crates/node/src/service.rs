@@ -13,10 +13,10 @@ use anser_broker::{
     op::{
         AnyOperation, AnyOutput, ChangeVisibility, ClearQueue, CreateQueue, DeadLetterChange,
         DeleteMessages, DeleteQueue, DescribeQueue, ListDeadLetterSources, ListQueues,
-        MessagesDeleted, MessagesReceived, MessagesSent, NamedDeadLetterPolicy, Operation,
-        QueueChanged, QueueCleared, QueueCounts, QueueCreated, QueueDeleted, QueueDescription,
-        QueueRewound, QueuesListed, ReceiveMessages, RewindQueue, SendMessages, SetQueueAttributes,
-        VisibilityChanged,
+        MessagesDeleted, MessagesReceived, MessagesReturned, MessagesSent, NamedDeadLetterPolicy,
+        Operation, QueueChanged, QueueCleared, QueueCounts, QueueCreated, QueueDeleted,
+        QueueDescription, QueueRewound, QueuesListed, ReceiveMessages, ReturnMessages, RewindQueue,
+        SendMessages, SetQueueAttributes, VisibilityChanged,
     },
     service::Service,
 };
@@ -95,6 +95,9 @@ impl Node {
             }
             In::ChangeVisibility(input) => {
                 Out::ChangeVisibility(self.change_visibility(account, input).await?)
+            }
+            In::ReturnMessages(input) => {
+                Out::ReturnMessages(self.return_messages(account, input).await?)
             }
             about_topics => return self.perform_on_topics(account, about_topics).await,
         })
@@ -340,6 +343,19 @@ impl Node {
             })
             .await?;
         Ok(VisibilityChanged { results })
+    }
+
+    async fn return_messages(
+        &self,
+        account: AccountId,
+        input: ReturnMessages,
+    ) -> Result<MessagesReturned, Error> {
+        let route = self.route(account, &input.queue)?;
+        self.each(route, &input.receipts, |queue, receipts| {
+            Command::ReturnLeases { queue, receipts }
+        })
+        .await?;
+        Ok(MessagesReturned)
     }
 
     /// One command for the receipts of the queue's shard; those of another shard are invalid.

@@ -218,7 +218,7 @@ impl Process {
         match effect {
             Effect::RouteChanged(placed) => self.port.routes().change(&placed),
             Effect::MovesPending { queue } => self.transfers.carry(shard, queue),
-            Effect::Unsettled(placed) => self.reconciler.place(placed),
+            Effect::Unsettled(placed) => self.reconciler.place(&placed),
             Effect::OutboxReady { .. }
             | Effect::NodesChanged
             | Effect::QueueReady { .. }
