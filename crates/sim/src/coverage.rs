@@ -14,6 +14,7 @@ pub const PLACES: &[&str] = &[
     "a snapshot was installed over an older state",
     "a copy was resumed after a broken connection",
     "a copy was given up",
+    "a copy was dropped for a newer one",
     "a copy, or the end of a replica, waited for the disk",
     "a copy that had arrived did not come again",
     "a newer copy went on with the segments of one that was broken off",

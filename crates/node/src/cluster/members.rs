@@ -96,6 +96,13 @@ impl Members {
         }
     }
 
+    /// Whether this is the start of the node that the catalog knows.
+    pub(crate) fn is_agreed(&self, node: u64, start: NodeStart) -> bool {
+        let known = self.lock();
+        let record = known.records.get(&node);
+        record.is_some_and(|record| record.start == start)
+    }
+
     /// A node that was let in says where it is reached; whether that is news.
     pub(crate) fn hear(&self, node: u64, start: u64, address: &str) -> bool {
         self.move_to(node, start, address)

@@ -303,6 +303,14 @@ impl Handler for Reception {
         members.judge(visitor.node, visitor.incarnation, start)
     }
 
+    fn is_agreed(&self, visitor: &Visitor) -> bool {
+        let start = NodeStart {
+            number: visitor.start.number,
+            mark: visitor.start.mark,
+        };
+        self.cluster.members.is_agreed(visitor.node, start)
+    }
+
     fn arrived(&self, visitor: &Visitor) {
         let (node, address) = (visitor.node, &visitor.address);
         let members = &self.cluster.members;

@@ -132,6 +132,11 @@ impl Process {
             },
             Next::Arrived => return self.end_copy(transfer, true, common),
             Next::GivenUp(_) => return self.end_copy(transfer, false, common),
+            Next::Dropped => {
+                sometimes("a copy was dropped for a newer one");
+                self.copies.outgoing.remove(&transfer);
+                return;
+            }
         };
         self.ask(transfer, ask, common);
     }
