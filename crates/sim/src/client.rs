@@ -1,15 +1,16 @@
 //! The clients: each does one thing after the other and writes down what it was told.
 
+mod choice;
 mod history;
+mod queues;
 mod work;
 
 use std::collections::BTreeMap;
 
 use anser_broker::{
-    attributes::Acknowledge,
-    command::{Placed, Reply},
+    command::{Placed, PlacedQueue, Reply},
     error::Error,
-    id::{QueueId, Sequence},
+    id::Sequence,
 };
 
 use crate::{
@@ -19,7 +20,8 @@ use crate::{
     world::Common,
 };
 
-use work::Work;
+use queues::{Fate, Queue};
+use work::{Decided, Work};
 
 /// How long a client waits for an answer, besides what it asked the queue to wait.
 const PATIENCE: Micros = 4 * SECOND;
@@ -41,29 +43,13 @@ struct Client {
     now: Option<Doing>,
     leases: Vec<Lease>,
     names: u64,
+    /// Of queues that it has deleted.
+    free_names: Vec<String>,
     bodies: u64,
     /// The node that answered last.
     door: Option<u64>,
     /// After the chaos: has sent to every queue.
     sent_last: usize,
-}
-
-/// A queue that is ready for use.
-struct Queue {
-    name: String,
-    id: QueueId,
-    shard: u16,
-    is_used: bool,
-    /// Every voter must have a message before its sender hears so.
-    is_everywhere: bool,
-    drain: Drain,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Drain {
-    begun: Option<Micros>,
-    empty: u32,
-    ended: Option<Micros>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -99,24 +85,22 @@ impl Clients {
     }
 
     pub(crate) fn are_done(&self) -> bool {
-        self.queues
-            .iter()
-            .all(|queue| !queue.is_used || queue.drain.ended.is_some())
+        self.queues.iter().all(Queue::is_done)
             && !self.queues.is_empty()
             && self.all.iter().all(|client| client.now.is_none())
     }
 
     /// What is not done yet.
     pub(crate) fn complaint(&self) -> String {
-        let queues = self
-            .queues
-            .iter()
-            .filter(|queue| queue.drain.ended.is_none());
+        let queues = self.queues.iter().filter(|queue| !queue.is_done());
         let queues: Vec<String> = queues
             .map(|queue| {
                 format!(
-                    "{} of shard {} ({:?})",
-                    queue.name, queue.shard, queue.drain
+                    "{} of shard {} ({:?}, {:?})",
+                    queue.title(),
+                    queue.shard,
+                    queue.fate,
+                    queue.drain
                 )
             })
             .collect();
@@ -131,6 +115,9 @@ impl Clients {
             let Some(work) = self.choose(client, common) else {
                 return;
             };
+            if let Work::End { queue, .. } = work {
+                self.queues[queue].fate = Fate::Ends;
+            }
             self.all[client].now = Some(Doing {
                 work,
                 invoked: common.now,
@@ -239,6 +226,11 @@ impl Clients {
         };
         if retries {
             doing.request = None;
+            if let (Work::End { is_unsure, .. }, Response::Refused(Error::Unknown)) =
+                (&mut doing.work, response)
+            {
+                *is_unsure = true;
+            }
             self.all[client].now = Some(doing);
             self.all[client].door = None;
             return self.again(client, 60 * MILLISECOND, common);
@@ -261,7 +253,7 @@ impl Clients {
     /// Some voters stay away for ever, and a queue that needs them all takes nothing any more.
     fn waits_for_the_lost(&self, work: &Work) -> bool {
         let queue = work.sends_to().map(|queue| &self.queues[queue]);
-        self.healed.is_some() && queue.is_some_and(|queue| queue.is_everywhere)
+        self.healed.is_some() && queue.is_some_and(Queue::is_everywhere)
     }
 
     /// What became of it.
@@ -270,28 +262,39 @@ impl Clients {
             common.statistics.unknown += 1;
         }
         let Doing { work, invoked, .. } = doing;
+        if let Some(next) = self.next_step(client, &work, response) {
+            self.all[client].now = Some(Doing {
+                work: next,
+                invoked,
+                request: None,
+                door: 0,
+            });
+            return;
+        }
         match (&work, response) {
-            (Work::Create { .. }, Response::Reply(Reply::Placed(Placed::Queue(placed)))) => {
-                let placed = placed.clone();
-                self.all[client].now = Some(Doing {
-                    work: Work::Put { placed },
-                    invoked,
-                    request: None,
-                    door: 0,
-                });
+            (Work::Put { placed, what }, Response::Reply(_)) => {
+                if let Decided::Created { .. } = what {
+                    self.begin_use(client, placed);
+                }
             }
-            (Work::Put { placed }, Response::Reply(_)) => {
-                self.queues.push(Queue {
-                    name: placed.name.to_string(),
-                    id: placed.queue,
-                    shard: placed.shard.0,
-                    is_used: false,
-                    is_everywhere: placed
-                        .attributes
-                        .as_ref()
-                        .is_some_and(|attributes| attributes.acknowledge == Acknowledge::All),
-                    drain: Drain::default(),
-                });
+            (Work::Create { name, .. }, Response::Refused(Error::QueueRecentlyDeleted)) => {
+                self.all[client].free_names.push(name.clone());
+            }
+            (
+                Work::Drop {
+                    queue, is_unsure, ..
+                },
+                Response::Reply(_),
+            ) => {
+                let queue = &mut self.queues[*queue];
+                queue.fate = Fate::Gone;
+                // An attempt that is still on its way would end the next queue of this name.
+                if !is_unsure {
+                    self.all[client].free_names.push(queue.name.clone());
+                }
+            }
+            (Work::End { queue, .. }, Response::Refused(_)) => {
+                self.queues[*queue].fate = Fate::Lives;
             }
             (Work::Receive { queue, .. }, Response::Messages(messages)) => {
                 let queue = *queue;
@@ -300,11 +303,68 @@ impl Clients {
                     receipt: message.receipt.sequence,
                 });
                 self.all[client].leases.extend(leases);
+                if let Some(last) = messages.last() {
+                    self.queues[queue].last_sent = Some(last.sent.seconds());
+                }
                 self.note_drain(queue, messages.is_empty(), invoked, common);
             }
             _ => {}
         }
         self.record(client, &work, invoked, response, common);
+    }
+
+    /// What has to be done yet for what was asked.
+    fn next_step(&mut self, client: usize, work: &Work, response: &Response) -> Option<Work> {
+        if let Work::End { queue, .. } = work {
+            debug_assert_eq!(self.queues[*queue].owner, client);
+        }
+        match (work, response) {
+            (
+                Work::Create { reuse_after, .. },
+                Response::Reply(Reply::Placed(Placed::Queue(placed))),
+            ) => Some(Work::Put {
+                placed: placed.clone(),
+                what: Decided::Created {
+                    reuse_after: *reuse_after,
+                },
+            }),
+            (
+                Work::Change { queue, changes },
+                Response::Reply(Reply::Placed(Placed::Queue(placed))),
+            ) => Some(Work::Put {
+                placed: placed.clone(),
+                what: Decided::Changed {
+                    queue: *queue,
+                    changes: changes.clone(),
+                },
+            }),
+            (
+                Work::End { queue, is_unsure },
+                Response::Reply(Reply::Placed(Placed::Queue(placed))),
+            ) => Some(Work::Drop {
+                queue: *queue,
+                floor: placed.floor,
+                is_unsure: *is_unsure,
+            }),
+            (
+                Work::End {
+                    queue,
+                    is_unsure: true,
+                },
+                Response::Refused(Error::NoSuchQueue),
+            ) => Some(Work::Drop {
+                queue: *queue,
+                floor: 0,
+                is_unsure: true,
+            }),
+            _ => None,
+        }
+    }
+
+    fn begin_use(&mut self, client: usize, placed: &PlacedQueue) {
+        // The first one stays, so that every run has something to drain.
+        let is_fleeting = self.all[client].names > 1 && self.random.permille(300);
+        self.queues.push(Queue::new(placed, client, is_fleeting));
     }
 
     /// A queue is drained when nothing can be hidden any more and nothing comes.

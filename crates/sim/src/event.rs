@@ -4,7 +4,7 @@ use std::{cmp::Ordering, collections::BinaryHeap, ops::Range, time::Duration};
 
 use anser_broker::{
     codec::Encoded,
-    command::{Query, Reply},
+    command::{Answer, Query, Reply},
     error::Error,
     id::{QueueId, ShardId},
     op::ReceivedMessage,
@@ -181,7 +181,7 @@ pub(crate) enum Ask {
 pub(crate) enum Response {
     Reply(Reply),
     Messages(Vec<ReceivedMessage>),
-    Answered,
+    Answer(Answer),
     Refused(Error),
 }
 

@@ -3,7 +3,7 @@
 //! Each message adds to a lower bound while it is certainly in a state and to an upper bound while it may
 //! be. With no unknown results and settled times the two bounds meet, and the counter must be exact.
 
-use super::{Moved, kept_until};
+use super::Moved;
 use crate::{
     event::Nanos,
     ledger::{Copy, Handout, Ledger},
@@ -101,7 +101,7 @@ impl Life<'_, '_> {
         }
         let due = sent.invoked.saturating_add(sent.delay);
         let due_latest = sent.due;
-        if sent.delay > 0 && source {
+        if sent.delay_most > 0 && source {
             self.possible(
                 State::Delayed,
                 sent.invoked,
@@ -117,7 +117,7 @@ impl Life<'_, '_> {
             first.map_or(Nanos::MAX, |handout| handout.returned),
         );
         if sure {
-            let from = if sent.delay > 0 || sent.is_carried {
+            let from = if sent.delay_most > 0 || sent.is_carried {
                 due_latest
             } else {
                 sent.returned
@@ -166,7 +166,7 @@ impl Life<'_, '_> {
     }
 
     fn certain(&mut self, state: State, from: Nanos, to: Nanos) {
-        let to = to.min(kept_until(self.ledger, self.copy));
+        let to = to.min(self.ledger.kept_until(self.copy));
         if from < to {
             self.steps.push(Step {
                 at: from,

@@ -1,6 +1,9 @@
 //! Requests of clients: through this node's door, to the replica that leads, and back.
 
-use anser_broker::{error::Error, id::ShardId, op::ReceivedMessage};
+use anser_broker::{
+    attributes::Acknowledge, command::Destination, command::Reply, error::Error, id::Sequence,
+    id::ShardId, op::ReceivedMessage,
+};
 use anser_host::{Event as HostEvent, Leases, Request as HostRequest, Response as HostResponse};
 use anser_replica::{ReceiveRequest, Ticket};
 
@@ -15,6 +18,7 @@ use crate::{
 pub(super) struct Pending {
     door: u64,
     shard: u16,
+    sends_to: Option<Destination>,
     /// What a client may know to be applied when it asked.
     known: u64,
     /// Nobody waits for the answer any more.
@@ -56,9 +60,14 @@ impl Process {
             return;
         }
         let polls = matches!(&request.ask, Ask::Receive { wait, .. } if wait.0 > 0);
+        let sends_to = match &request.ask {
+            Ask::Propose(command) => command.sends_to(),
+            _ => None,
+        };
         let pending = Pending {
             door: request.door,
             shard,
+            sends_to,
             known: common.checks.last_acknowledged(shard),
             is_cancelled: false,
             polls,
@@ -105,11 +114,14 @@ impl Process {
         let response = match response {
             Ok(HostResponse::Reply(reply)) => {
                 self.acknowledge(number, common);
+                if let Reply::Sent { messages } = &reply {
+                    self.check_everywhere(number, messages, common);
+                }
                 Response::Reply(reply)
             }
-            Ok(HostResponse::Answer(_)) => {
+            Ok(HostResponse::Answer(answer)) => {
                 self.check_read(number, common);
-                Response::Answered
+                Response::Answer(answer)
             }
             Ok(HostResponse::Messages(messages)) => Response::Messages(messages),
             Err(error) => {
@@ -128,6 +140,29 @@ impl Process {
             && let Some(replica) = self.replica(shard)
         {
             common.checks.acknowledged(shard, replica.applied().index);
+        }
+    }
+
+    /// What every voter must have is on all their disks when its sender hears so.
+    fn check_everywhere(&self, number: u64, messages: &[Sequence], common: &mut Common) {
+        let Some(pending) = self.pending.get(&number) else {
+            return;
+        };
+        let replica = self.replica(pending.shard).zip(pending.sends_to);
+        let Some((replica, _)) =
+            replica.filter(|(replica, to)| replica.shard().acknowledge(*to) == Acknowledge::All)
+        else {
+            return;
+        };
+        sometimes("a send was answered that every voter has");
+        let membership = replica.status().membership;
+        let view = &self.watched[&pending.shard].view;
+        for message in messages {
+            let index = message.index();
+            let term = view.term(index);
+            common
+                .checks
+                .everywhere(self.node, pending.shard, (index, term), &membership);
         }
     }
 
