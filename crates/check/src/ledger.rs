@@ -343,6 +343,14 @@ impl Handout<'_> {
             .min()
     }
 
+    /// From when until when its lease may have run, on the server's side of every doubt.
+    pub(crate) fn maybe_leased(&self, outages: &Outages) -> (Nanos, Nanos) {
+        let length = self.free_from.saturating_sub(self.returned);
+        let ended = outages.latest(self.returned, length);
+        let deleted = self.deleted().map(|delete| delete.returned);
+        (self.earliest, ended.min(deleted.unwrap_or(Nanos::MAX)))
+    }
+
     /// Whether the receive counts say that `other` is a later handout of the same message.
     pub(crate) fn counted_before(&self, other: &Self) -> bool {
         self.message == other.message && other.count > self.count && other.returned >= self.invoked

@@ -14,6 +14,7 @@ mod ledger;
 mod report;
 mod rules;
 mod setting;
+mod spans;
 mod subscription;
 
 pub use body::{Body, checksum};

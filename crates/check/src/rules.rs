@@ -10,7 +10,6 @@ mod leases;
 mod limits;
 mod names;
 mod settings;
-mod spans;
 mod visible;
 
 use crate::{

@@ -13,7 +13,7 @@ pub(crate) struct Setting<T> {
 
 #[derive(Debug, Clone, Copy)]
 struct Value<T> {
-    value: T,
+    of: T,
     /// When its change began.
     from: Nanos,
     /// When it was in force at the latest; `None` if no answer came.
@@ -26,7 +26,7 @@ impl<T: Copy + Ord> Setting<T> {
     pub(crate) fn new(first: T) -> Self {
         Self {
             values: vec![Value {
-                value: first,
+                of: first,
                 from: 0,
                 sure: Some(0),
                 until: Nanos::MAX,
@@ -50,7 +50,7 @@ impl<T: Copy + Ord> Setting<T> {
             }
         }
         self.values.push(Value {
-            value,
+            of: value,
             from,
             sure,
             until,
@@ -65,7 +65,7 @@ impl<T: Copy + Ord> Setting<T> {
             return;
         }
         let told = self.values.iter();
-        let told = told.filter(|other| other.value == value && other.from <= to);
+        let told = told.filter(|other| other.of == value && other.from <= to);
         let Some(done) = told
             .map(|other| other.sure)
             .max_by_key(|sure| sure.unwrap_or(Nanos::MAX))
@@ -74,7 +74,7 @@ impl<T: Copy + Ord> Setting<T> {
         };
         let Some(done) = done else { return };
         for other in &mut self.values {
-            if other.value != value && other.sure.is_some_and(|sure| sure < from) {
+            if other.of != value && other.sure.is_some_and(|sure| sure < from) {
                 other.until = other.until.min(done.max(to));
             }
         }
@@ -84,7 +84,7 @@ impl<T: Copy + Ord> Setting<T> {
     pub(crate) fn between(&self, from: Nanos, to: Nanos) -> impl Iterator<Item = T> {
         let values = self.values.iter();
         let possible = values.filter(move |value| value.from <= to && value.until >= from);
-        possible.map(|value| value.value)
+        possible.map(|value| value.of)
     }
 
     pub(crate) fn least(&self, from: Nanos, to: Nanos) -> T {
@@ -108,7 +108,7 @@ impl Setting<Nanos> {
     /// When a length that counts from `base` may be over for the first time, whatever was in force then.
     pub(crate) fn may_end(&self, base: Nanos) -> Nanos {
         let ends = self.values.iter().filter_map(|value| {
-            let end = base.saturating_add(value.value).max(value.from);
+            let end = base.saturating_add(value.of).max(value.from);
             (end <= value.until).then_some(end)
         });
         ends.min().unwrap_or(Nanos::MAX)

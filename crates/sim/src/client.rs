@@ -65,6 +65,8 @@ struct Doing {
     /// The attempt that is under way.
     request: Option<u64>,
     door: u64,
+    /// An earlier attempt had no answer: it may have happened, or be still on its way.
+    is_unsure: bool,
 }
 
 impl Clients {
@@ -123,6 +125,7 @@ impl Clients {
                 invoked: common.now,
                 request: None,
                 door: 0,
+                is_unsure: false,
             });
         }
         self.attempt(client, common);
@@ -226,11 +229,7 @@ impl Clients {
         };
         if retries {
             doing.request = None;
-            if let (Work::End { is_unsure, .. }, Response::Refused(Error::Unknown)) =
-                (&mut doing.work, response)
-            {
-                *is_unsure = true;
-            }
+            doing.is_unsure |= matches!(response, Response::Refused(Error::Unknown));
             self.all[client].now = Some(doing);
             self.all[client].door = None;
             return self.again(client, 60 * MILLISECOND, common);
@@ -261,31 +260,34 @@ impl Clients {
         if matches!(response, Response::Refused(Error::Unknown)) {
             common.statistics.unknown += 1;
         }
-        let Doing { work, invoked, .. } = doing;
-        if let Some(next) = self.next_step(client, &work, response) {
+        let Doing {
+            work,
+            invoked,
+            is_unsure,
+            ..
+        } = doing;
+        if let Some(next) = next_step(&work, response, is_unsure) {
             self.all[client].now = Some(Doing {
                 work: next,
                 invoked,
                 request: None,
                 door: 0,
+                is_unsure,
             });
             return;
         }
         match (&work, response) {
-            (Work::Put { placed, what }, Response::Reply(_)) => {
-                if let Decided::Created { .. } = what {
-                    self.begin_use(client, placed);
-                }
-            }
+            (
+                Work::Put {
+                    placed,
+                    what: Decided::Created { .. },
+                },
+                Response::Reply(_),
+            ) => self.begin_use(client, placed),
             (Work::Create { name, .. }, Response::Refused(Error::QueueRecentlyDeleted)) => {
                 self.all[client].free_names.push(name.clone());
             }
-            (
-                Work::Drop {
-                    queue, is_unsure, ..
-                },
-                Response::Reply(_),
-            ) => {
+            (Work::Drop { queue, .. }, Response::Reply(_)) => {
                 let queue = &mut self.queues[*queue];
                 queue.fate = Fate::Gone;
                 // An attempt that is still on its way would end the next queue of this name.
@@ -310,55 +312,14 @@ impl Clients {
             }
             _ => {}
         }
+        let unknown = Response::Refused(Error::Unknown);
+        let is_refusal = matches!(response, Response::Refused(_));
+        let response = if is_unsure && is_refusal {
+            &unknown
+        } else {
+            response
+        };
         self.record(client, &work, invoked, response, common);
-    }
-
-    /// What has to be done yet for what was asked.
-    fn next_step(&mut self, client: usize, work: &Work, response: &Response) -> Option<Work> {
-        if let Work::End { queue, .. } = work {
-            debug_assert_eq!(self.queues[*queue].owner, client);
-        }
-        match (work, response) {
-            (
-                Work::Create { reuse_after, .. },
-                Response::Reply(Reply::Placed(Placed::Queue(placed))),
-            ) => Some(Work::Put {
-                placed: placed.clone(),
-                what: Decided::Created {
-                    reuse_after: *reuse_after,
-                },
-            }),
-            (
-                Work::Change { queue, changes },
-                Response::Reply(Reply::Placed(Placed::Queue(placed))),
-            ) => Some(Work::Put {
-                placed: placed.clone(),
-                what: Decided::Changed {
-                    queue: *queue,
-                    changes: changes.clone(),
-                },
-            }),
-            (
-                Work::End { queue, is_unsure },
-                Response::Reply(Reply::Placed(Placed::Queue(placed))),
-            ) => Some(Work::Drop {
-                queue: *queue,
-                floor: placed.floor,
-                is_unsure: *is_unsure,
-            }),
-            (
-                Work::End {
-                    queue,
-                    is_unsure: true,
-                },
-                Response::Refused(Error::NoSuchQueue),
-            ) => Some(Work::Drop {
-                queue: *queue,
-                floor: 0,
-                is_unsure: true,
-            }),
-            _ => None,
-        }
     }
 
     fn begin_use(&mut self, client: usize, placed: &PlacedQueue) {
@@ -380,5 +341,43 @@ impl Clients {
         if drain.empty >= 2 && invoked > begun.max(settled) + hidden {
             drain.ended = Some(common.now);
         }
+    }
+}
+
+/// What has to be done yet for what was asked.
+fn next_step(work: &Work, response: &Response, is_unsure: bool) -> Option<Work> {
+    match (work, response) {
+        (
+            Work::Create { reuse_after, .. },
+            Response::Reply(Reply::Placed(Placed::Queue(placed))),
+        ) => Some(Work::Put {
+            placed: placed.clone(),
+            what: Decided::Created {
+                reuse_after: *reuse_after,
+            },
+        }),
+        (
+            Work::Change { queue, changes },
+            Response::Reply(Reply::Placed(Placed::Queue(placed))),
+        ) => Some(Work::Put {
+            placed: placed.clone(),
+            what: Decided::Changed {
+                queue: *queue,
+                changes: changes.clone(),
+            },
+        }),
+        (Work::End { queue }, Response::Reply(Reply::Placed(Placed::Queue(placed)))) => {
+            Some(Work::Drop {
+                queue: *queue,
+                floor: placed.floor,
+            })
+        }
+        (Work::End { queue }, Response::Refused(Error::NoSuchQueue)) if is_unsure => {
+            Some(Work::Drop {
+                queue: *queue,
+                floor: 0,
+            })
+        }
+        _ => None,
     }
 }

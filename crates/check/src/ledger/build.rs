@@ -18,6 +18,7 @@ use crate::{
     evidence::{Evidence, MILLISECOND, Outages},
     history::History,
     report::{Invalid, Statistics},
+    spans::Spans,
 };
 
 pub(super) fn ledger(history: &History) -> Result<Ledger<'_>, Invalid> {
@@ -231,37 +232,24 @@ impl<'h> Builder<'h> {
         let subscriptions = self.finish_topics()?;
         self.statistics.outages = self.outages.len() as u64;
         let outages = Outages::new(std::mem::take(&mut self.outages));
-        let mut queues = Vec::with_capacity(self.notes.len());
-        let mut drains = Vec::with_capacity(self.notes.len());
-        let notes = std::mem::take(&mut self.notes);
-        for (place, notes) in notes.into_iter().enumerate() {
-            drains.push(notes.drain);
-            queues.push(self.queue(place, notes, names, &outages)?);
+        self.settle(&outages);
+        let notes = std::mem::take(&mut self.notes).into_iter().enumerate();
+        let queues: Result<Vec<_>, Invalid> = notes
+            .map(|(place, notes)| self.queue(place, notes, names, &outages))
+            .collect();
+        let queues = queues?;
+        if self.statistics.drained + self.statistics.topics.drained == 0 {
+            return Err(Invalid::EmptyDrain);
         }
         let Self {
-            mut sends,
-            mut copies,
+            sends,
+            copies,
             publishes,
             strays,
-            mut statistics,
+            statistics,
             lives,
             ..
         } = self;
-        set_due(&mut sends, &drains, &outages);
-        for copy in &mut copies {
-            let visibility = &queues[copy.queue].attributes.visibility;
-            handouts::settle(copy, &sends[copy.send], visibility);
-            let drain = drains[copy.queue].unwrap_or((Nanos::MAX, Nanos::MAX));
-            let drained = copy
-                .handouts
-                .iter()
-                .filter(|handout| handout.invoked >= drain.0);
-            statistics.drained += drained.count() as u64;
-            statistics.redelivered += (copy.handouts.len() as u64).saturating_sub(1);
-        }
-        if statistics.drained + statistics.topics.drained == 0 {
-            return Err(Invalid::EmptyDrain);
-        }
         Ok(Ledger {
             queues,
             sends,
@@ -276,6 +264,35 @@ impl<'h> Builder<'h> {
         })
     }
 
+    /// Works out when messages were due and how long leases ran.
+    fn settle(&mut self, outages: &Outages) {
+        let drains: Vec<_> = self.notes.iter().map(|notes| notes.drain).collect();
+        set_due(&mut self.sends, &drains, outages);
+        for copy in &mut self.copies {
+            let visibility = &self.lives.attributes[copy.queue].visibility;
+            handouts::settle(copy, &self.sends[copy.send], visibility);
+            let drain = drains[copy.queue].unwrap_or((Nanos::MAX, Nanos::MAX));
+            let handouts = copy.handouts.iter();
+            let drained = handouts.filter(|handout| handout.invoked >= drain.0);
+            let statistics = &mut self.statistics;
+            statistics.drained += drained.count() as u64;
+            statistics.redelivered += (copy.handouts.len() as u64).saturating_sub(1);
+        }
+    }
+
+    /// Whoever asks while there may be as many leases as there may be can be told that there is nothing.
+    fn forget_crowded(&self, place: usize, notes: &mut Notes, outages: &Outages) {
+        let Some(most) = self.history.queues[place].limits.in_flight else {
+            return;
+        };
+        let copies = self.copies.iter().filter(|copy| copy.queue == place);
+        let handouts = copies.flat_map(|copy| &copy.handouts);
+        let leased = Spans::new(handouts.map(|handout| handout.maybe_leased(outages)));
+        notes
+            .empties
+            .retain(|&(from, to)| leased.during(from, to) < most);
+    }
+
     /// What is known of the queue at this place.
     fn queue(
         &mut self,
@@ -284,6 +301,7 @@ impl<'h> Builder<'h> {
         names: &BTreeMap<&str, usize>,
         outages: &Outages,
     ) -> Result<Queue<'h>, Invalid> {
+        self.forget_crowded(place, &mut notes, outages);
         let facts = &self.history.queues[place];
         let attributes = self.lives.attributes[place].clone();
         let ended = self.lives.ended[place];

@@ -77,7 +77,7 @@ impl Queue<'_> {
     }
 }
 
-impl<'h> Ledger<'h> {
+impl Ledger<'_> {
     /// Until when a message certainly stays if nobody deletes it.
     pub(crate) fn kept_until(&self, copy: &Copy<'_>) -> Nanos {
         self.queue_of(copy).keeps_until(self.sent_of(copy).invoked)

@@ -96,7 +96,7 @@ fn could_not_reach(ledger: &Ledger<'_>, copy: &Copy<'_>, delete: Use, rewind: &R
     kept < delete.invoked.max(rewind.invoked)
 }
 
-/// Judges whether the first rewind that reaches back to this message brought it back.
+/// Judges whether a rewind that reaches back to this message brought it back, if none had before.
 fn rewound(
     ledger: &Ledger<'_>,
     copy: &Copy<'_>,
@@ -113,13 +113,14 @@ fn rewound(
         // Of one that was not sent here itself nobody knows when it came.
         let length = queue.attributes.rewind.least(delete.invoked, returned);
         let is_kept = returned < sent.invoked.saturating_add(length);
-        (is_kept && copy.is_source(sent)).then_some((rewind.invoked, returned))
+        (is_kept && copy.is_source(sent)).then_some(returned)
     });
-    let Some((invoked, back_at)) = reaching else {
+    let Some(back_at) = reaching else {
         return Ok(());
     };
     let kept: Nanos = ledger.kept_until(copy);
-    let came = copy.handouts.iter().any(|other| other.returned > invoked);
+    let mut others = copy.handouts.iter();
+    let came = others.any(|other| other.returned > delete.returned);
     let due = ledger.outages.latest(back_at, 0);
     if came || due >= kept {
         return Ok(());

@@ -3,11 +3,11 @@
 //! For each state there are the spans in which messages were in it for sure and those in which they may have been.
 //! What was taken must fit on top of the former; what was refused must be too much on top of the latter.
 
-use super::spans::Spans;
 use crate::{
     event::{Nanos, refusal},
     ledger::{Copy, Handout, Ledger, Queue, ReceiveOutcome, Sent},
     report::{Report, Rule},
+    spans::Spans,
 };
 
 /// Of one state.
@@ -72,7 +72,7 @@ impl<'l, 'h> Limited<'l, 'h> {
                 sure: Spans::new(handouts().map(|(copy, one)| surely_leased(ledger, copy, one))),
                 possible: Spans::new(
                     handouts()
-                        .map(|(_, one)| maybe_leased(ledger, one))
+                        .map(|(_, one)| one.maybe_leased(&ledger.outages))
                         .chain(unanswered),
                 ),
             },
@@ -240,11 +240,4 @@ fn surely_leased(ledger: &Ledger<'_>, copy: &Copy<'_>, handout: &Handout<'_>) ->
     let deleted = handout.maybe_deleted_from().unwrap_or(Nanos::MAX);
     let until = handout.held_until.min(deleted).min(ledger.kept_until(copy));
     (handout.returned, until)
-}
-
-fn maybe_leased(ledger: &Ledger<'_>, handout: &Handout<'_>) -> (Nanos, Nanos) {
-    let length = handout.free_from.saturating_sub(handout.returned);
-    let ended = ledger.outages.latest(handout.returned, length);
-    let deleted = handout.deleted().map(|delete| delete.returned);
-    (handout.earliest, ended.min(deleted.unwrap_or(Nanos::MAX)))
 }

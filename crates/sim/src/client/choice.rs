@@ -57,10 +57,7 @@ impl Clients {
         match self.random.below(10) {
             0..2 => Some(Work::Describe { queue }),
             2..5 if !of.is_fleeting => Some(self.change(queue, plan)),
-            2..5 if ends => Some(Work::End {
-                queue,
-                is_unsure: false,
-            }),
+            2..5 if ends => Some(Work::End { queue }),
             5 if self.random.permille(300) => Some(Work::Purge { queue }),
             _ if of.attributes.rewind > Millis(0) => {
                 let last = of.last_sent?;
@@ -80,7 +77,7 @@ impl Clients {
             changes.visibility = Some(Millis(visibility));
         }
         if random.permille(250) {
-            changes.delay = Some(Millis(random.between(0, 2_000)));
+            changes.delay = Some(Millis(100 * random.below(21)));
         }
         // Only where it ends within a run anyway, for others are to be drained.
         if random.permille(400) && of.retention < Millis::from_seconds(60) {

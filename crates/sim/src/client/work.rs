@@ -40,14 +40,11 @@ pub(super) enum Work {
     /// Deletes a queue.
     End {
         queue: usize,
-        /// An attempt had no answer: it may have happened.
-        is_unsure: bool,
     },
     /// Tells a queue's home that it was deleted, as the courier does.
     Drop {
         queue: usize,
         floor: u64,
-        is_unsure: bool,
     },
     Purge {
         queue: usize,
@@ -185,7 +182,7 @@ impl Work {
                 };
                 (0, propose(command))
             }
-            Self::End { queue, .. } => {
+            Self::End { queue } => {
                 let (account, name) = by_name(queue);
                 (0, propose(Command::DeleteQueue { account, name }))
             }
@@ -201,7 +198,7 @@ impl Work {
                 };
                 (placed.shard.0, propose(command))
             }
-            Self::Drop { queue, floor, .. } => {
+            Self::Drop { queue, floor } => {
                 let Queue { id, shard, .. } = queues[*queue];
                 let command = Command::DropQueue {
                     queue: id,

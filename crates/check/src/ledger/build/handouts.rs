@@ -13,11 +13,7 @@ impl<'h> Builder<'h> {
         let span = (event.invoked, event.returned);
         let notes = &mut self.notes[queue];
         match &event.operation {
-            Operation::Receive {
-                most,
-                wait_ms,
-                outcome,
-            } => self.receive(queue, event, *most, *wait_ms, outcome),
+            Operation::Receive { most, outcome, .. } => self.receive(queue, event, *most, outcome),
             Operation::Rewind {
                 to_seconds,
                 outcome,
@@ -44,7 +40,6 @@ impl<'h> Builder<'h> {
         queue: usize,
         event: &Event,
         most: u32,
-        wait_ms: u64,
         outcome: &'h Outcome<Vec<Delivery>>,
     ) {
         let notes = &mut self.notes[queue];
@@ -62,9 +57,7 @@ impl<'h> Builder<'h> {
         let Outcome::Ok(deliveries) = outcome else {
             return;
         };
-        // Whoever waits while there are as many leases as there may be is told that there is nothing.
-        let is_crowded = wait_ms > 0 && self.history.queues[queue].limits.in_flight.is_some();
-        if deliveries.is_empty() && !is_crowded {
+        if deliveries.is_empty() {
             notes.empties.push((invoked, returned));
         }
         if deliveries.len() > most as usize {

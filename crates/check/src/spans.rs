@@ -4,13 +4,13 @@ use crate::event::Nanos;
 
 /// The ends of spans apart from their beginnings: enough to count, and quick to ask.
 #[derive(Debug, Default)]
-pub(super) struct Spans {
+pub(crate) struct Spans {
     begins: Vec<Nanos>,
     ends: Vec<Nanos>,
 }
 
 impl Spans {
-    pub(super) fn new(spans: impl IntoIterator<Item = (Nanos, Nanos)>) -> Self {
+    pub(crate) fn new(spans: impl IntoIterator<Item = (Nanos, Nanos)>) -> Self {
         let real = spans.into_iter().filter(|(from, to)| from < to);
         let (mut begins, mut ends): (Vec<_>, Vec<_>) = real.unzip();
         begins.sort_unstable();
@@ -19,14 +19,14 @@ impl Spans {
     }
 
     /// At least so many began before and lasted beyond.
-    pub(super) fn throughout(&self, from: Nanos, to: Nanos) -> u64 {
+    pub(crate) fn throughout(&self, from: Nanos, to: Nanos) -> u64 {
         let begun = self.begins.partition_point(|begin| *begin < from);
         let ended = self.ends.partition_point(|end| *end <= to);
         (begun as u64).saturating_sub(ended as u64)
     }
 
     /// So many lie over some moment between.
-    pub(super) fn during(&self, from: Nanos, to: Nanos) -> u64 {
+    pub(crate) fn during(&self, from: Nanos, to: Nanos) -> u64 {
         let begun = self.begins.partition_point(|begin| *begin <= to);
         let ended = self.ends.partition_point(|end| *end < from);
         (begun - ended) as u64
