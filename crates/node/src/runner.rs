@@ -7,7 +7,7 @@ use std::{
 };
 
 use anser_broker::{command::Effect, id::ShardId};
-use anser_host::{CatalogNodes, Deferred, Job, Leases, WriterJob};
+use anser_host::{CatalogNodes, Deferred, Job, Leases, Routes, WriterJob};
 use anser_replica::PeerMessage;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
@@ -20,7 +20,6 @@ use crate::{
     event::{Event, HostEvent, Look, Responder, Response},
     failure::Failed,
     member::Member,
-    routes::Routes,
     status::{Counters, add},
     version::Versions,
 };
@@ -214,8 +213,8 @@ impl Runner {
         // Whoever looks may have given up waiting.
         match look {
             Look::Image(sender) => drop(sender.send(replica.image())),
-            Look::Moves(queue, sender) if replica.serves() => {
-                let moves = replica.shard().moves(queue, crate::courier::MOVES_AT_ONCE);
+            Look::Moves(queue, most, sender) if replica.serves() => {
+                let moves = replica.shard().moves(queue, most);
                 drop(sender.send(moves));
             }
             Look::Moves(..) => {}

@@ -144,6 +144,11 @@ impl CopyCounters {
 }
 
 impl Counters {
+    /// Whether the disk is so full that what is left of it is for what frees some.
+    pub(crate) fn is_full(&self) -> bool {
+        self.storage_full.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn write_begins(&self, at: Instant) {
         let since = at.saturating_duration_since(*BEGINNING).as_micros();
         let since = u64::try_from(since).unwrap_or(u64::MAX).max(1);

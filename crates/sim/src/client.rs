@@ -21,10 +21,8 @@ use crate::{
 };
 
 use queues::{Fate, Queue};
-use work::{Decided, Work};
+use work::Work;
 
-/// How long a client waits for an answer, besides what it asked the queue to wait.
-const PATIENCE: Micros = 4 * SECOND;
 const QUEUES_MAX: usize = 10;
 
 pub(crate) struct Clients {
@@ -147,7 +145,7 @@ impl Clients {
         doing.request = Some(number);
         doing.door = door;
         let (shard, ask) = doing.work.ask(&self.queues);
-        let mut patience = PATIENCE + doing.work.waits();
+        let mut patience = self.random.between(4, 10) * SECOND + doing.work.waits();
         if doing.work.is_receive() && self.healed.is_none() && self.random.permille(80) {
             patience = self.random.between(1, 100) * MILLISECOND;
         }
@@ -159,13 +157,7 @@ impl Clients {
         });
         self.asked.insert(number, client);
         common.statistics.requests += 1;
-        let request = Request {
-            number,
-            shard,
-            ask,
-            door,
-            was_forwarded: false,
-        };
+        let request = Request { number, shard, ask };
         let life = common.lives[&door];
         let length = common.network.client_delay(&mut common.random);
         common.later(door, life, length, Happening::Request(request));
@@ -190,16 +182,9 @@ impl Clients {
         }
         let door = self.all[client].now.as_ref().map_or(0, |doing| doing.door);
         self.all[client].door = None;
-        // The node that has the request hears that the connection is gone.
-        let lives: Vec<(u64, u64)> = common
-            .lives
-            .iter()
-            .map(|(&node, &life)| (node, life))
-            .collect();
-        for (node, life) in lives {
-            if node == door || common.network.is_connected(door, node) {
-                common.later(node, life, 500, Happening::Cancel { request });
-            }
+        // The node hears that the connection is gone.
+        if let Some(&life) = common.lives.get(&door) {
+            common.later(door, life, 500, Happening::Cancel { request });
         }
         self.finish(client, request, &Response::Refused(Error::Unknown), common);
     }
@@ -242,11 +227,7 @@ impl Clients {
             (Some(_), true) => 200 * MILLISECOND,
             (Some(_), false) => 2 * MILLISECOND,
         };
-        if self.all[client].now.is_some() {
-            self.attempt(client, common);
-        } else {
-            self.again(client, pace, common);
-        }
+        self.again(client, pace, common);
     }
 
     /// Some voters stay away for ever, and a queue that needs them all takes nothing any more.
@@ -266,28 +247,14 @@ impl Clients {
             is_unsure,
             ..
         } = doing;
-        if let Some(next) = next_step(&work, response, is_unsure) {
-            self.all[client].now = Some(Doing {
-                work: next,
-                invoked,
-                request: None,
-                door: 0,
-                is_unsure,
-            });
-            return;
-        }
         match (&work, response) {
-            (
-                Work::Put {
-                    placed,
-                    what: Decided::Created { .. },
-                },
-                Response::Reply(_),
-            ) => self.begin_use(client, placed),
+            (Work::Create { .. }, Response::Reply(Reply::Placed(Placed::Queue(placed)))) => {
+                self.begin_use(client, placed);
+            }
             (Work::Create { name, .. }, Response::Refused(Error::QueueRecentlyDeleted)) => {
                 self.all[client].free_names.push(name.clone());
             }
-            (Work::Drop { queue, .. }, Response::Reply(_)) => {
+            (Work::End { queue }, Response::Reply(_)) => {
                 let queue = &mut self.queues[*queue];
                 queue.fate = Fate::Gone;
                 // An attempt that is still on its way would end the next queue of this name.
@@ -295,7 +262,10 @@ impl Clients {
                     self.all[client].free_names.push(queue.name.clone());
                 }
             }
-            (Work::End { queue, .. }, Response::Refused(_)) => {
+            (Work::End { queue }, Response::Refused(Error::NoSuchQueue)) if is_unsure => {
+                self.queues[*queue].fate = Fate::Gone;
+            }
+            (Work::End { queue }, Response::Refused(_)) => {
                 self.queues[*queue].fate = Fate::Lives;
             }
             (Work::Receive { queue, .. }, Response::Messages(messages)) => {
@@ -341,43 +311,5 @@ impl Clients {
         if drain.empty >= 2 && invoked > begun.max(settled) + hidden {
             drain.ended = Some(common.now);
         }
-    }
-}
-
-/// What has to be done yet for what was asked.
-fn next_step(work: &Work, response: &Response, is_unsure: bool) -> Option<Work> {
-    match (work, response) {
-        (
-            Work::Create { reuse_after, .. },
-            Response::Reply(Reply::Placed(Placed::Queue(placed))),
-        ) => Some(Work::Put {
-            placed: placed.clone(),
-            what: Decided::Created {
-                reuse_after: *reuse_after,
-            },
-        }),
-        (
-            Work::Change { queue, changes },
-            Response::Reply(Reply::Placed(Placed::Queue(placed))),
-        ) => Some(Work::Put {
-            placed: placed.clone(),
-            what: Decided::Changed {
-                queue: *queue,
-                changes: changes.clone(),
-            },
-        }),
-        (Work::End { queue }, Response::Reply(Reply::Placed(Placed::Queue(placed)))) => {
-            Some(Work::Drop {
-                queue: *queue,
-                floor: placed.floor,
-            })
-        }
-        (Work::End { queue }, Response::Refused(Error::NoSuchQueue)) if is_unsure => {
-            Some(Work::Drop {
-                queue: *queue,
-                floor: 0,
-            })
-        }
-        _ => None,
     }
 }

@@ -305,8 +305,7 @@ impl<'h> Builder<'h> {
         let facts = &self.history.queues[place];
         let attributes = self.lives.attributes[place].clone();
         let ended = self.lives.ended[place];
-        let is_deleted = ended.is_some_and(|ended| ended.returned.is_some());
-        if notes.sends > 0 && notes.drain.is_none() && !is_deleted {
+        if notes.sends > 0 && notes.drain.is_none() && ended.is_none() {
             return Err(Invalid::NotDrained(facts.name.clone()));
         }
         notes.rewinds.sort_unstable_by_key(|rewind| rewind.invoked);

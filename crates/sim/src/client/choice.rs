@@ -111,12 +111,10 @@ impl Clients {
         let is_busy = |client: &super::Client| {
             let work = client.now.as_ref().map(|doing| &doing.work);
             work.is_some_and(|work| {
-                let is_use = matches!(work, Work::Send { .. } | Work::Create { .. });
-                is_use
-                    || matches!(
-                        work,
-                        Work::Put { .. } | Work::End { .. } | Work::Drop { .. }
-                    )
+                matches!(
+                    work,
+                    Work::Send { .. } | Work::Create { .. } | Work::End { .. }
+                )
             })
         };
         if self.queues.is_empty() {

@@ -2,7 +2,7 @@
 
 use anser_broker::{
     attributes::AttributeChanges,
-    command::{Answer, Reply},
+    command::{Answer, Placed, Reply},
     error::Error,
     id::Sequence,
     op::ReceivedMessage,
@@ -16,10 +16,10 @@ use anser_check::{
 use super::{
     Clients,
     queues::{self, Queue, backlog, called, certain, settings, title as title_of},
-    work::{Decided, SLICE, Work},
+    work::{SLICE, Work},
 };
 use crate::{
-    event::{Micros, Response, SECOND},
+    event::{LostReceive, Micros, Response, SECOND},
     plan::Plan,
     world::Common,
 };
@@ -127,38 +127,24 @@ impl Clients {
                 reuse_after,
                 ..
             } => {
+                let made = match response {
+                    Response::Reply(Reply::Placed(Placed::Queue(placed))) => {
+                        title_of(*account, name, placed.queue)
+                    }
+                    _ => String::new(),
+                };
                 let create = Operation::Create {
                     called: called(*account, name),
                     reuse_after_ms: certain(*reuse_after),
                     outcome,
                 };
-                (String::new(), create)
+                (made, create)
             }
-            Work::Put {
-                placed,
-                what: Decided::Created { reuse_after },
-            } => {
-                let create = Operation::Create {
-                    called: called(placed.account, placed.name.as_str()),
-                    reuse_after_ms: certain(*reuse_after),
-                    outcome,
-                };
-                (
-                    title_of(placed.account, placed.name.as_str(), placed.queue),
-                    create,
-                )
-            }
-            Work::Change { queue, changes }
-            | Work::Put {
-                what: Decided::Changed { queue, changes },
-                ..
-            } => {
+            Work::Change { queue, changes } => {
                 let changes = changes_of(changes);
                 (title(queue), Operation::Change { changes, outcome })
             }
-            Work::End { queue, .. } | Work::Drop { queue, .. } => {
-                (title(queue), Operation::End { outcome })
-            }
+            Work::End { queue } => (title(queue), Operation::End { outcome }),
             Work::Purge { queue } => (title(queue), Operation::Purge { outcome }),
             Work::Rewind { queue, to_seconds } => {
                 let to_seconds = *to_seconds;
@@ -199,7 +185,7 @@ impl Clients {
     }
 
     /// The whole history. While things go wrong nothing is promised to be in time.
-    pub(crate) fn into_history(mut self, plan: &Plan) -> History {
+    pub(crate) fn into_history(mut self, plan: &Plan, lost: &[LostReceive]) -> History {
         let used = || self.queues.iter().filter(|queue| queue.is_used);
         let queues: Vec<QueueFacts> = self.queues.iter().map(Queue::facts).collect();
         // A queue whose maker never heard that it was made is nobody's; others may be told of it.
@@ -218,6 +204,17 @@ impl Clients {
             })
             .collect();
         self.events.extend(drains);
+        let lost = lost.iter().filter_map(|lost| {
+            let queue = self.queues.iter().find(|queue| queue.id == lost.queue)?;
+            let receive = Operation::Receive {
+                most: lost.max,
+                wait_ms: 0,
+                outcome: Outcome::Unknown,
+            };
+            Some(event(&queue.title(), lost.from, lost.to, receive))
+        });
+        let lost: Vec<Event> = lost.collect();
+        self.events.extend(lost);
         if let Some(first) = queues.first()
             && !plan.is_calm()
         {

@@ -3,7 +3,7 @@
 use anser_broker::{
     attributes::{AttributeChanges, QueueAttributes},
     codec,
-    command::{Command, CreateQueue, DeadLetterUpdate, PlacedQueue, Query},
+    command::{Command, CreateQueue, DeadLetterUpdate, Query},
     id::{AccountId, QueueId, Sequence},
     name::QueueName,
     time::{Millis, Timestamp},
@@ -25,11 +25,6 @@ pub(super) enum Work {
         attributes: Box<QueueAttributes>,
         reuse_after: u64,
     },
-    /// Tells a queue's home of what the catalog has decided, as the courier does.
-    Put {
-        placed: PlacedQueue,
-        what: Decided,
-    },
     Change {
         queue: usize,
         changes: AttributeChanges,
@@ -40,11 +35,6 @@ pub(super) enum Work {
     /// Deletes a queue.
     End {
         queue: usize,
-    },
-    /// Tells a queue's home that it was deleted, as the courier does.
-    Drop {
-        queue: usize,
-        floor: u64,
     },
     Purge {
         queue: usize,
@@ -81,18 +71,6 @@ pub(super) enum Work {
     },
 }
 
-/// Why a home is told of a queue.
-#[derive(Debug, Clone)]
-pub(super) enum Decided {
-    Created {
-        reuse_after: u64,
-    },
-    Changed {
-        queue: usize,
-        changes: AttributeChanges,
-    },
-}
-
 impl Work {
     pub(super) fn is_receive(&self) -> bool {
         matches!(self, Self::Receive { .. })
@@ -100,10 +78,7 @@ impl Work {
 
     /// Whether doing it twice is like doing it once.
     pub(super) fn may_repeat(&self) -> bool {
-        matches!(
-            self,
-            Self::Put { .. } | Self::End { .. } | Self::Drop { .. } | Self::Send { once: true, .. }
-        )
+        matches!(self, Self::End { .. } | Self::Send { once: true, .. })
     }
 
     pub(super) fn sends_to(&self) -> Option<usize> {
@@ -127,9 +102,7 @@ impl Work {
             Self::Create { .. }
             | Self::Change { .. }
             | Self::End { .. }
-            | Self::Describe { .. }
-            | Self::Put { .. }
-            | Self::Drop { .. } => self.ask_of_queues(queues),
+            | Self::Describe { .. } => self.ask_of_queues(queues),
             Self::Receive { queue, max, wait } => {
                 let ask = Ask::Receive {
                     queue: queues[*queue].id,
@@ -151,9 +124,9 @@ impl Work {
         }
     }
 
-    /// What concerns the catalog, or tells a home what it has decided.
+    /// What concerns the catalog.
     fn ask_of_queues(&self, queues: &[Queue]) -> (u16, Ask) {
-        let propose = |command: Command| Ask::Propose(codec::encode(&command));
+        let change = |command: Command| (0, Ask::Change(Box::new(command)));
         let by_name = |queue: &usize| (queues[*queue].account, name(&queues[*queue].name));
         match self {
             Self::Create {
@@ -170,7 +143,7 @@ impl Work {
                     queues_max: 1_000,
                     reuse_after: Millis(*reuse_after),
                 });
-                (0, propose(command))
+                change(command)
             }
             Self::Change { queue, changes } => {
                 let (account, name) = by_name(queue);
@@ -180,31 +153,15 @@ impl Work {
                     changes: changes.clone(),
                     dead_letter: DeadLetterUpdate::Keep,
                 };
-                (0, propose(command))
+                change(command)
             }
             Self::End { queue } => {
                 let (account, name) = by_name(queue);
-                (0, propose(Command::DeleteQueue { account, name }))
+                change(Command::DeleteQueue { account, name })
             }
             Self::Describe { queue } => {
                 let (account, name) = by_name(queue);
                 (0, Ask::Read(Query::Queue { account, name }))
-            }
-            Self::Put { placed, .. } => {
-                let command = Command::PutQueue {
-                    queue: placed.queue,
-                    revision: placed.revision,
-                    attributes: placed.attributes.clone().expect("it was not deleted"),
-                };
-                (placed.shard.0, propose(command))
-            }
-            Self::Drop { queue, floor } => {
-                let Queue { id, shard, .. } = queues[*queue];
-                let command = Command::DropQueue {
-                    queue: id,
-                    floor: *floor,
-                };
-                (shard, propose(command))
             }
             other => unreachable!("this is asked of a queue: {other:?}"),
         }

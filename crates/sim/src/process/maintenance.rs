@@ -42,6 +42,11 @@ impl Maintenance {
             holds: Holds::default(),
         }
     }
+
+    pub(super) fn is_full(&self) -> bool {
+        // Without an answer there may be no space.
+        self.host.is_full().unwrap_or(true)
+    }
 }
 
 impl Process {
