@@ -3,6 +3,7 @@
 mod choice;
 mod history;
 mod queues;
+mod topics;
 mod work;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 use anser_broker::{
     command::{Placed, PlacedQueue, Reply},
     error::Error,
-    id::Sequence,
+    id::{AccountId, Sequence},
 };
 
 use crate::{
@@ -20,14 +21,18 @@ use crate::{
     world::Common,
 };
 
-use queues::{Fate, Queue};
+use queues::{Fate, Gets, Queue};
+use topics::Topics;
 use work::Work;
 
 const QUEUES_MAX: usize = 10;
+/// How long messages are on their way to another queue at most, when nothing goes wrong any more.
+const CARRIED_WITHIN: Micros = 15 * SECOND;
 
 pub(crate) struct Clients {
     all: Vec<Client>,
     queues: Vec<Queue>,
+    topics: Topics,
     events: Vec<anser_check::Event>,
     random: Random,
     counted: u64,
@@ -56,6 +61,11 @@ struct Lease {
     receipt: Sequence,
 }
 
+/// Two clients at a time use the same names, in two accounts.
+fn account_of(client: usize) -> AccountId {
+    AccountId(1 + (client % 2) as u64)
+}
+
 /// Something that has no result yet.
 struct Doing {
     work: Work,
@@ -72,6 +82,7 @@ impl Clients {
         Self {
             all: (0..plan.clients).map(|_| Client::default()).collect(),
             queues: Vec::new(),
+            topics: Topics::default(),
             events: Vec::new(),
             random: Random::new(plan.seed ^ 0x636c_6965_6e74),
             counted: 0,
@@ -144,7 +155,7 @@ impl Clients {
         let number = self.counted;
         doing.request = Some(number);
         doing.door = door;
-        let (shard, ask) = doing.work.ask(&self.queues);
+        let (shard, ask) = doing.work.ask(&self.queues, &self.topics);
         let mut patience = self.random.between(4, 10) * SECOND + doing.work.waits();
         if doing.work.is_receive() && self.healed.is_none() && self.random.permille(80) {
             patience = self.random.between(1, 100) * MILLISECOND;
@@ -280,6 +291,7 @@ impl Clients {
                 }
                 self.note_drain(queue, messages.is_empty(), invoked, common);
             }
+            (Work::Topic(work), response) => self.conclude_topic(client, work, response),
             _ => {}
         }
         let unknown = Response::Refused(Error::Unknown);
@@ -298,18 +310,34 @@ impl Clients {
         self.queues.push(Queue::new(placed, client, is_fleeting));
     }
 
-    /// A queue is drained when nothing can be hidden any more and nothing comes.
-    fn note_drain(&mut self, queue: usize, nothing: bool, invoked: Micros, common: &Common) {
-        let plan = &common.plan;
-        let drain = &mut self.queues[queue].drain;
+    /// A queue is drained when nothing can be hidden any more, nothing is carried to it, and nothing comes.
+    fn note_drain(&mut self, place: usize, nothing: bool, invoked: Micros, common: &Common) {
+        let hidden = (common.plan.visibility * 2 + 3_000) * MILLISECOND;
+        let mut settled = self.settled();
+        let id = self.queues[place].id;
+        if self.queues[place].gets != Gets::Nothing {
+            settled += CARRIED_WITHIN;
+            let sources = self.queues.iter();
+            let mut sources = sources.filter(|queue| queue.dead_letter() == Some(id));
+            if !sources.all(Queue::is_done) {
+                self.queues[place].drain.empty = 0;
+                return;
+            }
+            let drain = &mut self.queues[place].drain;
+            settled = settled.max(*drain.settled.get_or_insert(common.now + CARRIED_WITHIN));
+        }
+        let drain = &mut self.queues[place].drain;
         let Some(begun) = drain.begun.filter(|&begun| invoked >= begun) else {
             return;
         };
-        let hidden = (plan.visibility * 2 + 3_000) * MILLISECOND;
-        let settled = self.healed.unwrap_or(0) + 16 * SECOND;
         drain.empty = if nothing { drain.empty + 1 } else { 0 };
         if drain.empty >= 2 && invoked > begun.max(settled) + hidden {
             drain.ended = Some(common.now);
         }
+    }
+
+    /// When every shard has a leader after the chaos.
+    fn settled(&self) -> Micros {
+        self.healed.unwrap_or(0) + 16 * SECOND
     }
 }

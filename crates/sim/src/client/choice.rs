@@ -1,10 +1,18 @@
 //! What a client does next.
 
-use anser_broker::{attributes::AttributeChanges, id::AccountId, time::Millis};
-use anser_check::Body;
+use anser_broker::{
+    attributes::{AttributeChanges, QueueAttributes},
+    id::AccountId,
+    time::Millis,
+};
+use anser_check::{Body, SentBody};
 use bytes::Bytes;
 
-use super::{Clients, Lease, QUEUES_MAX, queues, work::Work};
+use super::{
+    Clients, Lease, QUEUES_MAX, account_of,
+    queues::{self, Gets},
+    work::Work,
+};
 use crate::{plan::Plan, world::Common};
 
 /// Queues that are remembered, the deleted ones included.
@@ -22,6 +30,12 @@ impl Clients {
         let wants_more = room && self.random.permille(if is_free { 30 } else { 6 });
         if names == 0 || self.queues.is_empty() || wants_more {
             return Some(self.create(client, &common.plan));
+        }
+        if common.plan.publishes
+            && self.random.permille(120)
+            && let Some(work) = self.choose_topic(client)
+        {
+            return Some(work.into());
         }
         let queue = self.pick_queue();
         if self.random.permille(70)
@@ -58,7 +72,12 @@ impl Clients {
             0..2 => Some(Work::Describe { queue }),
             2..5 if !of.is_fleeting => Some(self.change(queue, plan)),
             2..5 if ends => Some(Work::End { queue }),
-            5 if self.random.permille(300) => Some(Work::Purge { queue }),
+            5 if self.random.permille(300) && of.gets == Gets::Nothing => {
+                Some(Work::Purge { queue })
+            }
+            6 if !of.is_fleeting && of.dead_letter().is_some() && self.random.permille(300) => {
+                Some(Work::Unbind { queue })
+            }
             _ if of.attributes.rewind > Millis(0) => {
                 let last = of.last_sent?;
                 let to_seconds = last - self.random.below(6);
@@ -111,9 +130,9 @@ impl Clients {
         let is_busy = |client: &super::Client| {
             let work = client.now.as_ref().map(|doing| &doing.work);
             work.is_some_and(|work| {
-                matches!(
+                !matches!(
                     work,
-                    Work::Send { .. } | Work::Create { .. } | Work::End { .. }
+                    Work::Count { .. } | Work::Receive { .. } | Work::Delete { .. }
                 )
             })
         };
@@ -145,9 +164,9 @@ impl Clients {
         })
     }
 
-    /// Two clients at a time use the same names, in two accounts. A name that is free again is used again.
+    /// A name that is free again is used again.
     fn create(&mut self, client: usize, plan: &Plan) -> Work {
-        let account = AccountId(1 + (client % 2) as u64);
+        let account = account_of(client);
         let is_again = self.random.permille(700);
         let free_names = &mut self.all[client].free_names;
         let again = if is_again { free_names.pop() } else { None };
@@ -155,13 +174,36 @@ impl Clients {
             self.all[client].names += 1;
             format!("q{}-{}", client / 2, self.all[client].names)
         });
-        let attributes = queues::attributes(plan, &mut self.random);
+        let mut attributes = queues::attributes(plan, &mut self.random);
+        let dead_letter = self.choose_dead_letter(account, &mut attributes);
         Work::Create {
             account,
             name,
             attributes: Box::new(attributes),
+            dead_letter,
             reuse_after: self.random.below(3) * 2_000,
         }
+    }
+
+    /// Another queue of the account for the dead letters of one that is to be made, now and then.
+    fn choose_dead_letter(
+        &mut self,
+        account: AccountId,
+        attributes: &mut QueueAttributes,
+    ) -> Option<(String, u32)> {
+        if !self.random.permille(250) {
+            return None;
+        }
+        let queues = self.queues.iter().enumerate();
+        let targets = queues
+            .filter(|(_, queue)| queue.account == account && queue.can_get(Gets::DeadLetters));
+        let targets: Vec<usize> = targets.map(|(place, _)| place).collect();
+        let target = self.random.pick(&targets)?;
+        let target = &mut self.queues[target];
+        (target.gets, target.is_used) = (Gets::DeadLetters, true);
+        attributes.rewind = Millis(0);
+        let most = u32::try_from(self.random.between(1, 3)).expect("a small number");
+        Some((target.name.clone(), most))
     }
 
     fn send(&mut self, client: usize, queue: usize) -> Work {
@@ -191,16 +233,7 @@ impl Clients {
         delay: Option<u64>,
         once: bool,
     ) -> Work {
-        let producer = u32::try_from(client).expect("few clients");
-        let (mut bodies, mut sent) = (Vec::new(), Vec::new());
-        for _ in 0..count {
-            let body = Body::new(1, producer, self.all[client].bodies);
-            self.all[client].bodies += 1;
-            let bytes = 60 + self.random.place(200);
-            let text = body.text(bytes);
-            sent.push(body.sent(&text));
-            bodies.push(Bytes::from(text));
-        }
+        let (bodies, sent) = self.new_bodies(client, count);
         self.queues[queue].is_used = true;
         Work::Send {
             queue,
@@ -209,6 +242,19 @@ impl Clients {
             sent,
             once,
         }
+    }
+
+    pub(super) fn new_bodies(&mut self, client: usize, count: u64) -> (Vec<Bytes>, Vec<SentBody>) {
+        let producer = u32::try_from(client).expect("few clients");
+        let new = |_| {
+            let body = Body::new(1, producer, self.all[client].bodies);
+            self.all[client].bodies += 1;
+            let bytes = 60 + self.random.place(200);
+            let text = body.text(bytes);
+            let sent = body.sent(&text);
+            (Bytes::from(text), sent)
+        };
+        (0..count).map(new).unzip()
     }
 
     fn receive(&mut self, queue: usize) -> Work {

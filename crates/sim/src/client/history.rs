@@ -1,5 +1,7 @@
 //! What clients were told, in the words of the history checker.
 
+use std::collections::BTreeSet;
+
 use anser_broker::{
     attributes::AttributeChanges,
     command::{Answer, Placed, Reply},
@@ -14,8 +16,8 @@ use anser_check::{
 };
 
 use super::{
-    Clients,
-    queues::{self, Queue, backlog, called, certain, settings, title as title_of},
+    CARRIED_WITHIN, Clients,
+    queues::{self, Gets, Queue, backlog, called, certain, settings, title as title_of},
     work::{SLICE, Work},
 };
 use crate::{
@@ -40,6 +42,10 @@ impl Clients {
             | Work::Receive { .. }
             | Work::Delete { .. }
             | Work::Extend { .. } => self.with_messages(work, response, common),
+            Work::Topic(work) => match self.with_topics(work, response) {
+                Some(named) => named,
+                None => return,
+            },
             of_a_queue => match self.with_queues(of_a_queue, response) {
                 Some(named) => named,
                 None => return,
@@ -144,6 +150,13 @@ impl Clients {
                 let changes = changes_of(changes);
                 (title(queue), Operation::Change { changes, outcome })
             }
+            Work::Unbind { queue } => {
+                let changes = Changes {
+                    no_dead_letter: true,
+                    ..Changes::default()
+                };
+                (title(queue), Operation::Change { changes, outcome })
+            }
             Work::End { queue } => (title(queue), Operation::End { outcome }),
             Work::Purge { queue } => (title(queue), Operation::Purge { outcome }),
             Work::Rewind { queue, to_seconds } => {
@@ -187,7 +200,9 @@ impl Clients {
     /// The whole history. While things go wrong nothing is promised to be in time.
     pub(crate) fn into_history(mut self, plan: &Plan, lost: &[LostReceive]) -> History {
         let used = || self.queues.iter().filter(|queue| queue.is_used);
-        let queues: Vec<QueueFacts> = self.queues.iter().map(Queue::facts).collect();
+        let queues = self.queues.iter().map(|queue| queue.facts(&self.queues));
+        let queues: Vec<QueueFacts> = queues.collect();
+        let subscriptions = self.topics.facts();
         // A queue whose maker never heard that it was made is nobody's; others may be told of it.
         let known = queues::titles(&self.queues);
         self.events.retain(|event| match &event.operation {
@@ -195,14 +210,30 @@ impl Clients {
                 outcome: Outcome::Ok(_),
                 ..
             } => known.contains_key(&event.queue),
+            // To a topic that never had a subscription.
+            Operation::Publish { .. } => {
+                let mut subscriptions = subscriptions.iter();
+                subscriptions.any(|subscription| subscription.topic == event.queue)
+            }
             _ => true,
         });
         let drains: Vec<Event> = used()
             .filter_map(|queue| {
-                let (begun, ended) = (queue.drain.begun?, queue.drain.ended?);
+                let (mut begun, ended) = (queue.drain.begun?, queue.drain.ended?);
+                // What was published is there by now.
+                if queue.gets == Gets::Publishes {
+                    begun = begun.max(self.settled() + CARRIED_WITHIN);
+                }
                 Some(event(&queue.title(), begun, ended, Operation::Drain))
             })
             .collect();
+        self.events.extend(drains);
+        let topics: BTreeSet<&String> = subscriptions.iter().map(|one| &one.topic).collect();
+        let end = self.events.iter().map(|event| event.returned).max();
+        let end = end.unwrap_or(0) / NANOS;
+        let drains = topics.into_iter();
+        let drains = drains.map(|topic| event(topic, end, end, Operation::Drain));
+        let drains: Vec<Event> = drains.collect();
         self.events.extend(drains);
         let lost = lost.iter().filter_map(|lost| {
             let queue = self.queues.iter().find(|queue| queue.id == lost.queue)?;
@@ -231,7 +262,7 @@ impl Clients {
         }
         History {
             queues,
-            subscriptions: Vec::new(),
+            subscriptions,
             events: self.events,
         }
     }
@@ -265,12 +296,13 @@ fn code(error: Error) -> i64 {
         Error::NoSuchQueue => refusal::NO_SUCH_QUEUE,
         Error::QueueExists => refusal::QUEUE_EXISTS,
         Error::QueueRecentlyDeleted => refusal::NAME_IN_RELEASE,
+        Error::NoSubscription | Error::NoSubscriptionMatches => refusal::UNWANTED,
         Error::TooManyDelayed | Error::TooManyInFlight => refusal::TOO_MANY_INACTIVE,
         _ => 1,
     }
 }
 
-fn done_outcome(response: &Response) -> Outcome<()> {
+pub(super) fn done_outcome(response: &Response) -> Outcome<()> {
     match response {
         Response::Refused(error) => refused(*error),
         _ => Outcome::Ok(()),
@@ -289,7 +321,7 @@ fn changes_of(changes: &AttributeChanges) -> Changes {
     }
 }
 
-fn sent_outcome(response: &Response, shard: u16) -> Outcome<Vec<String>> {
+pub(super) fn sent_outcome(response: &Response, shard: u16) -> Outcome<Vec<String>> {
     match response {
         Response::Reply(Reply::Sent { messages }) => Outcome::Ok(
             messages

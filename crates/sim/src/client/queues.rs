@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use anser_broker::{
-    attributes::{Acknowledge, QueueAttributes, RetentionFrom},
+    attributes::{Acknowledge, DeadLetterAfter, QueueAttributes, RetentionFrom},
     command::{PlacedQueue, QueueRecord},
     id::{AccountId, QueueId},
     time::Millis,
 };
-use anser_check::{Limits, QueueFacts, Settings};
+use anser_check::{DeadLetter, Limits, QueueFacts, Settings};
 
 use crate::{
     event::Micros,
@@ -33,6 +33,8 @@ pub(super) struct Queue {
     /// It is deleted sooner or later.
     pub(super) is_fleeting: bool,
     pub(super) is_used: bool,
+    /// What messages it gets without anybody sending them to it.
+    pub(super) gets: Gets,
     pub(super) fate: Fate,
     pub(super) drain: Drain,
     /// When a message was sent that was received last, in seconds of the wall clock.
@@ -47,9 +49,20 @@ pub(super) enum Fate {
     Gone,
 }
 
+/// What is carried to a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gets {
+    Nothing,
+    DeadLetters,
+    /// What is published to a topic: it has, or may have had, a subscription.
+    Publishes,
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Drain {
     pub(super) begun: Option<Micros>,
+    /// Since when nothing is carried to it any more.
+    pub(super) settled: Option<Micros>,
     pub(super) empty: u32,
     pub(super) ended: Option<Micros>,
 }
@@ -65,6 +78,7 @@ impl Queue {
             owner,
             is_fleeting,
             is_used: false,
+            gets: Gets::Nothing,
             fate: Fate::Lives,
             drain: Drain::default(),
             last_sent: None,
@@ -80,6 +94,20 @@ impl Queue {
         self.fate == Fate::Lives
     }
 
+    /// The number of the queue that its dead letters go to.
+    pub(super) fn dead_letter(&self) -> Option<QueueId> {
+        self.attributes.dead_letter.map(|policy| policy.queue)
+    }
+
+    /// Whether everything that comes to it stays until it is received: then it can be said what must be there.
+    pub(super) fn can_get(&self, gets: Gets) -> bool {
+        let attributes = &self.attributes;
+        let keeps = attributes.retention == Millis(DAY) && attributes.backlog_max == PLENTY;
+        let is_free =
+            self.gets == Gets::Nothing || self.gets == Gets::DeadLetters && gets == self.gets;
+        self.lives() && keeps && is_free && attributes.dead_letter.is_none()
+    }
+
     /// Nothing is left to be done with it.
     pub(super) fn is_done(&self) -> bool {
         let is_drained = !self.is_used || self.drain.ended.is_some();
@@ -91,14 +119,24 @@ impl Queue {
         title(self.account, &self.name, self.id)
     }
 
-    pub(super) fn facts(&self) -> QueueFacts {
+    pub(super) fn facts(&self, all: &[Self]) -> QueueFacts {
         let attributes = &self.attributes;
+        let target = all
+            .iter()
+            .find(|other| Some(other.id) == self.dead_letter());
+        let dead_letter = target.zip(attributes.dead_letter);
         let bound = |limit: u64| (limit < PLENTY).then_some(limit);
         QueueFacts {
             name: self.title(),
             visibility_ms: certain(attributes.visibility.0),
             retention_ms: certain(attributes.retention.0),
-            dead_letter: None,
+            dead_letter: dead_letter.map(|(target, policy)| DeadLetter {
+                queue: target.title(),
+                receives_max: match policy.after {
+                    DeadLetterAfter::Receives(receives) => receives,
+                    DeadLetterAfter::Age(_) => unreachable!("clients ask for no such policy"),
+                },
+            }),
             called: Some(called(self.account, &self.name)),
             delay_ms: certain(attributes.delay.0),
             rewind_ms: Some(certain(attributes.rewind.0)),

@@ -1,7 +1,7 @@
 //! What a client asks for, and of which shard.
 
 use anser_broker::{
-    attributes::{AttributeChanges, QueueAttributes},
+    attributes::{AttributeChanges, DeadLetterAfter, QueueAttributes},
     codec,
     command::{Command, CreateQueue, DeadLetterUpdate, Query},
     id::{AccountId, QueueId, Sequence},
@@ -11,7 +11,10 @@ use anser_broker::{
 use anser_check::SentBody;
 use bytes::Bytes;
 
-use super::queues::Queue;
+use super::{
+    queues::Queue,
+    topics::{TopicWork, Topics},
+};
 use crate::{
     event::{Ask, MILLISECOND, Micros, SECOND},
     random,
@@ -23,15 +26,23 @@ pub(super) enum Work {
         account: AccountId,
         name: String,
         attributes: Box<QueueAttributes>,
+        /// The name of another queue, and how often a message is received before it goes there.
+        dead_letter: Option<(String, u32)>,
         reuse_after: u64,
     },
     Change {
         queue: usize,
         changes: AttributeChanges,
     },
+    /// Takes its dead-letter queue from a queue.
+    Unbind {
+        queue: usize,
+    },
     Describe {
         queue: usize,
     },
+    /// Something about a topic.
+    Topic(TopicWork),
     /// Deletes a queue.
     End {
         queue: usize,
@@ -97,12 +108,14 @@ impl Work {
     }
 
     /// The shard and what it is asked.
-    pub(super) fn ask(&self, queues: &[Queue]) -> (u16, Ask) {
+    pub(super) fn ask(&self, queues: &[Queue], topics: &Topics) -> (u16, Ask) {
         match self {
             Self::Create { .. }
             | Self::Change { .. }
+            | Self::Unbind { .. }
             | Self::End { .. }
             | Self::Describe { .. } => self.ask_of_queues(queues),
+            Self::Topic(work) => work.ask(topics),
             Self::Receive { queue, max, wait } => {
                 let ask = Ask::Receive {
                     queue: queues[*queue].id,
@@ -133,13 +146,16 @@ impl Work {
                 account,
                 name: of,
                 attributes,
+                dead_letter,
                 reuse_after,
             } => {
+                let dead_letter = dead_letter.as_ref();
                 let command = Command::CreateQueue(CreateQueue {
                     account: *account,
                     name: name(of),
                     attributes: (**attributes).clone(),
-                    dead_letter: None,
+                    dead_letter: dead_letter
+                        .map(|(queue, most)| (name(queue), DeadLetterAfter::Receives(*most))),
                     queues_max: 1_000,
                     reuse_after: Millis(*reuse_after),
                 });
@@ -154,6 +170,15 @@ impl Work {
                     dead_letter: DeadLetterUpdate::Keep,
                 };
                 change(command)
+            }
+            Self::Unbind { queue } => {
+                let (account, name) = by_name(queue);
+                change(Command::SetQueueAttributes {
+                    account,
+                    name,
+                    changes: AttributeChanges::default(),
+                    dead_letter: DeadLetterUpdate::Remove,
+                })
             }
             Self::End { queue } => {
                 let (account, name) = by_name(queue);
@@ -213,7 +238,7 @@ impl Work {
     }
 }
 
-fn name(name: &str) -> QueueName {
+pub(super) fn name(name: &str) -> QueueName {
     QueueName::new(name).expect("names are made of letters")
 }
 
