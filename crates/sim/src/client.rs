@@ -312,25 +312,24 @@ impl Clients {
 
     /// A queue is drained when nothing can be hidden any more, nothing is carried to it, and nothing comes.
     fn note_drain(&mut self, place: usize, nothing: bool, invoked: Micros, common: &Common) {
-        let hidden = (common.plan.visibility * 2 + 3_000) * MILLISECOND;
-        let mut settled = self.settled();
-        let id = self.queues[place].id;
-        if self.queues[place].gets != Gets::Nothing {
-            settled += CARRIED_WITHIN;
-            let sources = self.queues.iter();
-            let mut sources = sources.filter(|queue| queue.dead_letter() == Some(id));
-            if !sources.all(Queue::is_done) {
-                self.queues[place].drain.empty = 0;
-                return;
-            }
-            let drain = &mut self.queues[place].drain;
-            settled = settled.max(*drain.settled.get_or_insert(common.now + CARRIED_WITHIN));
-        }
+        let Queue { id, gets, .. } = self.queues[place];
         let drain = &mut self.queues[place].drain;
         let Some(begun) = drain.begun.filter(|&begun| invoked >= begun) else {
             return;
         };
         drain.empty = if nothing { drain.empty + 1 } else { 0 };
+        let hidden = (common.plan.visibility * 2 + 3_000) * MILLISECOND;
+        let mut settled = self.settled();
+        if gets != Gets::Nothing {
+            let sources = self.queues.iter();
+            let mut sources = sources.filter(|queue| queue.dead_letter() == Some(id));
+            if !sources.all(Queue::is_done) {
+                return;
+            }
+            let drain = &mut self.queues[place].drain;
+            settled = CARRIED_WITHIN + settled.max(*drain.settled.get_or_insert(common.now));
+        }
+        let drain = &mut self.queues[place].drain;
         if drain.empty >= 2 && invoked > begun.max(settled) + hidden {
             drain.ended = Some(common.now);
         }

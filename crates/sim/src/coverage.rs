@@ -56,6 +56,18 @@ pub const PLACES: &[&str] = &[
     "nobody waited for an answer to another node any more",
     "a read was confirmed",
     "a send was answered that every voter has",
+    "a queue was deleted",
+    "a queue was made with a dead-letter queue",
+    "the name of a queue was not free yet",
+    "a queue lost its dead-letter queue",
+    "a queue was purged",
+    "a rewind brought messages back",
+    "a queue was full",
+    "as many messages were delayed as may be",
+    "as many messages were leased as may be",
+    "a deleted queue was asked for messages",
+    "a message was published",
+    "a subscription was deleted",
     "a learner became a voter",
 ];
 

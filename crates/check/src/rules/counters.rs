@@ -116,7 +116,9 @@ impl Life<'_, '_> {
             due,
             first.map_or(Nanos::MAX, |handout| handout.returned),
         );
-        if sure {
+        // Whoever received it for the last time may never have got the answer.
+        let left_unseen = first.is_none() && self.may_have_moved();
+        if sure && !left_unseen {
             let from = if sent.delay_most > 0 || sent.is_carried {
                 due_latest
             } else {
@@ -157,12 +159,21 @@ impl Life<'_, '_> {
             self.possible(State::Active, handout.held_until, freed);
         } else {
             self.possible(State::Active, handout.held_until, next_taken);
-            // Somebody who never got the answer may have received it for the last time.
-            let left_unseen = next.is_none() && self.moved.of(self.ledger, self.copy).is_some();
+            let left_unseen = next.is_none() && self.may_have_moved();
             if touched.is_none() && !gives_up && !left_unseen {
                 self.certain(State::Active, freed, next_asked);
             }
         }
+    }
+
+    /// Whether it is in the dead-letter queue, or may have gone with it.
+    fn may_have_moved(&self) -> bool {
+        let queue = self.ledger.queue_of(self.copy);
+        let target = queue
+            .dead_letter
+            .map(|(place, _)| &self.ledger.queues[place]);
+        let target_ended = target.is_some_and(|target| target.ended.is_some());
+        target_ended || self.moved.of(self.ledger, self.copy).is_some()
     }
 
     fn certain(&mut self, state: State, from: Nanos, to: Nanos) {

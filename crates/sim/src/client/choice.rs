@@ -213,7 +213,7 @@ impl Clients {
             1
         };
         let delay = match self.random.below(10) {
-            0 => Some(self.random.between(1, 2_500)),
+            0 => Some(self.random.between(10, 2_500)),
             1..4 => Some(0),
             _ => None,
         };

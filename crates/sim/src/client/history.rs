@@ -18,15 +18,60 @@ use anser_check::{
 use super::{
     CARRIED_WITHIN, Clients,
     queues::{self, Gets, Queue, backlog, called, certain, settings, title as title_of},
+    topics::TopicWork,
     work::{SLICE, Work},
 };
 use crate::{
+    coverage::sometimes,
     event::{LostReceive, Micros, Response, SECOND},
     plan::Plan,
     world::Common,
 };
 
 const NANOS: u64 = 1_000;
+
+/// What a run should come to now and then.
+fn watch(work: &Work, response: &Response) {
+    match (work, response) {
+        (Work::End { .. }, Response::Reply(_)) => sometimes("a queue was deleted"),
+        (
+            Work::Create {
+                dead_letter: Some(_),
+                ..
+            },
+            Response::Reply(_),
+        ) => {
+            sometimes("a queue was made with a dead-letter queue");
+        }
+        (Work::Create { .. }, Response::Refused(Error::QueueRecentlyDeleted)) => {
+            sometimes("the name of a queue was not free yet");
+        }
+        (Work::Unbind { .. }, Response::Reply(_)) => {
+            sometimes("a queue lost its dead-letter queue");
+        }
+        (Work::Purge { .. }, Response::Reply(_)) => sometimes("a queue was purged"),
+        (Work::Rewind { .. }, Response::Reply(Reply::Rewound { messages: 1.. })) => {
+            sometimes("a rewind brought messages back");
+        }
+        (_, Response::Refused(Error::BacklogFull)) => sometimes("a queue was full"),
+        (_, Response::Refused(Error::TooManyDelayed)) => {
+            sometimes("as many messages were delayed as may be");
+        }
+        (_, Response::Refused(Error::TooManyInFlight)) => {
+            sometimes("as many messages were leased as may be");
+        }
+        (Work::Receive { .. }, Response::Refused(Error::NoSuchQueue)) => {
+            sometimes("a deleted queue was asked for messages");
+        }
+        (Work::Topic(TopicWork::Publish { .. }), Response::Reply(_)) => {
+            sometimes("a message was published");
+        }
+        (Work::Topic(TopicWork::Unsubscribe { .. }), Response::Reply(_)) => {
+            sometimes("a subscription was deleted");
+        }
+        _ => {}
+    }
+}
 
 impl Clients {
     pub(super) fn record(
@@ -37,6 +82,7 @@ impl Clients {
         response: &Response,
         common: &mut Common,
     ) {
+        watch(work, response);
         let (queue, operation) = match work {
             Work::Send { .. }
             | Work::Receive { .. }
