@@ -2,7 +2,7 @@
 //! ask for.
 
 use std::{
-    sync::{Arc, mpsc},
+    sync::{Arc, atomic::Ordering, mpsc},
     time::Duration,
 };
 
@@ -92,12 +92,18 @@ impl Runner {
     fn take(&mut self, event: Event) {
         let event = match event {
             Event::Host(event) => event,
-            Event::Peer { shard, message } => match PeerMessage::decode(message) {
-                Ok(message) => HostEvent::Peer { shard, message },
-                Err(error) => {
-                    return warn!(shard = shard.0, %error, "a peer's message is not usable");
+            Event::Peer { shard, message } => {
+                let bytes = message.len() as u64;
+                self.counters
+                    .unwritten_bytes
+                    .fetch_sub(bytes, Ordering::Relaxed);
+                match PeerMessage::decode(message) {
+                    Ok(message) => HostEvent::Peer { shard, message },
+                    Err(error) => {
+                        return warn!(shard = shard.0, %error, "a peer's message is not usable");
+                    }
                 }
-            },
+            }
             Event::Order(order) => match self.ordered(order) {
                 Some(event) => event,
                 None => return,

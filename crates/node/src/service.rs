@@ -109,6 +109,7 @@ impl Node {
             dead_letter: input.dead_letter.map(|policy| (policy.queue, policy.after)),
             queues_max: input.queues_max,
             reuse_after: input.reuse_after,
+            avoid: Vec::new(),
         });
         let placed = self.place_queue(command).await?;
         Ok(QueueCreated {

@@ -97,7 +97,7 @@ pub struct PeerLag {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) storage_full: AtomicBool,
-    /// Bytes of entries that wait for the writer.
+    /// Bytes of what came from peers and waits for a runner, and of entries that wait for the writer.
     pub(crate) unwritten_bytes: AtomicU64,
     /// When the write under way began, in microseconds of the node's life; 0: none is.
     pub(crate) writing_since: AtomicU64,

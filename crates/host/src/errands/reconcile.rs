@@ -57,7 +57,7 @@ impl<P: Port> Reconciler<P> {
         let this = self.clone();
         self.port.spawn(async move {
             // Nobody may wait for it any more.
-            finished.send(this.carry_through(&command).await).ok();
+            finished.send(this.carry_through(command).await).ok();
         });
         let port = self.port.clone();
         self.port.spawn(async move {
@@ -71,14 +71,27 @@ impl<P: Port> Reconciler<P> {
         });
     }
 
-    async fn carry_through(&self, command: &Command) -> Result<Placed, Error> {
-        let proposed = router::propose(&self.port, ShardId::CATALOG, command);
+    async fn carry_through(&self, mut command: Command) -> Result<Placed, Error> {
+        self.steer(&mut command);
+        let proposed = router::propose(&self.port, ShardId::CATALOG, &command);
         let Reply::Placed(placed) = proposed.await? else {
             unreachable!("changes of the catalog are answered with what was placed")
         };
         self.settle(&placed).await;
         freshness::spread(&self.port).await;
         Ok(placed)
+    }
+
+    /// What is made goes where somebody leads.
+    fn steer(&self, command: &mut Command) {
+        let avoid = match command {
+            Command::CreateQueue(create) => &mut create.avoid,
+            Command::CreateTopic(create) => &mut create.avoid,
+            _ => return,
+        };
+        if let Some(cluster) = self.port.cluster() {
+            *avoid = cluster.leaders.without_leader();
+        }
     }
 
     async fn settle(&self, placed: &Placed) {

@@ -53,6 +53,15 @@ impl Leaders {
         self.lock().iter().all(|led| led.leader.is_some())
     }
 
+    /// The shards that no leader is known of, in ascending order.
+    pub fn without_leader(&self) -> Vec<ShardId> {
+        let shards = self.lock();
+        let led = (0..).map(ShardId).zip(shards.iter());
+        led.filter(|(_, led)| led.leader.is_none())
+            .map(|(shard, _)| shard)
+            .collect()
+    }
+
     /// A leader of this term was heard of.
     pub fn heard(&self, shard: ShardId, term: u64, leader: u64) {
         self.change(shard, |led| {
@@ -140,6 +149,16 @@ mod tests {
         assert!(!leaders.serves_here(SHARD));
         leaders.serves(SHARD, 6, false);
         assert_eq!(leaders.of(SHARD), Some(3));
+    }
+
+    #[test]
+    fn a_shard_without_a_leader_is_known() {
+        let leaders = Leaders::new(1, 3);
+        leaders.serves(ShardId(0), 1, true);
+        leaders.heard(ShardId(2), 4, 2);
+        assert_eq!(leaders.without_leader(), [ShardId(1)]);
+        leaders.lost(2);
+        assert_eq!(leaders.without_leader(), [ShardId(1), ShardId(2)]);
     }
 
     #[test]

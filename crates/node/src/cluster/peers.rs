@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use anser_broker::{
@@ -30,7 +30,7 @@ use crate::{
     failure::{Failed, Failure},
     failures::Failures,
     inboxes::Inboxes,
-    status::Counters,
+    status::{Counters, add, read as read_counter},
     version::{self, Versions},
 };
 
@@ -224,7 +224,7 @@ pub(crate) struct Reception {
     pub(crate) counters: Arc<Counters>,
 }
 
-/// While so many bytes of entries wait for this disk, over all shards, leaders must send theirs again later: a node whose
+/// While so many bytes of entries wait for runners and for this disk, over all shards, leaders must send theirs again later: a node whose
 /// disk limps would take everything that it is behind into memory.
 const UNWRITTEN_BYTES_MAX: u64 = 64 << 20;
 /// Longer messages carry entries.
@@ -238,11 +238,12 @@ impl Handler for Reception {
     fn message(&self, from: u64, bytes: Bytes) {
         match Note::decode(bytes) {
             Some(Note::Consensus(messages)) => {
-                let unwritten = self.counters.unwritten_bytes.load(Ordering::Relaxed);
                 for (shard, message) in messages {
-                    if must_wait(message.len(), unwritten) {
+                    if must_wait(message.len(), read_counter(&self.counters.unwritten_bytes)) {
                         continue;
                     }
+                    // Until the runner takes it.
+                    add(&self.counters.unwritten_bytes, message.len() as u64);
                     // A runner that is gone takes part in nothing.
                     drop(self.inboxes.of(shard).send(Event::Peer { shard, message }));
                 }

@@ -73,6 +73,7 @@ impl Node {
             attributes: input.attributes,
             topics_max: input.topics_max,
             reuse_after: input.reuse_after,
+            avoid: Vec::new(),
         });
         let placed = self.place_topic(command).await?;
         Ok(TopicCreated {

@@ -91,14 +91,10 @@ impl TopicWork {
             Self::Create { account, name } => change(Command::CreateTopic(CreateTopic {
                 account: *account,
                 name: topic_name(name),
-                attributes: TopicAttributes {
-                    body_bytes_max: 64 << 10,
-                    retention: Millis::from_seconds(86_400),
-                    filter: FilterKind::Tags,
-                    acknowledge: Acknowledge::Majority,
-                },
+                attributes: attributes(),
                 topics_max: 100,
                 reuse_after: Millis(0),
+                avoid: Vec::new(),
             })),
             Self::End { topic } => {
                 let Topic { account, name, .. } = &topics.topics[*topic];
@@ -209,7 +205,7 @@ impl Clients {
         match self.random.below(20) {
             0 => self.create_topic(client),
             1..5 if is_mine => self.subscribe(client, topic),
-            5 if is_mine => self.unsubscribe(topic),
+            5 if is_mine => Some(self.unsubscribe(topic)),
             _ => Some(self.publish(client, topic)),
         }
     }
@@ -242,14 +238,14 @@ impl Clients {
     }
 
     /// Ends a subscription, or the topic that has none.
-    fn unsubscribe(&mut self, topic: usize) -> Option<TopicWork> {
+    fn unsubscribe(&mut self, topic: usize) -> TopicWork {
         let subscriptions = self.topics.subscriptions.iter().enumerate();
         let of = subscriptions.filter(|(_, one)| one.topic == topic && !one.is_gone);
         let of: Vec<usize> = of.map(|(place, _)| place).collect();
-        Some(match self.random.pick(&of) {
+        match self.random.pick(&of) {
             Some(subscription) => TopicWork::Unsubscribe { subscription },
             None => TopicWork::End { topic },
-        })
+        }
     }
 
     fn publish(&mut self, client: usize, topic: usize) -> TopicWork {
@@ -351,6 +347,15 @@ fn labels(tags: &[String]) -> Labels {
     Labels {
         tags: tags.collect(),
         routing_key: None,
+    }
+}
+
+fn attributes() -> TopicAttributes {
+    TopicAttributes {
+        body_bytes_max: 64 << 10,
+        retention: Millis::from_seconds(86_400),
+        filter: FilterKind::Tags,
+        acknowledge: Acknowledge::Majority,
     }
 }
 

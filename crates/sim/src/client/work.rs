@@ -158,6 +158,7 @@ impl Work {
                         .map(|(queue, most)| (name(queue), DeadLetterAfter::Receives(*most))),
                     queues_max: 1_000,
                     reuse_after: Millis(*reuse_after),
+                    avoid: Vec::new(),
                 });
                 change(command)
             }
