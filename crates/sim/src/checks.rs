@@ -154,6 +154,33 @@ impl Checks {
         }
     }
 
+    /// A send was answered that every voter must have.
+    pub(crate) fn everywhere(
+        &mut self,
+        node: u64,
+        shard: u16,
+        (index, term): (u64, Option<u64>),
+        membership: &Membership,
+    ) {
+        let voters = membership.voters.iter();
+        let voters = voters.chain(&membership.voters_outgoing);
+        let lacking = voters.filter(|voter| {
+            let durable = self.durable.get(&(**voter, shard));
+            let has = |log: &LogView| match term {
+                Some(term) => log.contains(index, term),
+                // A snapshot has taken its place: it was committed long ago.
+                None => log.last() >= index,
+            };
+            !durable.is_some_and(|durable| has(&durable.log))
+        });
+        let lacking: Vec<u64> = lacking.copied().collect();
+        if !lacking.is_empty() {
+            self.fail(format!(
+                "node {node}, shard {shard}: a send was answered as on every disk, and entry {index} is not on those of {lacking:?}"
+            ));
+        }
+    }
+
     fn is_on_majority(&self, shard: u16, index: u64, term: u64, membership: &Membership) -> bool {
         let holds = |node: &&u64| {
             let durable = self.durable.get(&(**node, shard));

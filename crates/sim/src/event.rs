@@ -4,7 +4,7 @@ use std::{cmp::Ordering, collections::BinaryHeap, ops::Range, time::Duration};
 
 use anser_broker::{
     codec::Encoded,
-    command::{Command, Query, Reply},
+    command::{Answer, Command, Query, Reply},
     error::Error,
     id::{QueueId, Sequence, ShardId},
     op::ReceivedMessage,
@@ -164,6 +164,15 @@ pub(crate) struct Caller {
     pub(crate) number: u64,
 }
 
+/// A receive of which nobody knows what became.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LostReceive {
+    pub(crate) queue: QueueId,
+    pub(crate) max: u32,
+    pub(crate) from: Micros,
+    pub(crate) to: Micros,
+}
+
 /// Bodies that a task needs.
 #[derive(Debug)]
 pub(crate) struct Reading {
@@ -231,7 +240,7 @@ pub(crate) enum Ask {
 pub(crate) enum Response {
     Reply(Reply),
     Messages(Vec<ReceivedMessage>),
-    Answered,
+    Answer(Answer),
     Refused(Error),
 }
 

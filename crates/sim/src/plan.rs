@@ -91,6 +91,8 @@ pub(crate) struct Plan {
     /// The cluster begins with one node, which the others join.
     pub(crate) grows: bool,
     pub(crate) clients: usize,
+    /// They publish to topics too.
+    pub(crate) publishes: bool,
     pub(crate) faults: BTreeSet<Fault>,
     /// How long the chaos lasts.
     pub(crate) chaos: Micros,
@@ -134,6 +136,7 @@ impl Plan {
             replicas,
             grows: random.permille(400),
             clients: usize::try_from(random.between(3, 8)).expect("few clients"),
+            publishes: random.permille(500),
             faults,
             chaos: random.between(25, 50) * SECOND,
             fault_interval: random.between(200, 2_500) * 1_000,

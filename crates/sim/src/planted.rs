@@ -12,7 +12,7 @@ const fn planted(name: &'static str, place: &'static str) -> Planted {
 }
 
 /// Every bug that can be planted.
-pub const PLANTED: [Planted; 26] = [
+pub const PLANTED: [Planted; 35] = [
     planted(
         "acknowledge before sync",
         "log: the sync of a batch is left out",
@@ -90,6 +90,42 @@ pub const PLANTED: [Planted; 26] = [
     planted(
         "no tokens in snapshots",
         "broker: what was sent once is forgotten",
+    ),
+    planted(
+        "older attributes win",
+        "broker: a home takes over an older revision",
+    ),
+    planted(
+        "ended queues come back",
+        "broker: a late word of a deleted queue makes it anew",
+    ),
+    planted(
+        "backlog without leases",
+        "broker: what is in flight does not count for the backlog",
+    ),
+    planted(
+        "retention never changed",
+        "broker: a changed retention is not taken over",
+    ),
+    planted(
+        "rewind passes some over",
+        "broker: a rewind goes to three seconds later",
+    ),
+    planted(
+        "purge leaves leases",
+        "broker: a purge ends nothing that is in flight",
+    ),
+    planted(
+        "account left out of names",
+        "broker: a name means the same in every account",
+    ),
+    planted(
+        "names free at once",
+        "broker: the name of a deleted queue can be used again at once",
+    ),
+    planted(
+        "a majority for everybody",
+        "replica: a send is answered before every voter has it",
     ),
     planted(
         "longer lease not granted",

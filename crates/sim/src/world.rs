@@ -208,6 +208,8 @@ impl World {
 
     /// The clients' history, for the judge.
     pub(crate) fn into_history(self) -> (anser_check::History, Common) {
-        (self.clients.into_history(&self.common.plan), self.common)
+        let lost = &self.common.lost_receives;
+        let history = self.clients.into_history(&self.common.plan, lost);
+        (history, self.common)
     }
 }

@@ -78,7 +78,7 @@ impl Process {
             Happening::Asked { caller, request } => self.asked(caller, request),
             Happening::Unasked { caller } => self.unasked(caller),
             Happening::Answered { number, response } => self.answered(number, response),
-            Happening::PeerLost { number } => self.peer_lost(number),
+            Happening::PeerLost { number } => self.peer_lost(number, common),
             Happening::LookAt { number } => self.look_at(number, common),
             // Whoever slept may be gone.
             Happening::Slept(responder) => drop(responder.send(())),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     checks::Checks,
-    event::{Agenda, Event, Happening, Micros},
+    event::{Agenda, Event, Happening, LostReceive, Micros},
     network::Network,
     plan::{Fault, Plan},
     random::Random,
@@ -24,6 +24,8 @@ pub(crate) struct Common {
     pub(crate) lives: BTreeMap<u64, u64>,
     /// Who was heard to lead last, by shard.
     pub(crate) led: BTreeMap<u16, u64>,
+    /// Attempts of receives that were repeated, since nobody knew what became of them.
+    pub(crate) lost_receives: Vec<LostReceive>,
     /// Answers to clients that are lost, in a thousand.
     pub(crate) lost_answers: u64,
 }
@@ -98,6 +100,7 @@ impl Common {
             statistics,
             lives: BTreeMap::new(),
             led: BTreeMap::new(),
+            lost_receives: Vec::new(),
             lost_answers: 0,
             plan,
         }
