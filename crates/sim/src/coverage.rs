@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 /// Every place there is. Each must be reached at least once in a thousand seeds.
-pub const PLACES: [&str; 47] = [
+pub const PLACES: [&str; 56] = [
     "a torn tail was repaired",
     "an ambiguous tail made a node suspect",
     "a disk lost a sector that it had promised",
@@ -51,6 +51,15 @@ pub const PLACES: [&str; 47] = [
     "a request was forwarded",
     "a read was confirmed",
     "a learner became a voter",
+    "a node heard that it was removed",
+    "a node without the catalog heard of another by its visit",
+    "leaders were spread",
+    "an order came to a node that did not lead any more",
+    "a node that was emptied left",
+    "a node was to be emptied whose copies had no other place",
+    "a shard shrank to two voters",
+    "a shard shrank to one voter",
+    "a shard that had shrunk grew again",
 ];
 
 thread_local! {

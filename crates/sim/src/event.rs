@@ -10,9 +10,8 @@ use anser_broker::{
     op::ReceivedMessage,
     time::Millis,
 };
-use anser_host::{CopyAnswer, Deferred, Leases, Offer};
+use anser_host::{CopyAnswer, Deferred, Leases, NodeReport, Offer, Order, Stranger, Visitor};
 use anser_log::ExportedFile;
-use anser_replica::MembershipChange;
 use bytes::Bytes;
 
 /// Simulated microseconds since the beginning.
@@ -45,7 +44,7 @@ pub(crate) enum Event {
     Fault,
     /// A fault ends.
     Relief(Relief),
-    /// The operator looks at the cluster.
+    /// Whoever runs the cluster looks at it.
     Operator,
     /// Slow checks.
     Inspection,
@@ -116,8 +115,26 @@ pub(crate) enum Happening {
     TryAgain {
         shard: ShardId,
     },
+    /// The node says how it is, and decides if it has to.
+    Report,
+    /// The same at once, without deciding.
+    ReportUrgently,
+    /// What another node says of itself.
+    Heard {
+        report: NodeReport,
+    },
+    /// Another node wants to connect.
+    Dialled {
+        visitor: Visitor,
+        from_life: u64,
+    },
+    /// Another node does not let this one in.
+    TurnedAway {
+        stranger: Stranger,
+    },
+    /// The catalog is told of the node's start.
+    Register,
     Order {
-        shard: u16,
         order: Order,
     },
 }
@@ -128,13 +145,6 @@ pub(crate) struct Fetching {
     pub(crate) request: u64,
     pub(crate) range: Range<u64>,
     pub(crate) bytes_max: u64,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) enum Order {
-    Change(MembershipChange),
-    Transfer { to: u64 },
-    Forget { decided: u64 },
 }
 
 #[derive(Debug, Clone)]

@@ -1,5 +1,6 @@
 //! One life of a node's process: the parts of `anser-node` that its threads run, one event at a time.
 
+mod cluster;
 mod copies;
 mod cutting;
 mod maintenance;
@@ -17,11 +18,13 @@ use anser_replica::{Membership, Replica};
 
 use crate::{checks::LogView, clock::Clock, event::Micros};
 
+use cluster::Cluster;
 use copies::Copies;
 use maintenance::Maintenance;
 use requests::Pending;
 use writer::Writer;
 
+pub(crate) use cluster::{Identity, address_of};
 pub(crate) use cutting::{Moment, Remains, Stop};
 pub(crate) use open::Opening;
 
@@ -44,8 +47,11 @@ pub(crate) struct Process {
     pub(crate) damaged: bool,
     writer: Writer,
     pending: BTreeMap<u64, Pending>,
+    /// Requests whose clients had gone before they came.
+    abandoned: BTreeSet<u64>,
     maintenance: Maintenance,
     copies: Copies,
+    cluster: Cluster,
     /// Shards whose replicas may have lost something.
     suspects: BTreeSet<u16>,
     /// When the thread that takes in copies is free.

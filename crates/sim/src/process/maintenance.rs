@@ -44,6 +44,13 @@ impl Maintenance {
     }
 }
 
+impl Maintenance {
+    /// Whether the disk is nearly full, as far as it can be told.
+    pub(super) fn is_full(&self) -> bool {
+        self.host.is_full().unwrap_or(false)
+    }
+}
+
 impl Process {
     /// Looks whether something is to be done.
     pub(super) fn maintain(&mut self, common: &mut Common) {

@@ -26,6 +26,9 @@ impl Process {
     /// Takes a request in: here, or at the node that leads.
     pub(super) fn request(&mut self, request: Request, common: &mut Common) {
         let (number, shard) = (request.number, request.shard);
+        if self.abandoned.remove(&number) {
+            return;
+        }
         let leader = self.replica(shard).and_then(|replica| replica.leader().1);
         if !self.serves(shard) && !request.was_forwarded {
             let leader = leader.filter(|&leader| leader != self.node);
@@ -86,6 +89,8 @@ impl Process {
     /// A client has gone.
     pub(super) fn cancel(&mut self, request: u64, common: &mut Common) {
         let Some(pending) = self.pending.get_mut(&request) else {
+            // The end of a connection does not overtake what was said on it.
+            self.abandoned.insert(request);
             return;
         };
         pending.is_cancelled = true;

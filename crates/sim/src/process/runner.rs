@@ -3,13 +3,13 @@
 
 use anser_broker::id::ShardId;
 use anser_host::{Deferred, Event as HostEvent, Job, WriterJob};
-use anser_replica::{Append, Membership, PeerMessage, Role};
+use anser_replica::{Append, Membership, MembershipChange, PeerMessage, Role, StoredKind};
 use bytes::Bytes;
 
 use super::{Process, Watched};
 use crate::{
     coverage::sometimes,
-    event::{Event, Fetching, Happening, MILLISECOND, Order, SECOND},
+    event::{Event, Fetching, Happening, MILLISECOND, SECOND},
     random,
     world::Common,
 };
@@ -27,6 +27,7 @@ impl Process {
             common.checks.membership(shard, index, membership);
             self.hash_state(shard, common);
         }
+        self.begin_among_nodes(common);
         self.turn_soon(common);
     }
 
@@ -60,7 +61,15 @@ impl Process {
             Happening::CopyLate { transfer, attempt } => self.copy_late(transfer, attempt, common),
             Happening::Deferred(deferred) => self.deferred(deferred, common),
             Happening::TryAgain { shard } => self.try_again(shard, common),
-            Happening::Order { shard, order } => self.order(shard, order, common),
+            Happening::Report => self.report_and_decide(common),
+            Happening::ReportUrgently => self.report_urgently(common),
+            Happening::Heard { report } => self.heard(report, common),
+            Happening::Dialled { visitor, from_life } => {
+                self.dialled(&visitor, from_life, common);
+            }
+            Happening::TurnedAway { stranger } => self.turned_away(stranger),
+            Happening::Register => self.register(common),
+            Happening::Order { order } => self.order(order, common),
         }
     }
 
@@ -117,8 +126,11 @@ impl Process {
             } => self.deliver(asker, &leases, messages, common),
             Job::Deliver { asker, leases } => self.deliver_soon(asker, leases, common),
             Job::Applied { shard, index } => self.applied(shard.0, index, common),
-            // The courier and the catalog are not simulated: clients tell homes of their queues.
-            Job::Effect { .. } | Job::NodesChanged(_) | Job::CatalogReplaced { .. } => {}
+            // The courier is not simulated: clients tell homes of their queues.
+            Job::Effect { .. } => {}
+            Job::NodesChanged(catalog) | Job::CatalogReplaced { nodes: catalog, .. } => {
+                self.nodes_changed(catalog.nodes, common);
+            }
             Job::Leadership { shard, leads, .. } => self.leadership(shard.0, leads, common),
             Job::Failed { shard, reason } => {
                 if !self.damaged {
@@ -203,6 +215,14 @@ impl Process {
         {
             sometimes("an entry was overwritten by another term's");
         }
+        for entry in &append.entries {
+            if entry.kind == StoredKind::Membership
+                && let Ok(change) = MembershipChange::decode(&entry.data)
+                && let Some(coming) = watched.membership.after(&change)
+            {
+                common.aims.written(shard, entry.index, coming.voters);
+            }
+        }
         common
             .checks
             .appended(self.node, shard, &mut watched.view, &append.entries);
@@ -226,7 +246,7 @@ impl Process {
             .say(now, || format!("node {node} shard {shard} leads: {leads}"));
         if leads {
             common.led.insert(shard, node);
-            return;
+            return self.hurry(common);
         }
         if common.led.get(&shard) == Some(&node) {
             common.led.remove(&shard);
@@ -332,22 +352,6 @@ impl Process {
             entries: read.unwrap_or_default(),
         };
         self.tell(fetched, common);
-    }
-
-    fn order(&mut self, shard: u16, order: Order, common: &mut Common) {
-        let shard = ShardId(shard);
-        let event = match order {
-            Order::Change(change) => HostEvent::Change { shard, change },
-            Order::Transfer { to } => {
-                let is_up = common.lives.contains_key(&to);
-                if !is_up || !common.network.is_connected(self.node, to) {
-                    return;
-                }
-                HostEvent::Transfer { shard, to }
-            }
-            Order::Forget { decided } => HostEvent::Forget { shard, decided },
-        };
-        self.tell(event, common);
     }
 
     /// Looks at the replicas whose turns have ended.

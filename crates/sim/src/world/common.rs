@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::aims::Aims;
 use crate::{
     checks::Checks,
     event::{Agenda, Event, Happening, Micros},
@@ -10,6 +11,9 @@ use crate::{
     random::Random,
     trace::Trace,
 };
+
+/// Requests from this number on are made by nodes, or by whoever runs them.
+pub(super) const OWN_REQUESTS: u64 = 1 << 40;
 
 pub(crate) struct Common {
     pub(crate) now: Micros,
@@ -24,6 +28,9 @@ pub(crate) struct Common {
     pub(crate) lives: BTreeMap<u64, u64>,
     /// Who was heard to lead last, by shard.
     pub(crate) led: BTreeMap<u16, u64>,
+    /// The voters that may come.
+    pub(crate) aims: Aims,
+    own_requests: u64,
     /// Answers to clients that are lost, in a thousand.
     pub(crate) lost_answers: u64,
 }
@@ -98,9 +105,17 @@ impl Common {
             statistics,
             lives: BTreeMap::new(),
             led: BTreeMap::new(),
+            aims: Aims::default(),
+            own_requests: OWN_REQUESTS,
             lost_answers: 0,
             plan,
         }
+    }
+
+    /// The number of a request that no client makes.
+    pub(crate) fn next_request(&mut self) -> u64 {
+        self.own_requests += 1;
+        self.own_requests
     }
 
     /// Something of one life of a node happens after this time.
