@@ -4,15 +4,19 @@ use std::{cmp::Ordering, collections::BinaryHeap, ops::Range, time::Duration};
 
 use anser_broker::{
     codec::Encoded,
-    command::{Query, Reply},
+    command::{Command, Query, Reply},
     error::Error,
-    id::{QueueId, ShardId},
+    id::{QueueId, Sequence, ShardId},
     op::ReceivedMessage,
     time::Millis,
 };
-use anser_host::{CopyAnswer, Deferred, Leases, NodeReport, Offer, Order, Stranger, Visitor};
+use anser_host::{
+    CopyAnswer, Deferred, Leases, NodeReport, Offer, Order, PeerRequest, PeerResponse, Stranger,
+    Visitor,
+};
 use anser_log::ExportedFile;
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 /// Simulated microseconds since the beginning.
 pub(crate) type Micros = u64;
@@ -76,6 +80,30 @@ pub(crate) enum Happening {
     Cancel {
         request: u64,
     },
+    /// Another node asks this one something.
+    Asked {
+        caller: Caller,
+        request: PeerRequest,
+    },
+    /// The other node does not wait for an answer any more.
+    Unasked {
+        caller: Caller,
+    },
+    Answered {
+        number: u64,
+        response: PeerResponse,
+    },
+    /// The connection to the node that was asked has broken.
+    PeerLost {
+        number: u64,
+    },
+    /// The connection to a node that was asked is looked at.
+    LookAt {
+        number: u64,
+    },
+    /// A task has slept long enough.
+    Slept(oneshot::Sender<()>),
+    ReadBodies(Reading),
     /// The writer's batch is done.
     Written,
     /// The writer tries again after there was no space.
@@ -83,7 +111,7 @@ pub(crate) enum Happening {
     Fetch(Fetching),
     /// Bodies are read from the disk.
     Deliver {
-        request: u64,
+        ticket: u64,
         leases: Leases,
     },
     Maintain,
@@ -139,6 +167,25 @@ pub(crate) enum Happening {
     },
 }
 
+/// Who waits for an answer of another node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Caller {
+    pub(crate) node: u64,
+    /// Of its process.
+    pub(crate) life: u64,
+    /// Counts what that process asks.
+    pub(crate) number: u64,
+}
+
+/// Bodies that a task needs.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) shard: ShardId,
+    pub(crate) messages: Vec<Sequence>,
+    pub(crate) bytes_max: usize,
+    pub(crate) responder: oneshot::Sender<Vec<Bytes>>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Fetching {
     pub(crate) shard: ShardId,
@@ -171,9 +218,6 @@ pub(crate) struct Request {
     pub(crate) number: u64,
     pub(crate) shard: u16,
     pub(crate) ask: Ask,
-    /// The node that the client speaks to.
-    pub(crate) door: u64,
-    pub(crate) was_forwarded: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -185,6 +229,8 @@ pub(crate) enum Ask {
         wait: Millis,
     },
     Read(Query),
+    /// A change of the catalog and then of a home.
+    Change(Box<Command>),
 }
 
 #[derive(Debug, Clone)]

@@ -1,18 +1,22 @@
 //! One life of a node's process: the parts of `anser-node` that its threads run, one event at a time.
 
+mod calls;
 mod cluster;
 mod copies;
 mod cutting;
 mod maintenance;
 mod open;
+mod peers;
+mod port;
 mod requests;
 mod runner;
+mod tasks;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anser_broker::id::ShardId;
-use anser_host::{BodyReader, Runner};
+use anser_host::{BodyReader, Reconciler, Runner, Transfers};
 use anser_log::{Appender, Reader, Store, disk::simulated::SimulatedDisk};
 use anser_replica::{Membership, Replica};
 
@@ -21,7 +25,10 @@ use crate::{checks::LogView, clock::Clock, event::Micros};
 use cluster::Cluster;
 use copies::Copies;
 use maintenance::Maintenance;
+use peers::Peers;
+use port::Port;
 use requests::Pending;
+use tasks::Tasks;
 use writer::Writer;
 
 pub(crate) use cluster::{Identity, address_of};
@@ -38,7 +45,7 @@ pub(crate) struct Process {
     bodies: BodyReader<SimulatedDisk>,
     reader: Reader<SimulatedDisk>,
     store: Store<SimulatedDisk>,
-    /// Who asks is known by the number of the request.
+    /// Who asks is known by the number of its ticket.
     host: Runner<u64>,
     watched: BTreeMap<u16, Watched>,
     /// How many times slower than usual the disk is.
@@ -47,8 +54,17 @@ pub(crate) struct Process {
     pub(crate) damaged: bool,
     writer: Writer,
     pending: BTreeMap<u64, Pending>,
+    port: Port,
+    tasks: Tasks,
+    transfers: Transfers<Port>,
+    reconciler: Reconciler<Port>,
+    peers: Peers,
+    /// The tasks that serve clients, by request.
+    serving: BTreeMap<u64, u64>,
     /// Requests whose clients had gone before they came.
     abandoned: BTreeSet<u64>,
+    /// The last entry of the catalog that was applied in this turn.
+    catalog_applied: Option<u64>,
     maintenance: Maintenance,
     copies: Copies,
     cluster: Cluster,

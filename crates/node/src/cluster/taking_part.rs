@@ -14,7 +14,7 @@ use anser_log::{FileSystem, Reader, Store};
 use anser_replica::Replica;
 use anser_transport::{Config, Identity as TransportIdentity, Limits, Start, Transport};
 use tokio::{
-    sync::{mpsc::UnboundedReceiver, mpsc::UnboundedSender, mpsc::unbounded_channel, oneshot},
+    sync::{mpsc::UnboundedReceiver, mpsc::unbounded_channel, oneshot},
     task::LocalSet,
 };
 use tracing::warn;
@@ -29,9 +29,9 @@ use super::{
     peers::{Beginning, Cluster, Reception},
 };
 use crate::{
-    clock::Clock, courier::Errand, desk::Desk, failure::Failed, failures::Failures,
-    inboxes::Inboxes, maintenance::Chore, member::Member, node::spawn, startup::StartError,
-    status::Counters, version::Versions,
+    clock::Clock, desk::Desk, failure::Failed, failures::Failures, inboxes::Inboxes,
+    maintenance::Chore, member::Member, node::spawn, startup::StartError, status::Counters,
+    version::Versions,
 };
 
 /// Where other nodes will find this one.
@@ -76,7 +76,6 @@ pub(crate) struct Surroundings {
     pub(crate) desk: Desk,
     pub(crate) counters: Arc<Counters>,
     pub(crate) failed: Failed,
-    pub(crate) errands: UnboundedSender<Errand>,
     pub(crate) failures: Arc<Failures>,
     pub(crate) decided: Arc<Mutex<Vec<Action>>>,
 }
@@ -119,7 +118,7 @@ impl Joining {
             if !nodes.is_empty() {
                 cluster.members.set(nodes);
             }
-            cluster.catalog.send_replace(catalog.applied().index);
+            cluster.catalog.set(catalog.applied().index);
         }
         Self {
             cluster: Arc::new(cluster),
@@ -161,7 +160,6 @@ impl Joining {
             inboxes: around.inboxes.clone(),
             desk: around.desk.clone(),
             copies: self.copies.clone(),
-            errands: around.errands,
             failures: around.failures,
             failed: around.failed.clone(),
             counters: around.counters.clone(),

@@ -81,8 +81,23 @@ impl Process {
         common.later(self.node, self.life, first, Happening::Register);
     }
 
+    pub(super) fn take_among_nodes(&mut self, what: Happening, common: &mut Common) {
+        match what {
+            Happening::Report => self.report_and_decide(common),
+            Happening::ReportUrgently => self.report_urgently(common),
+            Happening::Heard { report } => self.heard(report, common),
+            Happening::Dialled { visitor, from_life } => {
+                self.dialled(&visitor, from_life, common);
+            }
+            Happening::TurnedAway { stranger } => self.turned_away(stranger),
+            Happening::Register => self.register(common),
+            Happening::Order { order } => self.order(order, common),
+            other => unreachable!("taken elsewhere: {other:?}"),
+        }
+    }
+
     /// The other nodes that this one speaks to.
-    pub(crate) fn peers(&self) -> BTreeMap<u64, Peer> {
+    pub(crate) fn others(&self) -> BTreeMap<u64, Peer> {
         let mut peers = self.cluster.members.peers();
         peers.remove(&self.node);
         peers
@@ -91,7 +106,7 @@ impl Process {
     /// Connects to those to whom there is no connection.
     fn dial(&self, common: &mut Common) {
         let identity = &self.cluster.identity;
-        for to in self.peers().into_keys() {
+        for to in self.others().into_keys() {
             let visitor = Visitor {
                 node: self.node,
                 incarnation: identity.incarnation,
@@ -114,7 +129,7 @@ impl Process {
     }
 
     /// Another node wants to connect.
-    pub(super) fn dialled(&mut self, visitor: &Visitor, from_life: u64, common: &mut Common) {
+    fn dialled(&mut self, visitor: &Visitor, from_life: u64, common: &mut Common) {
         let from = visitor.node;
         if common.lives.get(&from) != Some(&from_life) {
             return;
@@ -140,7 +155,7 @@ impl Process {
     }
 
     /// Another node does not take this one for a member.
-    pub(super) fn turned_away(&mut self, stranger: Stranger) {
+    fn turned_away(&mut self, stranger: Stranger) {
         match stranger {
             Stranger::Removed | Stranger::FormerStart => self.let_go("another node says so"),
             // It may not have heard of this node yet.
@@ -193,7 +208,7 @@ impl Process {
                 self.cluster.reports.forget(number);
             }
         }
-        let peers = self.peers();
+        let peers = self.others();
         common
             .network
             .unlink(self.node, |other| peers.contains_key(&other));
@@ -204,7 +219,7 @@ impl Process {
     }
 
     /// Tells the catalog of this start, until it knows of it.
-    pub(super) fn register(&mut self, common: &mut Common) {
+    fn register(&mut self, common: &mut Common) {
         let Cluster {
             members, identity, ..
         } = &self.cluster;
@@ -228,10 +243,8 @@ impl Process {
             number: common.next_request(),
             shard: ShardId::CATALOG.0,
             ask: Ask::Propose(codec::encode(&add)),
-            door: self.node,
-            was_forwarded: false,
         };
-        self.request(request, common);
+        self.request(request);
     }
 
     /// Others should not have to wait to hear how this node is.
@@ -243,13 +256,13 @@ impl Process {
         }
     }
 
-    pub(super) fn report_urgently(&mut self, common: &mut Common) {
+    fn report_urgently(&mut self, common: &mut Common) {
         self.cluster.hurries = false;
         self.report(common);
     }
 
     /// Says how this node is, and takes the next steps of placement if it leads the catalog.
-    pub(super) fn report_and_decide(&mut self, common: &mut Common) {
+    fn report_and_decide(&mut self, common: &mut Common) {
         let length = micros(REPORT_INTERVAL);
         common.later(self.node, self.life, length, Happening::Report);
         self.dial(common);
@@ -277,7 +290,7 @@ impl Process {
             replicas,
             ..NodeReport::default()
         };
-        let others: Vec<u64> = self.peers().into_keys().collect();
+        let others: Vec<u64> = self.others().into_keys().collect();
         for to in others {
             let report = report.clone();
             copies::send(self.node, to, 0, Happening::Heard { report }, common);
@@ -285,7 +298,14 @@ impl Process {
         self.heard(report, common);
     }
 
-    pub(super) fn heard(&mut self, report: NodeReport, common: &Common) {
+    fn heard(&mut self, report: NodeReport, common: &Common) {
+        if report.node != self.node {
+            let led = report.replicas.iter();
+            for replica in led.filter(|replica| replica.led.is_some()) {
+                let leaders = self.port.leaders();
+                leaders.heard(ShardId(replica.shard), replica.term, report.node);
+            }
+        }
         let now = self.clock.now(common.now).beat;
         self.cluster.reports.put(report, now);
     }
@@ -347,7 +367,7 @@ impl Process {
         }
     }
 
-    pub(super) fn order(&mut self, order: Order, common: &mut Common) {
+    fn order(&mut self, order: Order, common: &mut Common) {
         if !matches!(order, Order::Forget { .. }) && !self.serves(order.shard()) {
             sometimes("an order came to a node that did not lead any more");
         }

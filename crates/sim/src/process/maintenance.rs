@@ -42,12 +42,10 @@ impl Maintenance {
             holds: Holds::default(),
         }
     }
-}
 
-impl Maintenance {
-    /// Whether the disk is nearly full, as far as it can be told.
     pub(super) fn is_full(&self) -> bool {
-        self.host.is_full().unwrap_or(false)
+        // Without an answer there may be no space.
+        self.host.is_full().unwrap_or(true)
     }
 }
 

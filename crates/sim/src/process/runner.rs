@@ -1,9 +1,9 @@
 //! The events around a runner of `anser-host`: what happens is told to it, and what its shards ask for is carried
 //! out in the simulated world, under the eyes of the judges.
 
-use anser_broker::id::ShardId;
-use anser_host::{Deferred, Event as HostEvent, Job, WriterJob};
-use anser_replica::{Append, Membership, MembershipChange, PeerMessage, Role, StoredKind};
+use anser_broker::{command::Effect, id::ShardId};
+use anser_host::{Deferred, Event as HostEvent, Job, Port as _, WriterJob};
+use anser_replica::{Append, Membership, MembershipChange, PeerMessage, Replica, Role, StoredKind};
 use bytes::Bytes;
 
 use super::{Process, Watched};
@@ -31,8 +31,13 @@ impl Process {
         self.turn_soon(common);
     }
 
-    /// Takes one event.
+    /// Takes one event, and lets the tasks that waited for it go on.
     pub(crate) fn take(&mut self, what: Happening, common: &mut Common) {
+        self.take_one(what, common);
+        self.run_tasks(common);
+    }
+
+    fn take_one(&mut self, what: Happening, common: &mut Common) {
         match what {
             Happening::Wake => {
                 self.wakes_at = None;
@@ -40,12 +45,12 @@ impl Process {
             }
             Happening::Turn => self.turn(common),
             Happening::Peer { shard, bytes } => self.peer(shard, bytes, common),
-            Happening::Request(request) => self.request(request, common),
-            Happening::Cancel { request } => self.cancel(request, common),
+            Happening::Request(request) => self.request(request),
+            Happening::Cancel { request } => self.cancel(request),
             Happening::Written | Happening::WriteAgain => self.written(common),
             Happening::Fetch(fetching) => self.fetch(fetching, common),
-            Happening::Deliver { request, leases } => {
-                self.deliver_from_disk(request, &leases, common);
+            Happening::Deliver { ticket, leases } => {
+                self.deliver_from_disk(ticket, &leases, common);
             }
             Happening::Maintain => self.maintain(common),
             Happening::MaintainEnd => self.end_maintenance(common),
@@ -61,15 +66,21 @@ impl Process {
             Happening::CopyLate { transfer, attempt } => self.copy_late(transfer, attempt, common),
             Happening::Deferred(deferred) => self.deferred(deferred, common),
             Happening::TryAgain { shard } => self.try_again(shard, common),
-            Happening::Report => self.report_and_decide(common),
-            Happening::ReportUrgently => self.report_urgently(common),
-            Happening::Heard { report } => self.heard(report, common),
-            Happening::Dialled { visitor, from_life } => {
-                self.dialled(&visitor, from_life, common);
-            }
-            Happening::TurnedAway { stranger } => self.turned_away(stranger),
-            Happening::Register => self.register(common),
-            Happening::Order { order } => self.order(order, common),
+            of_tasks => self.take_for_tasks(of_tasks, common),
+        }
+    }
+
+    fn take_for_tasks(&mut self, what: Happening, common: &mut Common) {
+        match what {
+            Happening::Asked { caller, request } => self.asked(caller, request),
+            Happening::Unasked { caller } => self.unasked(caller),
+            Happening::Answered { number, response } => self.answered(number, response),
+            Happening::PeerLost { number } => self.peer_lost(number),
+            Happening::LookAt { number } => self.look_at(number, common),
+            // Whoever slept may be gone.
+            Happening::Slept(responder) => drop(responder.send(())),
+            Happening::ReadBodies(reading) => self.read_bodies(reading, common),
+            of_the_cluster => self.take_among_nodes(of_the_cluster, common),
         }
     }
 
@@ -95,7 +106,19 @@ impl Process {
         while let Some(job) = self.host.next_job(&now) {
             self.carry_out(job, common);
         }
+        // Only now: the routes are as the catalog says.
+        if let Some(index) = self.catalog_applied.take() {
+            self.port.catalog().set(index);
+        }
+        for &shard in self.host.turned() {
+            if let Some((term, Some(leader))) = self.host.replica(shard).map(Replica::leader)
+                && leader != self.node
+            {
+                self.port.leaders().heard(shard, term, leader);
+            }
+        }
         for node in std::mem::take(&mut self.unsent) {
+            self.port.leaders().lost(node);
             self.host.unsent(&now, node);
         }
         self.look(common);
@@ -126,12 +149,21 @@ impl Process {
             } => self.deliver(asker, &leases, messages, common),
             Job::Deliver { asker, leases } => self.deliver_soon(asker, leases, common),
             Job::Applied { shard, index } => self.applied(shard.0, index, common),
-            // The courier is not simulated: clients tell homes of their queues.
-            Job::Effect { .. } => {}
-            Job::NodesChanged(catalog) | Job::CatalogReplaced { nodes: catalog, .. } => {
-                self.nodes_changed(catalog.nodes, common);
+            Job::Effect { shard, effect } => self.heed(shard, effect),
+            Job::NodesChanged(catalog) => self.nodes_changed(catalog.nodes, common),
+            Job::CatalogReplaced {
+                routes,
+                nodes,
+                applied,
+            } => {
+                self.port.routes().replace(&routes);
+                self.port.catalog().set(applied);
+                self.nodes_changed(nodes.nodes, common);
             }
-            Job::Leadership { shard, leads, .. } => self.leadership(shard.0, leads, common),
+            Job::Leadership { shard, term, leads } => {
+                self.port.leaders().serves(shard, term, leads);
+                self.leadership(shard.0, leads, common);
+            }
             Job::Failed { shard, reason } => {
                 if !self.damaged {
                     let text = format!("node {}, shard {}: {reason}", self.node, shard.0);
@@ -140,6 +172,18 @@ impl Process {
                 self.fail(format!("shard {}: {reason}", shard.0), false);
             }
             among_peers => self.carry_out_among_peers(among_peers, common),
+        }
+    }
+
+    fn heed(&self, shard: ShardId, effect: Effect) {
+        match effect {
+            Effect::RouteChanged(placed) => self.port.routes().change(&placed),
+            Effect::MovesPending { queue } => self.transfers.carry(shard, queue),
+            Effect::Unsettled(placed) => self.reconciler.place(placed),
+            Effect::OutboxReady { .. }
+            | Effect::NodesChanged
+            | Effect::QueueReady { .. }
+            | Effect::QueueGone { .. } => {}
         }
     }
 
@@ -229,6 +273,9 @@ impl Process {
     }
 
     fn applied(&mut self, shard: u16, index: u64, common: &mut Common) {
+        if ShardId(shard) == ShardId::CATALOG {
+            self.catalog_applied = Some(index);
+        }
         let watched = self.watched.get_mut(&shard).expect("it has just spoken");
         watched.applied = index;
         common

@@ -143,8 +143,6 @@ impl World {
             number,
             shard: ShardId::CATALOG.0,
             ask: Ask::Propose(codec::encode(command)),
-            door,
-            was_forwarded: false,
         };
         let life = self.common.lives[&door];
         let length = self.common.network.client_delay(&mut self.common.random);

@@ -327,7 +327,7 @@ impl World {
         self.common
             .trace
             .say(now, || format!("node {number} stops: {stop:?}"));
-        node.identity.earlier = process.peers();
+        node.identity.earlier = process.others();
         let Remains { disk, under_way } = process.end(stop, &mut self.common);
         node.disk = disk;
         node.boot += u64::from(stop == Stop::PowerLoss);
