@@ -45,7 +45,7 @@ impl Port for Desk {
 
     fn is_full(&self, shard: ShardId) -> bool {
         let cluster = self.cluster.as_ref();
-        self.counters.is_full() || cluster.is_some_and(|cluster| cluster.surveys.is_full(shard))
+        self.counters.is_full() || cluster.is_some_and(|cluster| cluster.reports.is_full(shard))
     }
 
     fn submit(&self, shard: ShardId, request: Request) -> Result<(Ticket, Answered), Error> {

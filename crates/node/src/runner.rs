@@ -25,7 +25,7 @@ use crate::{
 };
 
 mod member;
-mod survey;
+mod report;
 
 /// Events taken in before the replicas' turns end.
 const EVENTS_PER_TURN: usize = 4096;
@@ -109,7 +109,7 @@ impl Runner {
                 None => return,
             },
             Event::Look { shard, look } => return self.look(shard, look),
-            Event::Survey(sender) => return self.survey(&sender),
+            Event::Report(sender) => return self.report(&sender),
             Event::Wake | Event::Stop => return,
         };
         self.host.take(&self.clock.now(), event);

@@ -405,7 +405,7 @@ impl Node {
     /// Refuses what takes space if a disk with a copy of the shard is nearly full.
     fn check_space(&self, shard: ShardId) -> Result<(), Error> {
         let full = match &self.desk().cluster {
-            Some(cluster) => cluster.surveys.is_full(shard),
+            Some(cluster) => cluster.reports.is_full(shard),
             None => self.counters().is_full(),
         };
         if full {

@@ -306,7 +306,7 @@ impl Process {
 }
 
 /// Something of a copy goes to a node, unless it is lost.
-fn send(from: u64, to: u64, pause: u64, what: Happening, common: &mut Common) {
+pub(super) fn send(from: u64, to: u64, pause: u64, what: Happening, common: &mut Common) {
     let Some(&life) = common.lives.get(&to) else {
         return;
     };
