@@ -133,7 +133,7 @@ mod tests {
     fn nothing_is_known_while_a_node_is_silent() {
         let members = [member(1, NodeState::Active), member(2, NodeState::Active)];
         let members = BTreeMap::from(members);
-        let long_ago = NOW - SILENCE;
+        let long_ago = NOW.checked_sub(SILENCE).unwrap();
         let reports = heard([(1, 3, NOW)]);
         assert_eq!(common(&members, &reports, NOW), None);
         let reports = heard([(1, 3, NOW), (2, 3, long_ago)]);

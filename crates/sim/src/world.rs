@@ -6,6 +6,7 @@ mod common;
 mod faults;
 mod human;
 mod nodes;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
 

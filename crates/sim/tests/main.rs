@@ -9,7 +9,7 @@ const FIRST: u64 = 1_000_000;
 const SEEDS: u64 = 300;
 
 /// Every seed that ever found something, with what it found then.
-const ONCE_FAILED: [(u64, &str); 16] = [
+const ONCE_FAILED: [(u64, &str); 18] = [
     (
         8,
         "the first node began the cluster anew after all its replicas had moved away",
@@ -47,6 +47,11 @@ const ONCE_FAILED: [(u64, &str); 16] = [
         "the simulator: it destroyed a majority of voters to come",
     ),
     (1_433, "the same"),
+    (
+        1_796_100_536,
+        "a node that joined while others did heard nobody and was never heard",
+    ),
+    (1_796_100_654, "the same"),
 ];
 
 /// Runs seeds on two threads.

@@ -189,6 +189,16 @@ impl World {
         }
     }
 
+    fn revive(&mut self, node: u64) {
+        let place = self.node(node);
+        (place.up, place.dead) = (true, false);
+        for shard in self.view.shards.values_mut() {
+            if let Some(peer) = shard.peers.get_mut(&node) {
+                peer.active = true;
+            }
+        }
+    }
+
     fn copies_on(&self, node: u64) -> usize {
         let shards = self.view.shards.iter();
         shards
@@ -282,6 +292,25 @@ fn a_node_that_is_emptied_keeps_nothing_but_the_catalog() {
     world.node(1).state = NodeState::Removed;
     world.settle();
     assert!(!world.view.shards[&0].learners.contains(&1));
+}
+
+/// The only other place may be silent for a moment.
+#[test]
+fn a_node_that_is_emptied_keeps_each_copy_until_another_is_there() {
+    let mut world = World::new(4, 4, 3);
+    world.settle();
+    world.kill(4, false);
+    world.node(1).state = NodeState::Draining;
+    world.settle();
+    let voters = |world: &World| -> Vec<usize> {
+        let shards = world.view.shards.values();
+        shards.map(|shard| shard.voters.len()).collect()
+    };
+    assert_eq!(voters(&world), [3; 4]);
+    world.revive(4);
+    world.settle();
+    assert_eq!(voters(&world), [3; 4]);
+    assert_eq!(world.copies_on(1), 0);
 }
 
 #[test]

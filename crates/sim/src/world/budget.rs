@@ -83,11 +83,7 @@ impl World {
         let running = processes.map(|process| process.policy().replicas);
         let to_come = self.nodes.values().filter(|node| !node.is_gone);
         let replicas = running.chain(to_come.map(|node| node.replicas)).min();
-        self.aim_of(replicas.unwrap_or(1), placeable.unwrap_or(1))
-    }
-
-    pub(super) fn aim_of(&self, replicas: usize, placeable: usize) -> usize {
-        replicas.min(placeable).max(1)
+        aim_of(replicas.unwrap_or(1), placeable.unwrap_or(1))
     }
 
     /// Whether a node may distrust its log. Suspects agree among themselves if all voters come back; if
@@ -105,4 +101,9 @@ impl World {
         let all_return = sets.all(|set| !set.iter().any(is_lost));
         all_return || self.destroyed.contains(&number) || self.may_destroy(number)
     }
+}
+
+/// How many copies placement aims at where so many are wanted, and so many nodes may have one.
+pub(super) fn aim_of(replicas: usize, placeable: usize) -> usize {
+    replicas.min(placeable).max(1)
 }

@@ -12,7 +12,7 @@ use anser_broker::{
 
 use anser_host::Peer;
 
-use super::World;
+use super::{World, budget::aim_of};
 use crate::{
     coverage::sometimes,
     event::{Ask, Event, Happening, MILLISECOND, Micros, Request, Response, SECOND},
@@ -36,9 +36,9 @@ pub(super) struct Human {
     /// Nodes that have to start again to know how many copies are wanted.
     to_restart: BTreeSet<u64>,
     /// Copies that were lost with their nodes, by shard and node.
-    lost: BTreeSet<(u16, u64)>,
+    pub(super) lost: BTreeSet<(u16, u64)>,
     /// The fewest voters that each shard has had since it had three.
-    fewest: BTreeMap<u16, usize>,
+    pub(super) fewest: BTreeMap<u16, usize>,
 }
 
 /// A machine with an empty disk.
@@ -282,7 +282,7 @@ impl World {
 
     fn drain(&mut self, node: u64, active: &[u64]) {
         let left = active.len() - 1;
-        let aim = self.aim_of(self.human.replicas, left);
+        let aim = aim_of(self.human.replicas, left);
         if left == 0 || !self.is_enough(None, aim) {
             return;
         }
@@ -295,7 +295,7 @@ impl World {
     /// A node that runs is to be gone at once.
     fn remove(&mut self, node: u64, active: &[u64]) {
         let left = active.len() - 1;
-        let aim = self.aim_of(self.human.replicas, left);
+        let aim = aim_of(self.human.replicas, left);
         if left > 0 && self.is_enough(Some(node), aim) {
             self.destroyed.insert(node);
             self.set_state(node, NodeState::Removed);
@@ -303,7 +303,7 @@ impl World {
     }
 
     fn want_copies(&mut self, replicas: usize, active: usize) {
-        let aim = self.aim_of(replicas, active);
+        let aim = aim_of(replicas, active);
         if !self.is_enough(None, aim) {
             return;
         }
@@ -341,7 +341,7 @@ impl World {
                 let active = self.human.placeable();
                 let was_active = self.human.wanted.get(&number) == Some(&NodeState::Active);
                 let left = active - usize::from(was_active);
-                let aim = self.aim_of(self.human.replicas, left);
+                let aim = aim_of(self.human.replicas, left);
                 if left > 0 && self.is_enough(None, aim) {
                     self.set_state(number, NodeState::Removed);
                 }
@@ -398,50 +398,5 @@ impl World {
             .and_then(|node| node.process.as_ref());
         let hosts = process.is_none_or(|process| process.replicas().any(|(shard, _)| shard > 0));
         !votes && !hosts
-    }
-
-    /// A node's copies are lost: somebody has to take its place.
-    pub(super) fn note_lost(&mut self, number: u64) {
-        for shard in 0..self.common.plan.shards {
-            let newest = self.common.checks.memberships(shard).into_iter().next();
-            if newest.is_some_and(|membership| membership.voters.contains(&number)) {
-                self.human.lost.insert((shard, number));
-            }
-        }
-    }
-
-    /// Looks at what has become of the shards' members.
-    pub(super) fn watch_members(&mut self) {
-        for shard in 0..self.common.plan.shards {
-            let newest = self.common.checks.memberships(shard).into_iter().next();
-            let Some(membership) = newest.filter(|membership| !membership.is_joint()) else {
-                continue;
-            };
-            let voters = &membership.voters;
-            let replaced = self.human.lost.extract_if(.., |(of, node)| {
-                *of == shard && !voters.contains(node) && voters.len() > 1
-            });
-            for _ in replaced {
-                sometimes("a lost node was replaced");
-            }
-            let Some(fewest) = self.human.fewest.get_mut(&shard) else {
-                if voters.len() >= 3 {
-                    self.human.fewest.insert(shard, voters.len());
-                }
-                continue;
-            };
-            if voters.len() < *fewest {
-                match voters.len() {
-                    1 => sometimes("a shard shrank to one voter"),
-                    2 => sometimes("a shard shrank to two voters"),
-                    _ => {}
-                }
-            }
-            if voters.len() >= 3 && *fewest < 3 {
-                sometimes("a shard that had shrunk grew again");
-                *fewest = voters.len();
-            }
-            *fewest = voters.len().min(*fewest);
-        }
     }
 }
