@@ -122,12 +122,12 @@ impl Checks {
         }
     }
 
-    /// An entry was applied by a node that has this log and these members before it.
+    /// An entry was applied in a term, by a node that has this log and these members before it.
     pub(crate) fn applied(
         &mut self,
         node: u64,
         shard: u16,
-        index: u64,
+        (index, within): (u64, u64),
         view: &LogView,
         membership: &Membership,
     ) {
@@ -143,7 +143,7 @@ impl Checks {
                 "node {node}, shard {shard}: applied entry {index} of term {term}, elsewhere it is of term {known}"
             )),
             None => {
-                let before = checks.commit(index, term);
+                let before = checks.commit(index, term, within);
                 let safe = self.is_on_majority(shard, index, term, membership)
                     || before.is_some_and(|before| self.is_on_majority(shard, index, term, &before));
                 if !safe {

@@ -96,10 +96,6 @@ pub const PLANTED: &[Planted] = &[
         "broker: a home takes over an older revision",
     ),
     planted(
-        "ended queues come back",
-        "broker: a late word of a deleted queue makes it anew",
-    ),
-    planted(
         "backlog without leases",
         "broker: what is in flight does not count for the backlog",
     ),

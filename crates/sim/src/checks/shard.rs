@@ -18,7 +18,8 @@ pub(crate) struct ShardChecks {
     pub(crate) wrong_beliefs: BTreeMap<(u64, u64, u64), Micros>,
     /// By index and term: the content, and the term of the entry before.
     entries: BTreeMap<(u64, u64), (u64, Option<u64>)>,
-    committed: BTreeMap<u64, u64>,
+    /// The term of each entry, and the term in which it was committed at the latest.
+    committed: BTreeMap<u64, (u64, u64)>,
     pub(crate) states: BTreeMap<u64, u64>,
     /// By the index from which it is in force.
     memberships: BTreeMap<u64, Membership>,
@@ -54,19 +55,20 @@ impl ShardChecks {
     }
 
     pub(crate) fn committed(&self, index: u64) -> Option<u64> {
-        self.committed.get(&index).copied()
+        self.committed.get(&index).map(|&(term, _)| term)
     }
 
-    /// The last committed entry of an earlier term than this.
+    /// The last entry that was committed in an earlier term than this: whoever leads in this one has it. One of an
+    /// earlier term that was committed in a later one only, a leader between need not know.
     pub(crate) fn committed_before(&self, term: u64) -> Option<(u64, u64)> {
         let mut committed = self.committed.iter().rev();
-        let found = committed.find(|(_, of)| **of < term);
-        found.map(|(&index, &of)| (index, of))
+        let found = committed.find(|(_, (_, within))| *within < term);
+        found.map(|(&index, &(of, _))| (index, of))
     }
 
-    /// Notes a committed entry; the membership that was in force before the newest one.
-    pub(crate) fn commit(&mut self, index: u64, term: u64) -> Option<Membership> {
-        self.committed.insert(index, term);
+    /// Notes a committed entry, and the term of the first who applied it; the membership that was in force before the newest one.
+    pub(crate) fn commit(&mut self, index: u64, term: u64, within: u64) -> Option<Membership> {
+        self.committed.insert(index, (term, within));
         self.newest().into_iter().nth(1)
     }
 
@@ -120,4 +122,18 @@ fn overlaps(one: &Membership, other: &Membership) -> bool {
     let right = sets(other);
     left.iter()
         .any(|set| right.iter().any(|against| meet(set, against)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_need_not_know_what_was_committed_after_its_election() {
+        let mut checks = ShardChecks::default();
+        checks.commit(73, 3, 4);
+        checks.commit(74, 4, 6);
+        assert_eq!(checks.committed_before(5), Some((73, 3)));
+        assert_eq!(checks.committed_before(7), Some((74, 4)));
+    }
 }

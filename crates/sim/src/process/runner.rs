@@ -278,9 +278,12 @@ impl Process {
         }
         let watched = self.watched.get_mut(&shard).expect("it has just spoken");
         watched.applied = index;
+        let replica = self.host.replica(ShardId(shard));
+        let within = replica.map_or(u64::MAX, |replica| replica.leader().0);
+        let (view, membership) = (&watched.view, &watched.membership);
         common
             .checks
-            .applied(self.node, shard, index, &watched.view, &watched.membership);
+            .applied(self.node, shard, (index, within), view, membership);
     }
 
     fn leadership(&mut self, shard: u16, leads: bool, common: &mut Common) {
