@@ -9,7 +9,7 @@ use anser_broker::command::NodeRecord;
 
 use crate::{
     order::Order,
-    placement::{self, Action, ActionKind, NodeView, View},
+    placement::{self, Action, ActionKind, NodeView, ShardView, View},
     reports::{Reports, SILENCE},
 };
 
@@ -156,7 +156,12 @@ fn order_of(action: &Action) -> Option<(u64, Order)> {
     Some((action.leader, order))
 }
 
-/// Replicas that their shards' members have let go of are taken off the disks they are on.
+/// Replicas that their shards' members have let go of are taken off the disks they are on, once most of the voters know
+/// that these are the members.
+///
+/// Otherwise: 1. Leader A of {A, B, X} applies a change to {A, B, Z}, of which B and Z do not hear. 2. X lets go of its
+/// replica, and A's machine is lost. 3. B still counts {A, B, X}; X knows nothing and gives no vote, and Z is no voter by
+/// what it knows: two of three members are well, and nobody can be elected.
 fn clear_away(reports: &Reports, view: &View) -> Vec<(u64, Order)> {
     let mut orders = Vec::new();
     for (node, heard) in reports.all() {
@@ -165,7 +170,7 @@ fn clear_away(reports: &Reports, view: &View) -> Vec<(u64, Order)> {
                 continue;
             };
             let is_member = shard.voters.contains(&node) || shard.learners.contains(&node);
-            if !is_member && !shard.joint {
+            if !is_member && !shard.joint && most_know(reports, replica.shard, shard) {
                 let order = Order::Forget {
                     shard: replica.shard,
                     decided: shard.applied,
@@ -175,6 +180,17 @@ fn clear_away(reports: &Reports, view: &View) -> Vec<(u64, Order)> {
         }
     }
     orders
+}
+
+/// Whether most of a shard's voters have applied the change to its present members, as they say themselves.
+fn most_know(reports: &Reports, number: u16, shard: &ShardView) -> bool {
+    let knows = |voter: &&u64| {
+        let heard = reports.all().find(|(node, _)| node == *voter);
+        let replicas = heard.map_or(&[][..], |(_, heard)| &heard.report.replicas);
+        let mut replica = replicas.iter().filter(|replica| replica.shard == number);
+        replica.any(|replica| replica.applied >= shard.settled_at)
+    };
+    shard.voters.iter().filter(knows).count() * 2 > shard.voters.len()
 }
 
 fn usual_sync_micros(reports: &Reports) -> u64 {

@@ -58,6 +58,8 @@ pub struct ShardView {
     pub applied: u64,
     pub voters: BTreeSet<u64>,
     pub learners: BTreeSet<u64>,
+    /// Whoever has applied this entry knows these members too.
+    pub settled_at: u64,
     pub joint: bool,
     /// What the leader knows of the others.
     pub peers: BTreeMap<u64, PeerView>,

@@ -40,6 +40,8 @@ pub struct Led {
     pub last: u64,
     pub voters: Vec<u64>,
     pub learners: Vec<u64>,
+    /// Whoever has applied this entry knows these members too.
+    pub settled_at: u64,
     /// A change of voters is under way.
     pub joint: bool,
     pub peers: Vec<PeerReport>,
@@ -71,6 +73,7 @@ impl ReplicaReport {
             last: status.last,
             voters: status.settled.voters.clone(),
             learners: status.settled.learners.clone(),
+            settled_at: status.settled_at,
             joint: !status.settled.voters_outgoing.is_empty(),
             peers: peers.collect(),
         });

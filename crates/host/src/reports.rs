@@ -90,6 +90,7 @@ impl Reports {
                     applied: replica.applied,
                     voters: led.voters.iter().copied().collect(),
                     learners: led.learners.iter().copied().collect(),
+                    settled_at: led.settled_at,
                     joint: led.joint,
                     peers: peers.collect(),
                 };

@@ -25,7 +25,7 @@ use crate::{
     fetches::{Fetch, Fetches},
     lives::Lives,
     output::{Append, StoredEntry},
-    settling::Settling,
+    settling::{Settled, Settling},
     suspicion::Suspicion,
     tail::{Place, Tail},
 };
@@ -146,7 +146,10 @@ impl Consensus {
             .expect("the configuration is constant and the tail agrees with itself");
         let mut consensus = Self {
             node,
-            settling: Settling::new(beginning.membership.clone()),
+            settling: Settling::new(Settled {
+                membership: beginning.membership.clone(),
+                index: beginning.applied.index,
+            }),
             membership: beginning.membership,
             elections: Elections::new(beginning.jitter),
             outstanding: VecDeque::new(),
@@ -466,7 +469,8 @@ impl Consensus {
             last: raft.raft_log.last_index(),
             applied: raft.raft_log.applied,
             membership: self.membership.clone(),
-            settled: self.settling.settled().clone(),
+            settled: self.settling.settled().membership.clone(),
+            settled_at: self.settling.settled().index,
             peers,
             suspect: self.suspicion.is_some(),
         }

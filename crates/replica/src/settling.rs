@@ -11,13 +11,21 @@ use crate::Membership;
 
 #[derive(Debug)]
 pub(crate) struct Settling {
-    settled: Membership,
+    settled: Settled,
     /// With the number of the append that makes each durable.
-    under_way: VecDeque<(u64, Membership)>,
+    under_way: VecDeque<(u64, Settled)>,
+}
+
+/// A membership that this replica would know after a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settled {
+    pub(crate) membership: Membership,
+    /// Whoever has applied this entry knows it.
+    pub(crate) index: u64,
 }
 
 impl Settling {
-    pub(crate) fn new(settled: Membership) -> Self {
+    pub(crate) fn new(settled: Settled) -> Self {
         Self {
             settled,
             under_way: VecDeque::new(),
@@ -25,7 +33,7 @@ impl Settling {
     }
 
     /// The append of this number makes a membership durable.
-    pub(crate) fn begin(&mut self, append: u64, membership: Membership) {
+    pub(crate) fn begin(&mut self, append: u64, membership: Settled) {
         #[cfg(feature = "sabotage")]
         if anser_broker::sabotage::is_planted("unsettled members") {
             self.settled = membership;
@@ -43,7 +51,7 @@ impl Settling {
         }
     }
 
-    pub(crate) fn settled(&self) -> &Membership {
+    pub(crate) fn settled(&self) -> &Settled {
         &self.settled
     }
 }

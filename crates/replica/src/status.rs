@@ -19,6 +19,8 @@ pub struct ReplicaStatus {
     /// The last one that this replica will know even if its machine stops now. Whoever acts for good on a
     /// change of members acts on this one.
     pub settled: Membership,
+    /// Whoever has applied this entry knows the settled members too.
+    pub settled_at: u64,
     /// The others, by node number; only a leader knows them.
     pub peers: Vec<PeerProgress>,
     /// Whether it may have lost acknowledged entries and does not vote.

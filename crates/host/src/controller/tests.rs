@@ -18,6 +18,8 @@ struct Cluster {
     members: BTreeMap<u64, NodeRecord>,
     reports: Reports,
     now: Duration,
+    /// Of the members that leaders report.
+    settled_at: u64,
 }
 
 impl Cluster {
@@ -43,6 +45,7 @@ impl Cluster {
             members: (1..=4).map(|node| (node, record(node))).collect(),
             reports: Reports::default(),
             now,
+            settled_at: 0,
         }
     }
 
@@ -50,7 +53,11 @@ impl Cluster {
     fn look(&mut self, heard: &[u64]) -> Decided {
         self.now += Duration::from_millis(500);
         for &node in heard {
-            self.reports.put(report(node, heard), self.now);
+            let mut report = report(node, heard);
+            for led in report.replicas.iter_mut().filter_map(|it| it.led.as_mut()) {
+                led.settled_at = self.settled_at;
+            }
+            self.reports.put(report, self.now);
         }
         self.controller.look(Knowledge {
             now: self.now,
@@ -135,6 +142,16 @@ fn a_node_that_slept_has_heard_nobody_and_judges_nobody() {
     assert!(!replaces_node_2(&cluster.look(&[1, 3, 4])));
     let late = cluster.pass(GRACE + SILENCE, &[1, 3, 4]);
     assert!(replaces_node_2(&late), "{late:?}");
+}
+
+#[test]
+fn what_a_shard_has_let_go_of_stays_until_most_of_its_voters_know() {
+    let mut cluster = Cluster::new();
+    for (settled_at, is_forgotten) in [(50, true), (51, false)] {
+        cluster.settled_at = settled_at;
+        let decided = cluster.look(&[1, 2, 3, 4]);
+        assert_eq!(!decided.orders.is_empty(), is_forgotten);
+    }
 }
 
 #[test]

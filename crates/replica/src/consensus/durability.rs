@@ -8,7 +8,7 @@ use raft::{
 };
 
 use super::Consensus;
-use crate::{entries::stored_entry, output::Append};
+use crate::{entries::stored_entry, output::Append, settling::Settled};
 
 impl Consensus {
     /// Tells raft-rs how far the disk is, and lets go of messages that waited for it.
@@ -63,11 +63,13 @@ impl Consensus {
     }
 
     /// Makes what is committed durable, behind all appends before it. Who restarts must know that a
-    /// change of members has happened, for it may have nobody left to ask.
-    pub(crate) fn commit_append(&mut self) -> Append {
+    /// change of members, at this index, has happened, for it may have nobody left to ask.
+    pub(crate) fn commit_append(&mut self, index: u64) -> Append {
         let (term, vote) = self.written;
         self.appends += 1;
-        self.settling.begin(self.appends, self.membership.clone());
+        let membership = self.membership.clone();
+        self.settling
+            .begin(self.appends, Settled { membership, index });
         Append {
             number: self.appends,
             term,

@@ -3,7 +3,11 @@
 use raft::{Ready, SnapshotStatus};
 
 use super::{Consensus, Installing, PREPARE_TICKS};
-use crate::{Membership, SnapshotOffer, settling::Settling, tail::Place};
+use crate::{
+    Membership, SnapshotOffer,
+    settling::{Settled, Settling},
+    tail::Place,
+};
 
 impl Consensus {
     pub(crate) fn snapshot_ready(&mut self, offer: SnapshotOffer) {
@@ -36,7 +40,10 @@ impl Consensus {
     pub(crate) fn installed(&mut self) {
         let installing = self.installing.take().expect("a snapshot is awaited");
         self.membership = installing.membership;
-        self.settling = Settling::new(self.membership.clone());
+        self.settling = Settling::new(Settled {
+            membership: self.membership.clone(),
+            index: installing.place.index,
+        });
         self.restored = Some(installing.place.index);
         self.persist();
     }

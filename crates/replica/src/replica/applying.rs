@@ -26,7 +26,7 @@ impl Replica {
             payload: Bytes::new(),
         });
         if self.consensus.apply_change(place.index, change) {
-            outputs.push(Output::Append(self.consensus.commit_append()));
+            outputs.push(Output::Append(self.consensus.commit_append(place.index)));
             let membership = self.consensus.membership().clone();
             outputs.push(Output::MembershipChanged(membership));
         }

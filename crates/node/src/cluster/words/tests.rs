@@ -30,6 +30,7 @@ fn report() -> NodeReport {
                 last: 10,
                 voters: vec![1, 2],
                 learners: vec![3],
+                settled_at: 300,
                 joint: true,
                 peers: vec![PeerReport {
                     node: 1,
