@@ -1,5 +1,5 @@
-//! What placement decides: it never gives up a copy that is wanted before another is there, and has no more copies on
-//! their way than it may.
+//! What placement decides: it never gives up a copy that is wanted before another is there, never leads to voters of whom
+//! no majority answers, and has no more copies on their way than it may.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,6 +55,12 @@ impl Checks {
                     "node {by}: {steps:?} leave shard {number} {after:?} of {:?}, {} copies are wanted",
                     shard.voters,
                     known.wanted()
+                ));
+            }
+            let answer = after.iter().filter(|&&node| shard.is_active(node)).count();
+            if after != shard.voters && answer * 2 <= after.len() {
+                self.fail(format!(
+                    "node {by}: {steps:?} lead shard {number} to {after:?}, of whom {answer} answer"
                 ));
             }
             let begins = steps
