@@ -207,10 +207,11 @@ impl Queue {
         }
     }
 
-    pub(crate) fn room_for_others(&self) -> Room {
+    pub(crate) fn room_for(&self, source: QueueId) -> Room {
         Room {
             messages: self.room(),
             body_bytes_max: self.attributes.body_bytes_max,
+            accepted: self.accepted.get(&source).copied().unwrap_or(0),
         }
     }
 

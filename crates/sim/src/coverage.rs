@@ -14,6 +14,7 @@ pub const PLACES: &[&str] = &[
     "a snapshot was installed over an older state",
     "a copy was resumed after a broken connection",
     "a copy was given up",
+    "a copy was dropped for a newer one",
     "a copy, or the end of a replica, waited for the disk",
     "a copy that had arrived did not come again",
     "a newer copy went on with the segments of one that was broken off",
@@ -69,6 +70,15 @@ pub const PLACES: &[&str] = &[
     "a message was published",
     "a subscription was deleted",
     "a learner became a voter",
+    "a node heard that it was removed",
+    "a node without the catalog heard of another by its visit",
+    "leaders were spread",
+    "an order came to a node that did not lead any more",
+    "a node that was emptied left",
+    "a node was to be emptied whose copies had no other place",
+    "a shard shrank to two voters",
+    "a shard shrank to one voter",
+    "a shard that had shrunk grew again",
 ];
 
 thread_local! {

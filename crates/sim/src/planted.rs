@@ -12,7 +12,7 @@ const fn planted(name: &'static str, place: &'static str) -> Planted {
 }
 
 /// Every bug that can be planted.
-pub const PLANTED: [Planted; 34] = [
+pub const PLANTED: &[Planted] = &[
     planted(
         "acknowledge before sync",
         "log: the sync of a batch is left out",
@@ -138,6 +138,18 @@ pub const PLANTED: [Planted; 34] = [
     planted(
         "empty disk under the old number",
         "shell: a lost disk comes back as the same node",
+    ),
+    planted(
+        "copy given up first",
+        "placement: who is to be replaced goes before another is there",
+    ),
+    planted(
+        "moves without a bound",
+        "placement: as many copies at once as there are shards",
+    ),
+    planted(
+        "change without a majority",
+        "placement: voters are changed to who does not answer",
     ),
     planted(
         "snapshot without its segments",

@@ -1,6 +1,7 @@
 //! One life of a node's process: the parts of `anser-node` that its threads run, one event at a time.
 
 mod calls;
+mod cluster;
 mod copies;
 mod cutting;
 mod maintenance;
@@ -21,6 +22,7 @@ use anser_replica::{Membership, Replica};
 
 use crate::{checks::LogView, clock::Clock, event::Micros};
 
+use cluster::Cluster;
 use copies::Copies;
 use maintenance::Maintenance;
 use peers::Peers;
@@ -29,6 +31,7 @@ use requests::Pending;
 use tasks::Tasks;
 use writer::Writer;
 
+pub(crate) use cluster::{Identity, address_of};
 pub(crate) use cutting::{Moment, Remains, Stop};
 pub(crate) use open::Opening;
 
@@ -58,10 +61,13 @@ pub(crate) struct Process {
     peers: Peers,
     /// The tasks that serve clients, by request.
     serving: BTreeMap<u64, u64>,
+    /// Requests whose clients had gone before they came.
+    abandoned: BTreeSet<u64>,
     /// The last entry of the catalog that was applied in this turn.
     catalog_applied: Option<u64>,
     maintenance: Maintenance,
     copies: Copies,
+    cluster: Cluster,
     /// Shards whose replicas may have lost something.
     suspects: BTreeSet<u16>,
     /// When the thread that takes in copies is free.

@@ -35,6 +35,9 @@ impl Process {
     /// A client asks at this node's door.
     pub(super) fn request(&mut self, request: Request) {
         let Request { number, shard, ask } = request;
+        if self.abandoned.remove(&number) {
+            return;
+        }
         let port = self.port.clone();
         let request = match ask {
             Ask::Propose(command) => HostRequest::Propose(command),
@@ -75,6 +78,9 @@ impl Process {
     pub(super) fn cancel(&mut self, request: u64) {
         if let Some(task) = self.serving.remove(&request) {
             self.tasks.end(task);
+        } else {
+            // The end of a connection does not overtake what was said on it.
+            self.abandoned.insert(request);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::aims::Aims;
 use crate::{
     checks::Checks,
     event::{Agenda, Event, Happening, LostReceive, Micros},
@@ -10,6 +11,9 @@ use crate::{
     random::Random,
     trace::Trace,
 };
+
+/// Requests from this number on are made by nodes, or by whoever runs them.
+pub(super) const OWN_REQUESTS: u64 = 1 << 40;
 
 pub(crate) struct Common {
     pub(crate) now: Micros,
@@ -26,6 +30,9 @@ pub(crate) struct Common {
     pub(crate) led: BTreeMap<u16, u64>,
     /// Attempts of receives that were repeated, since nobody knew what became of them.
     pub(crate) lost_receives: Vec<LostReceive>,
+    /// The voters that may come.
+    pub(crate) aims: Aims,
+    own_requests: u64,
     /// Answers to clients that are lost, in a thousand.
     pub(crate) lost_answers: u64,
 }
@@ -101,9 +108,17 @@ impl Common {
             lives: BTreeMap::new(),
             led: BTreeMap::new(),
             lost_receives: Vec::new(),
+            aims: Aims::default(),
+            own_requests: OWN_REQUESTS,
             lost_answers: 0,
             plan,
         }
+    }
+
+    /// The number of a request that no client makes.
+    pub(crate) fn next_request(&mut self) -> u64 {
+        self.own_requests += 1;
+        self.own_requests
     }
 
     /// Something of one life of a node happens after this time.
