@@ -104,10 +104,14 @@ impl Servers {
     }
 
     /// Waits until a server that was begun says that it is ready.
-    pub(crate) fn wait_until_ready(&self, name: &str) {
-        let line = self.running[name].lines.recv_timeout(PATIENCE);
+    pub(crate) fn wait_until_ready(&mut self, name: &str) {
+        let running = self.running.get_mut(name).expect("it was begun");
+        let line = running.lines.recv_timeout(PATIENCE);
         let is_ready = line.as_ref().is_ok_and(|line| line.starts_with("ready"));
-        assert!(is_ready, "{name}: {line:?}{}", self.logs());
+        if !is_ready {
+            let ended = running.child.try_wait();
+            panic!("{name}: {line:?}, ended: {ended:?}{}", self.logs());
+        }
     }
 
     pub(crate) fn start(&mut self, name: &str) {
