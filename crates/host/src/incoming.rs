@@ -11,7 +11,7 @@ use anser_broker::id::ShardId;
 use anser_log::{
     Disk, Error, ExportedFile, Import, Imported, Reader, SegmentInfo, SnapshotInfo, Store,
 };
-use anser_replica::{PeerMessage, Place};
+use anser_replica::{PeerMessage, Place, SnapshotError};
 use bytes::Bytes;
 
 use crate::{
@@ -58,7 +58,7 @@ pub enum InstallError {
     #[error(transparent)]
     Log(#[from] Error),
     #[error("it cannot be read back: {0}")]
-    Unreadable(ReadError),
+    Unreadable(SnapshotError),
 }
 
 /// What came of something that was deferred.
@@ -121,6 +121,11 @@ impl<D: Disk> Incoming<D> {
         }
     }
 
+    /// Copies that have come, as a whole or in part, and that no replica has accepted yet.
+    pub fn unaccepted(&self) -> usize {
+        self.coming.len() + self.arrived.len()
+    }
+
     pub fn begin(&mut self, from: u64, shard: ShardId, offer: Offer) -> Result<Missing, CopyError> {
         let ended = self.ended.get(&shard);
         if ended.is_some_and(|(of, ended)| *of == from && *ended == offer) {
@@ -145,7 +150,32 @@ impl<D: Disk> Incoming<D> {
             import,
         };
         self.coming.insert(shard, coming);
+        self.discard_overtaken();
         Ok(missing)
+    }
+
+    /// Lets go of copies that no replica will accept any more: the shard's own snapshot has come as far, which it does
+    /// not while its replica waits for a copy.
+    fn discard_overtaken(&mut self) {
+        let is_overtaken = |shard: ShardId, index: u64| {
+            let own = self.store.snapshot(shard.0);
+            own.is_some_and(|own| own.index >= index)
+        };
+        self.coming
+            .retain(|&shard, coming| !is_overtaken(shard, coming.offer.snapshot.index));
+        let is_wanted = |shard: ShardId, of: u64| {
+            let waiting = self.waiting.get(&shard);
+            matches!(waiting, Some(Deferred::Install { place, .. }) if place.index == of)
+        };
+        let arrived = self.arrived.keys().copied();
+        let overtaken: Vec<(ShardId, u64)> = arrived
+            .filter(|&(shard, index)| is_overtaken(shard, index) && !is_wanted(shard, index))
+            .collect();
+        for place in overtaken {
+            if let Some(unused) = self.arrived.remove(&place) {
+                self.store.discard_import(place.0.0, &unused);
+            }
+        }
     }
 
     pub fn chunk(
@@ -238,7 +268,7 @@ impl<D: Disk> Incoming<D> {
         self.discard_before(shard, place.index);
         let found = snapshots::read(&self.reader, shard.0).map_err(|error| match error {
             ReadError::Log(error) => InstallError::Log(error),
-            unreadable => InstallError::Unreadable(unreadable),
+            ReadError::State(error) => InstallError::Unreadable(error),
         });
         let (image, _) = found?.ok_or(InstallError::Missing)?;
         Ok(Event::Installed {

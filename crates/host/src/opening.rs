@@ -130,9 +130,9 @@ impl<D: Disk> Opener<'_, D> {
         let shard = recovered.shard;
         snapshots::read(self.reader, shard).map_err(|error| match error {
             ReadError::Log(error) => OpenError::Log(error),
-            damage => OpenError::Snapshot {
+            ReadError::State(error) => OpenError::Snapshot {
                 shard,
-                reason: damage.to_string(),
+                reason: error.to_string(),
             },
         })
     }

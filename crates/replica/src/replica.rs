@@ -21,8 +21,8 @@ use anser_broker::{
 use bytes::Bytes;
 
 use crate::{
-    Input, Membership, MembershipChange, Output, PeerMessage, ReplicaStatus, Start, Ticket,
-    Tombstone,
+    EntriesHeld, Input, Membership, MembershipChange, Output, PeerMessage, ReplicaStatus, Start,
+    Ticket, Tombstone,
     consensus::{Beginning, Consensus, Turn},
     entries::Content,
     fetches::Fetch,
@@ -279,6 +279,11 @@ impl Replica {
     #[doc(hidden)]
     pub fn set_memory_bytes(&mut self, bytes: usize) {
         self.consensus.set_memory_bytes(bytes);
+    }
+
+    /// What of its log the replica has in memory.
+    pub fn entries_held(&self) -> EntriesHeld {
+        self.consensus.entries_held(self.applied.index)
     }
 
     /// The term, and who leads in it as far as this replica knows.

@@ -5,7 +5,7 @@
 mod log_view;
 mod shard;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anser_log::Write;
 use anser_replica::{Membership, Place, ReplicaStatus, Role, StoredEntry, StoredKind};
@@ -52,6 +52,8 @@ pub(crate) struct Checks {
     shards: BTreeMap<u16, ShardChecks>,
     /// By node and shard; of destroyed nodes as it was.
     pub(crate) durable: BTreeMap<(u64, u16), DurableShard>,
+    /// Replicas that are being taken off their disks: what is still written of them counts no more.
+    leaving: BTreeSet<(u64, u16)>,
     failures: Vec<String>,
 }
 
@@ -93,8 +95,9 @@ impl Checks {
     /// A batch is on a node's disk.
     pub(crate) fn written(&mut self, node: u64, writes: &[Write]) {
         for write in writes {
+            let is_leaving = self.leaving.contains(&(node, write.shard));
             let durable = self.durable.entry((node, write.shard)).or_default();
-            for entry in &write.entries {
+            for entry in write.entries.iter().filter(|_| !is_leaving) {
                 durable.log.append(entry.index, entry.term);
             }
             let Some(state) = write.hard_state else {
@@ -115,10 +118,16 @@ impl Checks {
     }
 
     /// From here on a replica's entries count no more, its term and its vote do.
-    pub(crate) fn forgotten(&mut self, node: u64, shard: u16) {
+    pub(crate) fn forgetting(&mut self, node: u64, shard: u16) {
+        self.leaving.insert((node, shard));
         if let Some(durable) = self.durable.get_mut(&(node, shard)) {
             durable.log = LogView::default();
         }
+    }
+
+    /// It is off the disk, or its process has ended: what is written from here on is of another one.
+    pub(crate) fn forgotten(&mut self, node: u64, shard: u16) {
+        self.leaving.remove(&(node, shard));
     }
 
     /// An entry was applied by a node that has this log and these members before it.

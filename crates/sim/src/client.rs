@@ -3,7 +3,7 @@
 mod history;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anser_broker::{
     attributes::Acknowledge,
@@ -34,6 +34,8 @@ pub(crate) struct Clients {
     /// By request.
     asked: BTreeMap<u64, usize>,
     healed: Option<Micros>,
+    /// Shards that have lost their quorum for good.
+    ruined: BTreeSet<u16>,
 }
 
 #[derive(Default)]
@@ -91,18 +93,45 @@ impl Clients {
             counted: 0,
             asked: BTreeMap::new(),
             healed: None,
+            ruined: BTreeSet::new(),
         }
+    }
+
+    /// Nothing is expected of these shards any more.
+    pub(crate) fn give_up_shards(&mut self, shards: &BTreeSet<u16>) {
+        self.ruined.clone_from(shards);
+    }
+
+    fn is_given_up(&self, queue: &Queue) -> bool {
+        self.ruined.contains(&queue.shard)
+    }
+
+    /// The queues that nothing is expected of any more.
+    pub(crate) fn queues_given_up(&self) -> BTreeSet<String> {
+        let given_up = self.queues.iter().filter(|queue| self.is_given_up(queue));
+        given_up.map(|queue| queue.name.clone()).collect()
     }
 
     pub(crate) fn end_chaos(&mut self, now: Micros) {
         self.healed = Some(now);
+        let Self {
+            all,
+            queues,
+            ruined,
+            ..
+        } = self;
+        for client in all {
+            client
+                .leases
+                .retain(|lease| !ruined.contains(&queues[lease.queue].shard));
+        }
     }
 
     pub(crate) fn are_done(&self) -> bool {
         self.queues
             .iter()
-            .all(|queue| !queue.is_used || queue.drain.ended.is_some())
-            && !self.queues.is_empty()
+            .all(|queue| !queue.is_used || queue.drain.ended.is_some() || self.is_given_up(queue))
+            && (!self.queues.is_empty() || !self.ruined.is_empty())
             && self.all.iter().all(|client| client.now.is_none())
     }
 
@@ -230,7 +259,9 @@ impl Clients {
         let Some(mut doing) = now.take_if(|doing| doing.request == Some(request)) else {
             return;
         };
+        let (shard, _) = doing.work.ask(&self.queues);
         let retries = match response {
+            _ if self.ruined.contains(&shard) => false,
             Response::Refused(Error::Unavailable | Error::Busy) => !doing.work.is_receive(),
             Response::Refused(Error::Unknown) => {
                 doing.work.may_repeat() && !self.waits_for_the_lost(&doing.work)

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 /// Every place there is. Each must be reached at least once in a thousand seeds.
-pub const PLACES: [&str; 47] = [
+pub const PLACES: [&str; 60] = [
     "a torn tail was repaired",
     "an ambiguous tail made a node suspect",
     "a disk lost a sector that it had promised",
@@ -34,7 +34,20 @@ pub const PLACES: [&str; 47] = [
     "a body was read from a segment",
     "a body was read from the log",
     "an append waited for space",
-    "a sync failed",
+    "a failed read stopped a node",
+    "a failed write stopped a node",
+    "a failed rename stopped a node",
+    "a failed sync stopped a node",
+    "a failed sync of a folder stopped a node",
+    "an error of the disk stopped a start",
+    "a node started on what a failed sync had left in the cache",
+    "what a running node has was damaged",
+    "a sector that cannot be read stopped a node",
+    "a body could not be read",
+    "a shard lost its quorum beside one that kept it",
+    "a shard without a quorum stood still",
+    "maintenance met damage",
+    "a follower could not be fed from a damaged log",
     "a crash cut a batch in the middle",
     "a crash cut maintenance in the middle",
     "a damaged disk was refused",

@@ -16,6 +16,8 @@ use crate::{
 };
 
 const NANOS: u64 = 1_000;
+/// Longer than any lease or delay.
+const GIVEN_UP_AFTER: Micros = 120 * SECOND;
 
 impl Clients {
     pub(super) fn record(
@@ -89,7 +91,7 @@ impl Clients {
     }
 
     /// The whole history. While things go wrong nothing is promised to be in time.
-    pub(crate) fn into_history(mut self, plan: &Plan) -> History {
+    pub(crate) fn into_history(mut self, plan: &Plan, now: Micros) -> History {
         let used = || self.queues.iter().filter(|queue| queue.is_used);
         let facts = self.queues.iter().map(|queue| QueueFacts {
             name: queue.name.clone(),
@@ -98,13 +100,26 @@ impl Clients {
             dead_letter: None,
         });
         let queues: Vec<QueueFacts> = facts.collect();
-        let drains: Vec<Event> = used()
+        let mut added: Vec<Event> = used()
             .filter_map(|queue| {
                 let (begun, ended) = (queue.drain.begun?, queue.drain.ended?);
                 Some(event(&queue.name, begun, ended, Operation::Drain))
             })
             .collect();
-        self.events.extend(drains);
+        for queue in used().filter(|queue| self.is_given_up(queue)) {
+            // What is missing there is told by a drain that nothing came in, once all that can be hidden is visible.
+            let begun = now + GIVEN_UP_AFTER;
+            let ended = begun + 4 * SECOND;
+            let nothing = Operation::Receive {
+                most: 1,
+                wait_ms: 0,
+                outcome: Outcome::Ok(Vec::new()),
+            };
+            added.extend([
+                event(&queue.name, begun, ended, Operation::Drain),
+                event(&queue.name, begun + SECOND, begun + 2 * SECOND, nothing),
+            ]);
+        }
         if let Some(first) = queues.first()
             && !plan.is_calm()
         {
@@ -117,8 +132,9 @@ impl Clients {
                     Operation::Outage,
                 )
             });
-            self.events.extend(slices);
+            added.extend(slices);
         }
+        self.events.extend(added);
         History {
             queues,
             subscriptions: Vec::new(),

@@ -199,7 +199,8 @@ impl Clients {
         if next < self.queues.len() {
             self.all[client].sent_last += 1;
             let mine = next % self.all.len() == client || next == 0;
-            if mine && !self.queues[next].is_everywhere {
+            let queue = &self.queues[next];
+            if mine && !queue.is_everywhere && !self.is_given_up(queue) {
                 return Some(self.send_plain(client, next));
             }
             return self.choose_at_the_end(client, common);
@@ -214,18 +215,28 @@ impl Clients {
                 .as_ref()
                 .is_some_and(|doing| matches!(doing.work, Work::Send { .. }))
         };
-        if self.queues.is_empty() {
-            return Some(self.create(client, &common.plan));
-        }
+        let Some(at_hand) = self
+            .queues
+            .iter()
+            .position(|queue| !self.is_given_up(queue))
+        else {
+            return self
+                .ruined
+                .is_empty()
+                .then(|| self.create(client, &common.plan));
+        };
         if !self.all[client].leases.is_empty() {
             return Some(self.delete_newest(client));
         }
         if sending || self.all.iter().any(sends) {
-            return Some(Work::Count { queue: 0 });
+            return Some(Work::Count { queue: at_hand });
         }
         let clients = self.all.len();
         let mine = (0..self.queues.len()).filter(|queue| queue % clients == client);
-        let mine = mine.filter(|&queue| self.queues[queue].drain.ended.is_none());
+        let mine = mine.filter(|&queue| {
+            let queue = &self.queues[queue];
+            queue.drain.ended.is_none() && !self.is_given_up(queue)
+        });
         let queue = mine.min_by_key(|&queue| self.queues[queue].drain.empty)?;
         self.queues[queue].drain.begun.get_or_insert(common.now);
         let wait = if self.queues[queue].drain.empty > 0 {

@@ -96,7 +96,7 @@ impl World {
     fn replace_lost(&mut self, shard: u16) {
         let lost = |number: &&u64| {
             let node = self.nodes.get(number);
-            node.is_some_and(|node| node.is_gone || node.is_flipped)
+            node.is_some_and(|node| node.is_gone || node.is_damaged())
         };
         let Some(&lost) = self.operator.target(shard).iter().find(lost) else {
             return;
@@ -119,7 +119,7 @@ impl World {
 
     fn usable(&self) -> Vec<u64> {
         let usable = self.nodes.iter().filter(|(number, node)| {
-            !(node.is_gone || node.is_flipped || node.is_doomed || self.destroyed.contains(number))
+            !(node.is_gone || node.is_damaged() || self.destroyed.contains(number))
         });
         usable.map(|(&number, _)| number).collect()
     }
