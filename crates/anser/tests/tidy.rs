@@ -198,7 +198,8 @@ fn crates() -> BTreeMap<String, Vec<String>> {
         let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table);
         let names = dependencies
             .into_iter()
-            .flat_map(|table| table.keys().cloned())
+            .flatten()
+            .map(|(name, details)| part_of(name, details))
             .collect();
         crates.insert(
             path.file_name().unwrap().to_str().unwrap().to_owned(),
@@ -206,6 +207,17 @@ fn crates() -> BTreeMap<String, Vec<String>> {
         );
     }
     crates
+}
+
+/// The name of a dependency; of tokio's channels alone, which need no runtime, another.
+fn part_of(name: &str, details: &toml::Value) -> String {
+    let features = details.get("features").and_then(toml::Value::as_array);
+    let mut features = features.into_iter().flatten();
+    let is_pure = features.all(|feature| matches!(feature.as_str(), Some("sync" | "macros")));
+    if name == "tokio" && is_pure {
+        return "channels of tokio".to_owned();
+    }
+    name.to_owned()
 }
 
 /// Every Rust file of ours, with its text.

@@ -246,6 +246,7 @@ impl Bench {
             dead_letter: None,
             queues_max: u64::MAX,
             reuse_after: Millis(0),
+            avoid: Vec::new(),
         })]);
     }
 

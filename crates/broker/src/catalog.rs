@@ -141,7 +141,7 @@ impl Catalog {
                 let record = Record {
                     account: create.account,
                     name: create.name.clone(),
-                    shard: self.emptiest_shard(),
+                    shard: self.emptiest_shard(&create.avoid),
                     revision: 1,
                     attributes,
                     created: turn.now,
@@ -352,9 +352,11 @@ impl Catalog {
         self.names.get(&(account, name.folded())).copied()
     }
 
-    fn emptiest_shard(&self) -> ShardId {
+    /// The shard with the fewest things, of those that are not to be avoided if there are others.
+    fn emptiest_shard(&self, avoid: &[ShardId]) -> ShardId {
         let shards = (0u16..).zip(&self.loads);
-        let emptiest = shards.min_by_key(|(shard, load)| (**load, *shard));
+        let is_avoided = |shard| avoid.binary_search(&ShardId(shard)).is_ok();
+        let emptiest = shards.min_by_key(|(shard, load)| (is_avoided(*shard), **load, *shard));
         let (shard, _) = emptiest.expect("a cluster has a shard");
         ShardId(shard)
     }

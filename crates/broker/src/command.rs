@@ -12,23 +12,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     attributes::{
-        AttributeChanges, DeadLetterAfter, DeadLetterPolicy, QueueAttributes,
-        SubscriptionAttributes, TopicAttributes, TopicChanges,
+        AttributeChanges, DeadLetterAfter, QueueAttributes, SubscriptionAttributes,
+        TopicAttributes, TopicChanges,
     },
     error::Error,
     id::{AccountId, NodeId, QueueId, Sequence, ShardId, SubscriptionId, TopicId},
     name::{QueueName, SubscriptionName, TopicName},
-    op::{
-        QueueListing, SubscriptionChanges, SubscriptionListing, SubscriptionTotals, TopicListing,
-    },
+    op::SubscriptionChanges,
     time::{Millis, Timestamp},
     version::ClusterVersion,
 };
 
 mod node;
+mod query;
 mod topic;
 
 pub use node::{NodeRecord, NodeStart, NodeState};
+pub use query::{
+    Answer, Query, QueueRecord, Room, SubscriptionCounts, SubscriptionRecord, TopicCounts,
+    TopicRecord,
+};
 pub use topic::{CreateTopic, Subscribe};
 
 /// One change of a shard. The first group is for the catalog on shard 0, the second for the shard
@@ -257,6 +260,9 @@ pub struct CreateQueue {
     pub dead_letter: Option<(QueueName, DeadLetterAfter)>,
     pub queues_max: u64,
     pub reuse_after: Millis,
+    /// Shards that whoever proposes this knows to have no leader now, in ascending order: another one takes it, if
+    /// there is one.
+    pub avoid: Vec<ShardId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -476,153 +482,4 @@ pub struct Move {
     pub message: Sequence,
     /// Its retention has ended: it is not tried again when the target refuses it.
     pub is_overdue: bool,
-}
-
-/// A read of a shard's state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Query {
-    /// Catalog: one queue by name.
-    Queue { account: AccountId, name: QueueName },
-    /// Catalog.
-    Queues {
-        account: AccountId,
-        search: String,
-        offset: u64,
-        limit: u64,
-    },
-    /// Catalog.
-    DeadLetterSources {
-        account: AccountId,
-        name: QueueName,
-        search: String,
-        offset: u64,
-        limit: u64,
-    },
-    /// Home.
-    Counts { queue: QueueId },
-    /// Catalog: one topic by name.
-    Topic { account: AccountId, name: TopicName },
-    /// Catalog.
-    Topics {
-        account: AccountId,
-        search: String,
-        offset: u64,
-        limit: u64,
-    },
-    /// Catalog.
-    Subscription {
-        account: AccountId,
-        topic: TopicName,
-        name: SubscriptionName,
-    },
-    /// Catalog.
-    Subscriptions {
-        account: AccountId,
-        topic: TopicName,
-        search: String,
-        offset: u64,
-        limit: u64,
-    },
-    /// Home: what a queue can take.
-    Room { queue: QueueId },
-    /// Home.
-    TopicCounts { topic: TopicId },
-    /// Home.
-    SubscriptionCounts { subscription: SubscriptionId },
-    /// Catalog: the cluster and its nodes.
-    Nodes,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Answer {
-    Queue(Box<QueueRecord>),
-    Queues {
-        total: u64,
-        queues: Vec<QueueListing>,
-    },
-    Counts(crate::op::QueueCounts),
-    Topic(Box<TopicRecord>),
-    Topics {
-        total: u64,
-        topics: Vec<TopicListing>,
-    },
-    Subscription(Box<SubscriptionRecord>),
-    Subscriptions {
-        total: u64,
-        subscriptions: Vec<SubscriptionListing>,
-    },
-    Room(Room),
-    TopicCounts(TopicCounts),
-    SubscriptionCounts(SubscriptionCounts),
-    Nodes {
-        /// `None`: the cluster was not formed yet.
-        cluster: Option<[u8; 16]>,
-        /// In the order of their numbers, the removed ones included.
-        nodes: Vec<NodeRecord>,
-    },
-    Refused(Error),
-}
-
-/// A queue in the catalog.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QueueRecord {
-    pub queue: QueueId,
-    pub shard: ShardId,
-    pub name: QueueName,
-    pub attributes: QueueAttributes,
-    pub dead_letter: Option<(QueueName, DeadLetterPolicy)>,
-    /// By the wall clock.
-    pub created: Timestamp,
-    pub modified: Timestamp,
-}
-
-/// A topic in the catalog.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TopicRecord {
-    pub topic: TopicId,
-    pub shard: ShardId,
-    pub name: TopicName,
-    pub attributes: TopicAttributes,
-    pub subscriptions: u64,
-    /// By the wall clock.
-    pub created: Timestamp,
-    pub modified: Timestamp,
-}
-
-/// A subscription in the catalog.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SubscriptionRecord {
-    pub subscription: SubscriptionId,
-    pub shard: ShardId,
-    pub topic: TopicName,
-    pub name: SubscriptionName,
-    pub attributes: SubscriptionAttributes,
-    /// By name.
-    pub dead_letter: Option<QueueName>,
-    /// By the wall clock.
-    pub created: Timestamp,
-    pub modified: Timestamp,
-}
-
-/// What a queue can take at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Room {
-    pub messages: u64,
-    /// Of one body.
-    pub body_bytes_max: u32,
-}
-
-/// What a topic holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct TopicCounts {
-    /// As [`crate::op::TopicDescription::waiting`].
-    pub waiting: u64,
-    pub published: u64,
-}
-
-/// What a subscription has not delivered, and what became of the rest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct SubscriptionCounts {
-    pub waiting: u64,
-    pub totals: SubscriptionTotals,
 }

@@ -201,6 +201,7 @@ impl Naive {
                 dead_letter: target.map(|target| (name(target), after)),
                 queues_max: QUEUES_MAX,
                 reuse_after: Millis(0),
+                avoid: Vec::new(),
             }),
             Action::Delete {
                 account,
@@ -358,4 +359,29 @@ proptest! {
             check(&shard, &naive);
         }
     }
+}
+
+#[test]
+fn a_queue_does_not_go_to_a_shard_that_nobody_leads_if_there_is_another() {
+    let mut shard = Shard::new(ShardId::CATALOG, 3);
+    let mut create = |name: &str, avoid: &[u16]| {
+        let command = Command::CreateQueue(CreateQueue {
+            account: AccountId(1),
+            name: QueueName::new(name).unwrap(),
+            attributes: attributes(),
+            dead_letter: None,
+            queues_max: 100,
+            reuse_after: Millis(0),
+            avoid: avoid.iter().copied().map(ShardId).collect(),
+        });
+        match apply(&mut shard, &command) {
+            Reply::Placed(placed) => placed.shard().0,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(create("a", &[0]), 1);
+    assert_eq!(create("b", &[0]), 2);
+    assert_eq!(create("c", &[0, 2]), 1);
+    assert_eq!(create("d", &[]), 0);
+    assert_eq!(create("e", &[0, 1, 2]), 0, "none of them is led");
 }

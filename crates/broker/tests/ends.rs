@@ -171,6 +171,7 @@ fn the_floor_is_the_first_number_that_the_shard_may_still_have_to_hear_of() {
         attributes: topic_attributes(),
         topics_max: 9,
         reuse_after: Millis(0),
+        avoid: Vec::new(),
     });
     apply(&mut catalog, &create);
     let settled = |number| Command::Settled {

@@ -55,6 +55,7 @@ fn create(acknowledge: Acknowledge) -> Command {
         dead_letter: None,
         queues_max: 10,
         reuse_after: Millis(0),
+        avoid: Vec::new(),
     })
 }
 

@@ -369,6 +369,7 @@ fn a_catalog_of_short_names_is_restored() {
         dead_letter: None,
         queues_max: 1,
         reuse_after: Millis(0),
+        avoid: Vec::new(),
     });
     assert!(matches!(
         apply(&mut shard, START, &create),
@@ -384,6 +385,7 @@ fn a_catalog_of_short_names_is_restored() {
             attributes: topic_attributes(1000),
             topics_max: 1000,
             reuse_after: Millis(0),
+            avoid: Vec::new(),
         });
         let subscribe = Command::Subscribe(Box::new(Subscribe {
             account,

@@ -112,6 +112,7 @@ fn create(acknowledge: Acknowledge) -> Command {
         },
         topics_max: 10,
         reuse_after: Millis(0),
+        avoid: Vec::new(),
     })
 }
 

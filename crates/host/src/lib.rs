@@ -7,19 +7,24 @@
 mod bodies;
 mod cache;
 mod clock;
+mod errands;
 mod event;
 mod incoming;
 mod job;
 mod maintenance;
 mod opening;
 mod outgoing;
+mod port;
+mod routing;
 mod runner;
+mod signal;
 mod snapshots;
 mod writer;
 
 pub use bodies::{BodyReader, Unreadable, messages};
 pub use cache::EntryCache;
 pub use clock::{Now, ShardTime, time_off};
+pub use errands::{Reconciler, Transfers};
 pub use event::{Event, Request, Response};
 pub use incoming::{
     Attempt, CopyError, Incoming, InstallError, Missing, Offer, RETRY_INTERVAL, Taken,
@@ -28,6 +33,14 @@ pub use job::{CatalogNodes, Job, Leases};
 pub use maintenance::{Done, Images, Maintenance, Round, followers, is_passing};
 pub use opening::{OpenError, Opener, begin, is_untouched, stored};
 pub use outgoing::{COPY_INTERVAL, CopyAnswer, Next, Offers, Sending, Sendings, offer_of};
+pub use port::{Answered, Known, PeerError, PeerRequest, PeerResponse, Port, Retry};
+pub use routing::{
+    Leaders, Route, Routes, SubscriberRoute, TopicRoute,
+    answering::answer,
+    freshness::catch_up,
+    router::{ask, ask_here, ask_now, change, propose, propose_now},
+};
 pub use runner::{Beginning, Runner};
+pub use signal::Signal;
 pub use snapshots::{ReadError, read, save};
 pub use writer::{Batch, Deferred, Job as WriterJob};

@@ -2,11 +2,8 @@
 
 pub(crate) mod controller;
 pub(crate) mod copies;
-pub(crate) mod forwarding;
-pub(crate) mod freshness;
 pub(crate) mod identity;
 pub(crate) mod join;
-pub(crate) mod leaders;
 pub(crate) mod members;
 pub(crate) mod part;
 pub(crate) mod peers;

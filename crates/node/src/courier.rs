@@ -1,27 +1,15 @@
-//! The courier: a thread of its own that carries what one shard has for another.
-//!
-//! Everything carried is safe to carry twice: messages are numbered by their source, and settings have
-//! a revision. An errand is repeated until the other side has it, so a crash in
-//! between delays it and does no more.
-
-use std::{sync::Arc, time::Duration};
+//! The courier: a thread of its own on which the node carries what one shard has for another, and tells homes what the
+//! catalog says of them.
 
 use anser_broker::{
     command::{Command, Placed},
     error::Error,
     id::{QueueId, ShardId},
 };
+use anser_host::{Reconciler, Transfers};
 use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
 
-use crate::{desk::Desk, status::Counters};
-
-mod reconcile;
-mod transfer;
-
-pub(crate) use transfer::MOVES_AT_ONCE;
-
-/// How long an errand that could not be done is left alone.
-const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+use crate::desk::Desk;
 
 #[derive(Debug)]
 pub(crate) enum Errand {
@@ -38,16 +26,12 @@ pub(crate) enum Errand {
 }
 
 /// Does errands until nobody can give any more.
-pub(crate) async fn run(
-    desk: Desk,
-    counters: Arc<Counters>,
-    mut errands: UnboundedReceiver<Errand>,
-) {
-    let reconciler = reconcile::Reconciler::new(desk.clone());
-    let carrier = transfer::Carrier::new(desk, counters);
+pub(crate) async fn run(desk: Desk, mut errands: UnboundedReceiver<Errand>) {
+    let reconciler = Reconciler::new(desk.clone());
+    let transfers = Transfers::new(desk);
     while let Some(errand) = errands.recv().await {
         match errand {
-            Errand::Moves { shard, queue } => carrier.carry(shard, queue),
+            Errand::Moves { shard, queue } => transfers.carry(shard, queue),
             Errand::Place(placed) => reconciler.place(placed),
             Errand::Change { command, done } => reconciler.change(command, done),
         }

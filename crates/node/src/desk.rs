@@ -1,33 +1,30 @@
-//! The desk: hands requests to whoever leads their shard, here or on another node, and waits for what
-//! comes back.
+//! The desk: hands requests to the shards of this node. How they get here, and to other nodes, is `anser-host`'s router's.
 //!
 //! Bytes under way are counted per shard; beyond the bound a request is refused at the door, so that
 //! nothing inside needs to be dropped.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-    mpsc,
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    time::Instant,
 };
 
-use anser_broker::{
-    codec,
-    command::{Command, Reply},
-    error::Error,
-    id::ShardId,
-    version::ClusterVersion,
-};
+use anser_broker::{codec, command::Command, error::Error, id::ShardId, version::ClusterVersion};
+use anser_host::{Answered, Routes};
 use anser_log::RECORD_BYTES_MAX;
 use anser_replica::Ticket;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use crate::{
     bodies,
-    cluster::{forwarding, peers::Cluster},
-    event::{Event, HostEvent, Request, Responder, Response},
+    cluster::peers::Cluster,
+    courier::Errand,
+    event::{Event, HostEvent, Request, Responder},
     inboxes::Inboxes,
-    receiving::Receiving,
-    routes::Routes,
+    status::Counters,
     version::Versions,
 };
 
@@ -42,7 +39,11 @@ pub(crate) struct Desk {
     /// `None`: a node for itself.
     pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) versions: Arc<Versions>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) errands: UnboundedSender<Errand>,
     inboxes: Inboxes,
+    /// When this part of the node began.
+    pub(crate) begun: Instant,
     /// Bytes under way, by shard.
     in_flight: Arc<[Arc<AtomicU64>]>,
     body_readers: Arc<[mpsc::Sender<bodies::Job>]>,
@@ -50,23 +51,30 @@ pub(crate) struct Desk {
     bounds: Bounds,
 }
 
+/// What a desk is placed among.
+pub(crate) struct Around {
+    pub(crate) routes: Arc<Routes>,
+    /// `None`: a node for itself.
+    pub(crate) cluster: Option<Arc<Cluster>>,
+    pub(crate) versions: Arc<Versions>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) errands: UnboundedSender<Errand>,
+    pub(crate) inboxes: Inboxes,
+    pub(crate) body_readers: Vec<mpsc::Sender<bodies::Job>>,
+}
+
 impl Desk {
-    pub(crate) fn new(
-        routes: Arc<Routes>,
-        cluster: Option<Arc<Cluster>>,
-        versions: Arc<Versions>,
-        inboxes: Inboxes,
-        shards: u16,
-        body_readers: Vec<mpsc::Sender<bodies::Job>>,
-        bounds: Bounds,
-    ) -> Self {
+    pub(crate) fn new(around: Around, shards: u16, bounds: Bounds) -> Self {
         Self {
-            routes,
-            cluster,
-            versions,
-            inboxes,
+            routes: around.routes,
+            cluster: around.cluster,
+            versions: around.versions,
+            counters: around.counters,
+            errands: around.errands,
+            inboxes: around.inboxes,
+            begun: Instant::now(),
             in_flight: (0..shards).map(|_| Arc::default()).collect(),
-            body_readers: body_readers.into(),
+            body_readers: around.body_readers.into(),
             last_ticket: Arc::default(),
             bounds,
         }
@@ -93,89 +101,10 @@ impl Desk {
         usize::try_from(self.bounds.command_bytes).unwrap_or(usize::MAX)
     }
 
-    /// Has a request done by whoever leads the shard. Dropped before its end, a receive gives back what
-    /// it got.
-    pub(crate) async fn ask(&self, shard: ShardId, request: Request) -> Result<Response, Error> {
-        match &self.cluster {
-            None => self.do_here(shard, request).await,
-            Some(cluster) => forwarding::ask(self, cluster, shard, request).await,
-        }
-    }
-
-    /// As [`Desk::ask`], but does not wait for a leader: without one it fails with [`Error::Unavailable`], and
-    /// nothing has happened.
-    pub(crate) async fn ask_now(
-        &self,
-        shard: ShardId,
-        request: Request,
-    ) -> Result<Response, Error> {
-        match &self.cluster {
-            None => self.do_here(shard, request).await,
-            Some(cluster) => forwarding::ask_now(self, cluster, shard, request).await,
-        }
-    }
-
-    /// Has a request done here; `None` if this node does not lead the shard or is about to stop leading
-    /// it, and nothing has happened.
-    pub(crate) async fn ask_here(
-        &self,
-        shard: ShardId,
-        request: Request,
-    ) -> Option<Result<Response, Error>> {
-        if !self.leads(shard) {
-            return None;
-        }
-        let result = self.do_here(shard, request).await;
-        let not_done = self.cluster.is_some() && matches!(result, Err(Error::Unavailable));
-        (!not_done).then_some(result)
-    }
-
     /// Whether this node leads the shard, as far as is known here.
     pub(crate) fn leads(&self, shard: ShardId) -> bool {
         let cluster = self.cluster.as_ref();
         cluster.is_none_or(|cluster| cluster.leaders.serves_here(shard))
-    }
-
-    async fn do_here(&self, shard: ShardId, request: Request) -> Result<Response, Error> {
-        if let Request::Receive(receive) = request {
-            return Receiving::begin(self, shard, receive)?.end().await;
-        }
-        let (_, answered) = self.hand_in(shard, request)?;
-        answered.await.unwrap_or(Err(Error::Unknown))
-    }
-
-    /// Proposes a command and waits for its reply; a refusal is an error.
-    pub(crate) async fn propose(&self, shard: ShardId, command: &Command) -> Result<Reply, Error> {
-        let proposed = self.ask(shard, Request::Propose(codec::encode(command)));
-        Ok(reply_of(proposed.await?))
-    }
-
-    /// As [`Desk::propose`], but does not wait for a leader.
-    pub(crate) async fn propose_now(
-        &self,
-        shard: ShardId,
-        command: &Command,
-    ) -> Result<Reply, Error> {
-        let proposed = self.ask_now(shard, Request::Propose(codec::encode(command)));
-        Ok(reply_of(proposed.await?))
-    }
-
-    /// Proposes commands to a shard that is led here, in this order, and waits for all of them; a refusal
-    /// is an error.
-    pub(crate) async fn propose_all(
-        &self,
-        shard: ShardId,
-        commands: impl Iterator<Item = Command>,
-    ) -> Result<(), Error> {
-        let mut under_way = Vec::new();
-        for command in commands {
-            let (_, answered) = self.hand_in(shard, Request::Propose(codec::encode(&command)))?;
-            under_way.push(answered);
-        }
-        for answered in under_way {
-            answered.await.unwrap_or(Err(Error::Unknown))?;
-        }
-        Ok(())
     }
 
     /// Has the cluster work at a version that every node can read, which are so many. The catalog must be led
@@ -247,15 +176,6 @@ impl Desk {
         Ok((ticket, answered))
     }
 }
-
-fn reply_of(response: Response) -> Reply {
-    match response {
-        Response::Reply(reply) => reply,
-        other => unreachable!("a proposal is answered with a reply, not {other:?}"),
-    }
-}
-
-pub(crate) type Answered = oneshot::Receiver<Result<Response, Error>>;
 
 /// What a shard takes at most.
 #[derive(Debug, Clone, Copy)]

@@ -53,8 +53,8 @@ impl From<HostEvent> for Event {
 #[derive(Debug)]
 pub(crate) enum Look {
     Image(mpsc::Sender<Image>),
-    /// Only from a replica that leads.
-    Moves(QueueId, oneshot::Sender<Vec<Lane>>),
+    /// Of each lane the first so many; only from a replica that leads.
+    Moves(QueueId, usize, oneshot::Sender<Vec<Lane>>),
     /// The replicas that follow this one; none if it does not lead.
     Followers(mpsc::Sender<Vec<Follower>>),
     /// The index of the last entry that is applied.

@@ -17,7 +17,7 @@ use anser_broker::{
     id::{NodeId, ShardId},
     time::{Millis, Stamp},
 };
-use anser_host::{Beginning, WriterJob, time_off};
+use anser_host::{Beginning, Routes, WriterJob, time_off};
 use anser_log::{Appender, FileSystem, Reader, Store};
 use anser_replica::Replica;
 use bytes::Bytes;
@@ -43,13 +43,12 @@ use crate::{
     },
     config::Config,
     courier::{self, Errand},
-    desk::{Bounds, Desk},
+    desk::{Around, Bounds, Desk},
     event::Event,
     failure::{Failed, Failure, FailureKind},
     failures::Failures,
     inboxes::Inboxes,
     maintenance::{Chore, Maintenance},
-    routes::Routes,
     runner::Runner,
     startup::{self, Opening, StartError},
     status::{Counters, ShardStatus, Status, read},
@@ -71,7 +70,6 @@ pub struct Node(Arc<Inner>);
 
 struct Inner {
     desk: Desk,
-    errands: UnboundedSender<Errand>,
     announcements: Arc<Announcements>,
     failures: Arc<Failures>,
     clock: Clock,
@@ -173,7 +171,7 @@ impl Node {
             wal_bytes: self.0.store.wal_bytes_in_use(),
             segment_bytes: self.0.store.segment_bytes(),
             free_bytes: self.0.store.free_bytes().unwrap_or(0),
-            storage_full: counters.storage_full.load(Ordering::Relaxed),
+            storage_full: counters.is_full(),
             syncs: read(&counters.syncs),
             sync_micros: counters.sync_buckets.iter().map(read).collect(),
             sync_micros_sum: read(&counters.sync_micros_sum),
@@ -228,8 +226,7 @@ impl Node {
         }
         let node = NodeId(node);
         let command = Command::SetNodeState { node, state };
-        self.desk()
-            .propose(ShardId::CATALOG, &command)
+        anser_host::propose(self.desk(), ShardId::CATALOG, &command)
             .await
             .map(drop)
     }
@@ -270,11 +267,6 @@ impl Node {
 
     pub(crate) fn counters(&self) -> &Counters {
         &self.0.counters
-    }
-
-    pub(crate) fn run_errand(&self, errand: Errand) {
-        // Without a courier the node is stopping; the next start does what is left.
-        drop(self.0.errands.send(errand));
     }
 
     fn shards(&self) -> Vec<ShardStatus> {
@@ -452,7 +444,8 @@ impl<'a> Assembly<'a> {
         let body_readers = start_body_readers(&reader, config, &parts.counters)?;
         let copies = member.as_ref().map(|member| member.copies.clone());
         let (jobs, writer) = start_writer(self.appender, &parts, copies.clone())?;
-        let desk = desk_of(config, &parts, cluster.clone(), self.shards, &body_readers);
+        let around = around_desk(&parts, cluster.clone(), &errands, &body_readers);
+        let desk = Desk::new(around, self.shards, bounds(config));
         let maintenance =
             maintenance_of(config, &parts, (&store, &reader), self.chore_list, copies);
         let handles = Handles {
@@ -463,7 +456,7 @@ impl<'a> Assembly<'a> {
         };
         let runners = start_runners(&parts, self.beginnings, self.outlets, &handles)?;
         let maintenance = spawn("maintenance", move || maintenance.run())?;
-        let (stop_courier, courier) = start_courier(desk.clone(), &parts.counters, errand_list)?;
+        let (stop_courier, courier) = start_courier(desk.clone(), errand_list)?;
         let membership = match (member, place, &config.cluster) {
             (Some(member), Some(place), Some(cluster)) => {
                 let around = Surroundings {
@@ -475,7 +468,6 @@ impl<'a> Assembly<'a> {
                     desk: desk.clone(),
                     counters: parts.counters.clone(),
                     failed: parts.failed.clone(),
-                    errands: errands.clone(),
                     failures: Arc::clone(&failures),
                     decided: Arc::clone(&decided),
                 };
@@ -494,7 +486,6 @@ impl<'a> Assembly<'a> {
         };
         Ok(Node(Arc::new(Inner {
             desk,
-            errands,
             announcements: parts.announcements,
             failures,
             clock: parts.clock,
@@ -510,22 +501,21 @@ impl<'a> Assembly<'a> {
     }
 }
 
-fn desk_of(
-    config: &Config,
+fn around_desk(
     parts: &Parts,
     cluster: Option<Arc<Cluster>>,
-    shards: u16,
+    errands: &UnboundedSender<Errand>,
     body_readers: &[mpsc::Sender<bodies::Job>],
-) -> Desk {
-    Desk::new(
-        parts.routes.clone(),
+) -> Around {
+    Around {
+        routes: parts.routes.clone(),
         cluster,
-        parts.versions.clone(),
-        parts.inboxes.clone(),
-        shards,
-        body_readers.to_vec(),
-        bounds(config),
-    )
+        versions: parts.versions.clone(),
+        counters: parts.counters.clone(),
+        errands: errands.clone(),
+        inboxes: parts.inboxes.clone(),
+        body_readers: body_readers.to_vec(),
+    }
 }
 
 fn maintenance_of(
@@ -628,7 +618,6 @@ type CourierThread = (tokio::sync::oneshot::Sender<()>, JoinHandle<()>);
 
 fn start_courier(
     desk: Desk,
-    counters: &Arc<Counters>,
     errands: UnboundedReceiver<Errand>,
 ) -> Result<CourierThread, StartError> {
     let (stop, stopped) = tokio::sync::oneshot::channel();
@@ -636,11 +625,10 @@ fn start_courier(
         .enable_time()
         .build()
         .map_err(StartError::Thread)?;
-    let counters = Arc::clone(counters);
     let thread = spawn("courier", move || {
         LocalSet::new().block_on(&runtime, async move {
             tokio::select! {
-                () = courier::run(desk, counters, errands) => {}
+                () = courier::run(desk, errands) => {}
                 _ = stopped => {}
             }
         });

@@ -116,7 +116,7 @@ impl Node {
             visibility: Some(visibility),
             wait: Some(Millis(0)),
         };
-        let received = self.desk().ask_here(shard, Request::Receive(request));
+        let received = anser_host::ask_here(self.desk(), shard, Request::Receive(request));
         match received.await.unwrap_or(Err(Error::Unavailable)) {
             Ok(Response::Messages(messages)) => Ok(messages.iter().filter_map(pending).collect()),
             Ok(other) => unreachable!("a receive is answered with messages, not {other:?}"),
@@ -127,7 +127,9 @@ impl Node {
 
     async fn tell(&self, subscription: SubscriptionId, command: &Command) -> Result<(), Error> {
         let shard = self.outbox_shard(subscription)?;
-        self.desk().propose(shard, command).await.map(drop)
+        anser_host::propose(self.desk(), shard, command)
+            .await
+            .map(drop)
     }
 
     fn outbox_shard(&self, subscription: SubscriptionId) -> Result<ShardId, Error> {

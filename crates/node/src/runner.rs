@@ -2,12 +2,12 @@
 //! ask for.
 
 use std::{
-    sync::{Arc, mpsc},
+    sync::{Arc, atomic::Ordering, mpsc},
     time::Duration,
 };
 
 use anser_broker::{command::Effect, id::ShardId};
-use anser_host::{CatalogNodes, Deferred, Job, Leases, WriterJob};
+use anser_host::{CatalogNodes, Deferred, Job, Leases, Routes, WriterJob};
 use anser_replica::PeerMessage;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, info, warn};
@@ -20,7 +20,6 @@ use crate::{
     event::{Event, HostEvent, Look, Responder, Response},
     failure::Failed,
     member::Member,
-    routes::Routes,
     status::{Counters, add},
     version::Versions,
 };
@@ -93,12 +92,18 @@ impl Runner {
     fn take(&mut self, event: Event) {
         let event = match event {
             Event::Host(event) => event,
-            Event::Peer { shard, message } => match PeerMessage::decode(message) {
-                Ok(message) => HostEvent::Peer { shard, message },
-                Err(error) => {
-                    return warn!(shard = shard.0, %error, "a peer's message is not usable");
+            Event::Peer { shard, message } => {
+                let bytes = message.len() as u64;
+                self.counters
+                    .unwritten_bytes
+                    .fetch_sub(bytes, Ordering::Relaxed);
+                match PeerMessage::decode(message) {
+                    Ok(message) => HostEvent::Peer { shard, message },
+                    Err(error) => {
+                        return warn!(shard = shard.0, %error, "a peer's message is not usable");
+                    }
                 }
-            },
+            }
             Event::Order(order) => match self.ordered(order) {
                 Some(event) => event,
                 None => return,
@@ -214,8 +219,8 @@ impl Runner {
         // Whoever looks may have given up waiting.
         match look {
             Look::Image(sender) => drop(sender.send(replica.image())),
-            Look::Moves(queue, sender) if replica.serves() => {
-                let moves = replica.shard().moves(queue, crate::courier::MOVES_AT_ONCE);
+            Look::Moves(queue, most, sender) if replica.serves() => {
+                let moves = replica.shard().moves(queue, most);
                 drop(sender.send(moves));
             }
             Look::Moves(..) => {}

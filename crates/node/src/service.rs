@@ -1,8 +1,6 @@
 //! The node as a [`Service`]: finds a queue's shard, translates operations to commands and replies to
 //! outputs.
 
-use std::sync::atomic::Ordering;
-
 use anser_broker::{
     codec,
     command::{
@@ -22,16 +20,12 @@ use anser_broker::{
     },
     service::Service,
 };
+use anser_host::Route;
 use anser_replica::ReceiveRequest;
 
-use tokio::sync::oneshot;
-
 use crate::{
-    cluster::{forwarding, freshness},
-    courier::Errand,
     event::{Request, Response},
     node::Node,
-    routes::Route,
 };
 
 mod topics;
@@ -62,7 +56,7 @@ impl Node {
         let again = operation.clone();
         match Box::pin(self.perform(account, operation)).await {
             Err(error) if is_missing(error) && !cluster.leaders.serves_here(ShardId::CATALOG) => {
-                if !freshness::catch_up(cluster).await {
+                if !anser_host::catch_up(self.desk()).await {
                     return Err(Error::Unavailable);
                 }
                 if self.desk().routes.version() == known {
@@ -115,6 +109,7 @@ impl Node {
             dead_letter: input.dead_letter.map(|policy| (policy.queue, policy.after)),
             queues_max: input.queues_max,
             reuse_after: input.reuse_after,
+            avoid: Vec::new(),
         });
         let placed = self.place_queue(command).await?;
         Ok(QueueCreated {
@@ -165,18 +160,8 @@ impl Node {
         }
     }
 
-    /// Changes the catalog and then the home, so that the change holds when this returns.
     async fn place(&self, command: Command) -> Result<Placed, Error> {
-        match &self.desk().cluster {
-            Some(cluster) => forwarding::change(self, cluster, &command).await,
-            None => self.place_here(command).await,
-        }
-    }
-
-    pub(crate) async fn place_here(&self, command: Command) -> Result<Placed, Error> {
-        let (done, placed) = oneshot::channel();
-        self.run_errand(Errand::Change { command, done });
-        placed.await.unwrap_or(Err(Error::Unknown))
+        anser_host::change(self.desk(), &command).await
     }
 
     async fn describe(
@@ -250,9 +235,7 @@ impl Node {
 
     async fn clear(&self, account: AccountId, input: ClearQueue) -> Result<QueueCleared, Error> {
         let Route { queue, shard } = self.route(account, &input.name)?;
-        self.desk()
-            .propose(shard, &Command::ClearQueue { queue })
-            .await?;
+        anser_host::propose(self.desk(), shard, &Command::ClearQueue { queue }).await?;
         Ok(QueueCleared)
     }
 
@@ -262,7 +245,7 @@ impl Node {
             queue,
             to: input.to,
         };
-        match self.desk().propose(shard, &command).await? {
+        match anser_host::propose(self.desk(), shard, &command).await? {
             Reply::Rewound { messages } => Ok(QueueRewound { messages }),
             other => unreachable!("rewinding is answered with a count, not {other:?}"),
         }
@@ -291,7 +274,7 @@ impl Node {
                 bodies,
             },
         });
-        match self.desk().ask(shard, Request::Propose(encoded)).await? {
+        match anser_host::ask(self.desk(), shard, Request::Propose(encoded)).await? {
             Response::Reply(Reply::Sent { messages }) => {
                 let id = |sequence| MessageId { shard, sequence };
                 Ok(MessagesSent {
@@ -320,7 +303,7 @@ impl Node {
             visibility,
             wait,
         };
-        match self.desk().ask(shard, Request::Receive(request)).await? {
+        match anser_host::ask(self.desk(), shard, Request::Receive(request)).await? {
             Response::Messages(messages) => Ok(MessagesReceived { messages }),
             other => unreachable!("a receive is answered with messages, not {other:?}"),
         }
@@ -372,14 +355,11 @@ impl Node {
         if sequences.is_empty() {
             return Ok(vec![Err(Error::ReceiptInvalid); receipts.len()]);
         }
-        let results = match self
-            .desk()
-            .propose(shard, &command(queue, sequences))
-            .await?
-        {
-            Reply::Each(results) => results,
-            other => unreachable!("receipts are answered one by one, not by {other:?}"),
-        };
+        let results =
+            match anser_host::propose(self.desk(), shard, &command(queue, sequences)).await? {
+                Reply::Each(results) => results,
+                other => unreachable!("receipts are answered one by one, not by {other:?}"),
+            };
         let mut results = results.into_iter();
         let result = |receipt: &Receipt| {
             if receipt.shard == shard {
@@ -392,7 +372,7 @@ impl Node {
     }
 
     async fn read(&self, shard: ShardId, query: Query) -> Result<Answer, Error> {
-        match self.desk().ask(shard, Request::Read(query)).await? {
+        match anser_host::ask(self.desk(), shard, Request::Read(query)).await? {
             Response::Answer(Answer::Refused(error)) => Err(error),
             Response::Answer(answer) => Ok(answer),
             other => unreachable!("a read is answered with an answer, not {other:?}"),
@@ -410,7 +390,7 @@ impl Node {
     fn check_space(&self, shard: ShardId) -> Result<(), Error> {
         let full = match &self.desk().cluster {
             Some(cluster) => cluster.surveys.is_full(shard),
-            None => self.counters().storage_full.load(Ordering::Relaxed),
+            None => self.counters().is_full(),
         };
         if full {
             Err(Error::StorageFull)

@@ -97,7 +97,7 @@ pub struct PeerLag {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) storage_full: AtomicBool,
-    /// Bytes of entries that wait for the writer.
+    /// Bytes of what came from peers and waits for a runner, and of entries that wait for the writer.
     pub(crate) unwritten_bytes: AtomicU64,
     /// When the write under way began, in microseconds of the node's life; 0: none is.
     pub(crate) writing_since: AtomicU64,
@@ -144,6 +144,11 @@ impl CopyCounters {
 }
 
 impl Counters {
+    /// Whether the disk is so full that what is left of it is for what frees some.
+    pub(crate) fn is_full(&self) -> bool {
+        self.storage_full.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn write_begins(&self, at: Instant) {
         let since = at.saturating_duration_since(*BEGINNING).as_micros();
         let since = u64::try_from(since).unwrap_or(u64::MAX).max(1);

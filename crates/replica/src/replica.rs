@@ -5,6 +5,7 @@
 //! entry of its own term serves; a deposed one answers that the outcome is unknown. The others follow:
 //! they hold the log, apply it and answer nobody.
 
+mod applying;
 mod receiving;
 
 use std::collections::BTreeSet;
@@ -12,17 +13,15 @@ use std::collections::BTreeSet;
 use anser_broker::{
     attributes::Acknowledge,
     codec::{self, Encoded},
-    command::{Command, Effect, Query, Reply},
+    command::{Command, Reply},
     error::Error,
     id::QueueId,
     shard::Shard,
     time::{Stamp, Timestamp},
 };
-use bytes::Bytes;
 
 use crate::{
-    EntriesHeld, Input, Membership, MembershipChange, Output, PeerMessage, ReplicaStatus, Start,
-    Ticket, Tombstone,
+    EntriesHeld, Input, Membership, Output, PeerMessage, ReplicaStatus, Start, Ticket, Tombstone,
     consensus::{Beginning, Consensus, Turn},
     entries::Content,
     fetches::Fetch,
@@ -470,128 +469,6 @@ impl Replica {
                 None => Output::Send { to, message },
             }
         }));
-    }
-
-    fn apply_change(&mut self, place: Place, change: &MembershipChange, outputs: &mut Vec<Output>) {
-        let mut lost = Vec::new();
-        self.proposals.applied(place, &mut lost);
-        self.give_up(lost, Error::Unknown, outputs);
-        self.applied = place;
-        outputs.push(Output::Applied {
-            index: place.index,
-            payload: Bytes::new(),
-        });
-        if self.consensus.apply_change(place.index, change) {
-            outputs.push(Output::Append(self.consensus.commit_append()));
-            let membership = self.consensus.membership().clone();
-            outputs.push(Output::MembershipChanged(membership));
-        }
-    }
-
-    fn apply(&mut self, place: Place, payload: Bytes, outputs: &mut Vec<Output>) {
-        let mut lost = Vec::new();
-        let callers = self.proposals.applied(place, &mut lost);
-        self.give_up(lost, Error::Unknown, outputs);
-        let (mut replies, mut effects) = (Vec::with_capacity(callers.len()), Vec::new());
-        if !payload.is_empty()
-            && let Err(error) = self
-                .shard
-                .apply(place.index, &payload, &mut replies, &mut effects)
-        {
-            let (index, reason) = (place.index, error.to_string());
-            return self.fail(Failure::UnreadableEntry { index, reason }, outputs);
-        }
-        self.applied = place;
-        outputs.push(Output::Applied {
-            index: place.index,
-            payload,
-        });
-        let touched = self.heed(effects, outputs);
-        assert!(
-            callers.is_empty() || callers.len() == replies.len(),
-            "each command of an entry has one reply"
-        );
-        let mut served = touched;
-        for (caller, reply) in callers.into_iter().zip(replies) {
-            served.extend(self.reply(caller, reply, outputs));
-        }
-        if !self.serving && self.consensus.leads() && place.term == self.consensus.term() {
-            self.serving = true;
-            outputs.push(Output::LeadershipChanged { leads: true });
-        }
-        served.extend(std::mem::take(&mut self.crowded));
-        served.sort_unstable();
-        served.dedup();
-        for queue in served {
-            self.serve(queue);
-        }
-    }
-
-    /// Passes effects on; the queues whose waiters may be served now.
-    fn heed(&mut self, effects: Vec<Effect>, outputs: &mut Vec<Output>) -> Vec<QueueId> {
-        let mut ready = Vec::new();
-        for effect in effects {
-            match effect {
-                Effect::QueueReady { queue } => ready.push(queue),
-                Effect::QueueGone { queue } => {
-                    for waiter in self.waiters.drain(Some(queue)) {
-                        refuse(waiter.ticket, Error::NoSuchQueue, outputs);
-                    }
-                }
-                Effect::RouteChanged(_) | Effect::NodesChanged => {
-                    outputs.push(Output::Effect(effect));
-                }
-                Effect::Unsettled(_) | Effect::MovesPending { .. } | Effect::OutboxReady { .. } => {
-                    if self.serving {
-                        outputs.push(Output::Effect(effect));
-                    }
-                }
-            }
-        }
-        ready
-    }
-
-    /// Answers a caller; the queue that other waiters may be served from now, if this was a receive.
-    fn reply(
-        &mut self,
-        caller: Caller,
-        reply: Reply,
-        outputs: &mut Vec<Output>,
-    ) -> Option<QueueId> {
-        match caller {
-            Caller::Nobody => None,
-            Caller::Ticket(ticket) => {
-                outputs.push(Output::Reply { ticket, reply });
-                None
-            }
-            Caller::Everywhere(ticket) => {
-                let index = self.applied.index;
-                self.held.hold(index, self.now, ticket, reply);
-                None
-            }
-            Caller::Receiver(waiter) => Some(self.received(waiter, reply, outputs)),
-        }
-    }
-
-    fn answer(&mut self, read: PendingRead, outputs: &mut Vec<Output>) {
-        match read {
-            PendingRead::Query { ticket, query } => {
-                outputs.push(Output::Answer {
-                    ticket,
-                    answer: self.query(&query),
-                });
-            }
-            PendingRead::Receive(waiter) => {
-                if let Some(reply) = self.refusal_of(waiter) {
-                    let ticket = waiter.ticket;
-                    outputs.push(Output::Reply { ticket, reply });
-                }
-            }
-        }
-    }
-
-    fn query(&self, query: &Query) -> anser_broker::command::Answer {
-        self.shard.query(query)
     }
 
     /// Leadership is lost: entries under way may or may not be applied by the next leader.

@@ -21,8 +21,6 @@ use crate::{
 
 use work::Work;
 
-/// How long a client waits for an answer, besides what it asked the queue to wait.
-const PATIENCE: Micros = 4 * SECOND;
 const QUEUES_MAX: usize = 10;
 
 pub(crate) struct Clients {
@@ -186,7 +184,7 @@ impl Clients {
         doing.request = Some(number);
         doing.door = door;
         let (shard, ask) = doing.work.ask(&self.queues);
-        let mut patience = PATIENCE + doing.work.waits();
+        let mut patience = self.random.between(4, 10) * SECOND + doing.work.waits();
         if doing.work.is_receive() && self.healed.is_none() && self.random.permille(80) {
             patience = self.random.between(1, 100) * MILLISECOND;
         }
@@ -198,13 +196,7 @@ impl Clients {
         });
         self.asked.insert(number, client);
         common.statistics.requests += 1;
-        let request = Request {
-            number,
-            shard,
-            ask,
-            door,
-            was_forwarded: false,
-        };
+        let request = Request { number, shard, ask };
         let life = common.lives[&door];
         let length = common.network.client_delay(&mut common.random);
         common.later(door, life, length, Happening::Request(request));
@@ -229,16 +221,9 @@ impl Clients {
         }
         let door = self.all[client].now.as_ref().map_or(0, |doing| doing.door);
         self.all[client].door = None;
-        // The node that has the request hears that the connection is gone.
-        let lives: Vec<(u64, u64)> = common
-            .lives
-            .iter()
-            .map(|(&node, &life)| (node, life))
-            .collect();
-        for (node, life) in lives {
-            if node == door || common.network.is_connected(door, node) {
-                common.later(node, life, 500, Happening::Cancel { request });
-            }
+        // The node hears that the connection is gone.
+        if let Some(&life) = common.lives.get(&door) {
+            common.later(door, life, 500, Happening::Cancel { request });
         }
         self.finish(client, request, &Response::Refused(Error::Unknown), common);
     }
@@ -282,11 +267,7 @@ impl Clients {
             (Some(_), true) => 200 * MILLISECOND,
             (Some(_), false) => 2 * MILLISECOND,
         };
-        if self.all[client].now.is_some() {
-            self.attempt(client, common);
-        } else {
-            self.again(client, pace, common);
-        }
+        self.again(client, pace, common);
     }
 
     /// Some voters stay away for ever, and a queue that needs them all takes nothing any more.
@@ -303,15 +284,6 @@ impl Clients {
         let Doing { work, invoked, .. } = doing;
         match (&work, response) {
             (Work::Create { .. }, Response::Reply(Reply::Placed(Placed::Queue(placed)))) => {
-                let placed = placed.clone();
-                self.all[client].now = Some(Doing {
-                    work: Work::Put { placed },
-                    invoked,
-                    request: None,
-                    door: 0,
-                });
-            }
-            (Work::Put { placed }, Response::Reply(_)) => {
                 self.queues.push(Queue {
                     name: placed.name.to_string(),
                     id: placed.queue,

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 /// Every place there is. Each must be reached at least once in a thousand seeds.
-pub const PLACES: [&str; 60] = [
+pub const PLACES: &[&str] = &[
     "a torn tail was repaired",
     "an ambiguous tail made a node suspect",
     "a disk lost a sector that it had promised",
@@ -62,6 +62,11 @@ pub const PLACES: [&str; 60] = [
     "a long poll ended with its leader",
     "leases were given back",
     "a request was forwarded",
+    "the answer of another node was lost",
+    "messages waited for the leader of their target",
+    "messages waited for their target to take them",
+    "a home waited to be told what the catalog says",
+    "nobody waited for an answer to another node any more",
     "a read was confirmed",
     "a learner became a voter",
 ];

@@ -4,16 +4,17 @@ use std::{cmp::Ordering, collections::BinaryHeap, ops::Range, time::Duration};
 
 use anser_broker::{
     codec::Encoded,
-    command::{Query, Reply},
+    command::{Command, Query, Reply},
     error::Error,
-    id::{QueueId, ShardId},
+    id::{QueueId, Sequence, ShardId},
     op::ReceivedMessage,
     time::Millis,
 };
-use anser_host::{CopyAnswer, Deferred, Leases, Offer};
+use anser_host::{CopyAnswer, Deferred, Leases, Offer, PeerRequest, PeerResponse};
 use anser_log::ExportedFile;
 use anser_replica::MembershipChange;
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 /// Simulated microseconds since the beginning.
 pub(crate) type Micros = u64;
@@ -77,6 +78,37 @@ pub(crate) enum Happening {
     Cancel {
         request: u64,
     },
+    /// Another node asks this one something.
+    Asked {
+        caller: Caller,
+        request: PeerRequest,
+    },
+    /// The other node does not wait for an answer any more.
+    Unasked {
+        caller: Caller,
+    },
+    Answered {
+        number: u64,
+        response: PeerResponse,
+    },
+    /// The connection to the node that was asked has broken.
+    PeerLost {
+        number: u64,
+    },
+    /// The connection to a node that was asked is looked at.
+    LookAt {
+        number: u64,
+    },
+    /// A task has slept long enough.
+    Slept(oneshot::Sender<()>),
+    ReadBodies(Reading),
+    /// Another node says which shards it leads, and in which terms.
+    Leads {
+        node: u64,
+        shards: Vec<(ShardId, u64)>,
+    },
+    /// It is time to say so to the others.
+    TellLed,
     /// The writer's batch is done.
     Written,
     /// The writer tries again after there was no space.
@@ -84,7 +116,7 @@ pub(crate) enum Happening {
     Fetch(Fetching),
     /// Bodies are read from the disk.
     Deliver {
-        request: u64,
+        ticket: u64,
         leases: Leases,
     },
     Maintain,
@@ -120,6 +152,25 @@ pub(crate) enum Happening {
         shard: u16,
         order: Order,
     },
+}
+
+/// Who waits for an answer of another node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Caller {
+    pub(crate) node: u64,
+    /// Of its process.
+    pub(crate) life: u64,
+    /// Counts what that process asks.
+    pub(crate) number: u64,
+}
+
+/// Bodies that a task needs.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) shard: ShardId,
+    pub(crate) messages: Vec<Sequence>,
+    pub(crate) bytes_max: usize,
+    pub(crate) responder: oneshot::Sender<Vec<Bytes>>,
 }
 
 #[derive(Debug)]
@@ -161,9 +212,6 @@ pub(crate) struct Request {
     pub(crate) number: u64,
     pub(crate) shard: u16,
     pub(crate) ask: Ask,
-    /// The node that the client speaks to.
-    pub(crate) door: u64,
-    pub(crate) was_forwarded: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -175,6 +223,8 @@ pub(crate) enum Ask {
         wait: Millis,
     },
     Read(Query),
+    /// A change of the catalog and then of a home.
+    Change(Box<Command>),
 }
 
 #[derive(Debug, Clone)]

@@ -1,18 +1,22 @@
 //! One life of a node's process: the parts of `anser-node` that its threads run, one event at a time.
 
 mod bounds;
+mod calls;
 mod copies;
 mod cutting;
 mod maintenance;
 mod open;
+mod peers;
+mod port;
 mod requests;
 mod runner;
+mod tasks;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use anser_broker::id::ShardId;
-use anser_host::{BodyReader, Runner};
+use anser_host::{BodyReader, Reconciler, Runner, Transfers};
 use anser_log::{Appender, Error, Reader, Store, disk::simulated::SimulatedDisk};
 use anser_replica::{Membership, Replica};
 
@@ -20,7 +24,10 @@ use crate::{checks::LogView, clock::Clock, event::Micros, plan::Fault, world::Co
 
 use copies::Copies;
 use maintenance::Maintenance;
+use peers::Peers;
+use port::Port;
 use requests::Pending;
+use tasks::Tasks;
 use writer::Writer;
 
 pub(crate) use cutting::{Moment, Remains, Stop};
@@ -36,7 +43,7 @@ pub(crate) struct Process {
     bodies: BodyReader<SimulatedDisk>,
     reader: Reader<SimulatedDisk>,
     store: Store<SimulatedDisk>,
-    /// Who asks is known by the number of the request.
+    /// Who asks is known by the number of its ticket.
     host: Runner<u64>,
     watched: BTreeMap<u16, Watched>,
     /// How many times slower than usual the disk is.
@@ -47,6 +54,15 @@ pub(crate) struct Process {
     pub(crate) struck: Option<Fault>,
     writer: Writer,
     pending: BTreeMap<u64, Pending>,
+    port: Port,
+    tasks: Tasks,
+    transfers: Transfers<Port>,
+    reconciler: Reconciler<Port>,
+    peers: Peers,
+    /// The tasks that serve clients, by request.
+    serving: BTreeMap<u64, u64>,
+    /// The last entry of the catalog that was applied in this turn.
+    catalog_applied: Option<u64>,
     maintenance: Maintenance,
     copies: Copies,
     /// Of one log file.

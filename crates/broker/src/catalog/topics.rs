@@ -241,7 +241,7 @@ impl Catalog {
         if let Err(error) = self.check_create_topic(create, turn.now) {
             return Reply::Refused(error);
         }
-        let shard = self.emptiest_shard();
+        let shard = self.emptiest_shard(&create.avoid);
         self.loads[usize::from(shard.0)] += 1;
         let id = TopicId(self.next);
         self.next += 1;

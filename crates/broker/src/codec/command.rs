@@ -227,6 +227,7 @@ fn write_create(create: &CreateQueue, sink: &mut impl Sink) {
     });
     sink.u64(create.queues_max);
     sink.u64(create.reuse_after.0);
+    sink.shards(&create.avoid);
     if !acknowledge.is_default() {
         sink.acknowledge(acknowledge);
     }

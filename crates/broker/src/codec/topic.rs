@@ -34,6 +34,7 @@ pub(super) fn write(command: &Command, sink: &mut impl Sink) -> bool {
             sink.topic_attributes(&create.attributes);
             sink.u64(create.topics_max);
             sink.u64(create.reuse_after.0);
+            sink.shards(&create.avoid);
             if !acknowledge.is_default() {
                 sink.acknowledge(acknowledge);
             }
@@ -335,6 +336,7 @@ fn read_create(reader: &mut Reader<'_>) -> Result<CreateTopic, Error> {
         attributes: reader.topic_attributes()?,
         topics_max: reader.u64()?,
         reuse_after: reader.millis()?,
+        avoid: reader.shards()?,
     })
 }
 

@@ -425,6 +425,7 @@ fn read_create(reader: &mut Reader<'_>) -> Result<CreateQueue, Error> {
         dead_letter: reader.option(read_named_policy)?,
         queues_max: reader.u64()?,
         reuse_after: reader.millis()?,
+        avoid: reader.shards()?,
     })
 }
 

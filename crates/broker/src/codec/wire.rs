@@ -121,6 +121,15 @@ impl<'a> Reader<'a> {
         ShardId::try_from(self.u16()?).map_err(|_| Error::BadValue)
     }
 
+    /// Shards, in ascending order.
+    pub(crate) fn shards(&mut self) -> Result<Vec<ShardId>, Error> {
+        let count = self.u16()?;
+        let shards = (0..count).map(|_| self.shard());
+        let shards: Vec<ShardId> = shards.collect::<Result<_, _>>()?;
+        let ascend = shards.is_sorted_by(|one, next| one < next);
+        ascend.then_some(shards).ok_or(Error::BadValue)
+    }
+
     pub(crate) fn sequence(&mut self) -> Result<Sequence, Error> {
         Sequence::from_number(self.u64()?).ok_or(Error::BadValue)
     }
@@ -211,6 +220,13 @@ pub(crate) trait Sink {
 
     fn u64(&mut self, value: u64) {
         self.put(&value.to_le_bytes());
+    }
+
+    fn shards(&mut self, shards: &[ShardId]) {
+        self.u16(u16::try_from(shards.len()).expect("no more than a cluster has"));
+        for shard in shards {
+            self.u16(shard.0);
+        }
     }
 
     fn count(&mut self, count: usize) {

@@ -2,7 +2,7 @@
 
 use crate::{
     attributes::{BodyFormat, TopicAttributes},
-    id::AccountId,
+    id::{AccountId, ShardId},
     labels::{BindingKey, Tag},
     name::{QueueName, SubscriptionName, TopicName},
     op::EndpointName,
@@ -17,6 +17,9 @@ pub struct CreateTopic {
     pub attributes: TopicAttributes,
     pub topics_max: u64,
     pub reuse_after: Millis,
+    /// Shards that whoever proposes this knows to have no leader now, in ascending order: another one takes it, if
+    /// there is one.
+    pub avoid: Vec<ShardId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

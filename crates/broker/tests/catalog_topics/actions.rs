@@ -91,6 +91,7 @@ pub(super) fn an_action() -> impl Strategy<Value = Action> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a flat table of actions")]
 pub(super) fn command(action: &Action, naive: &Naive) -> Command {
     let (account, reuse_after) = (ACCOUNT, Millis(REUSE_AFTER));
     match *action {
@@ -101,6 +102,7 @@ pub(super) fn command(action: &Action, naive: &Naive) -> Command {
             dead_letter: None,
             queues_max: 100,
             reuse_after: Millis(0),
+            avoid: Vec::new(),
         }),
         Action::DeleteQueue(name) => Command::DeleteQueue {
             account,
@@ -121,6 +123,7 @@ pub(super) fn command(action: &Action, naive: &Naive) -> Command {
             },
             topics_max: TOPICS_MAX,
             reuse_after,
+            avoid: Vec::new(),
         }),
         Action::DeleteTopic(name) => Command::DeleteTopic {
             account,

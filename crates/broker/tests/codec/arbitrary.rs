@@ -270,17 +270,21 @@ fn a_catalog_command() -> impl Strategy<Value = Command> {
             a_topic_name(),
             some_topic_attributes(),
             any::<u64>(),
-            millis()
+            millis(),
+            some_shards()
         )
-            .prop_map(|(account, name, attributes, topics_max, reuse_after)| {
-                Command::CreateTopic(CreateTopic {
-                    account,
-                    name,
-                    attributes,
-                    topics_max,
-                    reuse_after,
-                })
-            }),
+            .prop_map(
+                |(account, name, attributes, topics_max, reuse_after, avoid)| {
+                    Command::CreateTopic(CreateTopic {
+                        account,
+                        name,
+                        attributes,
+                        topics_max,
+                        reuse_after,
+                        avoid,
+                    })
+                }
+            ),
         (account(), a_topic_name())
             .prop_map(|(account, name)| Command::DeleteTopic { account, name }),
         (account(), a_topic_name(), changes).prop_map(
@@ -442,6 +446,12 @@ fn a_send_once() -> impl Strategy<Value = Command> {
     })
 }
 
+fn some_shards() -> impl Strategy<Value = Vec<ShardId>> {
+    let shard = 0..=ShardId::LAST.0;
+    prop::collection::btree_set(shard, 0..4)
+        .prop_map(|shards| shards.into_iter().map(ShardId).collect())
+}
+
 #[expect(clippy::too_many_lines, reason = "a flat table of kinds")]
 fn a_queue_command() -> impl Strategy<Value = Command> {
     let queue = || any::<u64>().prop_map(QueueId);
@@ -454,17 +464,20 @@ fn a_queue_command() -> impl Strategy<Value = Command> {
         prop::option::of((a_name(), an_after())),
     );
     prop_oneof![
-        (create, any::<u64>(), millis()).prop_map(|(create, queues_max, reuse_after)| {
-            let (account, name, attributes, dead_letter) = create;
-            Command::CreateQueue(CreateQueue {
-                account,
-                name,
-                attributes,
-                dead_letter,
-                queues_max,
-                reuse_after,
-            })
-        }),
+        (create, any::<u64>(), millis(), some_shards()).prop_map(
+            |(create, queues_max, reuse_after, avoid)| {
+                let (account, name, attributes, dead_letter) = create;
+                Command::CreateQueue(CreateQueue {
+                    account,
+                    name,
+                    attributes,
+                    dead_letter,
+                    queues_max,
+                    reuse_after,
+                    avoid,
+                })
+            }
+        ),
         (account(), a_name()).prop_map(|(account, name)| Command::DeleteQueue { account, name }),
         (account(), a_name(), some_changes(), an_update()).prop_map(
             |(account, name, changes, dead_letter)| {

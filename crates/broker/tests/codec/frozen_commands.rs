@@ -66,6 +66,7 @@ fn one_of_each() -> Vec<Command> {
             dead_letter: Some((name("dead"), after)),
             queues_max: 13,
             reuse_after: Millis(14),
+            avoid: vec![ShardId(900), ShardId(1023)],
         }),
         Command::DeleteQueue {
             account,
@@ -184,6 +185,7 @@ pub(crate) fn one_of_each_of_version_two() -> Vec<Command> {
             attributes: attributes(),
             topics_max: 5,
             reuse_after: Millis(6),
+            avoid: vec![ShardId(900), ShardId(1023)],
         }),
         set(Acknowledge::All),
         set(Acknowledge::Majority),
@@ -244,6 +246,7 @@ pub(super) fn one_of_each_for_a_cluster() -> Vec<Command> {
             dead_letter: Some((QueueName::new("dead").unwrap(), after)),
             queues_max: 13,
             reuse_after: Millis(14),
+            avoid: vec![ShardId(900), ShardId(1023)],
         }),
         set(Acknowledge::All, DeadLetterUpdate::Remove),
         set(
@@ -309,6 +312,7 @@ pub(super) fn one_of_each_for_the_catalog() -> Vec<Command> {
             attributes: simple_topic_attributes(),
             topics_max: 5,
             reuse_after: Millis(6),
+            avoid: vec![ShardId(900), ShardId(1023)],
         }),
         Command::DeleteTopic {
             account,

@@ -52,6 +52,7 @@ fn a_catalog_of_queues() -> Shard {
             dead_letter: None,
             queues_max: 9,
             reuse_after: Millis(0),
+            avoid: Vec::new(),
         })
     };
     let ended = Command::DeleteQueue {

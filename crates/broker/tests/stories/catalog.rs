@@ -25,6 +25,7 @@ impl World {
                 },
                 queues_max: line.number("queues-max").unwrap_or(100),
                 reuse_after: line.time("reuse-after").unwrap_or(Millis(0)),
+                avoid: Vec::new(),
             }),
             "set-queue" => Command::SetQueueAttributes {
                 account,

@@ -110,6 +110,7 @@ impl<'a> Line<'a> {
                 },
                 topics_max: self.number("topics-max").unwrap_or(100),
                 reuse_after: self.time("reuse-after").unwrap_or(Millis(0)),
+                avoid: Vec::new(),
             }),
             ("set-topic", _) => Command::SetTopicAttributes {
                 account,

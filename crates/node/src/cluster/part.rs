@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     path::PathBuf,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -160,7 +160,7 @@ impl Teller {
         }
         let survey = Survey {
             node: self.cluster.node,
-            full: self.counters.storage_full.load(Ordering::Relaxed),
+            full: self.counters.is_full(),
             free_bytes: self.store.free_bytes().unwrap_or(0),
             data_bytes: self.store.segment_bytes() + self.store.wal_bytes_in_use(),
             sync_micros: self.mean_sync(),
@@ -250,7 +250,7 @@ async fn tell_catalog(
         let formed = Command::ClusterFormed {
             cluster: cluster.id,
         };
-        desk.propose(ShardId::CATALOG, &formed).await?;
+        anser_host::propose(desk, ShardId::CATALOG, &formed).await?;
     }
     let add = Command::AddNode {
         incarnation: cluster.incarnation,
@@ -259,7 +259,9 @@ async fn tell_catalog(
         host: config.host.clone(),
         zone: config.zone.clone(),
     };
-    desk.propose(ShardId::CATALOG, &add).await.map(drop)
+    anser_host::propose(desk, ShardId::CATALOG, &add)
+        .await
+        .map(drop)
 }
 
 /// Keeps connections and the identity file in step with the catalog.

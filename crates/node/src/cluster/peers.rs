@@ -2,39 +2,35 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use anser_broker::{
-    codec,
     command::{Command, NodeStart, Query},
     error::Error,
     id::ShardId,
 };
+use anser_host::{Leaders, PeerRequest, Signal};
 use anser_transport::{
     BoxFuture, Caller, DialError, Handler, Peer, Refusal, RequestError, Transport, Visitor,
 };
 use bytes::Bytes;
-use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use super::{
     copies::Copies,
-    freshness,
-    leaders::Leaders,
     members::Members,
     shared::Shared,
     survey::Surveys,
     words::{Ask, Join, JoinedPeer, Note, Told},
 };
 use crate::{
-    courier::Errand,
     desk::Desk,
-    event::{Event, HostEvent, Look, Request, Response},
+    event::{Event, HostEvent, Request, Response},
     failure::{Failed, Failure},
     failures::Failures,
     inboxes::Inboxes,
-    status::Counters,
+    status::{Counters, add, read as read_counter},
     version::{self, Versions},
 };
 
@@ -51,7 +47,7 @@ pub(crate) struct Cluster {
     pub(crate) shared: Shared,
     pub(crate) versions: Arc<Versions>,
     /// The last entry that this node's copy of the catalog has applied.
-    pub(crate) catalog: watch::Sender<u64>,
+    pub(crate) catalog: Signal<u64>,
     /// Shards whose replicas may have lost something in a crash and do not vote yet.
     suspects: Mutex<BTreeSet<ShardId>>,
     all_cleared: Box<dyn Fn() + Send + Sync>,
@@ -80,12 +76,12 @@ impl Cluster {
             incarnation: beginning.incarnation,
             start: beginning.start,
             shards: beginning.shards,
-            leaders: Leaders::new(beginning.shards),
+            leaders: Leaders::new(beginning.node, beginning.shards),
             surveys: Surveys::default(),
             members: beginning.members,
             shared: Shared::default(),
             versions: beginning.versions,
-            catalog: watch::Sender::new(0),
+            catalog: Signal::default(),
             suspects: Mutex::new(beginning.suspects),
             all_cleared: beginning.all_cleared,
             transport: RwLock::default(),
@@ -223,13 +219,12 @@ pub(crate) struct Reception {
     pub(crate) inboxes: Inboxes,
     pub(crate) desk: Desk,
     pub(crate) copies: Copies,
-    pub(crate) errands: tokio::sync::mpsc::UnboundedSender<Errand>,
     pub(crate) failures: Arc<Failures>,
     pub(crate) failed: Failed,
     pub(crate) counters: Arc<Counters>,
 }
 
-/// While so many bytes of entries wait for this disk, over all shards, leaders must send theirs again later: a node whose
+/// While so many bytes of entries wait for runners and for this disk, over all shards, leaders must send theirs again later: a node whose
 /// disk limps would take everything that it is behind into memory.
 const UNWRITTEN_BYTES_MAX: u64 = 64 << 20;
 /// Longer messages carry entries.
@@ -243,11 +238,12 @@ impl Handler for Reception {
     fn message(&self, from: u64, bytes: Bytes) {
         match Note::decode(bytes) {
             Some(Note::Consensus(messages)) => {
-                let unwritten = self.counters.unwritten_bytes.load(Ordering::Relaxed);
                 for (shard, message) in messages {
-                    if must_wait(message.len(), unwritten) {
+                    if must_wait(message.len(), read_counter(&self.counters.unwritten_bytes)) {
                         continue;
                     }
+                    // Until the runner takes it.
+                    add(&self.counters.unwritten_bytes, message.len() as u64);
                     // A runner that is gone takes part in nothing.
                     drop(self.inboxes.of(shard).send(Event::Peer { shard, message }));
                 }
@@ -285,10 +281,8 @@ impl Handler for Reception {
     fn request(&self, from: Caller, bytes: Bytes) -> BoxFuture<'static, Bytes> {
         let answering = Answering {
             cluster: Arc::clone(&self.cluster),
-            inboxes: self.inboxes.clone(),
             desk: self.desk.clone(),
             copies: self.copies.clone(),
-            errands: self.errands.clone(),
             failures: Arc::clone(&self.failures),
         };
         Box::pin(async move {
@@ -349,10 +343,8 @@ impl Handler for Reception {
 /// What one request of a peer needs.
 struct Answering {
     cluster: Arc<Cluster>,
-    inboxes: Inboxes,
     desk: Desk,
     copies: Copies,
-    errands: tokio::sync::mpsc::UnboundedSender<Errand>,
     failures: Arc<Failures>,
 }
 
@@ -365,54 +357,27 @@ impl Answering {
         };
         match ask {
             Ask::Join(join) => self.take_in(join).await,
-            Ask::Shard { shard, request } => {
-                let Some(request) = request.open() else {
-                    return Told::Unintelligible;
-                };
-                let answered = self.desk.ask_here(ShardId(shard), request).await;
-                answered.map_or(Told::NotLeader, Told::from)
-            }
-            Ask::Change { command } => self.change(&command).await,
-            Ask::CatalogIndex => self.catalog_index().await,
+            Ask::Shard { shard, request } => match request.open() {
+                None => Told::Unintelligible,
+                Some(request) => {
+                    let shard = ShardId(shard);
+                    self.answer_as_host(PeerRequest::Shard { shard, request })
+                        .await
+                }
+            },
+            Ask::Change { command } => self.answer_as_host(PeerRequest::Change { command }).await,
+            Ask::CatalogIndex => self.answer_as_host(PeerRequest::CatalogIndex).await,
             Ask::CatalogReached { index } => {
-                let mut applied = self.cluster.catalog.subscribe();
-                // The sender lives as long as the node.
-                applied.wait_for(|&applied| applied >= index).await.ok();
-                Told::Reached
+                self.answer_as_host(PeerRequest::CatalogReached { index })
+                    .await
             }
             Ask::Copy(ask) => self.copies.take(from, ask).await,
             Ask::Failures { subscription } => Told::Failures(self.failures.of(subscription)),
         }
     }
 
-    async fn change(&self, command: &Bytes) -> Told {
-        if !self.cluster.leaders.serves_here(ShardId::CATALOG) {
-            return Told::NotLeader;
-        }
-        let Ok(command) = codec::decode(command) else {
-            return Told::Unintelligible;
-        };
-        let (done, placed) = oneshot::channel();
-        drop(self.errands.send(Errand::Change { command, done }));
-        match placed.await.unwrap_or(Err(Error::Unknown)) {
-            Ok(placed) => Told::Placed(placed),
-            Err(error) => Told::Refused(error),
-        }
-    }
-
-    async fn catalog_index(&self) -> Told {
-        let confirmed = self
-            .desk
-            .ask_here(ShardId::CATALOG, Request::Read(Query::Nodes))
-            .await;
-        if !matches!(confirmed, Some(Ok(_))) {
-            return Told::NotLeader;
-        }
-        let (sender, receiver) = oneshot::channel();
-        let shard = ShardId::CATALOG;
-        let look = Look::Applied(sender);
-        drop(self.inboxes.of(shard).send(Event::Look { shard, look }));
-        receiver.await.map_or(Told::NotLeader, Told::CatalogIndex)
+    async fn answer_as_host(&self, request: PeerRequest) -> Told {
+        anser_host::answer(&self.desk, request).await.into()
     }
 
     /// Gives a node a place in the cluster.
@@ -422,7 +387,7 @@ impl Answering {
             return Told::Refused(Error::Unavailable); // This node itself has no place yet.
         }
         info!(address = %join.address, "a node asks for a place in the cluster");
-        if !freshness::catch_up(&self.cluster).await {
+        if !anser_host::catch_up(&self.desk).await {
             return Told::Refused(Error::Unavailable);
         }
         let active = self.cluster.versions.active();
@@ -437,16 +402,14 @@ impl Answering {
             host: join.host,
             zone: join.zone,
         };
-        let added = self.desk.propose(ShardId::CATALOG, &command).await;
+        let added = anser_host::propose(&self.desk, ShardId::CATALOG, &command).await;
         let added = match added {
             Ok(anser_broker::command::Reply::Node(added)) => added,
             Ok(other) => unreachable!("a node that is added is answered with it, not {other:?}"),
             Err(error) => return Told::Refused(error),
         };
-        let nodes = self
-            .desk
-            .ask(ShardId::CATALOG, Request::Read(Query::Nodes))
-            .await;
+        let query = Request::Read(Query::Nodes);
+        let nodes = anser_host::ask(&self.desk, ShardId::CATALOG, query).await;
         let nodes = match nodes {
             Ok(Response::Answer(anser_broker::command::Answer::Nodes { nodes, .. })) => nodes,
             Ok(other) => unreachable!("a query for nodes is answered with them, not {other:?}"),

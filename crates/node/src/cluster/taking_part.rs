@@ -13,7 +13,7 @@ use anser_log::{FileSystem, Reader, Store};
 use anser_replica::Replica;
 use anser_transport::{Config, Identity as TransportIdentity, Limits, Start, Transport};
 use tokio::{
-    sync::{mpsc::UnboundedReceiver, mpsc::UnboundedSender, mpsc::unbounded_channel, oneshot},
+    sync::{mpsc::UnboundedReceiver, mpsc::unbounded_channel, oneshot},
     task::LocalSet,
 };
 use tracing::warn;
@@ -29,9 +29,8 @@ use super::{
     placement::Action,
 };
 use crate::{
-    courier::Errand, desk::Desk, failure::Failed, failures::Failures, inboxes::Inboxes,
-    maintenance::Chore, member::Member, node::spawn, startup::StartError, status::Counters,
-    version::Versions,
+    desk::Desk, failure::Failed, failures::Failures, inboxes::Inboxes, maintenance::Chore,
+    member::Member, node::spawn, startup::StartError, status::Counters, version::Versions,
 };
 
 /// Where other nodes will find this one.
@@ -76,7 +75,6 @@ pub(crate) struct Surroundings {
     pub(crate) desk: Desk,
     pub(crate) counters: Arc<Counters>,
     pub(crate) failed: Failed,
-    pub(crate) errands: UnboundedSender<Errand>,
     pub(crate) failures: Arc<Failures>,
     pub(crate) decided: Arc<Mutex<Vec<Action>>>,
 }
@@ -117,7 +115,7 @@ impl Joining {
             if !nodes.is_empty() {
                 cluster.members.set(nodes);
             }
-            cluster.catalog.send_replace(catalog.applied().index);
+            cluster.catalog.set(catalog.applied().index);
         }
         Self {
             cluster: Arc::new(cluster),
@@ -159,7 +157,6 @@ impl Joining {
             inboxes: around.inboxes.clone(),
             desk: around.desk.clone(),
             copies: self.copies.clone(),
-            errands: around.errands,
             failures: around.failures,
             failed: around.failed.clone(),
             counters: around.counters.clone(),

@@ -19,6 +19,7 @@ use anser_broker::{
     time::Millis,
     version::ClusterVersion,
 };
+use anser_host::{PeerRequest, PeerResponse};
 use anser_replica::ReceiveRequest;
 use bytes::{Buf, BufMut, Bytes};
 use serde::{Deserialize, Serialize};
@@ -362,17 +363,17 @@ impl Told {
     }
 }
 
-impl From<&Request> for Forwarded {
-    fn from(request: &Request) -> Self {
+impl From<Request> for Forwarded {
+    fn from(request: Request) -> Self {
         match request {
-            Request::Propose(command) => Self::Propose(command.bytes.clone()),
+            Request::Propose(command) => Self::Propose(command.bytes),
             Request::Receive(receive) => Self::Receive {
                 queue: receive.queue,
                 max: receive.max,
                 visibility: receive.visibility,
                 wait: receive.wait,
             },
-            Request::Read(query) => Self::Read(query.clone()),
+            Request::Read(query) => Self::Read(query),
         }
     }
 }
@@ -398,13 +399,47 @@ impl Forwarded {
     }
 }
 
-impl From<Result<Response, Error>> for Told {
-    fn from(result: Result<Response, Error>) -> Self {
-        match result {
-            Ok(Response::Reply(reply)) => Self::Reply(reply),
-            Ok(Response::Answer(answer)) => Self::Answer(answer),
-            Ok(Response::Messages(messages)) => Self::Messages(messages),
-            Err(error) => Self::Refused(error),
+impl From<PeerRequest> for Ask {
+    fn from(request: PeerRequest) -> Self {
+        match request {
+            PeerRequest::Shard { shard, request } => Self::Shard {
+                shard: shard.0,
+                request: Forwarded::from(request),
+            },
+            PeerRequest::Change { command } => Self::Change { command },
+            PeerRequest::CatalogIndex => Self::CatalogIndex,
+            PeerRequest::CatalogReached { index } => Self::CatalogReached { index },
+        }
+    }
+}
+
+impl From<PeerResponse> for Told {
+    fn from(response: PeerResponse) -> Self {
+        match response {
+            PeerResponse::Shard(Response::Reply(reply)) => Self::Reply(reply),
+            PeerResponse::Shard(Response::Answer(answer)) => Self::Answer(answer),
+            PeerResponse::Shard(Response::Messages(messages)) => Self::Messages(messages),
+            PeerResponse::Change(placed) => Self::Placed(placed),
+            PeerResponse::CatalogIndex(index) => Self::CatalogIndex(index),
+            PeerResponse::CatalogReached => Self::Reached,
+            PeerResponse::Refused(error) => Self::Refused(error),
+            PeerResponse::NotDone => Self::NotLeader,
+        }
+    }
+}
+
+impl From<Told> for PeerResponse {
+    fn from(told: Told) -> Self {
+        match told {
+            Told::Reply(reply) => Self::Shard(Response::Reply(reply)),
+            Told::Answer(answer) => Self::Shard(Response::Answer(answer)),
+            Told::Messages(messages) => Self::Shard(Response::Messages(messages)),
+            Told::Placed(placed) => Self::Change(placed),
+            Told::CatalogIndex(index) => Self::CatalogIndex(index),
+            Told::Reached => Self::CatalogReached,
+            Told::Refused(error) => Self::Refused(error),
+            // Whoever does not know these words does nothing either.
+            _ => Self::NotDone,
         }
     }
 }

@@ -78,7 +78,7 @@ impl Runner {
         self.routes.replace(routes);
         self.nodes_changed(nodes);
         if let Some(member) = &self.member {
-            member.cluster.catalog.send_replace(applied);
+            member.cluster.catalog.set(applied);
         }
     }
 
@@ -90,7 +90,7 @@ impl Runner {
         let unreachable = member.flush();
         // Only now: the routes are as the catalog says.
         if let Some(index) = member.catalog_applied.take() {
-            member.cluster.catalog.send_replace(index);
+            member.cluster.catalog.set(index);
         }
         for &shard in self.host.turned() {
             let leader = self.host.replica(shard).map(Replica::leader);
@@ -108,7 +108,7 @@ impl Runner {
     pub(super) fn leads(&self, shard: ShardId, term: u64, leads: bool) {
         let Some(member) = &self.member else { return };
         let cluster = &member.cluster;
-        cluster.leaders.serves(shard, term, cluster.node, leads);
+        cluster.leaders.serves(shard, term, leads);
         if leads {
             cluster.surveys.hurry();
         } else {

@@ -19,12 +19,12 @@ use anser_broker::{
     },
 };
 
+use anser_host::TopicRoute;
+
 use super::check_batch;
 use crate::{
-    cluster::forwarding,
     event::{Request, Response},
     node::Node,
-    routes::TopicRoute,
 };
 
 impl Node {
@@ -73,6 +73,7 @@ impl Node {
             attributes: input.attributes,
             topics_max: input.topics_max,
             reuse_after: input.reuse_after,
+            avoid: Vec::new(),
         });
         let placed = self.place_topic(command).await?;
         Ok(TopicCreated {
@@ -174,7 +175,7 @@ impl Node {
             topic,
             bodies: sealed.collect(),
         });
-        match self.desk().ask(shard, Request::Propose(encoded)).await? {
+        match anser_host::ask(self.desk(), shard, Request::Propose(encoded)).await? {
             Response::Reply(Reply::Sent { messages }) => {
                 let id = |sequence| MessageId { shard, sequence };
                 Ok(MessagesPublished {
@@ -247,17 +248,8 @@ impl Node {
         let Answer::SubscriptionCounts(counts) = self.read(record.shard, query).await? else {
             unreachable!("a query for counts is answered with counts")
         };
-        let failures = self.failures_of(&record).await;
+        let failures = self.failures_of(record.shard, record.subscription).await;
         Ok(subscription_description(*record, counts, failures))
-    }
-
-    async fn failures_of(&self, record: &SubscriptionRecord) -> Vec<DeliveryFailure> {
-        match &self.desk().cluster {
-            Some(cluster) => {
-                forwarding::failures(self, cluster, record.shard, record.subscription).await
-            }
-            None => self.failures().of(record.subscription),
-        }
     }
 
     async fn list_subscriptions(

@@ -79,7 +79,7 @@ impl Clients {
                 };
                 (*queue, extend)
             }
-            Work::Create { .. } | Work::Put { .. } | Work::Count { .. } => return,
+            Work::Create { .. } | Work::Count { .. } => return,
         };
         self.events.push(Event {
             client: u32::try_from(client).expect("few clients"),

@@ -3,7 +3,7 @@
 use anser_broker::{
     attributes::{Acknowledge, QueueAttributes, RetentionFrom},
     codec,
-    command::{Command, CreateQueue, PlacedQueue, Query},
+    command::{Command, CreateQueue, Query},
     id::{AccountId, QueueId, Sequence},
     name::QueueName,
     time::Millis,
@@ -26,10 +26,6 @@ pub(super) enum Work {
     Create {
         name: String,
         attributes: Box<QueueAttributes>,
-    },
-    /// Tells a queue's home of it, as the courier does.
-    Put {
-        placed: PlacedQueue,
     },
     Send {
         queue: usize,
@@ -65,7 +61,7 @@ impl Work {
 
     /// Whether doing it twice is like doing it once.
     pub(super) fn may_repeat(&self) -> bool {
-        matches!(self, Self::Put { .. } | Self::Send { once: true, .. })
+        matches!(self, Self::Send { once: true, .. })
     }
 
     pub(super) fn sends_to(&self) -> Option<usize> {
@@ -95,16 +91,9 @@ impl Work {
                     dead_letter: None,
                     queues_max: 1_000,
                     reuse_after: Millis(0),
+                    avoid: Vec::new(),
                 });
-                (0, propose(command))
-            }
-            Self::Put { placed } => {
-                let command = Command::PutQueue {
-                    queue: placed.queue,
-                    revision: placed.revision,
-                    attributes: placed.attributes.clone().expect("it was just made"),
-                };
-                (placed.shard.0, propose(command))
+                (0, Ask::Change(Box::new(command)))
             }
             Self::Send {
                 queue,

@@ -46,6 +46,11 @@ impl Maintenance {
     pub(super) fn done(&self) -> Done {
         self.host.done
     }
+
+    pub(super) fn is_full(&self) -> bool {
+        // Without an answer there may be no space.
+        self.host.is_full().unwrap_or(true)
+    }
 }
 
 impl Process {

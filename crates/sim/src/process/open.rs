@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anser_broker::{id::ShardId, time::Millis};
-use anser_host::{Beginning, BodyReader, OpenError, Opener, Runner};
+use anser_host::{
+    Beginning, BodyReader, OpenError, Opener, Port as _, Reconciler, Runner, Transfers,
+};
 use anser_log::{
     Certainty, Log, Opened, Options, Reader, RecoveredShard, disk::simulated::SimulatedDisk,
 };
 use anser_replica::Replica;
 
-use super::{Copies, Maintenance, Process, Watched, Writer};
+use super::{Copies, Maintenance, Peers, Port, Process, Tasks, Watched, Writer};
 use crate::{
     checks::{DurableShard, LogView},
     clock::Clock,
@@ -118,6 +120,21 @@ impl Opening<'_> {
         Log::open(self.disk.clone(), options)
     }
 
+    /// What the tasks see, with what this node's copy of the catalog knows.
+    fn port(&self, replicas: &[(ShardId, Replica)]) -> Port {
+        let command_bytes_max = usize::try_from(self.plan.wal_file_bytes * 3 / 4);
+        let command_bytes_max = command_bytes_max.expect("a small file");
+        let port = Port::new(self.node, self.plan.shards, command_bytes_max);
+        let mut catalog = replicas
+            .iter()
+            .filter(|(shard, _)| *shard == ShardId::CATALOG);
+        if let Some((_, catalog)) = catalog.next() {
+            port.routes().replace(&catalog.shard().routes());
+            port.catalog().set(catalog.applied().index);
+        }
+        port
+    }
+
     fn process(
         self,
         log: Opened<SimulatedDisk>,
@@ -134,6 +151,7 @@ impl Opening<'_> {
             time_off_max: Millis(0),
             replicas,
         };
+        let port = self.port(&beginning.replicas);
         let mut host = Runner::new(beginning, &self.clock.now(self.now));
         host.set_memory_bytes(self.plan.memory_bytes);
         // Two log files, as much as freeing space may take.
@@ -157,6 +175,13 @@ impl Opening<'_> {
             struck: None,
             writer: Writer::default(),
             pending: BTreeMap::new(),
+            transfers: Transfers::new(port.clone()),
+            reconciler: Reconciler::new(port.clone()),
+            port,
+            tasks: Tasks::default(),
+            peers: Peers::default(),
+            serving: BTreeMap::new(),
+            catalog_applied: None,
             maintenance,
             copies,
             file_bytes: self.plan.wal_file_bytes,

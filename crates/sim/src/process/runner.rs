@@ -1,10 +1,10 @@
 //! The events around a runner of `anser-host`: what happens is told to it, and what its shards ask for is carried
 //! out in the simulated world, under the eyes of the judges.
 
-use anser_broker::id::ShardId;
-use anser_host::{Deferred, Event as HostEvent, Job, WriterJob};
+use anser_broker::{command::Effect, id::ShardId};
+use anser_host::{Deferred, Event as HostEvent, Job, Port as _, WriterJob};
 use anser_log::Error;
-use anser_replica::{Append, Membership, PeerMessage, Role};
+use anser_replica::{Append, Membership, PeerMessage, Replica, Role};
 use bytes::Bytes;
 
 use super::{Process, Watched};
@@ -15,6 +15,8 @@ use crate::{
     world::Common,
 };
 
+/// How often a node says which shards it leads.
+const TOLD_EVERY: u64 = 500 * MILLISECOND;
 /// The state is hashed after every so many entries.
 const HASHED_EVERY: u64 = 16;
 
@@ -28,11 +30,17 @@ impl Process {
             common.checks.membership(shard, index, membership);
             self.hash_state(shard, common);
         }
+        common.later(self.node, self.life, first, Happening::TellLed);
         self.turn_soon(common);
     }
 
-    /// Takes one event.
+    /// Takes one event, and lets the tasks that waited for it go on.
     pub(crate) fn take(&mut self, what: Happening, common: &mut Common) {
+        self.take_one(what, common);
+        self.run_tasks(common);
+    }
+
+    fn take_one(&mut self, what: Happening, common: &mut Common) {
         match what {
             Happening::Wake => {
                 self.wakes_at = None;
@@ -40,12 +48,12 @@ impl Process {
             }
             Happening::Turn => self.turn(common),
             Happening::Peer { shard, bytes } => self.peer(shard, bytes, common),
-            Happening::Request(request) => self.request(request, common),
-            Happening::Cancel { request } => self.cancel(request, common),
+            Happening::Request(request) => self.request(request),
+            Happening::Cancel { request } => self.cancel(request),
             Happening::Written | Happening::WriteAgain => self.written(common),
             Happening::Fetch(fetching) => self.fetch(fetching, common),
-            Happening::Deliver { request, leases } => {
-                self.deliver_from_disk(request, &leases, common);
+            Happening::Deliver { ticket, leases } => {
+                self.deliver_from_disk(ticket, &leases, common);
             }
             Happening::Maintain => self.maintain(common),
             Happening::MaintainEnd => self.end_maintenance(common),
@@ -62,6 +70,57 @@ impl Process {
             Happening::Deferred(deferred) => self.deferred(deferred, common),
             Happening::TryAgain { shard } => self.try_again(shard, common),
             Happening::Order { shard, order } => self.order(shard, order, common),
+            of_tasks => self.take_for_tasks(of_tasks, common),
+        }
+    }
+
+    fn take_for_tasks(&mut self, what: Happening, common: &mut Common) {
+        match what {
+            Happening::Asked { caller, request } => self.asked(caller, request),
+            Happening::Unasked { caller } => self.unasked(caller),
+            Happening::Answered { number, response } => self.answered(number, response),
+            Happening::PeerLost { number } => self.peer_lost(number),
+            Happening::LookAt { number } => self.look_at(number, common),
+            // Whoever slept may be gone.
+            Happening::Slept(responder) => drop(responder.send(())),
+            Happening::ReadBodies(reading) => self.read_bodies(reading, common),
+            Happening::TellLed => self.tell_led(common),
+            Happening::Leads { node, shards } => {
+                for (shard, term) in shards {
+                    self.port.leaders().heard(shard, term, node);
+                }
+            }
+            other => unreachable!("taken elsewhere: {other:?}"),
+        }
+    }
+
+    /// Says which shards are led here, as nodes do twice a second.
+    fn tell_led(&mut self, common: &mut Common) {
+        common.later(self.node, self.life, TOLD_EVERY, Happening::TellLed);
+        self.tell_led_now(common);
+    }
+
+    fn tell_led_now(&self, common: &mut Common) {
+        let led = self.host.replicas().filter(|(_, replica)| replica.serves());
+        let led: Vec<_> = led
+            .map(|(shard, replica)| (shard, replica.leader().0))
+            .collect();
+        let lives: Vec<(u64, u64)> = common
+            .lives
+            .iter()
+            .map(|(&node, &life)| (node, life))
+            .collect();
+        for (node, life) in lives.into_iter().filter(|(node, _)| *node != self.node) {
+            let arrivals = common
+                .network
+                .arrivals(self.node, node, common.now, &mut common.random);
+            if let Some(&at) = arrivals.first() {
+                let what = Happening::Leads {
+                    node: self.node,
+                    shards: led.clone(),
+                };
+                common.agenda.add(at, Event::Node { node, life, what });
+            }
         }
     }
 
@@ -87,7 +146,19 @@ impl Process {
         while let Some(job) = self.host.next_job(&now) {
             self.carry_out(job, common);
         }
+        // Only now: the routes are as the catalog says.
+        if let Some(index) = self.catalog_applied.take() {
+            self.port.catalog().set(index);
+        }
+        for &shard in self.host.turned() {
+            if let Some((term, Some(leader))) = self.host.replica(shard).map(Replica::leader)
+                && leader != self.node
+            {
+                self.port.leaders().heard(shard, term, leader);
+            }
+        }
         for node in std::mem::take(&mut self.unsent) {
+            self.port.leaders().lost(node);
             self.host.unsent(&now, node);
         }
         self.look(common);
@@ -118,9 +189,21 @@ impl Process {
             } => self.deliver(asker, &leases, messages, common),
             Job::Deliver { asker, leases } => self.deliver_soon(asker, leases, common),
             Job::Applied { shard, index } => self.applied(shard.0, index, common),
-            // The courier and the catalog are not simulated: clients tell homes of their queues.
-            Job::Effect { .. } | Job::NodesChanged(_) | Job::CatalogReplaced { .. } => {}
-            Job::Leadership { shard, leads, .. } => self.leadership(shard.0, leads, common),
+            Job::Effect { shard, effect } => self.heed(shard, effect),
+            Job::NodesChanged(_) => {}
+            Job::CatalogReplaced {
+                routes, applied, ..
+            } => {
+                self.port.routes().replace(&routes);
+                self.port.catalog().set(applied);
+            }
+            Job::Leadership { shard, term, leads } => {
+                self.port.leaders().serves(shard, term, leads);
+                self.leadership(shard.0, leads, common);
+                if leads {
+                    self.tell_led_now(common);
+                }
+            }
             Job::Failed { shard, reason } => {
                 // What is read has checksums: no damage ever gets as far as a replica.
                 let text = format!("node {}, shard {}: {reason}", self.node, shard.0);
@@ -128,6 +211,18 @@ impl Process {
                 self.fail(format!("shard {}: {reason}", shard.0));
             }
             among_peers => self.carry_out_among_peers(among_peers, common),
+        }
+    }
+
+    fn heed(&self, shard: ShardId, effect: Effect) {
+        match effect {
+            Effect::RouteChanged(placed) => self.port.routes().change(&placed),
+            Effect::MovesPending { queue } => self.transfers.carry(shard, queue),
+            Effect::Unsettled(placed) => self.reconciler.place(placed),
+            Effect::OutboxReady { .. }
+            | Effect::NodesChanged
+            | Effect::QueueReady { .. }
+            | Effect::QueueGone { .. } => {}
         }
     }
 
@@ -209,6 +304,9 @@ impl Process {
     }
 
     fn applied(&mut self, shard: u16, index: u64, common: &mut Common) {
+        if ShardId(shard) == ShardId::CATALOG {
+            self.catalog_applied = Some(index);
+        }
         let watched = self.watched.get_mut(&shard).expect("it has just spoken");
         watched.applied = index;
         common

@@ -183,13 +183,14 @@ impl World {
         };
         let is_up = |node: &u64| self.nodes.get(node).is_some_and(super::Node::is_up);
         let learners = &membership.learners;
-        if let Some(&node) = learners.iter().find(|node| !target.contains(node)) {
+        // Every node has a copy of the catalog.
+        let follows = |node: &u64| target.contains(node) || shard == 0 && is_up(node);
+        if let Some(&node) = learners.iter().find(|node| !follows(node)) {
             return Some(vec![MembershipStep::Remove(node)]);
         }
-        if let Some(&node) = target
-            .iter()
-            .find(|node| !voters.contains(node) && !learners.contains(node) && is_up(node))
-        {
+        if let Some(&node) = self.nodes.keys().find(|node| {
+            follows(node) && !voters.contains(node) && !learners.contains(node) && is_up(node)
+        }) {
             return Some(vec![MembershipStep::AddLearner(node)]);
         }
         let leaving = voters.iter().copied().filter(|node| !target.contains(node));

@@ -7,29 +7,29 @@ use anser_broker::{
 use anser_replica::{ReceiveRequest, Ticket};
 
 use crate::{
-    desk::{Answered, Desk},
-    event::{HostEvent, Request, Response},
+    event::{Request, Response},
+    port::{Answered, Port},
 };
 
 /// Dropped before its end it is cancelled, and what it got is given back.
-pub(crate) struct Receiving<'a> {
-    desk: &'a Desk,
+pub(super) struct Receiving<'a, P: Port> {
+    port: &'a P,
     shard: ShardId,
     queue: QueueId,
     ticket: Ticket,
     answered: Option<Answered>,
 }
 
-impl<'a> Receiving<'a> {
-    pub(crate) fn begin(
-        desk: &'a Desk,
+impl<'a, P: Port> Receiving<'a, P> {
+    pub(super) fn begin(
+        port: &'a P,
         shard: ShardId,
         request: ReceiveRequest,
     ) -> Result<Self, Error> {
         let queue = request.queue;
-        let (ticket, answered) = desk.hand_in(shard, Request::Receive(request))?;
+        let (ticket, answered) = port.submit(shard, Request::Receive(request))?;
         Ok(Self {
-            desk,
+            port,
             shard,
             queue,
             ticket,
@@ -37,7 +37,7 @@ impl<'a> Receiving<'a> {
         })
     }
 
-    pub(crate) async fn end(mut self) -> Result<Response, Error> {
+    pub(super) async fn end(mut self) -> Result<Response, Error> {
         let answered = self
             .answered
             .as_mut()
@@ -48,31 +48,22 @@ impl<'a> Receiving<'a> {
     }
 }
 
-impl Drop for Receiving<'_> {
+impl<P: Port> Drop for Receiving<'_, P> {
     fn drop(&mut self) {
         let Some(mut answered) = self.answered.take() else {
             return;
         };
         answered.close();
-        let event = match answered.try_recv() {
+        match answered.try_recv() {
             Ok(Ok(Response::Messages(messages))) if !messages.is_empty() => {
                 let receipts = messages
                     .iter()
                     .map(|message| message.receipt.sequence)
                     .collect();
-                HostEvent::GiveBack {
-                    shard: self.shard,
-                    queue: self.queue,
-                    receipts,
-                }
+                self.port.give_back(self.shard, self.queue, receipts);
             }
-            Ok(_) => return,
-            Err(_) => HostEvent::Cancel {
-                shard: self.shard,
-                ticket: self.ticket,
-            },
-        };
-        // A runner that is gone has no lease to end.
-        self.desk.send(self.shard, event.into()).ok();
+            Ok(_) => {}
+            Err(_) => self.port.cancel(self.shard, self.ticket),
+        }
     }
 }

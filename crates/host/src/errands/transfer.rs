@@ -5,43 +5,35 @@
 //! for a leader here: a lane to a shard without one rests, and holds nothing that other lanes need.
 
 use std::{
-    cell::RefCell,
     collections::BTreeMap,
-    rc::Rc,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use anser_broker::{
     command::{Answer, Command, Lane, Move, Query, Reply, Room},
     error::Error,
-    id::{QueueId, Sequence, ShardId},
+    id::{QueueId, ShardId},
     labels::Published,
     time::Millis,
 };
 use bytes::Bytes;
-use tokio::{
-    sync::{Semaphore, oneshot},
-    time::Instant,
-};
-use tracing::debug;
+use tokio::sync::Semaphore;
 
 use super::RETRY_INTERVAL;
 use crate::{
-    bodies,
-    cluster::freshness,
-    desk::Desk,
-    event::{Event, Look, Request, Response},
-    status::Counters,
+    event::{Request, Response},
+    port::{Port, Retry},
+    routing::{freshness, router},
 };
 
 /// Messages carried to one queue at once.
-pub(crate) const MOVES_AT_ONCE: usize = 64;
+const MOVES_AT_ONCE: usize = 64;
 /// Bytes of messages carried at once; a larger one goes alone.
 const CARRIED_BYTES_MAX: usize = 1 << 20;
 /// The longest time that a lane is left alone which could not go on again and again.
 const REST_MAX: Duration = Duration::from_secs(8);
-/// Lanes whose messages are being carried at once.
+/// Lanes whose messages are being carried at once: bounds what is read into memory.
 const CARRIERS_MAX: usize = 16;
 /// The longest time until a queue is offered a message again that it refused for its size.
 const REFUSED_WAIT_MAX: Millis = Millis::from_seconds(512);
@@ -57,42 +49,53 @@ enum Announced {
 }
 
 /// Carries messages from all queues that have some.
-#[derive(Clone)]
-pub(super) struct Carrier {
-    desk: Desk,
-    counters: Arc<Counters>,
-    moving: Rc<RefCell<Moving>>,
-    /// Bounds what is read into memory at once.
-    turns: Rc<Semaphore>,
+#[derive(Debug, Clone)]
+pub struct Transfers<P> {
+    port: P,
+    moving: Arc<Mutex<Moving>>,
+    turns: Arc<Semaphore>,
 }
 
-impl Carrier {
-    pub(super) fn new(desk: Desk, counters: Arc<Counters>) -> Self {
+impl<P: Port> Transfers<P> {
+    pub fn new(port: P) -> Self {
         Self {
-            desk,
-            counters,
-            moving: Rc::default(),
-            turns: Rc::new(Semaphore::new(CARRIERS_MAX)),
+            port,
+            moving: Arc::default(),
+            turns: Arc::new(Semaphore::new(CARRIERS_MAX)),
         }
     }
 
     /// The queue has messages to be carried.
-    pub(super) fn carry(&self, shard: ShardId, queue: QueueId) {
-        let known = self.moving.borrow_mut().insert(queue, Announced::Again);
+    pub fn carry(&self, shard: ShardId, queue: QueueId) {
+        let known = self.moving().insert(queue, Announced::Again);
         if known.is_none() {
             let source = Source {
-                carrier: self.clone(),
+                transfers: self.clone(),
                 shard,
                 queue,
             };
-            tokio::task::spawn_local(source.carry_all());
+            self.port.spawn(source.carry_all());
         }
+    }
+
+    /// Whether nothing was announced since the last look; then the queue is left.
+    fn leaves(&self, queue: QueueId) -> bool {
+        let mut moving = self.moving();
+        let seen = moving.get(&queue) != Some(&Announced::Again);
+        if seen {
+            moving.remove(&queue);
+        }
+        seen
+    }
+
+    fn moving(&self) -> MutexGuard<'_, Moving> {
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A queue from which messages are carried.
-struct Source {
-    carrier: Carrier,
+struct Source<P> {
+    transfers: Transfers<P>,
     shard: ShardId,
     queue: QueueId,
 }
@@ -101,77 +104,81 @@ struct Source {
 #[derive(Debug, Clone, Copy)]
 struct Rest {
     length: Duration,
-    until: Instant,
+    until: Duration,
 }
 
 impl Rest {
     /// A rest after another: twice as long.
-    fn after(last: Option<Self>) -> Self {
+    fn after(last: Option<Self>, now: Duration) -> Self {
         let length = last.map_or(RETRY_INTERVAL, |last| (2 * last.length).min(REST_MAX));
-        let until = Instant::now() + length;
+        let until = now + length;
         Self { length, until }
     }
 }
 
-impl Source {
+impl<P: Port> Source<P> {
+    fn port(&self) -> &P {
+        &self.transfers.port
+    }
+
     /// Carries until there is nothing to be carried, or the node stops. A lane that cannot go on rests
     /// and holds up no other.
     async fn carry_all(self) {
-        let moving = Rc::clone(&self.carrier.moving);
         let mut rests: BTreeMap<QueueId, Rest> = BTreeMap::new();
         loop {
-            moving.borrow_mut().insert(self.queue, Announced::Seen);
-            let Some(lanes) = self.lanes().await else {
-                moving.borrow_mut().remove(&self.queue);
+            self.transfers.moving().insert(self.queue, Announced::Seen);
+            let lanes = self
+                .port()
+                .lanes(self.shard, self.queue, MOVES_AT_ONCE)
+                .await;
+            let Some(lanes) = lanes else {
+                self.transfers.moving().remove(&self.queue);
                 return;
             };
             if lanes.is_empty() {
                 // What was announced since the look may have come after it.
-                if moving.borrow()[&self.queue] == Announced::Again {
-                    continue;
+                if self.transfers.leaves(self.queue) {
+                    return;
                 }
-                moving.borrow_mut().remove(&self.queue);
-                return;
+                continue;
             }
-            let mut carried = false;
-            for lane in lanes {
-                let rest = rests.get(&lane.target).copied();
-                if rest.is_some_and(|rest| rest.until > Instant::now()) {
-                    continue;
-                }
-                match self.carry(&lane).await {
-                    Ok(()) => {
-                        rests.remove(&lane.target);
-                        carried = true;
-                    }
-                    Err(error) => {
-                        debug!(queue = self.queue.0, %error, "messages could not be carried; trying again");
-                        rests.insert(lane.target, Rest::after(rest));
-                    }
-                }
-            }
+            let carried = self.carry_each(lanes, &mut rests).await;
             let next = rests.values().map(|rest| rest.until).min();
             if let (false, Some(until)) = (carried, next) {
-                tokio::time::sleep_until(until).await;
+                let length = until.saturating_sub(self.port().elapsed());
+                self.port().sleep(length).await;
             }
         }
     }
 
-    /// What waits to be carried; `None` if the node stops or no longer leads the shard.
-    async fn lanes(&self) -> Option<Vec<Lane>> {
-        let (sender, receiver) = oneshot::channel();
-        let look = Look::Moves(self.queue, sender);
-        let shard = self.shard;
-        let desk = &self.carrier.desk;
-        desk.send(shard, Event::Look { shard, look }).ok()?;
-        receiver.await.ok()
+    /// Whether any lane went on.
+    async fn carry_each(&self, lanes: Vec<Lane>, rests: &mut BTreeMap<QueueId, Rest>) -> bool {
+        let mut carried = false;
+        for lane in lanes {
+            let rest = rests.get(&lane.target).copied();
+            if rest.is_some_and(|rest| rest.until > self.port().elapsed()) {
+                continue;
+            }
+            match self.carry(&lane).await {
+                Ok(()) => {
+                    rests.remove(&lane.target);
+                    carried = true;
+                }
+                Err(error) => {
+                    let queue = self.queue;
+                    self.port().retries(Retry::Transfer { queue }, error);
+                    rests.insert(lane.target, Rest::after(rest, self.port().elapsed()));
+                }
+            }
+        }
+        carried
     }
 
     async fn carry(&self, lane: &Lane) -> Result<(), Error> {
         if let Some(through) = lane.ends {
             return self.end(lane, through).await;
         }
-        if self.carrier.counters.storage_full.load(Ordering::Relaxed) {
+        if self.port().is_full() {
             // Carrying copies bodies, and what space is left is for what frees some.
             return Err(Error::StorageFull);
         }
@@ -203,7 +210,7 @@ impl Source {
                 seen: lane.seen,
                 through,
             };
-            match self.carrier.desk.propose(home, &forget).await {
+            match router::propose(self.port(), home, &forget).await {
                 Ok(_) | Err(Error::NoSuchQueue) => {}
                 Err(error) => return Err(error),
             }
@@ -218,22 +225,16 @@ impl Source {
 
     /// Where a queue lives; `None` if it certainly is no more.
     async fn home_of(&self, queue: QueueId) -> Result<Option<ShardId>, Error> {
-        let desk = &self.carrier.desk;
-        let known = desk.routes.shard_of(queue);
-        match &desk.cluster {
-            Some(cluster) if known.is_none() => {
-                let here = cluster.leaders.serves_here(ShardId::CATALOG);
-                if !here && !freshness::catch_up(cluster).await {
-                    return Err(Error::Unavailable);
-                }
-                Ok(desk.routes.shard_of(queue))
-            }
-            _ => Ok(known),
+        let port = self.port();
+        match port.routes().shard_of(queue) {
+            None if freshness::catch_up(port).await => Ok(port.routes().shard_of(queue)),
+            None => Err(Error::Unavailable),
+            home => Ok(home),
         }
     }
 
     async fn carry_dead_letters(&self, lane: &Lane, home: ShardId) -> Result<(), Error> {
-        let _turn = self.carrier.turns.acquire().await;
+        let _turn = self.transfers.turns.acquire().await;
         let bodies = self.bodies(lane, lane.moves.len()).await?;
         let command = Command::AcceptMoved {
             queue: lane.target,
@@ -263,7 +264,7 @@ impl Source {
             return Err(Error::BacklogFull);
         }
         let count = usize::try_from(room.messages).unwrap_or(usize::MAX);
-        let turn = self.carrier.turns.acquire().await;
+        let turn = self.transfers.turns.acquire().await;
         let mut bodies = match self.bodies(lane, count).await {
             Ok(bodies) => bodies,
             Err(error) => {
@@ -294,7 +295,7 @@ impl Source {
 
     async fn room(&self, queue: QueueId, home: ShardId) -> Result<Room, Error> {
         let query = Request::Read(Query::Room { queue });
-        match self.carrier.desk.ask_now(home, query).await? {
+        match router::ask_now(self.port(), home, query).await? {
             Response::Answer(Answer::Room(room)) => Ok(room),
             Response::Answer(Answer::Refused(error)) => Err(error),
             other => unreachable!("a query for room is answered with room, not {other:?}"),
@@ -310,7 +311,7 @@ impl Source {
         command: &Command,
     ) -> Result<Option<Error>, Error> {
         let Reply::Accepted { through, refused } =
-            self.carrier.desk.propose_now(home, command).await?
+            router::propose_now(self.port(), home, command).await?
         else {
             unreachable!("accepting is answered with what was accepted")
         };
@@ -328,9 +329,11 @@ impl Source {
     /// The first bodies of a lane, at most `count`, without their labels. At least one.
     async fn bodies(&self, lane: &Lane, count: usize) -> Result<Vec<Bytes>, Error> {
         let messages = lane.moves.iter().take(count).map(|next| next.message);
-        let desk = &self.carrier.desk;
-        let bytes_max = CARRIED_BYTES_MAX.min(desk.command_bytes_max() / 2);
-        let mut bodies = fetch(desk, self.shard, messages.collect(), bytes_max).await?;
+        let port = self.port();
+        let bytes_max = CARRIED_BYTES_MAX.min(port.command_bytes_max() / 2);
+        let mut bodies = port
+            .bodies(self.shard, messages.collect(), bytes_max)
+            .await?;
         if lane.has_labels {
             let opened = bodies.iter().map_while(Published::open);
             bodies = opened.map(|published| published.body).collect();
@@ -354,28 +357,12 @@ impl Source {
             number: next.number,
             wait_max: REFUSED_WAIT_MAX,
         });
-        let desk = &self.carrier.desk;
-        desk.propose_all(self.shard, commands).await
+        router::propose_all(self.port(), self.shard, commands).await
     }
 
     async fn tell(&self, command: &Command) -> Result<(), Error> {
-        let desk = &self.carrier.desk;
-        desk.propose_now(self.shard, command).await.map(drop)
+        router::propose_now(self.port(), self.shard, command)
+            .await
+            .map(drop)
     }
-}
-
-async fn fetch(
-    desk: &Desk,
-    shard: ShardId,
-    messages: Vec<Sequence>,
-    bytes_max: usize,
-) -> Result<Vec<Bytes>, Error> {
-    let (responder, receiver) = oneshot::channel();
-    desk.read_bodies(bodies::Job::Fetch {
-        shard,
-        messages,
-        bytes_max,
-        responder,
-    })?;
-    receiver.await.map_err(|_| Error::Unavailable)
 }

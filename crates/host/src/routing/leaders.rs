@@ -3,14 +3,17 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anser_broker::id::ShardId;
-use tokio::sync::watch;
+
+use crate::signal::Signal;
 
 /// The newest leader of each shard. What is heard of an older term changes nothing.
 #[derive(Debug)]
-pub(crate) struct Leaders {
+pub struct Leaders {
+    /// This node.
+    node: u64,
     shards: Mutex<Vec<Led>>,
     /// Counts changes, for whoever waits for one.
-    changes: watch::Sender<u64>,
+    changes: Signal<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,30 +25,45 @@ struct Led {
 }
 
 impl Leaders {
-    pub(crate) fn new(shards: u16) -> Self {
+    pub fn new(node: u64, shards: u16) -> Self {
         Self {
+            node,
             shards: Mutex::new(vec![Led::default(); usize::from(shards)]),
-            changes: watch::Sender::new(0),
+            changes: Signal::default(),
         }
     }
 
-    pub(crate) fn of(&self, shard: ShardId) -> Option<u64> {
+    /// The number of this node.
+    pub fn node(&self) -> u64 {
+        self.node
+    }
+
+    pub fn of(&self, shard: ShardId) -> Option<u64> {
         self.lock().get(usize::from(shard.0))?.leader
     }
 
-    pub(crate) fn serves_here(&self, shard: ShardId) -> bool {
+    pub fn serves_here(&self, shard: ShardId) -> bool {
         self.lock()
             .get(usize::from(shard.0))
             .is_some_and(|led| led.serves_here)
     }
 
     /// Whether every shard has a leader.
-    pub(crate) fn all_known(&self) -> bool {
+    pub fn all_known(&self) -> bool {
         self.lock().iter().all(|led| led.leader.is_some())
     }
 
+    /// The shards that no leader is known of, in ascending order.
+    pub fn without_leader(&self) -> Vec<ShardId> {
+        let shards = self.lock();
+        let led = (0..).map(ShardId).zip(shards.iter());
+        led.filter(|(_, led)| led.leader.is_none())
+            .map(|(shard, _)| shard)
+            .collect()
+    }
+
     /// A leader of this term was heard of.
-    pub(crate) fn heard(&self, shard: ShardId, term: u64, leader: u64) {
+    pub fn heard(&self, shard: ShardId, term: u64, leader: u64) {
         self.change(shard, |led| {
             let newer = term > led.term || term == led.term && led.leader.is_none();
             newer.then_some(Led {
@@ -57,7 +75,8 @@ impl Leaders {
     }
 
     /// This node begins or ends to serve a shard in this term.
-    pub(crate) fn serves(&self, shard: ShardId, term: u64, node: u64, serves: bool) {
+    pub fn serves(&self, shard: ShardId, term: u64, serves: bool) {
+        let node = self.node;
         self.change(shard, |led| {
             let newer = term >= led.term || led.serves_here && !serves;
             newer.then_some(Led {
@@ -73,17 +92,23 @@ impl Leaders {
     }
 
     /// The node cannot be reached: whoever asks it would ask in vain.
-    pub(crate) fn lost(&self, node: u64) {
+    pub fn lost(&self, node: u64) {
         let mut shards = self.lock();
         for led in shards.iter_mut().filter(|led| led.leader == Some(node)) {
             led.leader = None;
         }
         drop(shards);
-        self.changes.send_modify(|count| *count += 1);
+        self.changes.count();
     }
 
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+    /// How often anything has changed.
+    pub fn changes(&self) -> u64 {
+        self.changes.get()
+    }
+
+    /// Waits until more has changed than so much.
+    pub async fn changed_since(&self, changes: u64) {
+        self.changes.wait_for(|&now| now > changes).await;
     }
 
     fn change(&self, shard: ShardId, change: impl FnOnce(Led) -> Option<Led>) {
@@ -96,7 +121,7 @@ impl Leaders {
         };
         *led = next;
         drop(shards);
-        self.changes.send_modify(|count| *count += 1);
+        self.changes.count();
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Led>> {
@@ -112,23 +137,33 @@ mod tests {
 
     #[test]
     fn the_newest_term_counts() {
-        let leaders = Leaders::new(2);
+        let leaders = Leaders::new(1, 2);
         leaders.heard(SHARD, 4, 2);
         leaders.heard(SHARD, 3, 3);
         assert_eq!(leaders.of(SHARD), Some(2));
-        leaders.serves(SHARD, 5, 1, true);
+        leaders.serves(SHARD, 5, true);
         assert!(leaders.serves_here(SHARD));
         leaders.heard(SHARD, 5, 3);
         assert_eq!(leaders.of(SHARD), Some(1), "a term has one leader");
         leaders.heard(SHARD, 6, 3);
         assert!(!leaders.serves_here(SHARD));
-        leaders.serves(SHARD, 6, 1, false);
+        leaders.serves(SHARD, 6, false);
         assert_eq!(leaders.of(SHARD), Some(3));
     }
 
     #[test]
+    fn a_shard_without_a_leader_is_known() {
+        let leaders = Leaders::new(1, 3);
+        leaders.serves(ShardId(0), 1, true);
+        leaders.heard(ShardId(2), 4, 2);
+        assert_eq!(leaders.without_leader(), [ShardId(1)]);
+        leaders.lost(2);
+        assert_eq!(leaders.without_leader(), [ShardId(1), ShardId(2)]);
+    }
+
+    #[test]
     fn who_cannot_be_reached_leads_nothing_until_heard_again() {
-        let leaders = Leaders::new(2);
+        let leaders = Leaders::new(1, 2);
         leaders.heard(SHARD, 4, 2);
         leaders.lost(2);
         assert_eq!(leaders.of(SHARD), None);

@@ -4,18 +4,24 @@
 //! Errands queue by the shard of the home, so that a shard without a leader or with a slow disk holds up
 //! only its own. Whoever waits for a change gets an answer in time; the change goes on without them.
 
-use std::{cell::RefCell, collections::BTreeMap, future::pending, rc::Rc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use anser_broker::{
     command::{Command, Placed, Reply},
     error::Error,
     id::ShardId,
 };
-use tokio::sync::{Semaphore, oneshot, watch};
-use tracing::debug;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::RETRY_INTERVAL;
-use crate::{cluster::freshness, desk::Desk};
+use crate::{
+    port::{Port, Retry, within},
+    routing::{freshness, router},
+};
 
 /// Homes of one shard that are being told at once what the catalog says.
 const TELLERS_MAX: usize = 16;
@@ -25,46 +31,67 @@ const RETRY_INTERVAL_MAX: Duration = Duration::from_secs(4);
 const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Makes homes agree with the catalog.
-#[derive(Clone)]
-pub(super) struct Reconciler {
-    desk: Desk,
-    lines: Rc<Lines>,
+#[derive(Debug, Clone)]
+pub struct Reconciler<P> {
+    port: P,
+    lines: Arc<Lines>,
 }
 
-impl Reconciler {
-    pub(super) fn new(desk: Desk) -> Self {
+impl<P: Port> Reconciler<P> {
+    pub fn new(port: P) -> Self {
         Self {
-            desk,
-            lines: Rc::default(),
+            port,
+            lines: Arc::default(),
         }
     }
 
     /// Tells a home what the catalog says, until it is told.
-    pub(super) fn place(&self, placed: Placed) {
+    pub fn place(&self, placed: Placed) {
         let this = self.clone();
-        tokio::task::spawn_local(async move { this.settle(&placed).await });
+        self.port.spawn(async move { this.settle(&placed).await });
     }
 
-    /// Changes the catalog and the home.
-    pub(super) fn change(&self, command: Command, done: oneshot::Sender<Result<Placed, Error>>) {
+    /// Changes the catalog and the home. It is done here and not by whoever asked, who may leave in the middle.
+    pub fn change(&self, command: Command, done: oneshot::Sender<Result<Placed, Error>>) {
+        let (finished, changed) = oneshot::channel();
         let this = self.clone();
-        let changed = async move { this.carry_through(&command).await };
-        tokio::task::spawn_local(async move {
+        self.port.spawn(async move {
+            // Nobody may wait for it any more.
+            finished.send(this.carry_through(command).await).ok();
+        });
+        let port = self.port.clone();
+        self.port.spawn(async move {
+            let changed = within(&port, CHANGE_PATIENCE, changed).await;
+            let answer = match changed {
+                Some(Ok(changed)) => changed,
+                Some(Err(_)) | None => Err(Error::Unknown),
+            };
             // Whoever asked may have left.
-            done.send(within(CHANGE_PATIENCE, changed).await).ok();
+            done.send(answer).ok();
         });
     }
 
-    async fn carry_through(&self, command: &Command) -> Result<Placed, Error> {
-        let desk = &self.desk;
-        let Reply::Placed(placed) = desk.propose(ShardId::CATALOG, command).await? else {
+    async fn carry_through(&self, mut command: Command) -> Result<Placed, Error> {
+        self.steer(&mut command);
+        let proposed = router::propose(&self.port, ShardId::CATALOG, &command);
+        let Reply::Placed(placed) = proposed.await? else {
             unreachable!("changes of the catalog are answered with what was placed")
         };
         self.settle(&placed).await;
-        if let Some(cluster) = &desk.cluster {
-            freshness::spread(cluster, desk).await;
-        }
+        freshness::spread(&self.port).await;
         Ok(placed)
+    }
+
+    /// What is made goes where somebody leads.
+    fn steer(&self, command: &mut Command) {
+        let avoid = match command {
+            Command::CreateQueue(create) => &mut create.avoid,
+            Command::CreateTopic(create) => &mut create.avoid,
+            _ => return,
+        };
+        if let Some(cluster) = self.port.cluster() {
+            *avoid = cluster.leaders.without_leader();
+        }
     }
 
     async fn settle(&self, placed: &Placed) {
@@ -73,66 +100,61 @@ impl Reconciler {
             let news = self.news_of_leaders();
             let told = self.lines.take_turn(placed.shard(), self.tell(placed));
             let Err(error) = told.await else { return };
-            debug!(number = placed.number(), %error, "a home could not be told; trying again");
-            tokio::time::timeout(rest, changed(news)).await.ok();
+            let number = placed.number();
+            self.port.retries(Retry::Home { number }, error);
+            self.wait_for_leaders(news, rest).await;
             rest = (2 * rest).min(RETRY_INTERVAL_MAX);
         }
     }
 
-    fn news_of_leaders(&self) -> Option<watch::Receiver<u64>> {
-        let cluster = self.desk.cluster.as_ref();
-        cluster.map(|cluster| cluster.leaders.changes())
+    fn news_of_leaders(&self) -> u64 {
+        let cluster = self.port.cluster();
+        cluster.map_or(0, |cluster| cluster.leaders.changes())
+    }
+
+    /// Waits for newer news of leaders than these, but not longer than this.
+    async fn wait_for_leaders(&self, news: u64, length: Duration) {
+        match self.port.cluster() {
+            None => self.port.sleep(length).await,
+            Some(cluster) => {
+                let newer = cluster.leaders.changed_since(news);
+                within(&self.port, length, newer).await;
+            }
+        }
     }
 
     /// Tells a home what the catalog says, then the catalog that it was told.
     async fn tell(&self, placed: &Placed) -> Result<(), Error> {
-        self.desk.propose_now(placed.shard(), &told(placed)).await?;
+        router::propose_now(&self.port, placed.shard(), &told(placed)).await?;
         let settled = Command::Settled {
             number: placed.number(),
             revision: placed.revision(),
         };
-        self.desk.propose_now(ShardId::CATALOG, &settled).await?;
+        router::propose_now(&self.port, ShardId::CATALOG, &settled).await?;
         Ok(())
     }
 }
 
-/// Waits for news; for ever, if there will be none.
-async fn changed(news: Option<watch::Receiver<u64>>) {
-    if let Some(mut news) = news
-        && news.changed().await.is_ok()
-    {
-        return;
-    }
-    pending::<()>().await;
-}
-
-/// The answer of work that goes on if it is not done in time; then nobody knows.
-async fn within<T: 'static>(
-    patience: Duration,
-    work: impl Future<Output = Result<T, Error>> + 'static,
-) -> Result<T, Error> {
-    let work = tokio::task::spawn_local(work);
-    match tokio::time::timeout(patience, work).await {
-        Ok(Ok(done)) => done,
-        Ok(Err(_)) | Err(_) => Err(Error::Unknown),
-    }
-}
-
 /// Where errands wait for their turn: a line for each shard.
-#[derive(Default)]
-struct Lines(RefCell<BTreeMap<ShardId, Rc<Semaphore>>>);
+#[derive(Debug, Default)]
+struct Lines(Mutex<BTreeMap<ShardId, Arc<Semaphore>>>);
 
 impl Lines {
     /// Does something about a shard when it is its turn.
     async fn take_turn<T>(&self, shard: ShardId, act: impl Future<Output = T>) -> T {
-        let line = Rc::clone(self.0.borrow_mut().entry(shard).or_insert_with(new_line));
+        let line = self.of(shard);
         let _turn = line.acquire().await.expect("a line is never closed");
         act.await
     }
+
+    fn of(&self, shard: ShardId) -> Arc<Semaphore> {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(lines.entry(shard).or_insert_with(new_line))
+    }
 }
 
-fn new_line() -> Rc<Semaphore> {
-    Rc::new(Semaphore::new(TELLERS_MAX))
+fn new_line() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(TELLERS_MAX))
 }
 
 /// What the home is told.
@@ -177,7 +199,10 @@ fn told(placed: &Placed) -> Command {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::{
+        future::pending,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
 
     use tokio::task::{LocalSet, yield_now};
 
@@ -188,7 +213,6 @@ mod tests {
 
     fn run(test: impl Future<Output = ()>) {
         let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
             .build()
             .unwrap();
         LocalSet::new().block_on(&runtime, test);
@@ -197,9 +221,9 @@ mod tests {
     #[test]
     fn errands_for_a_shard_that_never_answers_hold_up_no_other() {
         run(async {
-            let lines = Rc::new(Lines::default());
+            let lines = Arc::new(Lines::default());
             for _ in 0..10 * TELLERS_MAX {
-                let lines = Rc::clone(&lines);
+                let lines = Arc::clone(&lines);
                 tokio::task::spawn_local(async move {
                     lines.take_turn(DEAD, pending::<()>()).await;
                 });
@@ -212,47 +236,20 @@ mod tests {
     #[test]
     fn errands_for_one_shard_are_done_a_few_at_a_time() {
         run(async {
-            let lines = Rc::new(Lines::default());
-            let begun = Rc::new(Cell::new(0));
+            let lines = Arc::new(Lines::default());
+            let begun = Arc::new(AtomicUsize::new(0));
             for _ in 0..10 * TELLERS_MAX {
-                let (lines, begun) = (Rc::clone(&lines), Rc::clone(&begun));
+                let (lines, begun) = (Arc::clone(&lines), Arc::clone(&begun));
                 tokio::task::spawn_local(async move {
                     let act = async {
-                        begun.set(begun.get() + 1);
+                        begun.fetch_add(1, Ordering::Relaxed);
                         pending::<()>().await;
                     };
                     lines.take_turn(WELL, act).await;
                 });
             }
             yield_now().await;
-            assert_eq!(begun.get(), TELLERS_MAX);
-        });
-    }
-
-    #[test]
-    fn whoever_waits_for_a_change_is_told_that_nobody_knows_and_the_change_goes_on() {
-        run(async {
-            let (release, released) = oneshot::channel::<()>();
-            let (sender, done) = oneshot::channel();
-            let work = async move {
-                released.await.unwrap();
-                sender.send(()).unwrap();
-                Ok(())
-            };
-            assert_eq!(within(Duration::ZERO, work).await, Err(Error::Unknown));
-            release.send(()).unwrap();
-            done.await.unwrap();
-        });
-    }
-
-    #[test]
-    fn a_change_that_is_done_in_time_has_its_own_answer() {
-        run(async {
-            let refused = async { Err::<(), _>(Error::QueueExists) };
-            assert_eq!(
-                within(CHANGE_PATIENCE, refused).await,
-                Err(Error::QueueExists)
-            );
+            assert_eq!(begun.load(Ordering::Relaxed), TELLERS_MAX);
         });
     }
 }

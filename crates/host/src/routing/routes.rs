@@ -1,12 +1,9 @@
 //! This node's copy of where each queue and topic lives and of who subscribed over HTTP, kept by what
 //! the catalog's shard says.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc, PoisonError, RwLock, RwLockReadGuard,
+    atomic::{AtomicU64, Ordering},
 };
 
 use anser_broker::{
@@ -18,30 +15,34 @@ use anser_broker::{
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Route {
-    pub(crate) queue: QueueId,
-    pub(crate) shard: ShardId,
+pub struct Route {
+    pub queue: QueueId,
+    pub shard: ShardId,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TopicRoute {
-    pub(crate) topic: TopicId,
-    pub(crate) shard: ShardId,
+pub struct TopicRoute {
+    pub topic: TopicId,
+    pub shard: ShardId,
 }
 
 /// A subscription over HTTP, and the shard of its outbox.
 #[derive(Debug, Clone)]
-pub(crate) struct SubscriberRoute {
-    pub(crate) subscriber: Arc<Subscriber>,
-    pub(crate) shard: ShardId,
+pub struct SubscriberRoute {
+    pub subscriber: Arc<Subscriber>,
+    pub shard: ShardId,
     revision: u64,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Routes {
+pub struct Routes {
     maps: RwLock<Maps>,
     version: AtomicU64,
 }
+
+/// Looked up for every request, and never walked.
+#[expect(clippy::disallowed_types, reason = "no order of theirs is ever seen")]
+type HashMap<Key, Value> = std::collections::HashMap<Key, Value>;
 
 #[derive(Debug, Default)]
 struct Maps {
@@ -52,35 +53,35 @@ struct Maps {
 }
 
 impl Routes {
-    pub(crate) fn find(&self, account: AccountId, name: &QueueName) -> Option<Route> {
+    pub fn find(&self, account: AccountId, name: &QueueName) -> Option<Route> {
         self.read().by_name.get(&(account, name.folded())).copied()
     }
 
-    pub(crate) fn shard_of(&self, queue: QueueId) -> Option<ShardId> {
+    pub fn shard_of(&self, queue: QueueId) -> Option<ShardId> {
         self.read().by_queue.get(&queue).copied()
     }
 
-    pub(crate) fn find_topic(&self, account: AccountId, name: &TopicName) -> Option<TopicRoute> {
+    pub fn find_topic(&self, account: AccountId, name: &TopicName) -> Option<TopicRoute> {
         self.read().topics.get(&(account, name.folded())).copied()
     }
 
-    pub(crate) fn subscriber(&self, subscription: SubscriptionId) -> Option<SubscriberRoute> {
+    pub fn subscriber(&self, subscription: SubscriptionId) -> Option<SubscriberRoute> {
         self.read().subscribers.get(&subscription).cloned()
     }
 
-    pub(crate) fn change(&self, placed: &Placed) {
+    pub fn change(&self, placed: &Placed) {
         let mut maps = self.maps.write().unwrap_or_else(PoisonError::into_inner);
         maps.change(placed);
         self.version.fetch_add(1, Ordering::Release);
     }
 
     /// Differs whenever anything has changed in between.
-    pub(crate) fn version(&self) -> u64 {
+    pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
     /// Forgets everything but this.
-    pub(crate) fn replace(&self, all: &[Placed]) {
+    pub fn replace(&self, all: &[Placed]) {
         let mut maps = Maps::default();
         for placed in all {
             maps.change(placed);

@@ -1,0 +1,195 @@
+//! What nodes ask each other, over connections that hold or break: an answer that does not come in time is lost.
+
+use std::collections::BTreeMap;
+
+use anser_host::{PeerError, PeerRequest, PeerResponse};
+
+use super::{
+    Process,
+    port::{Call, PeerResponder},
+};
+use crate::{
+    coverage::sometimes,
+    event::{Caller, Event, Happening, Micros, SECOND},
+    world::Common,
+};
+
+/// How often a connection on which an answer is waited for is looked at.
+const LOOKED_AT_EVERY: Micros = 2 * SECOND;
+
+/// Requests between this process and others.
+#[derive(Default)]
+pub(super) struct Peers {
+    asked: BTreeMap<u64, Asked>,
+    /// The tasks that answer, by who asked.
+    answering: BTreeMap<Caller, u64>,
+}
+
+/// A request to another node that has no answer yet.
+struct Asked {
+    node: u64,
+    /// Of the other's process.
+    life: u64,
+    responder: PeerResponder,
+}
+
+impl Process {
+    pub(super) fn carry_out_peer_call(&mut self, call: Call, common: &mut Common) {
+        match call {
+            Call::AskPeer {
+                number,
+                node,
+                request,
+                responder,
+            } => self.ask_peer(number, node, request, responder, common),
+            Call::Unask { number } => self.unask(number, common),
+            Call::AnswerPeer { caller, response } => self.answer_peer(caller, response, common),
+            _ => unreachable!("carried out elsewhere"),
+        }
+    }
+
+    fn ask_peer(
+        &mut self,
+        number: u64,
+        node: u64,
+        request: PeerRequest,
+        responder: PeerResponder,
+        common: &mut Common,
+    ) {
+        let life = common.lives.get(&node).copied();
+        let Some(life) = life.filter(|_| common.network.is_connected(self.node, node)) else {
+            // Whoever asked may be gone.
+            drop(responder.send(Err(PeerError::NotSent)));
+            return;
+        };
+        if matches!(request, PeerRequest::Shard { .. }) {
+            sometimes("a request was forwarded");
+        }
+        let asked = Asked {
+            node,
+            life,
+            responder,
+        };
+        self.peers.asked.insert(number, asked);
+        let caller = Caller {
+            node: self.node,
+            life: self.life,
+            number,
+        };
+        if send(
+            self.node,
+            (node, life),
+            Happening::Asked { caller, request },
+            common,
+        ) {
+            let what = Happening::LookAt { number };
+            common.later(self.node, self.life, LOOKED_AT_EVERY, what);
+        } else {
+            lose_soon(caller, common);
+        }
+    }
+
+    /// A connection on which an answer is waited for may have broken.
+    pub(super) fn look_at(&mut self, number: u64, common: &mut Common) {
+        let Some(asked) = self.peers.asked.get(&number) else {
+            return;
+        };
+        let node = asked.node;
+        let holds = common.lives.get(&node) == Some(&asked.life)
+            && common.network.is_connected(self.node, node)
+            && common.network.is_connected(node, self.node);
+        if holds {
+            let what = Happening::LookAt { number };
+            common.later(self.node, self.life, LOOKED_AT_EVERY, what);
+        } else {
+            self.peer_lost(number);
+        }
+    }
+
+    pub(super) fn peer_lost(&mut self, number: u64) {
+        if let Some(asked) = self.peers.asked.remove(&number) {
+            sometimes("the answer of another node was lost");
+            drop(asked.responder.send(Err(PeerError::Lost)));
+        }
+    }
+
+    fn unask(&mut self, number: u64, common: &mut Common) {
+        let Some(asked) = self.peers.asked.remove(&number) else {
+            return;
+        };
+        let caller = Caller {
+            node: self.node,
+            life: self.life,
+            number,
+        };
+        // If it is lost, so is the connection, and the other finds out when it answers.
+        send(
+            self.node,
+            (asked.node, asked.life),
+            Happening::Unasked { caller },
+            common,
+        );
+    }
+
+    /// Another node asks this one.
+    pub(super) fn asked(&mut self, caller: Caller, request: PeerRequest) {
+        let port = self.port.clone();
+        let task = self.tasks.begin(Box::pin(async move {
+            let response = anser_host::answer(&port, request).await;
+            port.call(Call::AnswerPeer { caller, response });
+        }));
+        self.peers.answering.insert(caller, task);
+    }
+
+    pub(super) fn unasked(&mut self, caller: Caller) {
+        if let Some(task) = self.peers.answering.remove(&caller) {
+            sometimes("nobody waited for an answer to another node any more");
+            self.tasks.end(task);
+        }
+    }
+
+    fn answer_peer(&mut self, caller: Caller, response: PeerResponse, common: &mut Common) {
+        self.peers.answering.remove(&caller);
+        let number = caller.number;
+        let to = (caller.node, caller.life);
+        if !send(
+            self.node,
+            to,
+            Happening::Answered { number, response },
+            common,
+        ) {
+            lose_soon(caller, common);
+        }
+    }
+
+    pub(super) fn answered(&mut self, number: u64, response: PeerResponse) {
+        if let Some(asked) = self.peers.asked.remove(&number) {
+            // Whoever asked may be gone.
+            drop(asked.responder.send(Ok(response)));
+        }
+    }
+}
+
+/// The connection breaks; it takes time until the caller notices.
+fn lose_soon(caller: Caller, common: &mut Common) {
+    let length = common.random.spread(SECOND).min(10 * SECOND);
+    let number = caller.number;
+    common.later(
+        caller.node,
+        caller.life,
+        length,
+        Happening::PeerLost { number },
+    );
+}
+
+/// Whether it arrives.
+fn send(from: u64, (node, life): (u64, u64), what: Happening, common: &mut Common) -> bool {
+    let arrivals = common
+        .network
+        .arrivals(from, node, common.now, &mut common.random);
+    let Some(&at) = arrivals.first() else {
+        return false;
+    };
+    common.agenda.add(at, Event::Node { node, life, what });
+    true
+}
