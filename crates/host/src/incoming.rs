@@ -300,3 +300,36 @@ impl<D: Disk> Incoming<D> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use anser_log::{Log, Opened, Options, disk::simulated::SimulatedDisk};
+
+    use super::*;
+    use crate::{begin, offer_of};
+
+    fn log() -> Opened<SimulatedDisk> {
+        let disk = SimulatedDisk::default();
+        let open = || Log::open(disk.clone(), Options::default()).expect("the disk is well");
+        begin(&open().store, 1, &[1]).expect("there is room");
+        open()
+    }
+
+    /// Core review, finding 29: what nobody accepts kept its files until a restart.
+    #[test]
+    fn a_copy_that_its_shard_has_caught_up_with_is_let_go_of() {
+        let (here, there) = (log(), log());
+        let export = there.store.export(0).expect("it has a snapshot");
+        let mut incoming = Incoming::new(here.store.clone(), here.reader.clone());
+        let mut newer = offer_of(&export);
+        newer.snapshot.index += 1;
+        incoming
+            .begin(2, ShardId(0), newer)
+            .expect("it may be wanted");
+        assert_eq!(incoming.unaccepted(), 1);
+        incoming
+            .begin(3, ShardId(0), offer_of(&export))
+            .expect("it is passed over");
+        assert_eq!(incoming.unaccepted(), 0);
+    }
+}

@@ -206,7 +206,7 @@ impl<D: Disk> SegmentFile<D> {
         let is_intact = |payload: &&[u8]| crc32c::crc32c(payload) == header.payload_checksum;
         #[cfg(feature = "sabotage")]
         let is_intact = |payload: &&[u8]| {
-            crate::sabotage::is_planted("segment bodies not verified") || is_intact(payload)
+            crate::sabotage::is_planted("segments not verified") || is_intact(payload)
         };
         let intact = payload.filter(is_intact);
         let payload = intact

@@ -173,12 +173,12 @@ pub const PLANTED: [Planted; 38] = [
         &[Fault::BitFlip],
     ),
     found_by(
-        "segment bodies not verified",
+        "segments not verified",
         "log: checksums of records are not looked at when they are read",
         &[Fault::MisdirectedSector],
     ),
     found_by(
-        "segment bodies not verified",
+        "segments not verified",
         "log: checksums of records are not looked at when they are read",
         &[Fault::ZeroedSector],
     ),
@@ -192,9 +192,10 @@ pub const PLANTED: [Planted; 38] = [
         "shell: recycling waits for a shard that has no quorum",
         &[Fault::LostQuorum],
     ),
-    planted(
-        "segments never merged",
-        "shell: small segments stay as they are",
+    found_by(
+        "segments not verified",
+        "log: checksums of records are not looked at when they are read",
+        &[Fault::BitFlip],
     ),
 ];
 
@@ -212,7 +213,8 @@ pub(crate) fn is_planted(_name: &str) -> bool {
 /// such bug, or none at all.
 #[cfg(feature = "sabotage")]
 pub fn plant(name: &str) -> Option<Planted> {
-    let found = PLANTED.iter().find(|planted| planted.name == name);
+    let is_meant = |planted: &&Planted| planted.name == name || planted.to_string() == name;
+    let found = PLANTED.iter().find(is_meant);
     let planted = if name.is_empty() { NONE } else { *found? };
     anser_broker::sabotage::plant(planted.name);
     anser_log::sabotage::plant(planted.name);

@@ -10,6 +10,7 @@ use crate::{coverage::sometimes, plan::Fault, process::Stop};
 
 /// About the last few batches of a log.
 const LAST_BYTES: usize = 600;
+const LOG: &str = ".wal";
 /// How often a place is looked for where there is something to damage.
 const ATTEMPTS: usize = 20;
 
@@ -71,7 +72,10 @@ impl World {
         let places = if fault == Fault::BitFlip {
             self.flip(number)
         } else {
-            self.spoil_sectors(fault, number)
+            // Most often one.
+            let count = self.common.random.spread(1).clamp(1, 4);
+            let spoilt = (0..count).map(|_| self.spoil_sectors(fault, number));
+            spoilt.flatten().collect()
         };
         if places.is_empty() {
             return false;
@@ -103,13 +107,13 @@ impl World {
         };
         let mut places: Vec<(String, usize)> = Vec::new();
         for _ in 0..count {
-            let in_log = self.common.random.permille(500);
+            let kind = self.kind_of_file();
             // With two flips in what was written last it may look like never written.
-            let at_end = places.is_empty() && in_log && self.common.random.permille(500);
+            let at_end = places.is_empty() && kind == LOG && self.common.random.permille(500);
             let found = if at_end {
                 self.place_at_the_end(number)
             } else {
-                self.place(number, in_log, places.is_empty())
+                self.place(number, kind, places.is_empty())
             };
             let Some((name, place)) = found else {
                 continue;
@@ -121,6 +125,12 @@ impl World {
             places.push((name, place));
         }
         places
+    }
+
+    /// How the names of the files end that are to be damaged.
+    fn kind_of_file(&mut self) -> &'static str {
+        let kinds = [LOG, LOG, ".segment", ""];
+        self.common.random.pick(&kinds).expect("there are some")
     }
 
     /// Somewhere in the last few batches: damaged before anything tells that they were durable.
@@ -136,9 +146,9 @@ impl World {
     }
 
     /// Some byte of some file, where there is something. `may_be_last`: also where nothing else tells that it was durable.
-    fn place(&mut self, number: u64, in_log: bool, may_be_last: bool) -> Option<(String, usize)> {
+    fn place(&mut self, number: u64, kind: &str, may_be_last: bool) -> Option<(String, usize)> {
         let image = self.nodes[&number].disk().contents();
-        let of_kind = |name: &&String| !in_log || sequence_of(name).is_some();
+        let of_kind = |name: &&String| name.ends_with(kind);
         let names: Vec<&String> = image.files.keys().filter(of_kind).collect();
         for _ in 0..ATTEMPTS {
             let name = self.common.random.pick(&names)?;
@@ -159,8 +169,8 @@ impl World {
     /// Damages a sector. Nothing happens to the last batch of the log: of a process that was killed, and before the mark
     /// that an idle node writes, its loss cannot be told from a write that never happened (`docs/reliability.md`).
     fn spoil_sectors(&mut self, fault: Fault, number: u64) -> Vec<(String, usize)> {
-        let in_log = self.common.random.permille(500);
-        let Some((name, place)) = self.place(number, in_log, false) else {
+        let kind = self.kind_of_file();
+        let Some((name, place)) = self.place(number, kind, false) else {
             return Vec::new();
         };
         let disk = self.nodes[&number].disk().clone();
@@ -196,8 +206,8 @@ impl World {
         sector: Range<usize>,
         stale: Option<&[u8]>,
     ) -> Vec<(String, usize)> {
-        let in_log = self.common.random.permille(500);
-        let Some((other, place)) = self.place(number, in_log, false) else {
+        let kind = self.kind_of_file();
+        let Some((other, place)) = self.place(number, kind, false) else {
             return Vec::new();
         };
         let disk = self.nodes[&number].disk().clone();
