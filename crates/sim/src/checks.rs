@@ -52,6 +52,8 @@ pub(crate) struct Checks {
     shards: BTreeMap<u16, ShardChecks>,
     /// By node and shard; of destroyed nodes as it was.
     pub(crate) durable: BTreeMap<(u64, u16), DurableShard>,
+    /// What disks had and lost, though they had promised it: copies of a minority, as those of destroyed nodes.
+    lost: BTreeMap<(u64, u16), Vec<LogView>>,
     /// Replicas that are being taken off their disks: what is still written of them counts no more.
     leaving: BTreeSet<(u64, u16)>,
     failures: Vec<String>,
@@ -166,12 +168,19 @@ impl Checks {
     fn is_on_majority(&self, shard: u16, index: u64, term: u64, membership: &Membership) -> bool {
         let holds = |node: &&u64| {
             let durable = self.durable.get(&(**node, shard));
-            durable.is_some_and(|durable| durable.log.contains(index, term))
+            let lost = self.lost.get(&(**node, shard)).into_iter().flatten();
+            let mut logs = durable.map(|durable| &durable.log).into_iter().chain(lost);
+            logs.any(|log| log.contains(index, term))
         };
         let majority = |nodes: &[u64]| {
             nodes.iter().filter(holds).count() * 2 > nodes.len() || nodes.is_empty()
         };
         majority(&membership.voters) && majority(&membership.voters_outgoing)
+    }
+
+    /// A disk does not have any more what it had promised. Who heard of it before counts on it still.
+    pub(crate) fn lost(&mut self, node: u64, shard: u16, log: LogView) {
+        self.lost.entry((node, shard)).or_default().push(log);
     }
 
     /// A membership is in force on a replica that has applied up to this index.

@@ -100,7 +100,7 @@ impl Process {
         Some(Bound {
             what: "segments of a shard",
             value: self.store.segments(shard.0).len() as u64,
-            most: 64 + live / 8,
+            most: 40 + live / 8,
         })
     }
 

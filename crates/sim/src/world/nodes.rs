@@ -233,6 +233,9 @@ impl World {
                         "node {number}, shard {shard}: entry {index} was durable and is lost"
                     ));
                 }
+                if lost.is_some() {
+                    self.common.checks.lost(number, shard, before.log);
+                }
                 // A suspect may lack entries, and nothing else.
                 if forgot {
                     self.common.checks.fail(format!(
