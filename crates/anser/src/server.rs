@@ -263,6 +263,10 @@ fn exit_of(error: &StartError) -> Exit {
         wrong if wrong.is_misconfiguration() => Exit::Configuration,
         damage if damage.is_damage() => Exit::Damaged,
         StartError::LetGo(failure) => exit_of_failure(failure.kind),
+        StartError::Listen { reason, .. } if reason.kind() == std::io::ErrorKind::AddrInUse => {
+            Exit::InUse
+        }
+        StartError::Listen { .. } => Exit::Configuration,
         StartError::Log(_) => Exit::Storage,
         _ => Exit::Failed,
     }

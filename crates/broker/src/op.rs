@@ -90,6 +90,7 @@ operations! {
     ReceiveMessages -> MessagesReceived,
     DeleteMessages -> MessagesDeleted,
     ChangeVisibility -> VisibilityChanged,
+    ReturnMessages -> MessagesReturned,
     CreateTopic -> TopicCreated,
     DeleteTopic -> TopicDeleted,
     SetTopicAttributes -> TopicChanged,
@@ -329,6 +330,16 @@ pub struct ChangeVisibility {
     pub receipts: Vec<Receipt>,
     pub visibility: Millis,
 }
+
+/// Gives back what was received and never reached its receiver: visible at once, and as if it had not been received.
+#[derive(Debug, Clone)]
+pub struct ReturnMessages {
+    pub queue: QueueName,
+    pub receipts: Vec<Receipt>,
+}
+
+#[derive(Debug, Clone)]
+pub struct MessagesReturned;
 
 #[derive(Debug, Clone)]
 pub struct VisibilityChanged {

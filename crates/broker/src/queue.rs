@@ -108,6 +108,8 @@ impl Queue {
     pub(crate) fn set_attributes(&mut self, attributes: QueueAttributes, turn: &mut Turn<'_>) {
         let old_retention = self.delayed_retention();
         let old_policy = self.attributes.dead_letter;
+        #[cfg(feature = "sabotage")]
+        let attributes = self.with_old_retention(attributes);
         let leases_change = self.attributes.retention != attributes.retention;
         self.attributes = attributes;
         if leases_change {
@@ -120,6 +122,20 @@ impl Queue {
         self.drop_old_retired(turn);
         if let Some(old) = old_policy {
             self.announce_end(old.queue, turn);
+        }
+    }
+
+    /// A changed retention is not taken over: a planted bug.
+    #[cfg(feature = "sabotage")]
+    fn with_old_retention(&self, attributes: QueueAttributes) -> QueueAttributes {
+        let retention = if crate::sabotage::is_planted("retention never changed") {
+            self.attributes.retention
+        } else {
+            attributes.retention
+        };
+        QueueAttributes {
+            retention,
+            ..attributes
         }
     }
 
@@ -191,15 +207,22 @@ impl Queue {
         }
     }
 
-    pub(crate) fn room_for_others(&self) -> Room {
+    pub(crate) fn room_for(&self, source: QueueId) -> Room {
         Room {
             messages: self.room(),
             body_bytes_max: self.attributes.body_bytes_max,
+            accepted: self.accepted.get(&source).copied().unwrap_or(0),
         }
     }
 
     fn room(&self) -> u64 {
         let held = self.ready_len() + self.leases.len() + self.delayed.len();
+        #[cfg(feature = "sabotage")]
+        let held = if crate::sabotage::is_planted("backlog without leases") {
+            held - self.leases.len()
+        } else {
+            held
+        };
         self.attributes.backlog_max.saturating_sub(held)
     }
 

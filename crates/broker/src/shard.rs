@@ -282,8 +282,8 @@ impl Shard {
                 Some(queue) => Answer::Counts(queue.counts(self.wall)),
                 None => Answer::Refused(Error::NoSuchQueue),
             },
-            (Query::Room { queue }, _) => match self.home.queue(*queue) {
-                Some(queue) => Answer::Room(queue.room_for_others()),
+            (Query::Room { queue, source }, _) => match self.home.queue(*queue) {
+                Some(queue) => Answer::Room(queue.room_for(*source)),
                 None => Answer::Refused(Error::NoSuchQueue),
             },
             (Query::TopicCounts { topic }, _) => match self.home.topic_counts(*topic) {

@@ -246,7 +246,7 @@ fn a_query() -> impl Strategy<Value = Query> {
                 limit
             }
         ),
-        a_queue().prop_map(|queue| Query::Room { queue }),
+        (a_queue(), a_queue()).prop_map(|(queue, source)| Query::Room { queue, source }),
         a_topic().prop_map(|topic| Query::TopicCounts { topic }),
         a_subscription().prop_map(|subscription| Query::SubscriptionCounts { subscription }),
         Just(Query::Nodes),
@@ -373,10 +373,13 @@ fn a_list() -> impl Strategy<Value = Answer> {
             }
         ),
         some_counts().prop_map(Answer::Counts),
-        (any::<u64>(), any::<u32>()).prop_map(|(messages, body_bytes_max)| Answer::Room(Room {
-            messages,
-            body_bytes_max
-        })),
+        (any::<u64>(), any::<u32>(), any::<u64>()).prop_map(
+            |(messages, body_bytes_max, accepted)| Answer::Room(Room {
+                messages,
+                body_bytes_max,
+                accepted
+            })
+        ),
         (any::<u64>(), any::<u64>()).prop_map(|(waiting, published)| Answer::TopicCounts(
             TopicCounts { waiting, published }
         )),

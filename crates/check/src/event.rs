@@ -13,7 +13,7 @@ pub type Nanos = u64;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Event {
     pub client: u32,
-    /// The queue, or the topic of a publish, a push and the end of pushing.
+    /// The queue, or the topic of a publish, a push, a subscription and the end of pushing.
     pub queue: String,
     /// When the request left.
     pub invoked: Nanos,
@@ -27,7 +27,8 @@ pub struct Event {
 pub enum Operation {
     /// One send, of one body or of a batch; the outcome holds the message ids in the same order.
     Send {
-        delay_ms: u64,
+        /// `None`: the queue's own.
+        delay_ms: Option<u64>,
         bodies: Vec<SentBody>,
         outcome: Outcome<Vec<String>>,
     },
@@ -51,13 +52,48 @@ pub enum Operation {
         to_seconds: u64,
         outcome: Outcome<()>,
     },
-    /// The counters of the queue, asked while no other operation on it was under way.
+    /// The counters of the queue.
     Count(Counters),
+    /// Makes a queue of this name. If it was made, the event's queue is the one that it became; else that is of
+    /// no meaning.
+    Create {
+        called: String,
+        /// How long the name of a deleted queue must not be used again.
+        reuse_after_ms: u64,
+        outcome: Outcome<()>,
+    },
+    /// Deletes the queue, by its name.
+    End {
+        outcome: Outcome<()>,
+    },
+    Change {
+        changes: Changes,
+        outcome: Outcome<()>,
+    },
+    /// What the queue of this name is; without one the event's queue is of no meaning.
+    Describe {
+        called: String,
+        outcome: Outcome<Settings>,
+    },
+    /// Ends all messages of the queue but those that are on their way to another.
+    Purge {
+        outcome: Outcome<()>,
+    },
     /// The server did not serve between the two times. Concerns all queues.
     Outage,
     /// The final drain of this queue: receive and delete until nothing comes any more. Of a topic:
     /// all receivers were good, and nothing waited for a subscription at the end.
     Drain,
+    /// Makes a subscription of this name of the topic; without this event it was there from the beginning.
+    Subscribe {
+        name: String,
+        outcome: Outcome<()>,
+    },
+    /// Ends the subscription, and what it has not delivered.
+    Unsubscribe {
+        name: String,
+        outcome: Outcome<()>,
+    },
     /// One publish, of one body or of a batch; the outcome holds the message ids in the same order.
     Publish {
         labels: Labels,
@@ -75,6 +111,20 @@ pub enum Outcome<T> {
     Refused(i64),
     /// No answer came: it may have happened or not.
     Unknown,
+}
+
+/// Refusals that the judge knows, by their number in a history, which is the one of the first dialect where it has
+/// one for this refusal alone.
+pub mod refusal {
+    pub const BACKLOG_FULL: i64 = 4410;
+    pub const NO_SUCH_QUEUE: i64 = 4440;
+    pub const QUEUE_EXISTS: i64 = 4460;
+    /// No subscription wants what was published.
+    pub const UNWANTED: i64 = 6030;
+    /// A queue of this name was deleted a moment ago.
+    pub const NAME_IN_RELEASE: i64 = 6040;
+    /// Of delayed messages or of leases, as many as there may be.
+    pub const TOO_MANY_INACTIVE: i64 = 6070;
 }
 
 /// What became of one receipt handle.
@@ -129,13 +179,57 @@ pub struct Counters {
     pub delayed: u64,
 }
 
-/// What is known of a queue; fixed for the whole history.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// What is known of a queue. Its settings are those of its creation.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct QueueFacts {
+    /// Of this very queue: one that was deleted and made again is another one.
     pub name: String,
     pub visibility_ms: u64,
     pub retention_ms: u64,
     pub dead_letter: Option<DeadLetter>,
+    /// The name that its account calls it by; absent if nobody creates or deletes queues.
+    #[serde(default)]
+    pub called: Option<String>,
+    /// Of sends that do not say.
+    #[serde(default)]
+    pub delay_ms: u64,
+    /// How long after its sending a deleted message can be had back; absent: as long as it is kept.
+    #[serde(default)]
+    pub rewind_ms: Option<u64>,
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// How much a queue may hold; absent: more than any history has.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Limits {
+    /// Messages of every state.
+    pub backlog: Option<u64>,
+    pub delayed: Option<u64>,
+    pub in_flight: Option<u64>,
+}
+
+/// Settings that are changed; `None` leaves one as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    pub visibility_ms: Option<u64>,
+    pub retention_ms: Option<u64>,
+    pub delay_ms: Option<u64>,
+    pub rewind_ms: Option<u64>,
+    pub backlog: Option<u64>,
+    /// The queue has no dead-letter queue any more.
+    #[serde(default)]
+    pub no_dead_letter: bool,
+}
+
+/// Settings as they were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    pub visibility_ms: u64,
+    pub retention_ms: u64,
+    pub delay_ms: u64,
+    pub rewind_ms: u64,
+    pub backlog: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn a_history_survives_its_file() {
         let send = Operation::Send {
-            delay_ms: 5,
+            delay_ms: Some(5),
             bodies: vec![SentBody {
                 id: u64::MAX,
                 checksum: 2,

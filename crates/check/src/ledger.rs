@@ -5,15 +5,18 @@
 //! reads events.
 
 mod build;
+mod life;
 
 use std::collections::BTreeMap;
 
 use crate::{
-    event::{Answer, Counters, Nanos, QueueFacts},
+    event::{Answer, Counters, Nanos, QueueFacts, Settings},
     evidence::{Evidence, Outages},
     report::{Invalid, Statistics},
     subscription::{Labels, SubscriptionFacts},
 };
+
+pub(crate) use life::{Absence, Attributes, Span};
 
 #[derive(Debug)]
 pub(crate) struct Ledger<'h> {
@@ -25,6 +28,9 @@ pub(crate) struct Ledger<'h> {
     /// The bodies of one publish stand together, in their order.
     pub(crate) publishes: Vec<Published<'h>>,
     pub(crate) outages: Outages,
+    /// What was done and told by the names of queues.
+    pub(crate) named: BTreeMap<&'h str, Vec<Named>>,
+    pub(crate) told: Vec<Told>,
     /// What fits no send or no receipt, found while sorting.
     pub(crate) strays: Vec<Stray<'h>>,
     pub(crate) statistics: Statistics,
@@ -33,14 +39,73 @@ pub(crate) struct Ledger<'h> {
 #[derive(Debug)]
 pub(crate) struct Queue<'h> {
     pub(crate) facts: &'h QueueFacts,
-    pub(crate) visibility: Nanos,
-    pub(crate) retention: Nanos,
+    pub(crate) attributes: Attributes,
+    pub(crate) purges: Vec<Span>,
+    /// Its creation, if it is part of the history.
+    pub(crate) created: Option<Span>,
+    /// Its deletion.
+    pub(crate) ended: Option<Span>,
     /// The place of the dead-letter queue, and the deliveries after which messages go there.
     pub(crate) dead_letter: Option<(usize, u32)>,
+    /// When messages ceased to go there.
+    pub(crate) unbound: Option<Span>,
     pub(crate) evidence: Evidence,
     /// By time of request.
     pub(crate) rewinds: Vec<Rewind>,
     pub(crate) counts: Vec<(Nanos, Nanos, Counters)>,
+    /// When its final drain ended; for ever if it had none.
+    pub(crate) drained: Nanos,
+    pub(crate) receives: Vec<Received>,
+}
+
+/// A receive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Received {
+    pub(crate) invoked: Nanos,
+    pub(crate) returned: Nanos,
+    pub(crate) most: u32,
+    pub(crate) outcome: ReceiveOutcome,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReceiveOutcome {
+    Got(usize),
+    Refused(i64),
+    Unknown,
+}
+
+/// Something that was done or told by the name of a queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Named {
+    pub(crate) invoked: Nanos,
+    /// `None` if no answer came.
+    pub(crate) returned: Option<Nanos>,
+    pub(crate) act: NamedAct,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NamedAct {
+    Create {
+        reuse_after: Nanos,
+    },
+    End,
+    /// A creation was refused: there is one.
+    Exists,
+    /// A creation was refused: there was one a moment ago.
+    InRelease {
+        reuse_after: Nanos,
+    },
+    /// There is none.
+    Missing,
+}
+
+/// What somebody was told of a queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told {
+    pub(crate) queue: usize,
+    pub(crate) invoked: Nanos,
+    pub(crate) returned: Nanos,
+    pub(crate) settings: Settings,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,12 +123,16 @@ pub(crate) struct Sent<'h> {
     pub(crate) queue: usize,
     pub(crate) invoked: Nanos,
     pub(crate) returned: Nanos,
+    /// At least, and at most if the queue's own may have been one of several.
     pub(crate) delay: Nanos,
+    pub(crate) delay_most: Nanos,
     /// When it must be visible at the latest, if it was acknowledged.
     pub(crate) due: Nanos,
     /// Whether a topic carries it here, and nobody sent it.
     pub(crate) is_carried: bool,
     pub(crate) outcome: SendOutcome<'h>,
+    /// The code of the refusal.
+    pub(crate) refusal: Option<i64>,
     /// Which request it was part of, and how many bodies that had.
     pub(crate) request: usize,
     pub(crate) request_size: usize,
@@ -99,6 +168,8 @@ pub(crate) struct Handout<'h> {
     pub(crate) held_until: Nanos,
     /// The lease ended here at the latest, lateness of the server not counted.
     pub(crate) free_from: Nanos,
+    /// The same if nobody had moved its end.
+    pub(crate) unchanged_until: Nanos,
 }
 
 /// One use of a receipt.
@@ -121,6 +192,9 @@ pub(crate) enum Purpose {
 #[derive(Debug)]
 pub(crate) struct Subscription<'h> {
     pub(crate) facts: &'h SubscriptionFacts,
+    /// `None`: it was there from the beginning.
+    pub(crate) begun: Option<Span>,
+    pub(crate) ended: Option<Span>,
     /// By the place of what was published, in the order in which they came.
     pub(crate) pushes: BTreeMap<usize, Vec<Pushed<'h>>>,
 }
@@ -185,13 +259,49 @@ impl<'h> Ledger<'h> {
 }
 
 impl Subscription<'_> {
-    pub(crate) fn wants(&self, published: &Published<'_>) -> bool {
+    fn fits(&self, published: &Published<'_>) -> bool {
         self.facts.topic == published.topic && self.facts.filter.wants(published.labels)
+    }
+
+    /// Whether it wants a message, and may have been there when that was published.
+    pub(crate) fn may_want(&self, published: &Published<'_>) -> bool {
+        let begun = self
+            .begun
+            .is_none_or(|begun| begun.invoked <= published.until());
+        let lasts = self
+            .ended
+            .is_none_or(|ended| ended.may_follow(published.invoked));
+        begun && lasts && self.fits(published)
+    }
+
+    /// Whether it wants a message, and was certainly there then.
+    pub(crate) fn surely_wants(&self, published: &Published<'_>) -> bool {
+        let begun = self.begun.map_or(Some(0), |begun| begun.returned);
+        let begun = begun.is_some_and(|begun| begun <= published.invoked);
+        let lasts = self
+            .ended
+            .is_none_or(|ended| ended.invoked > published.until());
+        begun && lasts && self.fits(published)
+    }
+
+    /// Whether a message that was published must come: what it has not delivered ends with it.
+    pub(crate) fn must_get(&self, published: &Published<'_>) -> bool {
+        self.ended.is_none() && self.surely_wants(published)
     }
 
     /// How it is called in a report.
     pub(crate) fn name(&self) -> String {
         format!("{}/{}", self.facts.topic, self.facts.name)
+    }
+}
+
+impl Published<'_> {
+    /// When it was published at the latest.
+    fn until(&self) -> Nanos {
+        match self.outcome {
+            SendOutcome::Unknown => Nanos::MAX,
+            _ => self.returned,
+        }
     }
 }
 
@@ -231,6 +341,14 @@ impl Handout<'_> {
             .filter(|delete| matches!(delete.answer, None | Some(Answer::Done)))
             .map(|delete| delete.invoked)
             .min()
+    }
+
+    /// From when until when its lease may have run, on the server's side of every doubt.
+    pub(crate) fn maybe_leased(&self, outages: &Outages) -> (Nanos, Nanos) {
+        let length = self.free_from.saturating_sub(self.returned);
+        let ended = outages.latest(self.returned, length);
+        let deleted = self.deleted().map(|delete| delete.returned);
+        (self.earliest, ended.min(deleted.unwrap_or(Nanos::MAX)))
     }
 
     /// Whether the receive counts say that `other` is a later handout of the same message.

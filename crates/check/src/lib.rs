@@ -2,7 +2,7 @@
 //!
 //! A test records every operation as an [`Event`] in a [`History`]: who asked what, when the request
 //! left, when the answer came, and what it said. [`judge`] knows nothing of the server; it decides from
-//! the history alone which promises (Q1-Q17 of the reliability design) were broken. Every bound is taken
+//! the history alone which promises (Q1-Q18 of the reliability design) were broken. Every bound is taken
 //! on the side that favours the server, so a violation is a proof. What cannot be decided, such as a run
 //! whose final drain was empty, is [`Invalid`] and never a pass. Read [`judge`] first.
 
@@ -13,12 +13,14 @@ mod history;
 mod ledger;
 mod report;
 mod rules;
+mod setting;
+mod spans;
 mod subscription;
 
 pub use body::{Body, checksum};
 pub use event::{
-    Answer, Counters, DeadLetter, Delivery, Event, Nanos, Operation, Outcome, Push, QueueFacts,
-    SentBody,
+    Answer, Changes, Counters, DeadLetter, Delivery, Event, Limits, Nanos, Operation, Outcome,
+    Push, QueueFacts, SentBody, Settings, refusal,
 };
 pub use history::{History, HistoryError};
 pub use report::{Invalid, Report, Rule, Statistics, TopicStatistics, Violation};

@@ -29,8 +29,14 @@ pub enum Rule {
     DeadLetter,
     /// Q15: counters do not tell what is there.
     Counters,
+    /// Q16: something was there that had ended: by its retention, by a purge or with its queue.
+    Ending,
     /// Q17: the results of a batch do not fit its items.
     Batch,
+    /// Q18: what was told of queues, or by their names, does not fit what was done to them.
+    Control,
+    /// Q21: a queue held more than its limits, or refused what they allow.
+    Limits,
 }
 
 impl Rule {
@@ -48,7 +54,10 @@ impl Rule {
             Self::FanOut => 13,
             Self::DeadLetter => 14,
             Self::Counters => 15,
+            Self::Ending => 16,
             Self::Batch => 17,
+            Self::Control => 18,
+            Self::Limits => 21,
         }
     }
 }

@@ -4,14 +4,17 @@ mod bodies;
 mod counters;
 mod dead_letters;
 mod deletes;
+mod endings;
 mod fan_out;
 mod leases;
+mod limits;
+mod names;
+mod settings;
 mod visible;
 
 use crate::{
-    event::Nanos,
     history::History,
-    ledger::{Copy, Ledger},
+    ledger::{Copy, Ledger, Queue, Sent},
     report::{Invalid, Report},
 };
 
@@ -29,6 +32,10 @@ pub(crate) fn judge(history: &History) -> Result<Report, Invalid> {
     counters::judge(&ledger, &moved, &mut report);
     visible::judge(&ledger, &moved, &mut report)?;
     fan_out::judge(&ledger, &mut report);
+    endings::judge(&ledger, &mut report);
+    limits::judge(&ledger, &mut report);
+    names::judge(&ledger, &mut report);
+    settings::judge(&ledger, &mut report);
     Ok(report)
 }
 
@@ -55,12 +62,11 @@ impl Moved {
     }
 }
 
-/// Until when a message certainly stays if nobody deletes it.
-fn kept_until(ledger: &Ledger<'_>, copy: &Copy<'_>) -> Nanos {
-    ledger
-        .sent_of(copy)
-        .invoked
-        .saturating_add(ledger.queue_of(copy).retention)
+fn too_short(queue: &Queue<'_>, sent: &Sent<'_>) -> Invalid {
+    Invalid::DrainTooShort {
+        queue: queue.facts.name.clone(),
+        body: sent.body,
+    }
 }
 
 /// How a message is called in a report.

@@ -1,6 +1,6 @@
 //! Histories of topics: bad ones that must be flagged with the right rule and no other, and good ones.
 
-use anser_check::{Delivery, Invalid, Outcome, Push, Rule, Target};
+use anser_check::{Delivery, Invalid, Operation, Outcome, Push, Rule, Target};
 
 use crate::story::{Story, VISIBILITY, delivery, labels, push};
 
@@ -374,4 +374,79 @@ fn what_cannot_be_judged_is_said() {
         hasty.judge().unwrap_err(),
         Invalid::NotDrained("tags".to_owned())
     );
+}
+
+impl Story {
+    fn subscribe(self, name: &str, at: u64) -> Self {
+        let (name, outcome) = (name.to_owned(), Outcome::Ok(()));
+        self.event("tags", at, at + 5, Operation::Subscribe { name, outcome })
+    }
+
+    fn unsubscribe(self, name: &str, at: u64, outcome: Outcome<()>) -> Self {
+        let name = name.to_owned();
+        self.event("tags", at, at + 5, Operation::Unsubscribe { name, outcome })
+    }
+}
+
+#[test]
+fn a_subscription_gets_nothing_from_before_it_was_made() {
+    Story::of_topics()
+        .subscribe("red", 100)
+        .subscribe("reds", 100)
+        .publish(0, 1, &["red"])
+        .push("all", 10, 1, &["red"])
+        .holds();
+}
+
+#[test]
+fn what_a_subscription_has_not_delivered_ends_with_it() {
+    Story::of_topics()
+        .publish(0, 1, &["red"])
+        .push("all", 10, 1, &["red"])
+        .unsubscribe("red", 20, Outcome::Ok(()))
+        .unsubscribe("reds", 20, Outcome::Unknown)
+        .holds();
+}
+
+#[test]
+fn q13_a_message_comes_to_a_queue_whose_subscription_ended_before() {
+    let story = Story::of_topics()
+        .unsubscribe("red", 0, Outcome::Ok(()))
+        .unsubscribe("reds", 0, Outcome::Ok(()))
+        .publish(10, 1, &["red"])
+        .push("all", 20, 1, &["red"]);
+    let story = story.received("t", 30, 35, vec![carried(1, 1)]);
+    story.breaks(Rule::FanOut);
+}
+
+#[test]
+fn q13_a_message_comes_to_a_queue_whose_subscription_was_made_after() {
+    let story = Story::of_topics()
+        .subscribe("red", 100)
+        .subscribe("reds", 100)
+        .publish(0, 1, &["red"])
+        .push("all", 20, 1, &["red"]);
+    let story = story.received("t", 300, 305, vec![carried(1, 1)]);
+    story.breaks(Rule::FanOut);
+}
+
+#[test]
+fn q13_a_publish_is_refused_though_a_subscription_was_made_for_it() {
+    let refused = Outcome::Refused(6030);
+    let story = Story::of_topics().subscribe("red", 0);
+    let story = story.published("tags", 10, &[1], labels(&["red"], None), refused);
+    story.breaks(Rule::FanOut);
+}
+
+#[test]
+fn q9_a_carried_message_comes_twice() {
+    let story = received(red(), 20, 1);
+    let twin = Delivery {
+        receipt: "r1.b".to_owned(),
+        message: "c1b".to_owned(),
+        ..delivery(1, 1)
+    };
+    let story = story.received("t", 30_000, 30_005, vec![twin]);
+    let report = story.delete("t", 30_010, "r1.b").judge().unwrap();
+    assert_eq!(report.count(Rule::Duplicate), 1, "{report}");
 }

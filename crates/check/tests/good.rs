@@ -166,6 +166,19 @@ fn a_message_that_gave_up_unseen_is_counted_no_more() {
 }
 
 #[test]
+fn a_message_that_nobody_was_seen_to_receive_may_have_given_up() {
+    let story = Story::new()
+        .send("s", 0, 1)
+        .unanswered("s", 10)
+        .unanswered("s", 11_500)
+        .counted("s", 29_000, (0, 0, 0));
+    let mut dead = delivery(1, 1);
+    dead.message = "x1".to_owned();
+    let story = story.received("d", 30_000, 30_005, vec![dead]);
+    story.delete("d", 30_010, "r1.1").holds();
+}
+
+#[test]
 fn counters_are_exact_in_quiet_moments() {
     let story = Story::new()
         .send("q", 0, 1)

@@ -5,5 +5,6 @@
 mod bad;
 mod fan_out;
 mod good;
+mod queues;
 mod speed;
 mod story;

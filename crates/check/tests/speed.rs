@@ -49,7 +49,7 @@ impl Flow {
         self.add(
             at,
             Operation::Send {
-                delay_ms: 0,
+                delay_ms: Some(0),
                 bodies,
                 outcome,
             },
@@ -89,7 +89,7 @@ fn long_history() -> History {
         name: "q".to_owned(),
         visibility_ms: 1_000,
         retention_ms: 86_400_000,
-        dead_letter: None,
+        ..QueueFacts::default()
     };
     let step = 1_000_000;
     let mut flow = Flow(Vec::new());

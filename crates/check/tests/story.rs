@@ -31,6 +31,7 @@ impl Story {
             visibility_ms: VISIBILITY,
             retention_ms: 86_400_000,
             dead_letter,
+            ..QueueFacts::default()
         };
         let policy = DeadLetter {
             queue: "d".to_owned(),
@@ -159,7 +160,7 @@ impl Story {
             at,
             at + 5,
             Operation::Send {
-                delay_ms,
+                delay_ms: Some(delay_ms),
                 bodies,
                 outcome,
             },
@@ -295,7 +296,16 @@ impl Story {
                     .event("t", DRAIN, DRAIN + 200_000, Operation::Drain)
                     .empty("t", DRAIN + 150_000);
             }
+            let has_ended = |story: &Self, queue: &str| {
+                let mut events = story.history.events.iter();
+                events.any(|event| {
+                    event.queue == queue && matches!(event.operation, Operation::End { .. })
+                })
+            };
             for queue in ["q", "s", "d"] {
+                if has_ended(&self, queue) {
+                    continue;
+                }
                 self = self
                     .event(queue, DRAIN, DRAIN + 200_000, Operation::Drain)
                     .empty(queue, DRAIN + 150_000);

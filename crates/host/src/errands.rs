@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+mod lines;
 mod reconcile;
 mod transfer;
 

@@ -7,23 +7,31 @@
 mod bodies;
 mod cache;
 mod clock;
+mod controller;
 mod errands;
 mod event;
 mod incoming;
 mod job;
 mod maintenance;
+mod members;
 mod opening;
+mod order;
 mod outgoing;
+mod placement;
 mod port;
+mod report;
+mod reports;
 mod routing;
 mod runner;
 mod signal;
 mod snapshots;
+mod upgrade;
 mod writer;
 
 pub use bodies::{BodyReader, Unreadable, messages};
 pub use cache::EntryCache;
 pub use clock::{Now, ShardTime, time_off};
+pub use controller::{Controller, Decided, Knowledge, Policy};
 pub use errands::{Reconciler, Transfers};
 pub use event::{Event, Request, Response};
 pub use incoming::{
@@ -31,9 +39,14 @@ pub use incoming::{
 };
 pub use job::{CatalogNodes, Job, Leases};
 pub use maintenance::{Done, Images, Maintenance, Round, followers, is_passing};
+pub use members::{Members, Peer, Stranger, Visitor};
 pub use opening::{OpenError, Opener, begin, is_untouched, stored};
+pub use order::{Order, Step};
 pub use outgoing::{COPY_INTERVAL, CopyAnswer, Next, Offers, Sending, Sendings, offer_of};
+pub use placement::{Action, ActionKind, PeerView, ShardView};
 pub use port::{Answered, Known, PeerError, PeerRequest, PeerResponse, Port, Retry};
+pub use report::{Led, NodeReport, PeerReport, ReplicaReport, SyncTimes};
+pub use reports::{Heard, REPORT_GATHERING, REPORT_INTERVAL, Reports, SILENCE};
 pub use routing::{
     Leaders, Route, Routes, SubscriberRoute, TopicRoute,
     answering::answer,
@@ -43,4 +56,5 @@ pub use routing::{
 pub use runner::{Beginning, Runner};
 pub use signal::Signal;
 pub use snapshots::{ReadError, read, save};
+pub use upgrade::Agreement;
 pub use writer::{Batch, Deferred, Job as WriterJob};

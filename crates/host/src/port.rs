@@ -86,8 +86,9 @@ pub trait Port: Clone + Send + Sync + 'static {
     /// Bytes of the largest command that is taken.
     fn command_bytes_max(&self) -> usize;
 
-    /// Whether the disk of this node is so full that what is left of it is for what frees some.
-    fn is_full(&self) -> bool;
+    /// Whether some disk with a copy of the shard, or this node's, is so full that what is left of it is for what frees
+    /// some.
+    fn is_full(&self, shard: ShardId) -> bool;
 
     /// Gives a request to the shard's replica here.
     fn submit(&self, shard: ShardId, request: Request) -> Result<(Ticket, Answered), Error>;
@@ -120,6 +121,8 @@ pub trait Port: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Bytes>, Error>> + Send;
 
     /// Has a change of the catalog, which is led here, carried through, even if whoever asks leaves.
+    ///
+    /// Fails with [`Error::Unavailable`] if it is not led here, and nothing has happened.
     fn change_here(&self, command: Command) -> impl Future<Output = Result<Placed, Error>> + Send;
 
     /// The other nodes that a connection leads to.

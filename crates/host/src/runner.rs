@@ -17,7 +17,7 @@ use anser_broker::{
     shard::Shard,
     time::{Millis, Timestamp},
 };
-use anser_replica::{Input, Output, Replica, Ticket, Tombstone};
+use anser_replica::{Image, Input, Output, Replica, Ticket, Tombstone};
 use bytes::Bytes;
 
 use crate::{
@@ -66,8 +66,8 @@ pub struct Runner<T> {
     /// What is to be done before the outputs.
     jobs: VecDeque<Job<T>>,
     next_tick: Duration,
-    /// Shards that are being taken off the disk.
-    forgetting: BTreeSet<ShardId>,
+    /// Shards that are being taken off the disk, as they were last.
+    forgetting: BTreeMap<ShardId, Image>,
     /// Of the replicas that were here.
     tombstones: BTreeMap<ShardId, Tombstone>,
     /// How many replicas began here.
@@ -118,7 +118,7 @@ impl<T> Runner<T> {
             outputs: VecDeque::new(),
             jobs: VecDeque::new(),
             next_tick: now.beat,
-            forgetting: BTreeSet::new(),
+            forgetting: BTreeMap::new(),
             tombstones: BTreeMap::new(),
             begun: 0,
             said_unreachable: BTreeMap::new(),
@@ -137,6 +137,23 @@ impl<T> Runner<T> {
 
     pub fn replica(&self, shard: ShardId) -> Option<&Replica> {
         self.hosted.get(&shard).map(|hosted| &hosted.replica)
+    }
+
+    /// The state of a shard, for maintenance. Of one that is being taken off the disk it is the last: until that is
+    /// done, the log still has its entries, and what others wrote between them could not be recycled.
+    pub fn image(&self, shard: ShardId) -> Option<Image> {
+        let image = self.replica(shard).map(Replica::image);
+        image.or_else(|| self.forgetting.get(&shard).cloned())
+    }
+
+    /// As [`Runner::image`], of all shards.
+    pub fn images(&self) -> BTreeMap<ShardId, Image> {
+        let left = self.forgetting.iter();
+        let left = left.map(|(&shard, image)| (shard, image.clone()));
+        let here = self
+            .replicas()
+            .map(|(shard, replica)| (shard, replica.image()));
+        left.chain(here).collect()
     }
 
     pub fn replicas(&self) -> impl Iterator<Item = (ShardId, &Replica)> {

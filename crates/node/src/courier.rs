@@ -32,7 +32,7 @@ pub(crate) async fn run(desk: Desk, mut errands: UnboundedReceiver<Errand>) {
     while let Some(errand) = errands.recv().await {
         match errand {
             Errand::Moves { shard, queue } => transfers.carry(shard, queue),
-            Errand::Place(placed) => reconciler.place(placed),
+            Errand::Place(placed) => reconciler.place(&placed),
             Errand::Change { command, done } => reconciler.change(command, done),
         }
     }

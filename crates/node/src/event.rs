@@ -7,17 +7,14 @@ use anser_broker::{
     error::Error,
     id::{QueueId, ShardId},
 };
+use anser_host::{Order, ReplicaReport};
 pub(crate) use anser_host::{Request, Response};
 use anser_log::Follower;
 use anser_replica::Image;
 use bytes::Bytes;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
-use crate::{
-    cluster::{survey::ReplicaSurvey, words::Order},
-    desk::InFlight,
-    status::ShardStatus,
-};
+use crate::{desk::InFlight, status::ShardStatus};
 
 /// What happens to shards.
 pub(crate) type HostEvent = anser_host::Event<Responder>;
@@ -38,7 +35,7 @@ pub(crate) enum Event {
     },
     Order(Order),
     /// How all replicas of the runner are.
-    Survey(UnboundedSender<Vec<Surveyed>>),
+    Report(UnboundedSender<Vec<Reported>>),
     /// A manual clock has moved.
     Wake,
     Stop,
@@ -63,9 +60,9 @@ pub(crate) enum Look {
 
 /// One replica at one moment.
 #[derive(Debug, Clone)]
-pub(crate) struct Surveyed {
+pub(crate) struct Reported {
     pub(crate) status: ShardStatus,
-    pub(crate) replica: ReplicaSurvey,
+    pub(crate) replica: ReplicaReport,
 }
 
 /// Where an answer goes. Until then the request counts as under way, whether or not its caller still

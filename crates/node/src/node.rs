@@ -17,7 +17,7 @@ use anser_broker::{
     id::{NodeId, ShardId},
     time::{Millis, Stamp},
 };
-use anser_host::{Beginning, Routes, WriterJob, time_off};
+use anser_host::{Action, Beginning, Routes, WriterJob, time_off};
 use anser_log::{Appender, FileSystem, Reader, Store};
 use anser_replica::Replica;
 use bytes::Bytes;
@@ -38,7 +38,6 @@ use crate::{
         self, ClusterStatus,
         copies::Copies,
         peers::Cluster,
-        placement::Action,
         taking_part::{Joining, Membership, Place, Surroundings},
     },
     config::Config,
@@ -207,15 +206,8 @@ impl Node {
         let Some(cluster) = &self.desk().cluster else {
             return false;
         };
-        let status = self.cluster_status();
-        let all_known = status.shards.len() == usize::from(cluster.shards);
-        all_known
-            && status.shards.iter().all(|shard| {
-                let others = shard.replicas.iter().filter(|replica| {
-                    replica.node != node && replica.active && shard.voters.contains(&replica.node)
-                });
-                !shard.voters.contains(&node) || others.count() > shard.voters.len() / 2
-            })
+        let reports = &cluster.reports;
+        reports.all().can_spare(node, cluster.shards, reports.now())
     }
 
     /// Lets a node be emptied (`Draining`), be used again (`Active`) or be gone for ever (`Removed`).
@@ -273,14 +265,14 @@ impl Node {
         let (sender, mut receiver) = unbounded_channel();
         for inbox in self.0.inboxes.all() {
             // A runner that is gone leaves its shards out of the answer.
-            drop(inbox.send(Event::Survey(sender.clone())));
+            drop(inbox.send(Event::Report(sender.clone())));
         }
         drop(sender);
         let until = Instant::now() + STATUS_PATIENCE;
         let mut shards: Vec<ShardStatus> = Vec::new();
         while Instant::now() < until {
             match receiver.try_recv() {
-                Ok(some) => shards.extend(some.into_iter().map(|surveyed| surveyed.status)),
+                Ok(some) => shards.extend(some.into_iter().map(|reported| reported.status)),
                 Err(TryRecvError::Empty) => thread::sleep(Duration::from_micros(200)),
                 Err(TryRecvError::Disconnected) => break,
             }
@@ -399,7 +391,9 @@ impl<'a> Assembly<'a> {
         let store = log.store;
         let member = identity.map(|identity| {
             let versions = Arc::clone(&parts.versions);
-            Joining::new(identity, &replicas, store.clone(), chores.clone(), versions)
+            let clock = parts.clock.clone();
+            let (store, chores) = (store.clone(), chores.clone());
+            Joining::new(identity, &replicas, store, chores, versions, clock)
         });
         let cache_bytes = config.cache_bytes / 2 / outlets.len();
         let beginning = || Beginning {

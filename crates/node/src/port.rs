@@ -43,8 +43,9 @@ impl Port for Desk {
         Desk::command_bytes_max(self)
     }
 
-    fn is_full(&self) -> bool {
-        self.counters.is_full()
+    fn is_full(&self, shard: ShardId) -> bool {
+        let cluster = self.cluster.as_ref();
+        self.counters.is_full() || cluster.is_some_and(|cluster| cluster.reports.is_full(shard))
     }
 
     fn submit(&self, shard: ShardId, request: Request) -> Result<(Ticket, Answered), Error> {

@@ -25,7 +25,7 @@ use crate::{
 };
 
 mod member;
-mod survey;
+mod report;
 
 /// Events taken in before the replicas' turns end.
 const EVENTS_PER_TURN: usize = 4096;
@@ -109,7 +109,7 @@ impl Runner {
                 None => return,
             },
             Event::Look { shard, look } => return self.look(shard, look),
-            Event::Survey(sender) => return self.survey(&sender),
+            Event::Report(sender) => return self.report(&sender),
             Event::Wake | Event::Stop => return,
         };
         self.host.take(&self.clock.now(), event);
@@ -213,17 +213,22 @@ impl Runner {
 
     /// Whoever looks for a replica that is not here hears so by the end of its channel.
     fn look(&self, shard: ShardId, look: Look) {
+        // Whoever looks may have given up waiting.
+        if let Look::Image(sender) = look {
+            if let Some(image) = self.host.image(shard) {
+                drop(sender.send(image));
+            }
+            return;
+        }
         let Some(replica) = self.host.replica(shard) else {
             return;
         };
-        // Whoever looks may have given up waiting.
         match look {
-            Look::Image(sender) => drop(sender.send(replica.image())),
             Look::Moves(queue, most, sender) if replica.serves() => {
                 let moves = replica.shard().moves(queue, most);
                 drop(sender.send(moves));
             }
-            Look::Moves(..) => {}
+            Look::Moves(..) | Look::Image(_) => {}
             Look::Followers(sender) => drop(sender.send(anser_host::followers(replica))),
             Look::Applied(sender) => drop(sender.send(replica.applied().index)),
         }

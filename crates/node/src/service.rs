@@ -13,10 +13,10 @@ use anser_broker::{
     op::{
         AnyOperation, AnyOutput, ChangeVisibility, ClearQueue, CreateQueue, DeadLetterChange,
         DeleteMessages, DeleteQueue, DescribeQueue, ListDeadLetterSources, ListQueues,
-        MessagesDeleted, MessagesReceived, MessagesSent, NamedDeadLetterPolicy, Operation,
-        QueueChanged, QueueCleared, QueueCounts, QueueCreated, QueueDeleted, QueueDescription,
-        QueueRewound, QueuesListed, ReceiveMessages, RewindQueue, SendMessages, SetQueueAttributes,
-        VisibilityChanged,
+        MessagesDeleted, MessagesReceived, MessagesReturned, MessagesSent, NamedDeadLetterPolicy,
+        Operation, QueueChanged, QueueCleared, QueueCounts, QueueCreated, QueueDeleted,
+        QueueDescription, QueueRewound, QueuesListed, ReceiveMessages, ReturnMessages, RewindQueue,
+        SendMessages, SetQueueAttributes, VisibilityChanged,
     },
     service::Service,
 };
@@ -95,6 +95,9 @@ impl Node {
             }
             In::ChangeVisibility(input) => {
                 Out::ChangeVisibility(self.change_visibility(account, input).await?)
+            }
+            In::ReturnMessages(input) => {
+                Out::ReturnMessages(self.return_messages(account, input).await?)
             }
             about_topics => return self.perform_on_topics(account, about_topics).await,
         })
@@ -342,6 +345,19 @@ impl Node {
         Ok(VisibilityChanged { results })
     }
 
+    async fn return_messages(
+        &self,
+        account: AccountId,
+        input: ReturnMessages,
+    ) -> Result<MessagesReturned, Error> {
+        let route = self.route(account, &input.queue)?;
+        self.each(route, &input.receipts, |queue, receipts| {
+            Command::ReturnLeases { queue, receipts }
+        })
+        .await?;
+        Ok(MessagesReturned)
+    }
+
     /// One command for the receipts of the queue's shard; those of another shard are invalid.
     async fn each(
         &self,
@@ -389,7 +405,7 @@ impl Node {
     /// Refuses what takes space if a disk with a copy of the shard is nearly full.
     fn check_space(&self, shard: ShardId) -> Result<(), Error> {
         let full = match &self.desk().cluster {
-            Some(cluster) => cluster.surveys.is_full(shard),
+            Some(cluster) => cluster.reports.is_full(shard),
             None => self.counters().is_full(),
         };
         if full {

@@ -116,7 +116,6 @@ impl StartError {
                     | Self::Version(_)
                     | Self::Formed
                     | Self::Join { .. }
-                    | Self::Listen { .. }
             ),
         }
     }

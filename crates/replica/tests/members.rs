@@ -136,6 +136,30 @@ fn a_restart_in_the_middle_of_a_change_goes_on_with_it() {
     assert_eq!(cluster.membership(leader), voters(&expected));
 }
 
+/// Whoever orders a change may have heard of its nodes seconds ago.
+#[test]
+fn a_change_to_voters_that_could_not_decide_is_not_begun() {
+    let mut cluster = Cluster::serving(3, 4, 11);
+    cluster.change(&[MembershipStep::AddLearner(4)]);
+    cluster.run(20);
+    let leader = cluster.leader();
+    let mut others = cluster.followers();
+    others.retain(|&id| id != 4);
+    let (silent, well) = (others[0], others[1]);
+    cluster.cut_off(silent);
+    cluster.run(60);
+    assert_eq!(cluster.leader(), leader);
+    let before = cluster.membership(leader);
+    cluster.change(&[MembershipStep::Remove(well)]);
+    cluster.run(20);
+    assert_eq!(cluster.membership(leader), before);
+    cluster.change(&[MembershipStep::AddVoter(4), MembershipStep::Remove(silent)]);
+    cluster.run(20);
+    let mut expected = [leader, well, 4];
+    expected.sort_unstable();
+    assert_eq!(cluster.membership(leader), voters(&expected));
+}
+
 #[test]
 fn changes_that_mean_nothing_or_come_too_soon_are_ignored() {
     let mut cluster = Cluster::serving(3, 3, 7);

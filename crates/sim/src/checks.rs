@@ -3,6 +3,7 @@
 //! What is durable is taken from the disks, never from what a replica believes.
 
 mod log_view;
+pub(crate) mod placement;
 mod shard;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -165,6 +166,33 @@ impl Checks {
         }
     }
 
+    /// A send was answered that every voter must have.
+    pub(crate) fn everywhere(
+        &mut self,
+        node: u64,
+        shard: u16,
+        (index, term): (u64, Option<u64>),
+        membership: &Membership,
+    ) {
+        let voters = membership.voters.iter();
+        let voters = voters.chain(&membership.voters_outgoing);
+        let lacking = voters.filter(|voter| {
+            let durable = self.durable.get(&(**voter, shard));
+            let has = |log: &LogView| match term {
+                Some(term) => log.contains(index, term),
+                // A snapshot has taken its place: it was committed long ago.
+                None => log.last() >= index,
+            };
+            !durable.is_some_and(|durable| has(&durable.log))
+        });
+        let lacking: Vec<u64> = lacking.copied().collect();
+        if !lacking.is_empty() {
+            self.fail(format!(
+                "node {node}, shard {shard}: a send was answered as on every disk, and entry {index} is not on those of {lacking:?}"
+            ));
+        }
+    }
+
     fn is_on_majority(&self, shard: u16, index: u64, term: u64, membership: &Membership) -> bool {
         let holds = |node: &&u64| {
             let durable = self.durable.get(&(**node, shard));
@@ -196,6 +224,32 @@ impl Checks {
         self.shards
             .get(&shard)
             .map_or_else(Vec::new, ShardChecks::newest)
+    }
+
+    /// The memberships by which somebody may still decide: the newest, and the one before until every voter would
+    /// know the newest after a restart.
+    pub(crate) fn memberships_in_force(
+        &self,
+        shard: u16,
+        is_lost: impl Fn(u64) -> bool,
+    ) -> Vec<Membership> {
+        let Some((since, newest)) = self.shards.get(&shard).and_then(ShardChecks::in_force) else {
+            return Vec::new();
+        };
+        let knows = |node: u64| {
+            let durable = self.durable.get(&(node, shard));
+            durable.is_some_and(|durable| durable.commit >= since)
+        };
+        let mut voters = newest.voters.iter().chain(&newest.voters_outgoing);
+        if voters.all(|&node| is_lost(node) || knows(node)) {
+            return vec![newest.clone()];
+        }
+        self.memberships(shard)
+    }
+
+    pub(crate) fn is_committed(&self, shard: u16, index: u64) -> bool {
+        let checks = self.shards.get(&shard);
+        checks.is_some_and(|checks| checks.committed(index).is_some())
     }
 
     /// A reply left after this index was applied.

@@ -1,15 +1,17 @@
 //! The clients: each does one thing after the other and writes down what it was told.
 
+mod choice;
 mod history;
+mod queues;
+mod topics;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anser_broker::{
-    attributes::Acknowledge,
-    command::{Placed, Reply},
+    command::{Placed, PlacedQueue, Reply},
     error::Error,
-    id::{QueueId, Sequence},
+    id::{AccountId, Sequence},
 };
 
 use crate::{
@@ -19,13 +21,18 @@ use crate::{
     world::Common,
 };
 
+use queues::{Fate, Gets, Queue};
+use topics::Topics;
 use work::Work;
 
 const QUEUES_MAX: usize = 10;
+/// How long messages are on their way to another queue at most, when nothing goes wrong any more.
+const CARRIED_WITHIN: Micros = 15 * SECOND;
 
 pub(crate) struct Clients {
     all: Vec<Client>,
     queues: Vec<Queue>,
+    topics: Topics,
     events: Vec<anser_check::Event>,
     random: Random,
     counted: u64,
@@ -41,6 +48,8 @@ struct Client {
     now: Option<Doing>,
     leases: Vec<Lease>,
     names: u64,
+    /// Of queues that it has deleted.
+    free_names: Vec<String>,
     bodies: u64,
     /// The node that answered last.
     door: Option<u64>,
@@ -48,28 +57,15 @@ struct Client {
     sent_last: usize,
 }
 
-/// A queue that is ready for use.
-struct Queue {
-    name: String,
-    id: QueueId,
-    shard: u16,
-    is_used: bool,
-    /// Every voter must have a message before its sender hears so.
-    is_everywhere: bool,
-    drain: Drain,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Drain {
-    begun: Option<Micros>,
-    empty: u32,
-    ended: Option<Micros>,
-}
-
 #[derive(Debug, Clone, Copy)]
 struct Lease {
     queue: usize,
     receipt: Sequence,
+}
+
+/// Two clients at a time use the same names, in two accounts.
+fn account_of(client: usize) -> AccountId {
+    AccountId(1 + (client % 2) as u64)
 }
 
 /// Something that has no result yet.
@@ -79,6 +75,8 @@ struct Doing {
     /// The attempt that is under way.
     request: Option<u64>,
     door: u64,
+    /// An earlier attempt had no answer: it may have happened, or be still on its way.
+    is_unsure: bool,
 }
 
 impl Clients {
@@ -86,6 +84,7 @@ impl Clients {
         Self {
             all: (0..plan.clients).map(|_| Client::default()).collect(),
             queues: Vec::new(),
+            topics: Topics::default(),
             events: Vec::new(),
             random: Random::new(plan.seed ^ 0x636c_6965_6e74),
             counted: 0,
@@ -100,14 +99,16 @@ impl Clients {
         self.ruined.clone_from(shards);
     }
 
+    /// Its shard is gone, or the catalog is, which would have to know that it is deleted.
     fn is_given_up(&self, queue: &Queue) -> bool {
-        self.ruined.contains(&queue.shard)
+        let lives = queue.lives() || !self.ruined.contains(&0);
+        self.ruined.contains(&queue.shard) || !lives
     }
 
     /// The queues that nothing is expected of any more.
     pub(crate) fn queues_given_up(&self) -> BTreeSet<String> {
         let given_up = self.queues.iter().filter(|queue| self.is_given_up(queue));
-        given_up.map(|queue| queue.name.clone()).collect()
+        given_up.map(Queue::title).collect()
     }
 
     pub(crate) fn end_chaos(&mut self, now: Micros) {
@@ -128,22 +129,22 @@ impl Clients {
     pub(crate) fn are_done(&self) -> bool {
         self.queues
             .iter()
-            .all(|queue| !queue.is_used || queue.drain.ended.is_some() || self.is_given_up(queue))
+            .all(|queue| queue.is_done() || self.is_given_up(queue))
             && (!self.queues.is_empty() || !self.ruined.is_empty())
             && self.all.iter().all(|client| client.now.is_none())
     }
 
     /// What is not done yet.
     pub(crate) fn complaint(&self) -> String {
-        let queues = self
-            .queues
-            .iter()
-            .filter(|queue| queue.drain.ended.is_none());
+        let queues = self.queues.iter().filter(|queue| !queue.is_done());
         let queues: Vec<String> = queues
             .map(|queue| {
                 format!(
-                    "{} of shard {} ({:?})",
-                    queue.name, queue.shard, queue.drain
+                    "{} of shard {} ({:?}, {:?})",
+                    queue.title(),
+                    queue.shard,
+                    queue.fate,
+                    queue.drain
                 )
             })
             .collect();
@@ -158,11 +159,15 @@ impl Clients {
             let Some(work) = self.choose(client, common) else {
                 return;
             };
+            if let Work::End { queue, .. } = work {
+                self.queues[queue].fate = Fate::Ends;
+            }
             self.all[client].now = Some(Doing {
                 work,
                 invoked: common.now,
                 request: None,
                 door: 0,
+                is_unsure: false,
             });
         }
         self.attempt(client, common);
@@ -183,7 +188,7 @@ impl Clients {
         let number = self.counted;
         doing.request = Some(number);
         doing.door = door;
-        let (shard, ask) = doing.work.ask(&self.queues);
+        let (shard, ask) = doing.work.ask(&self.queues, &self.topics);
         let mut patience = self.random.between(4, 10) * SECOND + doing.work.waits();
         if doing.work.is_receive() && self.healed.is_none() && self.random.permille(80) {
             patience = self.random.between(1, 100) * MILLISECOND;
@@ -244,7 +249,7 @@ impl Clients {
         let Some(mut doing) = now.take_if(|doing| doing.request == Some(request)) else {
             return;
         };
-        let (shard, _) = doing.work.ask(&self.queues);
+        let (shard, _) = doing.work.ask(&self.queues, &self.topics);
         let retries = match response {
             _ if self.ruined.contains(&shard) => false,
             Response::Refused(Error::Unavailable | Error::Busy) => !doing.work.is_receive(),
@@ -255,6 +260,7 @@ impl Clients {
         };
         if retries {
             doing.request = None;
+            doing.is_unsure |= matches!(response, Response::Refused(Error::Unknown));
             self.all[client].now = Some(doing);
             self.all[client].door = None;
             return self.again(client, 60 * MILLISECOND, common);
@@ -273,7 +279,7 @@ impl Clients {
     /// Some voters stay away for ever, and a queue that needs them all takes nothing any more.
     fn waits_for_the_lost(&self, work: &Work) -> bool {
         let queue = work.sends_to().map(|queue| &self.queues[queue]);
-        self.healed.is_some() && queue.is_some_and(|queue| queue.is_everywhere)
+        self.healed.is_some() && queue.is_some_and(Queue::is_everywhere)
     }
 
     /// What became of it.
@@ -281,20 +287,32 @@ impl Clients {
         if matches!(response, Response::Refused(Error::Unknown)) {
             common.statistics.unknown += 1;
         }
-        let Doing { work, invoked, .. } = doing;
+        let Doing {
+            work,
+            invoked,
+            is_unsure,
+            ..
+        } = doing;
         match (&work, response) {
             (Work::Create { .. }, Response::Reply(Reply::Placed(Placed::Queue(placed)))) => {
-                self.queues.push(Queue {
-                    name: placed.name.to_string(),
-                    id: placed.queue,
-                    shard: placed.shard.0,
-                    is_used: false,
-                    is_everywhere: placed
-                        .attributes
-                        .as_ref()
-                        .is_some_and(|attributes| attributes.acknowledge == Acknowledge::All),
-                    drain: Drain::default(),
-                });
+                self.begin_use(client, placed);
+            }
+            (Work::Create { name, .. }, Response::Refused(Error::QueueRecentlyDeleted)) => {
+                self.all[client].free_names.push(name.clone());
+            }
+            (Work::End { queue }, Response::Reply(_)) => {
+                let queue = &mut self.queues[*queue];
+                queue.fate = Fate::Gone;
+                // An attempt that is still on its way would end the next queue of this name.
+                if !is_unsure {
+                    self.all[client].free_names.push(queue.name.clone());
+                }
+            }
+            (Work::End { queue }, Response::Refused(Error::NoSuchQueue)) if is_unsure => {
+                self.queues[*queue].fate = Fate::Gone;
+            }
+            (Work::End { queue }, Response::Refused(_)) => {
+                self.queues[*queue].fate = Fate::Lives;
             }
             (Work::Receive { queue, .. }, Response::Messages(messages)) => {
                 let queue = *queue;
@@ -303,25 +321,57 @@ impl Clients {
                     receipt: message.receipt.sequence,
                 });
                 self.all[client].leases.extend(leases);
+                if let Some(last) = messages.last() {
+                    self.queues[queue].last_sent = Some(last.sent.seconds());
+                }
                 self.note_drain(queue, messages.is_empty(), invoked, common);
             }
+            (Work::Topic(work), response) => self.conclude_topic(client, work, response),
             _ => {}
         }
+        let unknown = Response::Refused(Error::Unknown);
+        let is_refusal = matches!(response, Response::Refused(_));
+        let response = if is_unsure && is_refusal {
+            &unknown
+        } else {
+            response
+        };
         self.record(client, &work, invoked, response, common);
     }
 
-    /// A queue is drained when nothing can be hidden any more and nothing comes.
-    fn note_drain(&mut self, queue: usize, nothing: bool, invoked: Micros, common: &Common) {
-        let plan = &common.plan;
-        let drain = &mut self.queues[queue].drain;
+    fn begin_use(&mut self, client: usize, placed: &PlacedQueue) {
+        // The first one stays, so that every run has something to drain.
+        let is_fleeting = self.all[client].names > 1 && self.random.permille(300);
+        self.queues.push(Queue::new(placed, client, is_fleeting));
+    }
+
+    /// A queue is drained when nothing can be hidden any more, nothing is carried to it, and nothing comes.
+    fn note_drain(&mut self, place: usize, nothing: bool, invoked: Micros, common: &Common) {
+        let Queue { id, gets, .. } = self.queues[place];
+        let drain = &mut self.queues[place].drain;
         let Some(begun) = drain.begun.filter(|&begun| invoked >= begun) else {
             return;
         };
-        let hidden = (plan.visibility * 2 + 3_000) * MILLISECOND;
-        let settled = self.healed.unwrap_or(0) + 16 * SECOND;
         drain.empty = if nothing { drain.empty + 1 } else { 0 };
+        let hidden = (common.plan.visibility * 2 + 3_000) * MILLISECOND;
+        let mut settled = self.settled();
+        if gets != Gets::Nothing {
+            let sources = self.queues.iter();
+            let mut sources = sources.filter(|queue| queue.dead_letter() == Some(id));
+            if !sources.all(Queue::is_done) {
+                return;
+            }
+            let drain = &mut self.queues[place].drain;
+            settled = CARRIED_WITHIN + settled.max(*drain.settled.get_or_insert(common.now));
+        }
+        let drain = &mut self.queues[place].drain;
         if drain.empty >= 2 && invoked > begun.max(settled) + hidden {
             drain.ended = Some(common.now);
         }
+    }
+
+    /// When every shard has a leader after the chaos.
+    fn settled(&self) -> Micros {
+        self.healed.unwrap_or(0) + 16 * SECOND
     }
 }

@@ -4,15 +4,17 @@ use std::{cmp::Ordering, collections::BinaryHeap, ops::Range, time::Duration};
 
 use anser_broker::{
     codec::Encoded,
-    command::{Command, Query, Reply},
+    command::{Answer, Command, Query, Reply},
     error::Error,
     id::{QueueId, Sequence, ShardId},
     op::ReceivedMessage,
     time::Millis,
 };
-use anser_host::{CopyAnswer, Deferred, Leases, Offer, PeerRequest, PeerResponse};
+use anser_host::{
+    CopyAnswer, Deferred, Leases, NodeReport, Offer, Order, PeerRequest, PeerResponse, Stranger,
+    Visitor,
+};
 use anser_log::ExportedFile;
-use anser_replica::MembershipChange;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
@@ -46,7 +48,7 @@ pub(crate) enum Event {
     Fault,
     /// A fault ends.
     Relief(Relief),
-    /// The operator looks at the cluster.
+    /// Whoever runs the cluster looks at it.
     Operator,
     /// Slow checks.
     Inspection,
@@ -102,13 +104,6 @@ pub(crate) enum Happening {
     /// A task has slept long enough.
     Slept(oneshot::Sender<()>),
     ReadBodies(Reading),
-    /// Another node says which shards it leads, and in which terms.
-    Leads {
-        node: u64,
-        shards: Vec<(ShardId, u64)>,
-    },
-    /// It is time to say so to the others.
-    TellLed,
     /// The writer's batch is done.
     Written,
     /// The writer tries again after there was no space.
@@ -148,8 +143,26 @@ pub(crate) enum Happening {
     TryAgain {
         shard: ShardId,
     },
+    /// The node says how it is, and decides if it has to.
+    Report,
+    /// The same at once, without deciding.
+    ReportUrgently,
+    /// What another node says of itself.
+    Heard {
+        report: NodeReport,
+    },
+    /// Another node wants to connect.
+    Dialled {
+        visitor: Visitor,
+        from_life: u64,
+    },
+    /// Another node does not let this one in.
+    TurnedAway {
+        stranger: Stranger,
+    },
+    /// The catalog is told of the node's start.
+    Register,
     Order {
-        shard: u16,
         order: Order,
     },
 }
@@ -162,6 +175,15 @@ pub(crate) struct Caller {
     pub(crate) life: u64,
     /// Counts what that process asks.
     pub(crate) number: u64,
+}
+
+/// A receive of which nobody knows what became.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LostReceive {
+    pub(crate) queue: QueueId,
+    pub(crate) max: u32,
+    pub(crate) from: Micros,
+    pub(crate) to: Micros,
 }
 
 /// Bodies that a task needs.
@@ -179,13 +201,6 @@ pub(crate) struct Fetching {
     pub(crate) request: u64,
     pub(crate) range: Range<u64>,
     pub(crate) bytes_max: u64,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) enum Order {
-    Change(MembershipChange),
-    Transfer { to: u64 },
-    Forget { decided: u64 },
 }
 
 #[derive(Debug, Clone)]
@@ -231,7 +246,7 @@ pub(crate) enum Ask {
 pub(crate) enum Response {
     Reply(Reply),
     Messages(Vec<ReceivedMessage>),
-    Answered,
+    Answer(Answer),
     Refused(Error),
 }
 

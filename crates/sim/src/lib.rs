@@ -99,7 +99,10 @@ fn simulate(seed: u64, prints: bool, faults: &[Fault]) -> Outcome {
 
 /// Whether something is only missing, in a queue whose shard has lost its quorum for good.
 fn is_excused(violation: &Violation, given_up: &BTreeSet<String>) -> bool {
-    // Of a batch a part may have come before.
-    let is_missing = matches!(violation.rule, Rule::Loss | Rule::Redelivery | Rule::Batch);
+    // Of a batch, and of what was rewound, a part may have come before.
+    let is_missing = matches!(
+        violation.rule,
+        Rule::Loss | Rule::Redelivery | Rule::Batch | Rule::Rewind
+    );
     is_missing && given_up.contains(&violation.queue)
 }

@@ -23,18 +23,54 @@ pub(crate) struct Network {
     pub(crate) reorders: bool,
     /// Directions in which nothing arrives.
     pub(crate) cut: BTreeSet<(u64, u64)>,
+    /// Connections, from who dialled to who let it in; what one says to the other goes by the one it dialled.
+    links: BTreeSet<(u64, u64)>,
     is_healed: bool,
     last: BTreeMap<(u64, u64), Micros>,
 }
 
 impl Network {
     pub(crate) fn is_cut(&self, from: u64, to: u64) -> bool {
-        self.cut.contains(&(from, to))
+        self.cut.contains(&(from, to)) || !self.links.contains(&(from, to))
+    }
+
+    /// A node has let in another that dialled it.
+    pub(crate) fn link(&mut self, from: u64, to: u64) {
+        self.links.insert((from, to));
+    }
+
+    pub(crate) fn is_linked(&self, from: u64, to: u64) -> bool {
+        self.links.contains(&(from, to))
+    }
+
+    /// Ends a node's connections, but for those with nodes that `stay`.
+    pub(crate) fn unlink(&mut self, node: u64, stay: impl Fn(u64) -> bool) {
+        self.links.retain(|&(from, to)| {
+            let other = if from == node { to } else { from };
+            (from != node && to != node) || stay(other)
+        });
     }
 
     /// Whether a connection between the two can be made.
     pub(crate) fn is_connected(&self, one: u64, other: u64) -> bool {
         !self.is_cut(one, other) && !self.is_cut(other, one)
+    }
+
+    /// When a node that is dialled now hears of it, if ever.
+    pub(crate) fn dial(
+        &mut self,
+        from: u64,
+        to: u64,
+        now: Micros,
+        random: &mut Random,
+    ) -> Option<Micros> {
+        let lost = !self.reaches(from, to) || random.permille(self.drops);
+        (!lost).then(|| now + random.spread(self.latency))
+    }
+
+    /// Whether packets pass in both directions.
+    fn reaches(&self, from: u64, to: u64) -> bool {
+        !self.cut.contains(&(from, to)) && !self.cut.contains(&(to, from))
     }
 
     /// When a message that is sent now arrives: once, never or twice.

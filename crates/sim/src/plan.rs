@@ -111,13 +111,18 @@ impl Fault {
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) shards: u16,
-    /// Nodes at the beginning.
+    /// Nodes of the cluster at the beginning: the first, and those that join it.
     pub(crate) nodes: u64,
-    /// The replicas of a shard that the operator aims at.
+    /// The copies of a shard that are wanted at the beginning.
     pub(crate) replicas: usize,
-    /// The cluster begins with one node, which the others join.
-    pub(crate) grows: bool,
+    /// How long a node may be silent before its copies are made again elsewhere.
+    pub(crate) grace: Micros,
+    /// Copies that may be on their way at once.
+    pub(crate) moves_max: usize,
+    pub(crate) has_zones: bool,
     pub(crate) clients: usize,
+    /// They publish to topics too.
+    pub(crate) publishes: bool,
     pub(crate) faults: BTreeSet<Fault>,
     /// How long the chaos lasts.
     pub(crate) chaos: Micros,
@@ -176,8 +181,11 @@ impl Plan {
                 .expect("few shards"),
             nodes,
             replicas,
-            grows: random.permille(400),
+            grace: random.between(4, 12) * SECOND,
+            moves_max: usize::try_from(random.between(1, 4)).expect("few moves"),
+            has_zones: random.permille(400),
             clients: usize::try_from(random.between(3, 8)).expect("few clients"),
+            publishes: random.permille(500) && !is_beyond,
             faults,
             chaos: random.between(25, 50) * SECOND,
             fault_interval: random.between(200, 2_500) * 1_000,

@@ -38,7 +38,7 @@ impl fmt::Display for Planted {
 const NONE: Planted = planted("", "");
 
 /// Every bug that can be planted. One may be there several times, for several kinds of fault that must find it.
-pub const PLANTED: [Planted; 38] = [
+pub const PLANTED: &[Planted] = &[
     planted(
         "acknowledge before sync",
         "log: the sync of a batch is left out",
@@ -118,6 +118,42 @@ pub const PLANTED: [Planted; 38] = [
         "broker: what was sent once is forgotten",
     ),
     planted(
+        "older attributes win",
+        "broker: a home takes over an older revision",
+    ),
+    planted(
+        "ended queues come back",
+        "broker: a late word of a deleted queue makes it anew",
+    ),
+    planted(
+        "backlog without leases",
+        "broker: what is in flight does not count for the backlog",
+    ),
+    planted(
+        "retention never changed",
+        "broker: a changed retention is not taken over",
+    ),
+    planted(
+        "rewind passes some over",
+        "broker: a rewind goes to three seconds later",
+    ),
+    planted(
+        "purge leaves leases",
+        "broker: a purge ends nothing that is in flight",
+    ),
+    planted(
+        "account left out of names",
+        "broker: a name means the same in every account",
+    ),
+    planted(
+        "names free at once",
+        "broker: the name of a deleted queue can be used again at once",
+    ),
+    planted(
+        "a majority for everybody",
+        "replica: a send is answered before every voter has it",
+    ),
+    planted(
         "longer lease not granted",
         "broker: a changed visibility only shortens",
     ),
@@ -132,6 +168,18 @@ pub const PLANTED: [Planted; 38] = [
     planted(
         "empty disk under the old number",
         "shell: a lost disk comes back as the same node",
+    ),
+    planted(
+        "copy given up first",
+        "placement: who is to be replaced goes before another is there",
+    ),
+    planted(
+        "moves without a bound",
+        "placement: as many copies at once as there are shards",
+    ),
+    planted(
+        "change without a majority",
+        "placement: voters are changed to who does not answer",
     ),
     planted(
         "snapshot without its segments",

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod calls;
+mod cluster;
 mod copies;
 mod cutting;
 mod maintenance;
@@ -22,6 +23,7 @@ use anser_replica::{Membership, Replica};
 
 use crate::{checks::LogView, clock::Clock, event::Micros, plan::Fault, world::Common};
 
+use cluster::Cluster;
 use copies::Copies;
 use maintenance::Maintenance;
 use peers::Peers;
@@ -30,6 +32,7 @@ use requests::Pending;
 use tasks::Tasks;
 use writer::Writer;
 
+pub(crate) use cluster::{Identity, address_of};
 pub(crate) use cutting::{Moment, Remains, Stop};
 pub(crate) use open::Opening;
 
@@ -61,6 +64,8 @@ pub(crate) struct Process {
     peers: Peers,
     /// The tasks that serve clients, by request.
     serving: BTreeMap<u64, u64>,
+    /// Requests whose clients had gone before they came.
+    abandoned: BTreeSet<u64>,
     /// The last entry of the catalog that was applied in this turn.
     catalog_applied: Option<u64>,
     maintenance: Maintenance,
@@ -69,6 +74,7 @@ pub(crate) struct Process {
     file_bytes: u64,
     /// How many messages were alive in each shard at the last few inspections.
     live: BTreeMap<ShardId, VecDeque<u64>>,
+    cluster: Cluster,
     /// Shards whose replicas may have lost something.
     suspects: BTreeSet<u16>,
     /// When the thread that takes in copies is free.

@@ -1,11 +1,13 @@
 //! A whole cluster: its nodes, its network, its clients, and what goes wrong.
 
+mod aims;
+mod budget;
 mod common;
 mod damage;
 mod disk_errors;
 mod faults;
+mod human;
 mod nodes;
-mod operator;
 mod quorum;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,8 +20,8 @@ use crate::{
 
 pub(crate) use common::Common;
 pub use common::Statistics;
+use human::Human;
 use nodes::Node;
-use operator::Operator;
 
 /// After the chaos: how long until every shard has a leader, ten election timeouts.
 const LEADER_WITHIN: Micros = 14 * SECOND;
@@ -30,11 +32,9 @@ pub(crate) struct World {
     pub(crate) common: Common,
     nodes: BTreeMap<u64, Node>,
     clients: Clients,
-    operator: Operator,
+    human: Human,
     /// Nodes whose durable copies may be lost: destroyed, damaged or suspect.
     destroyed: BTreeSet<u64>,
-    /// Who has replicas from the beginning.
-    founders: Vec<u64>,
     /// Shards that have lost their quorum for good.
     ruined: BTreeSet<u16>,
     /// When the chaos ended.
@@ -47,22 +47,23 @@ impl World {
     pub(crate) fn new(plan: Plan, prints: bool) -> Self {
         let mut common = Common::new(plan, prints);
         let clients = Clients::new(&common.plan);
-        let operator = Operator::new(&common.plan);
+        let human = Human::new(&common.plan);
         common.network.latency = 300;
         let mut world = Self {
             common,
             nodes: BTreeMap::new(),
             clients,
-            operator,
+            human,
             destroyed: BTreeSet::new(),
-            founders: Vec::new(),
             ruined: BTreeSet::new(),
             healed: None,
             led_again: BTreeSet::new(),
         };
         world.set_network();
-        for _ in 0..world.common.plan.nodes {
-            world.add_node();
+        let first = world.new_machine();
+        world.add_node(1, first, BTreeMap::new());
+        for _ in 1..world.common.plan.nodes {
+            world.get_machine();
         }
         world.plan_events();
         world
@@ -142,6 +143,9 @@ impl World {
             Event::Patience { client, request } => {
                 self.clients.give_up(client, request, &mut self.common);
             }
+            Event::Response { request, response } if request >= common::OWN_REQUESTS => {
+                self.answered(request, &response);
+            }
             Event::Response { request, response } => {
                 self.clients.hear(request, &response, &mut self.common);
             }
@@ -181,6 +185,7 @@ impl World {
                 process.check_bounds(&mut self.common);
             }
         }
+        self.watch_members();
         let Some(healed) = self.healed else { return };
         for shard in 0..self.common.plan.shards {
             if self.leader(shard).is_some() {
@@ -220,10 +225,14 @@ impl World {
 
     /// The clients' history, for the judge, and the queues of which it is not asked that nothing is missing.
     pub(crate) fn into_history(self) -> (anser_check::History, BTreeSet<String>, Common) {
+        let Common {
+            plan,
+            now,
+            lost_receives,
+            ..
+        } = &self.common;
         let ruined = self.clients.queues_given_up();
-        let history = self
-            .clients
-            .into_history(&self.common.plan, self.common.now);
+        let history = self.clients.into_history(plan, *now, lost_receives);
         (history, ruined, self.common)
     }
 }

@@ -33,14 +33,21 @@ impl Arrivals {
     /// Whether the process that has come may take its node's place. While another one that answers has it,
     /// it may not: two processes with one number would each have a vote. One that does not answer is dead,
     /// though its connection looks open, or it will find out itself that it has lost its place.
+    ///
+    /// A copy of a node's folder may be here before the node, at a peer that has just started: its start is newer, and
+    /// nobody has agreed on it. The start that was agreed on takes its place back.
     pub(crate) async fn may_come(
         &self,
         visitor: &Visitor,
         patience: Duration,
+        is_agreed: impl Fn(&Visitor) -> bool,
     ) -> Result<(), Rejection> {
-        let Some((pulse, connection)) = self.other_process(visitor)? else {
+        let Some((holder, pulse, connection)) = self.other_process(visitor) else {
             return Ok(());
         };
+        if visitor.start.number < holder.start.number && is_agreed(visitor) && !is_agreed(&holder) {
+            return Ok(());
+        }
         let answers = pulse.is_alive(patience).await;
         let by_node = self.by_node.borrow();
         let holder = by_node.get(&visitor.node);
@@ -57,16 +64,12 @@ impl Arrivals {
     }
 
     /// The connection of another process of the same node.
-    fn other_process(&self, visitor: &Visitor) -> Result<Option<(Rc<Pulse>, u64)>, Refusal> {
+    fn other_process(&self, visitor: &Visitor) -> Option<(Visitor, Rc<Pulse>, u64)> {
         let by_node = self.by_node.borrow();
         let holder = by_node.get(&visitor.node);
-        let Some(holder) = holder.filter(|holder| holder.visitor.run != visitor.run) else {
-            return Ok(None);
-        };
-        if visitor.start.number < holder.visitor.start.number {
-            return Err(Refusal::FormerStart);
-        }
-        Ok(Some((Rc::clone(&holder.pulse), holder.connection)))
+        let holder = holder.filter(|holder| holder.visitor.run != visitor.run)?;
+        let pulse = Rc::clone(&holder.pulse);
+        Some((holder.visitor.clone(), pulse, holder.connection))
     }
 
     /// Takes a connection in, by its own number. The one before it from the same node ends: the node

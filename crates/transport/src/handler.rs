@@ -48,6 +48,9 @@ pub trait Handler: Send + Sync + 'static {
     /// what else it is. Asked at every connection from it, and again when the peers change.
     fn judge(&self, visitor: &Visitor) -> Result<(), Refusal>;
 
+    /// Whether this is the start of the node that the cluster agreed on last.
+    fn is_agreed(&self, visitor: &Visitor) -> bool;
+
     /// A node was let in, perhaps from another address than before.
     fn arrived(&self, visitor: &Visitor);
 

@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     error::Refusal,
-    handler::Caller,
+    handler::{Caller, Visitor},
     handshake::{self, Heard},
     hello::Guest,
     places::{Place, Places},
@@ -135,7 +135,8 @@ impl Visit {
         }
         world.handler.judge(visitor)?;
         let patience = world.config.limits.probe_time;
-        let judged = world.arrivals.may_come(visitor, patience).await;
+        let is_agreed = |visitor: &Visitor| world.handler.is_agreed(visitor);
+        let judged = world.arrivals.may_come(visitor, patience, is_agreed).await;
         judged.inspect_err(|rejection| {
             tracing::warn!(node = visitor.node, address = visitor.address, from = %self.from,
                 holder = rejection.text, reason = %rejection.refusal, "one more process of a node was refused");

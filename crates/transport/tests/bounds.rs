@@ -171,6 +171,9 @@ fn a_setting_out_of_its_range_is_an_error() {
         fn judge(&self, _: &Visitor) -> Result<(), Refusal> {
             Err(Refusal::UnknownNode)
         }
+        fn is_agreed(&self, _: &Visitor) -> bool {
+            false
+        }
         fn arrived(&self, _: &Visitor) {}
         fn refused(&self, _: u64, _: &DialError) {}
         fn connection(&self, _: u64, _: bool) {}

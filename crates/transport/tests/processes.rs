@@ -1,6 +1,6 @@
 //! Two processes that say they are one node: one of them has the place, and nobody is cut off for the other.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
 use anser_transport::{Config, Limits, Refusal, identify};
 
@@ -58,6 +58,7 @@ fn a_process_that_has_ended_leaves_its_place_at_once() {
 #[test]
 fn a_former_start_is_refused_without_asking_the_present_one() {
     let two = Node::start(config(2));
+    two.agreed.store(5, Ordering::Relaxed);
     let start = |start, run| Hello {
         run,
         start,
@@ -71,6 +72,22 @@ fn a_former_start_is_refused_without_asking_the_present_one() {
     let mut again = Raw::connect(two.address());
     assert_eq!(again.shake(&start(5, 1)), 0);
     present.closed();
+}
+
+#[test]
+fn the_start_that_was_agreed_on_takes_its_place_back_from_a_copy_that_came_first() {
+    let two = Node::start(config(2));
+    two.agreed.store(4, Ordering::Relaxed);
+    let start = |start, run| Hello {
+        run,
+        start,
+        ..Hello::new(identity(1), 2)
+    };
+    let mut copy = Raw::connect(two.address());
+    assert_eq!(copy.shake(&start(5, 1)), 0);
+    let mut original = Raw::connect(two.address());
+    assert_eq!(original.shake(&start(4, 2)), 0);
+    copy.closed();
 }
 
 #[test]

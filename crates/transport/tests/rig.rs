@@ -6,6 +6,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
         mpsc::{self, Receiver, Sender},
     },
     task::{Context, Poll, Wake, Waker},
@@ -29,6 +30,8 @@ pub(crate) struct Node {
     pub(crate) identity: Identity,
     pub(crate) transport: Transport,
     pub(crate) known: Arc<Mutex<BTreeMap<u64, [u8; 16]>>>,
+    /// The number of the start that was agreed on, of every node.
+    pub(crate) agreed: Arc<AtomicU64>,
     pub(crate) messages: Receiver<(u64, Bytes)>,
     pub(crate) connections: Receiver<(u64, bool)>,
     /// Requests that hold began.
@@ -45,6 +48,7 @@ pub(crate) struct Node {
 
 struct Scribe {
     known: Arc<Mutex<BTreeMap<u64, [u8; 16]>>>,
+    agreed: Arc<AtomicU64>,
     messages: Sender<(u64, Bytes)>,
     connections: Sender<(u64, bool)>,
     held: Sender<Caller>,
@@ -94,10 +98,20 @@ impl Handler for Scribe {
 
     fn judge(&self, visitor: &Visitor) -> Result<(), Refusal> {
         match self.known.lock().unwrap().get(&visitor.node) {
-            Some(known) if *known == visitor.incarnation => Ok(()),
+            Some(known) if *known == visitor.incarnation => {
+                let is_former = visitor.start.number < self.agreed.load(Ordering::Relaxed);
+                if is_former {
+                    return Err(Refusal::FormerStart);
+                }
+                Ok(())
+            }
             Some(_) => Err(Refusal::FormerIncarnation),
             None => Err(Refusal::UnknownNode),
         }
+    }
+
+    fn is_agreed(&self, visitor: &Visitor) -> bool {
+        visitor.start.number == self.agreed.load(Ordering::Relaxed)
     }
 
     fn arrived(&self, visitor: &Visitor) {
@@ -173,8 +187,10 @@ impl Node {
         let (counted, heard_counted) = mpsc::channel();
         let (arrived, heard_arrived) = mpsc::channel();
         let (refused, heard_refused) = mpsc::channel();
+        let agreed: Arc<AtomicU64> = Arc::default();
         let scribe = Scribe {
             known: Arc::clone(&known),
+            agreed: Arc::clone(&agreed),
             messages,
             connections,
             held,
@@ -187,6 +203,7 @@ impl Node {
             identity: config.identity,
             transport: Transport::start(config, Arc::new(scribe)).unwrap(),
             known,
+            agreed,
             messages: heard_messages,
             connections: heard_connections,
             held: heard_held,

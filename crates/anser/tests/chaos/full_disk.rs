@@ -116,7 +116,7 @@ fn facts() -> QueueFacts {
         name: "work".to_owned(),
         visibility_ms: VISIBILITY_SECONDS * 1_000,
         retention_ms: 86_400_000,
-        dead_letter: None,
+        ..QueueFacts::default()
     }
 }
 

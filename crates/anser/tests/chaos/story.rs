@@ -65,6 +65,7 @@ impl Story {
                 queue: "dead".to_owned(),
                 receives_max: RECEIVES_MAX,
             }),
+            ..QueueFacts::default()
         });
         let recorder = Arc::new(Recorder::new(facts.collect()));
         Self {

@@ -114,7 +114,7 @@ impl Worker {
         let taken = matches!(outcome, Outcome::Ok(_));
         let delay_ms = delay_seconds * 1_000;
         let operation = Operation::Send {
-            delay_ms,
+            delay_ms: Some(delay_ms),
             bodies: sent,
             outcome,
         };

@@ -3,7 +3,7 @@
 use anser_broker::{
     id::AccountId,
     name::QueueName,
-    op::{ChangeVisibility, Operation},
+    op::{Operation, ReturnMessages},
     time::{Millis, Timestamp},
 };
 use serde::Serialize;
@@ -40,7 +40,7 @@ pub(crate) trait Action: Sized + Send + 'static {
     fn give_back(
         _queue: QueueName,
         _output: &<Self::Operation as Operation>::Output,
-    ) -> Option<ChangeVisibility> {
+    ) -> Option<ReturnMessages> {
         None
     }
 

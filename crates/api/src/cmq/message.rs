@@ -5,7 +5,6 @@ use anser_broker::{
     id::MessageId,
     name::QueueName,
     op::{self, MessagesDeleted, MessagesReceived, MessagesSent, ReceivedMessage},
-    time::Millis,
 };
 use bytes::Bytes;
 use serde::Serialize;
@@ -146,17 +145,13 @@ fn bytes(received: &MessagesReceived) -> usize {
     messages.map(|message| message.body.len()).sum()
 }
 
-fn given_back(queue: QueueName, output: &MessagesReceived) -> Option<op::ChangeVisibility> {
+fn given_back(queue: QueueName, output: &MessagesReceived) -> Option<op::ReturnMessages> {
     let receipts: Vec<_> = output
         .messages
         .iter()
         .map(|message| message.receipt)
         .collect();
-    (!receipts.is_empty()).then_some(op::ChangeVisibility {
-        queue,
-        receipts,
-        visibility: Millis(0),
-    })
+    (!receipts.is_empty()).then_some(op::ReturnMessages { queue, receipts })
 }
 
 #[derive(Debug, Serialize)]
@@ -217,7 +212,7 @@ impl Action for ReceiveMessage {
         output.messages.len()
     }
 
-    fn give_back(queue: QueueName, output: &MessagesReceived) -> Option<op::ChangeVisibility> {
+    fn give_back(queue: QueueName, output: &MessagesReceived) -> Option<op::ReturnMessages> {
         given_back(queue, output)
     }
 }
@@ -266,7 +261,7 @@ impl Action for BatchReceiveMessage {
         output.messages.len()
     }
 
-    fn give_back(queue: QueueName, output: &MessagesReceived) -> Option<op::ChangeVisibility> {
+    fn give_back(queue: QueueName, output: &MessagesReceived) -> Option<op::ReturnMessages> {
         given_back(queue, output)
     }
 }

@@ -55,6 +55,10 @@ impl Deletions {
         reuse_after: Millis,
         now: Timestamp,
     ) -> bool {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is_planted("names free at once") {
+            return false;
+        }
         let known = self.by_name.get(&(account, name.to_owned()));
         known.is_some_and(|known| now < known.last + reuse_after.min(limits::REUSE_AFTER_MAX))
     }

@@ -40,8 +40,9 @@ impl NodeStart {
 }
 
 /// What may be put on a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeState {
+    #[default]
     Active,
     /// No more replicas; those it has move elsewhere.
     Draining,

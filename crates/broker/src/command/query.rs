@@ -57,8 +57,8 @@ pub enum Query {
         offset: u64,
         limit: u64,
     },
-    /// Home: what a queue can take.
-    Room { queue: QueueId },
+    /// Home: what a queue can take of what `source` carries to it.
+    Room { queue: QueueId, source: QueueId },
     /// Home.
     TopicCounts { topic: TopicId },
     /// Home.
@@ -144,6 +144,8 @@ pub struct Room {
     pub messages: u64,
     /// Of one body.
     pub body_bytes_max: u32,
+    /// The number of the last message that it has from the source; 0 if it has none.
+    pub accepted: u64,
 }
 
 /// What a topic holds.

@@ -35,6 +35,8 @@ impl Queue {
     /// Ends every message but those that are on their way to another queue: these have left.
     pub(crate) fn clear(&mut self, turn: &mut Turn<'_>) -> Reply {
         self.totals.cleared += self.ready_len() + self.leases.len() + self.delayed.len();
+        #[cfg(feature = "sabotage")]
+        let leases = std::mem::take(&mut self.leases);
         turn.blocks.remove_all(self.kept());
         self.ready = MessageList::default();
         self.late = Late::default();
@@ -42,7 +44,20 @@ impl Queue {
         self.delayed = Delayed::default();
         self.leases = Leases::default();
         self.retired = MessageList::default();
+        #[cfg(feature = "sabotage")]
+        self.purge_leases(leases, turn);
         Reply::Done
+    }
+
+    /// Ends leases in a purge, unless they are left by a planted bug.
+    #[cfg(feature = "sabotage")]
+    fn purge_leases(&mut self, leases: Leases, turn: &mut Turn<'_>) {
+        if crate::sabotage::is_planted("purge leaves leases") {
+            self.leases = leases;
+        } else {
+            let leased = leases.iter().map(|(_, lease)| lease.message.sequence);
+            turn.blocks.remove_all(leased);
+        }
     }
 
     /// Takes the messages out of the shard's blocks before the queue ends.
@@ -64,6 +79,12 @@ impl Queue {
         }
         self.drop_old_retired(turn);
         let second = Timestamp(to.seconds() * 1000);
+        #[cfg(feature = "sabotage")]
+        let second = if crate::sabotage::is_planted("rewind passes some over") {
+            second + Millis(3_000)
+        } else {
+            second
+        };
         let revived = self.retired.split_sent_from(turn.wall.own(second));
         let messages = revived.len();
         if messages > 0 {

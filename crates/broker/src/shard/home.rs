@@ -72,14 +72,20 @@ impl Home {
         }
         if self.queues.contains(&id) {
             return self.with(id, |queue| {
-                if queue.revision < revision {
+                let is_newer = queue.revision < revision;
+                #[cfg(feature = "sabotage")]
+                let is_newer = is_newer || crate::sabotage::is_planted("older attributes win");
+                if is_newer {
                     queue.revision = revision;
                     queue.set_attributes(attributes.clone(), turn);
                 }
                 Reply::Done
             });
         }
-        if !self.dropped.contains(id.0) {
+        let has_ended = self.dropped.contains(id.0);
+        #[cfg(feature = "sabotage")]
+        let has_ended = has_ended && !crate::sabotage::is_planted("ended queues come back");
+        if !has_ended {
             let queue = Queue::new(id, revision, attributes.clone());
             self.queues.insert(id, Arc::new(queue));
         }

@@ -4,16 +4,21 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 mod handouts;
+mod settings;
 mod topics;
 
 use super::{
-    Copy, Ledger, Published, Queue, Rewind, SendOutcome, Sent, Stray, StrayKind, Subscription,
+    Copy, Ledger, Published, Queue, ReceiveOutcome, Received, Rewind, SendOutcome, Sent, Stray,
+    StrayKind, Subscription,
 };
+use settings::Lives;
+
 use crate::{
     event::{Event, Nanos, Operation, Outcome, SentBody},
     evidence::{Evidence, MILLISECOND, Outages},
     history::History,
     report::{Invalid, Statistics},
+    spans::Spans,
 };
 
 pub(super) fn ledger(history: &History) -> Result<Ledger<'_>, Invalid> {
@@ -27,7 +32,8 @@ pub(super) fn ledger(history: &History) -> Result<Ledger<'_>, Invalid> {
             .copied()
             .ok_or_else(|| Invalid::UnknownQueue(event.queue.clone()))
     };
-    let mut builder = Builder::new(history);
+    let lives = Lives::new(history, &names)?;
+    let mut builder = Builder::new(history, lives);
     builder.targets = topics::targets(history, &names)?;
     for (request, event) in history.events.iter().enumerate() {
         match &event.operation {
@@ -54,7 +60,15 @@ pub(super) fn ledger(history: &History) -> Result<Ledger<'_>, Invalid> {
     let mut operations = Vec::with_capacity(history.events.len());
     for event in &history.events {
         match &event.operation {
-            Operation::Outage | Operation::Publish { .. } => {}
+            Operation::Outage
+            | Operation::Publish { .. }
+            | Operation::Subscribe { .. }
+            | Operation::Unsubscribe { .. }
+            | Operation::Create { .. }
+            | Operation::End { .. }
+            | Operation::Change { .. }
+            | Operation::Purge { .. }
+            | Operation::Describe { .. } => {}
             Operation::Push(push) => builder.push(event, push)?,
             Operation::Drain if builder.knows_topic(&event.queue) => builder.drain_topic(event),
             _ => operations.push((place_of(event)?, event)),
@@ -71,8 +85,8 @@ pub(super) fn ledger(history: &History) -> Result<Ledger<'_>, Invalid> {
 
 #[derive(Default)]
 struct Notes {
+    receives: Vec<Received>,
     empties: Vec<(Nanos, Nanos)>,
-    unanswered: Vec<(Nanos, Nanos)>,
     rewinds: Vec<Rewind>,
     counts: Vec<(Nanos, Nanos, crate::event::Counters)>,
     drain: Option<(Nanos, Nanos)>,
@@ -81,6 +95,7 @@ struct Notes {
 
 struct Builder<'h> {
     history: &'h History,
+    lives: Lives<'h>,
     notes: Vec<Notes>,
     sends: Vec<Sent<'h>>,
     copies: Vec<Copy<'h>>,
@@ -105,20 +120,14 @@ struct Builder<'h> {
 }
 
 impl<'h> Builder<'h> {
-    fn new(history: &'h History) -> Self {
+    fn new(history: &'h History, lives: Lives<'h>) -> Self {
         Self {
             history,
+            lives,
             notes: history.queues.iter().map(|_| Notes::default()).collect(),
             sends: Vec::new(),
             copies: Vec::new(),
-            subscriptions: history
-                .subscriptions
-                .iter()
-                .map(|facts| Subscription {
-                    facts,
-                    pushes: BTreeMap::new(),
-                })
-                .collect(),
+            subscriptions: topics::subscriptions(history),
             targets: Vec::new(),
             publishes: Vec::new(),
             topic_drains: BTreeMap::new(),
@@ -164,12 +173,25 @@ impl<'h> Builder<'h> {
         queue: usize,
         event: &'h Event,
         request: usize,
-        delay_ms: u64,
+        delay_ms: Option<u64>,
         bodies: &[SentBody],
         outcome: &'h Outcome<Vec<String>>,
     ) {
         self.check_ids(self.name(queue), bodies.len(), outcome);
         self.notes[queue].sends += 1;
+        let delay_ms = delay_ms.map(|delay| delay.saturating_mul(MILLISECOND));
+        // Without an answer nobody knows when it happened.
+        let until = match outcome {
+            Outcome::Unknown => Nanos::MAX,
+            _ => event.returned,
+        };
+        let own = &self.lives.attributes[queue].delay;
+        let delay = delay_ms.unwrap_or_else(|| own.least(event.invoked, until));
+        let delay_most = delay_ms.unwrap_or_else(|| own.most(event.invoked, until));
+        let refusal = match outcome {
+            Outcome::Refused(code) => Some(*code),
+            _ => None,
+        };
         for (item, body) in bodies.iter().enumerate() {
             let outcome = SendOutcome::of_item(outcome, item);
             self.statistics.attempted += 1;
@@ -186,10 +208,12 @@ impl<'h> Builder<'h> {
                 queue,
                 invoked: event.invoked,
                 returned: event.returned,
-                delay: delay_ms.saturating_mul(MILLISECOND),
+                delay,
+                delay_most,
                 due: 0,
                 is_carried: false,
                 outcome,
+                refusal,
                 request,
                 request_size: bodies.len(),
             });
@@ -208,60 +232,24 @@ impl<'h> Builder<'h> {
         let subscriptions = self.finish_topics()?;
         self.statistics.outages = self.outages.len() as u64;
         let outages = Outages::new(std::mem::take(&mut self.outages));
-        let mut queues = Vec::with_capacity(self.notes.len());
-        let mut drains = Vec::with_capacity(self.notes.len());
-        for (facts, mut notes) in self
-            .history
-            .queues
-            .iter()
-            .zip(std::mem::take(&mut self.notes))
-        {
-            if notes.sends > 0 && notes.drain.is_none() {
-                return Err(Invalid::NotDrained(facts.name.clone()));
-            }
-            drains.push(notes.drain);
-            notes.rewinds.sort_unstable_by_key(|rewind| rewind.invoked);
-            let visibility = facts.visibility_ms.saturating_mul(MILLISECOND);
-            let dead_letter = match &facts.dead_letter {
-                Some(policy) => {
-                    let place = names.get(policy.queue.as_str()).copied();
-                    let place = place.ok_or_else(|| Invalid::UnknownQueue(policy.queue.clone()))?;
-                    Some((place, policy.receives_max))
-                }
-                None => None,
-            };
-            queues.push(Queue {
-                facts,
-                visibility,
-                retention: facts.retention_ms.saturating_mul(MILLISECOND),
-                dead_letter,
-                evidence: Evidence::new(notes.empties, &notes.unanswered, visibility, &outages),
-                rewinds: notes.rewinds,
-                counts: notes.counts,
-            });
-        }
-        let Self {
-            mut sends,
-            mut copies,
-            publishes,
-            strays,
-            mut statistics,
-            ..
-        } = self;
-        set_due(&mut sends, &drains, &outages);
-        for copy in &mut copies {
-            handouts::settle(copy, &sends[copy.send], queues[copy.queue].visibility);
-            let drain = drains[copy.queue].unwrap_or((Nanos::MAX, Nanos::MAX));
-            let drained = copy
-                .handouts
-                .iter()
-                .filter(|handout| handout.invoked >= drain.0);
-            statistics.drained += drained.count() as u64;
-            statistics.redelivered += (copy.handouts.len() as u64).saturating_sub(1);
-        }
-        if statistics.drained + statistics.topics.drained == 0 {
+        self.settle(&outages);
+        let notes = std::mem::take(&mut self.notes).into_iter().enumerate();
+        let queues: Result<Vec<_>, Invalid> = notes
+            .map(|(place, notes)| self.queue(place, notes, names, &outages))
+            .collect();
+        let queues = queues?;
+        if self.statistics.drained + self.statistics.topics.drained == 0 {
             return Err(Invalid::EmptyDrain);
         }
+        let Self {
+            sends,
+            copies,
+            publishes,
+            strays,
+            statistics,
+            lives,
+            ..
+        } = self;
         Ok(Ledger {
             queues,
             sends,
@@ -269,8 +257,84 @@ impl<'h> Builder<'h> {
             subscriptions,
             publishes,
             outages,
+            named: lives.named,
+            told: lives.told,
             strays,
             statistics,
+        })
+    }
+
+    /// Works out when messages were due and how long leases ran.
+    fn settle(&mut self, outages: &Outages) {
+        let drains: Vec<_> = self.notes.iter().map(|notes| notes.drain).collect();
+        set_due(&mut self.sends, &drains, outages);
+        for copy in &mut self.copies {
+            let visibility = &self.lives.attributes[copy.queue].visibility;
+            handouts::settle(copy, &self.sends[copy.send], visibility);
+            let drain = drains[copy.queue].unwrap_or((Nanos::MAX, Nanos::MAX));
+            let handouts = copy.handouts.iter();
+            let drained = handouts.filter(|handout| handout.invoked >= drain.0);
+            let statistics = &mut self.statistics;
+            statistics.drained += drained.count() as u64;
+            statistics.redelivered += (copy.handouts.len() as u64).saturating_sub(1);
+        }
+    }
+
+    /// Whoever asks while there may be as many leases as there may be can be told that there is nothing.
+    fn forget_crowded(&self, place: usize, notes: &mut Notes, outages: &Outages) {
+        let Some(most) = self.history.queues[place].limits.in_flight else {
+            return;
+        };
+        let copies = self.copies.iter().filter(|copy| copy.queue == place);
+        let handouts = copies.flat_map(|copy| &copy.handouts);
+        let leased = Spans::new(handouts.map(|handout| handout.maybe_leased(outages)));
+        notes
+            .empties
+            .retain(|&(from, to)| leased.during(from, to) < most);
+    }
+
+    /// What is known of the queue at this place.
+    fn queue(
+        &mut self,
+        place: usize,
+        mut notes: Notes,
+        names: &BTreeMap<&str, usize>,
+        outages: &Outages,
+    ) -> Result<Queue<'h>, Invalid> {
+        self.forget_crowded(place, &mut notes, outages);
+        let facts = &self.history.queues[place];
+        let attributes = self.lives.attributes[place].clone();
+        let ended = self.lives.ended[place];
+        if notes.sends > 0 && notes.drain.is_none() && ended.is_none() {
+            return Err(Invalid::NotDrained(facts.name.clone()));
+        }
+        notes.rewinds.sort_unstable_by_key(|rewind| rewind.invoked);
+        let dead_letter = match &facts.dead_letter {
+            Some(policy) => {
+                let place = names.get(policy.queue.as_str()).copied();
+                let place = place.ok_or_else(|| Invalid::UnknownQueue(policy.queue.clone()))?;
+                Some((place, policy.receives_max))
+            }
+            None => None,
+        };
+        let unanswered = notes.receives.iter();
+        let unanswered = unanswered.filter(|one| one.outcome == ReceiveOutcome::Unknown);
+        let unanswered: Vec<(Nanos, Nanos)> =
+            unanswered.map(|one| (one.invoked, one.returned)).collect();
+        let longest = attributes.visibility.most(0, Nanos::MAX);
+        Ok(Queue {
+            facts,
+            attributes,
+            purges: std::mem::take(&mut self.lives.purges[place]),
+            created: self.lives.created[place],
+            ended,
+            dead_letter,
+            unbound: self.lives.unbound[place],
+            evidence: Evidence::new(notes.empties, &unanswered, longest, outages),
+            rewinds: notes.rewinds,
+            counts: notes.counts,
+            drained: notes.drain.map_or(Nanos::MAX, |(_, ended)| ended),
+            receives: notes.receives,
         })
     }
 }
@@ -280,7 +344,7 @@ fn set_due(sends: &mut [Sent<'_>], drains: &[Option<(Nanos, Nanos)>], outages: &
     for sent in sends {
         let carried = drains[sent.queue].filter(|_| sent.is_carried);
         sent.due = carried.map_or_else(
-            || outages.latest(sent.returned, sent.delay),
+            || outages.latest(sent.returned, sent.delay_most),
             |(drain, _)| drain,
         );
     }

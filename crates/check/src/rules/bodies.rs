@@ -118,8 +118,9 @@ fn batches(ledger: &Ledger<'_>, report: &mut Report) {
         }
         let queue = &ledger.queues[first.queue];
         let due = first.due;
-        let moves = queue.dead_letter.is_some();
-        let kept = first.invoked.saturating_add(queue.retention);
+        // What a subscription that ends has not delivered ends with it, in the middle of a publish too.
+        let moves = queue.dead_letter.is_some() || first.is_carried;
+        let kept = ledger.kept_until(&copies[0]);
         if !moves && queue.evidence.nothing_visible(due, kept) {
             let detail = format!("{came} of {} bodies of one batch came", batch.len());
             report.add(Rule::Batch, ledger.name(first.queue), detail);

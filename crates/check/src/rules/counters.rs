@@ -3,7 +3,7 @@
 //! Each message adds to a lower bound while it is certainly in a state and to an upper bound while it may
 //! be. With no unknown results and settled times the two bounds meet, and the counter must be exact.
 
-use super::{Moved, kept_until};
+use super::Moved;
 use crate::{
     event::Nanos,
     ledger::{Copy, Handout, Ledger},
@@ -101,7 +101,7 @@ impl Life<'_, '_> {
         }
         let due = sent.invoked.saturating_add(sent.delay);
         let due_latest = sent.due;
-        if sent.delay > 0 && source {
+        if sent.delay_most > 0 && source {
             self.possible(
                 State::Delayed,
                 sent.invoked,
@@ -116,8 +116,10 @@ impl Life<'_, '_> {
             due,
             first.map_or(Nanos::MAX, |handout| handout.returned),
         );
-        if sure {
-            let from = if sent.delay > 0 || sent.is_carried {
+        // Whoever received it for the last time may never have got the answer.
+        let left_unseen = first.is_none() && self.may_have_moved();
+        if sure && !left_unseen {
+            let from = if sent.delay_most > 0 || sent.is_carried {
                 due_latest
             } else {
                 sent.returned
@@ -157,16 +159,25 @@ impl Life<'_, '_> {
             self.possible(State::Active, handout.held_until, freed);
         } else {
             self.possible(State::Active, handout.held_until, next_taken);
-            // Somebody who never got the answer may have received it for the last time.
-            let left_unseen = next.is_none() && self.moved.of(self.ledger, self.copy).is_some();
+            let left_unseen = next.is_none() && self.may_have_moved();
             if touched.is_none() && !gives_up && !left_unseen {
                 self.certain(State::Active, freed, next_asked);
             }
         }
     }
 
+    /// Whether it is in the dead-letter queue, or may have gone with it.
+    fn may_have_moved(&self) -> bool {
+        let queue = self.ledger.queue_of(self.copy);
+        let target = queue
+            .dead_letter
+            .map(|(place, _)| &self.ledger.queues[place]);
+        let target_ended = target.is_some_and(|target| target.ended.is_some());
+        target_ended || self.moved.of(self.ledger, self.copy).is_some()
+    }
+
     fn certain(&mut self, state: State, from: Nanos, to: Nanos) {
-        let to = to.min(kept_until(self.ledger, self.copy));
+        let to = to.min(self.ledger.kept_until(self.copy));
         if from < to {
             self.steps.push(Step {
                 at: from,

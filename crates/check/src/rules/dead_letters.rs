@@ -1,8 +1,8 @@
 //! Q14: a message that was received often enough is in the dead-letter queue, once, and nowhere else.
 
-use super::{Moved, called, kept_until};
+use super::{Moved, called, too_short};
 use crate::{
-    ledger::{Copy, Ledger},
+    ledger::{Absence, Copy, Ledger},
     report::{Invalid, Report, Rule},
 };
 
@@ -16,7 +16,11 @@ pub(super) fn judge(
             continue;
         };
         let name = ledger.name(copy.queue);
-        if let Some(most) = copy.handouts.iter().map(|handout| handout.count).max()
+        let bound = copy.handouts.iter().filter(|handout| {
+            let unbound = ledger.queue_of(copy).unbound;
+            unbound.is_none_or(|unbound| handout.returned < unbound.invoked)
+        });
+        if let Some(most) = bound.map(|handout| handout.count).max()
             && most > receives_max
         {
             let detail = format!("{} was received {most} times", called(ledger, copy));
@@ -49,10 +53,14 @@ fn buried(
         let detail = format!("{} is in the dead-letter queue twice", called(ledger, copy));
         report.add(Rule::DeadLetter, name, detail);
     }
-    if copy
-        .handouts
-        .iter()
-        .any(|handout| handout.invoked > first.returned)
+    // What had arrived in a queue that was deleted then comes back, if its source did not know that it had.
+    let (place, _) = ledger.queue_of(copy).dead_letter.unwrap_or_default();
+    let target_stays = ledger.queues[place].ended.is_none();
+    if target_stays
+        && copy
+            .handouts
+            .iter()
+            .any(|handout| handout.invoked > first.returned)
     {
         let detail = format!(
             "{} came again after it was dead-lettered",
@@ -103,19 +111,23 @@ fn missing(
     let target = &ledger.queues[place];
     let length = last.free_from.saturating_sub(last.returned);
     let due = ledger.outages.latest(last.returned, length);
-    let kept = kept_until(ledger, copy);
-    if due >= kept {
+    let kept = ledger.kept_until(copy);
+    // On its way a message ends with its source, however long that takes.
+    if due >= kept || queue.ended.is_some() || target.ended.is_some() {
         return Ok(());
     }
-    if !target
-        .evidence
-        .nothing_visible(due, due.saturating_add(target.retention))
-    {
-        let body = ledger.sent_of(copy).body;
-        return Err(Invalid::DrainTooShort {
-            queue: target.facts.name.clone(),
-            body,
-        });
+    // A message that its queue may have kept must be missed there, too.
+    let kept_here = queue.unbound.map(|_| queue.absence(due, kept));
+    let there_until = target.keeps_until(last.earliest);
+    if due >= there_until {
+        return Ok(());
+    }
+    let sent = ledger.sent_of(copy);
+    match (target.absence(due, there_until), kept_here) {
+        (Absence::Proved, None | Some(Absence::Proved)) => {}
+        (Absence::TooShort, _) => return Err(too_short(target, sent)),
+        (_, Some(Absence::TooShort)) => return Err(too_short(queue, sent)),
+        (Absence::Unseen, _) | (_, Some(Absence::Unseen)) => return Ok(()),
     }
     let detail = format!(
         "{} gave up and is not in {}",

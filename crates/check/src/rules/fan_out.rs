@@ -7,14 +7,12 @@
 use std::collections::HashMap;
 
 use crate::{
-    event::Nanos,
+    event::{Nanos, refusal},
     ledger::{Ledger, Published, Pushed, SendOutcome, Subscription},
     report::{Report, Rule},
     subscription::{Retry, Target},
 };
 
-/// The answer to a publish that no subscription wants.
-const CODE_UNWANTED: i64 = 6030;
 /// How often a subscription with back-off tries.
 const ATTEMPTS: usize = 4;
 
@@ -41,13 +39,14 @@ pub(super) fn judge(ledger: &Ledger<'_>, report: &mut Report) {
 
 /// A publisher is told that nobody wants a message if and only if that is so.
 fn answer(ledger: &Ledger<'_>, published: &Published<'_>, report: &mut Report) {
-    let mut subscriptions = ledger.subscriptions.iter();
-    let is_wanted = subscriptions.any(|subscription| subscription.wants(published));
+    let subscriptions = || ledger.subscriptions.iter();
+    let is_wanted = subscriptions().any(|subscription| subscription.surely_wants(published));
+    let may_be_wanted = subscriptions().any(|subscription| subscription.may_want(published));
     let what = match published.outcome {
-        SendOutcome::Refused if is_wanted && published.refusal == Some(CODE_UNWANTED) => {
+        SendOutcome::Refused if is_wanted && published.refusal == Some(refusal::UNWANTED) => {
             "was refused as unwanted, but is wanted"
         }
-        SendOutcome::Acknowledged(_) | SendOutcome::Unnamed if !is_wanted => {
+        SendOutcome::Acknowledged(_) | SendOutcome::Unnamed if !may_be_wanted => {
             "was acknowledged, but nobody wants it"
         }
         _ => return,
@@ -96,7 +95,7 @@ fn complaints(
     pushes: &[Pushed<'_>],
 ) -> Vec<Complaint> {
     let mut complaints = Vec::new();
-    if !subscription.wants(published) || subscription.facts.target != Target::Http {
+    if !subscription.may_want(published) || subscription.facts.target != Target::Http {
         complaints.push((
             Rule::FanOut,
             "was pushed to a subscription that does not want it",
@@ -134,7 +133,7 @@ fn add(
 fn arrivals(ledger: &Ledger<'_>, subscription: &Subscription<'_>, report: &mut Report) {
     let publishes = ledger.publishes.iter().enumerate();
     for (place, published) in publishes {
-        if !published.happened || !subscription.wants(published) {
+        if !published.happened || !subscription.must_get(published) {
             continue;
         }
         let pushes = subscription

@@ -46,7 +46,11 @@ fn pair(
         report.add(Rule::Invisibility, &queue.facts.name, detail);
     }
     let in_order = earlier.returned < later.invoked && earlier.message == later.message;
-    if in_order && !rewound && later.count <= earlier.count {
+    // What comes back because its dead-letter queue was deleted comes as if it had never been received.
+    let is_anew = queue
+        .dead_letter
+        .is_some_and(|(place, _)| ledger.queues[place].ended.is_some());
+    if in_order && !rewound && !is_anew && later.count <= earlier.count {
         let detail = format!(
             "{} has receive count {} after {}",
             called(ledger, copy),
@@ -67,7 +71,7 @@ fn receipt(ledger: &Ledger<'_>, copy: &Copy<'_>, handout: &Handout<'_>, report: 
                 report.add(Rule::Receipt, name, detail);
             }
         } else if one.answer == Some(Answer::Stale)
-            && one.returned < handout.held_until
+            && one.returned < handout.held_until.min(ledger.kept_until(copy))
             && before.iter().all(|other| other.what != Purpose::Delete)
             && handout
                 .uses
@@ -121,6 +125,11 @@ pub(super) fn stale(
         .uses
         .iter()
         .any(|other| matches!(other.what, Purpose::Extend(_)));
-    let expired = ledger.outages.latest(handout.returned, queue.visibility) < one.invoked;
-    (expired && !extended).then_some("expired")
+    let length = handout.unchanged_until.saturating_sub(handout.returned);
+    let expired = ledger.outages.latest(handout.returned, length) < one.invoked;
+    if expired && !extended {
+        return Some("expired");
+    }
+    let ended = ledger.ended_before(copy, one.invoked);
+    ended.map(|_| "a message's that was no more")
 }

@@ -3,10 +3,10 @@
 //! Between two handouts a message must be visible from the end of its delay or lease on. A receive that
 //! found nothing wholly within such a time proves the rule broken.
 
-use super::{Moved, called, kept_until};
+use super::{Moved, called, too_short};
 use crate::{
     event::Nanos,
-    ledger::{Copy, Handout, Ledger},
+    ledger::{Absence, Copy, Handout, Ledger},
     report::{Invalid, Report, Rule},
 };
 
@@ -47,7 +47,7 @@ fn one_copy(
 ) -> Result<(), Invalid> {
     let sent = ledger.sent_of(copy);
     let queue = ledger.queue_of(copy);
-    let kept = kept_until(ledger, copy);
+    let kept = ledger.kept_until(copy);
     let known = copy.is_source(sent) && sent.acknowledged();
     let mut visible_from = known.then_some(sent.due);
     for (at, handout) in in_order(copy).into_iter().enumerate() {
@@ -73,12 +73,10 @@ fn one_copy(
     if from >= kept || moved.of(ledger, copy).is_some_and(|_| copy.is_source(sent)) {
         return Ok(());
     }
-    if !queue.evidence.nothing_visible(from, kept) {
-        let name = queue.facts.name.clone();
-        return Err(Invalid::DrainTooShort {
-            queue: name,
-            body: sent.body,
-        });
+    match queue.absence(from, kept) {
+        Absence::Proved => {}
+        Absence::Unseen => return Ok(()),
+        Absence::TooShort => return Err(too_short(queue, sent)),
     }
     let (rule, what) = match copy.handouts.len() {
         0 if sent.is_carried => (Rule::FanOut, "was published and never came".to_owned()),
@@ -117,6 +115,12 @@ fn visible_after(ledger: &Ledger<'_>, copy: &Copy<'_>, handout: &Handout<'_>) ->
         .dead_letter
         .is_some_and(|(_, receives_max)| handout.count >= receives_max);
     if used_up || handout.maybe_deleted_from().is_some() {
+        return None;
+    }
+    // After a rewind numbers begin anew, and tell no more which of two answers that were under way together was last.
+    let deletes = || copy.handouts.iter().filter_map(Handout::maybe_deleted_from);
+    let is_rewound = queue.maybe_rewound(ledger.sent_of(copy).invoked, Nanos::MAX);
+    if is_rewound && deletes().any(|deleted| deleted >= handout.invoked) {
         return None;
     }
     let length = handout.free_from.saturating_sub(handout.returned);

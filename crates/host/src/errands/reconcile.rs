@@ -1,12 +1,13 @@
 //! Homes and the catalog: what was set in the catalog is told to where it lives, and then the catalog
 //! that it was told.
 //!
-//! Errands queue by the shard of the home, so that a shard without a leader or with a slow disk holds up
-//! only its own. Whoever waits for a change gets an answer in time; the change goes on without them.
+//! Each home is told by one task, what is newest, as long as this node leads the catalog: whoever leads it next finds
+//! what is unsettled. Tasks queue by the shard of the home. Whoever waits for a change gets an answer in time;
+//! the change goes on without them.
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -15,12 +16,13 @@ use anser_broker::{
     error::Error,
     id::ShardId,
 };
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
-use super::RETRY_INTERVAL;
+use super::{RETRY_INTERVAL, lines::Lines};
 use crate::{
     port::{Port, Retry, within},
     routing::{freshness, router},
+    signal::Signal,
 };
 
 /// Homes of one shard that are being told at once what the catalog says.
@@ -35,20 +37,39 @@ const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
 pub struct Reconciler<P> {
     port: P,
     lines: Arc<Lines>,
+    /// What is being told, by number.
+    telling: Arc<Mutex<BTreeMap<u64, Placed>>>,
+    /// Counts what was told, for whoever waits for it.
+    told: Arc<Signal<u64>>,
 }
 
 impl<P: Port> Reconciler<P> {
     pub fn new(port: P) -> Self {
         Self {
             port,
-            lines: Arc::default(),
+            lines: Arc::new(Lines::new(TELLERS_MAX)),
+            telling: Arc::default(),
+            told: Arc::default(),
         }
     }
 
-    /// Tells a home what the catalog says, until it is told.
-    pub fn place(&self, placed: Placed) {
-        let this = self.clone();
-        self.port.spawn(async move { this.settle(&placed).await });
+    /// Has a home told what the catalog says, until it is told.
+    pub fn place(&self, placed: &Placed) {
+        let number = placed.number();
+        if self.is_news(placed) {
+            let this = self.clone();
+            self.port.spawn(async move { this.settle(number).await });
+        }
+    }
+
+    /// Notes what a home is to be told, unless that is older than what is known; whether a task is to be begun.
+    fn is_news(&self, placed: &Placed) -> bool {
+        let mut telling = self.telling();
+        let known = telling.get(&placed.number()).map(Placed::revision);
+        if known.is_none_or(|known| known < placed.revision()) {
+            telling.insert(placed.number(), placed.clone());
+        }
+        known.is_none()
     }
 
     /// Changes the catalog and the home. It is done here and not by whoever asked, who may leave in the middle.
@@ -71,15 +92,30 @@ impl<P: Port> Reconciler<P> {
         });
     }
 
+    /// Fails with [`Error::Unavailable`] if the catalog is not led here, and nothing has happened: another leader would
+    /// not know that its home is to be told.
     async fn carry_through(&self, mut command: Command) -> Result<Placed, Error> {
         self.steer(&mut command);
-        let proposed = router::propose(&self.port, ShardId::CATALOG, &command);
+        let proposed = router::propose_here(&self.port, ShardId::CATALOG, &command);
         let Reply::Placed(placed) = proposed.await? else {
             unreachable!("changes of the catalog are answered with what was placed")
         };
-        self.settle(&placed).await;
+        let (number, revision) = (placed.number(), placed.revision());
+        self.place(&placed);
+        let is_told = |_: &u64| self.has_told(number, revision);
+        self.told.wait_for(is_told).await;
+        if !self.leads_catalog() {
+            // Another tells the home, and nobody here knows when.
+            return Err(Error::Unknown);
+        }
         freshness::spread(&self.port).await;
         Ok(placed)
+    }
+
+    fn has_told(&self, number: u64, revision: u64) -> bool {
+        let telling = self.telling();
+        let known = telling.get(&number).map(Placed::revision);
+        known.is_none_or(|known| known > revision)
     }
 
     /// What is made goes where somebody leads.
@@ -94,17 +130,49 @@ impl<P: Port> Reconciler<P> {
         }
     }
 
-    async fn settle(&self, placed: &Placed) {
+    /// Tells a home what is newest, until it is told or another node leads the catalog.
+    async fn settle(&self, number: u64) {
         let mut rest = RETRY_INTERVAL;
-        loop {
+        while let Some(placed) = self.newest(number) {
             let news = self.news_of_leaders();
-            let told = self.lines.take_turn(placed.shard(), self.tell(placed));
-            let Err(error) = told.await else { return };
-            let number = placed.number();
-            self.port.retries(Retry::Home { number }, error);
-            self.wait_for_leaders(news, rest).await;
-            rest = (2 * rest).min(RETRY_INTERVAL_MAX);
+            let told = {
+                let _turn = self.lines.turn(placed.shard()).await;
+                self.tell(&placed).await
+            };
+            match told {
+                Ok(()) => self.forget(&placed),
+                Err(_) if !self.leads_catalog() => self.forget(&placed),
+                Err(error) => {
+                    self.port.retries(Retry::Home { number }, error);
+                    self.wait_for_leaders(news, rest).await;
+                    rest = (2 * rest).min(RETRY_INTERVAL_MAX);
+                }
+            }
         }
+    }
+
+    fn newest(&self, number: u64) -> Option<Placed> {
+        self.telling().get(&number).cloned()
+    }
+
+    /// Nothing more is to be done about this, unless there is something newer.
+    fn forget(&self, placed: &Placed) {
+        let mut telling = self.telling();
+        let known = telling.get(&placed.number()).map(Placed::revision);
+        if known == Some(placed.revision()) {
+            telling.remove(&placed.number());
+        }
+        drop(telling);
+        self.told.count();
+    }
+
+    fn leads_catalog(&self) -> bool {
+        let cluster = self.port.cluster();
+        cluster.is_none_or(|cluster| cluster.leaders.serves_here(ShardId::CATALOG))
+    }
+
+    fn telling(&self) -> MutexGuard<'_, BTreeMap<u64, Placed>> {
+        self.telling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn news_of_leaders(&self) -> u64 {
@@ -133,28 +201,6 @@ impl<P: Port> Reconciler<P> {
         router::propose_now(&self.port, ShardId::CATALOG, &settled).await?;
         Ok(())
     }
-}
-
-/// Where errands wait for their turn: a line for each shard.
-#[derive(Debug, Default)]
-struct Lines(Mutex<BTreeMap<ShardId, Arc<Semaphore>>>);
-
-impl Lines {
-    /// Does something about a shard when it is its turn.
-    async fn take_turn<T>(&self, shard: ShardId, act: impl Future<Output = T>) -> T {
-        let line = self.of(shard);
-        let _turn = line.acquire().await.expect("a line is never closed");
-        act.await
-    }
-
-    fn of(&self, shard: ShardId) -> Arc<Semaphore> {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(lines.entry(shard).or_insert_with(new_line))
-    }
-}
-
-fn new_line() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(TELLERS_MAX))
 }
 
 /// What the home is told.
@@ -194,62 +240,5 @@ fn told(placed: &Placed) -> Command {
                 floor: placed.floor,
             },
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        future::pending,
-        sync::atomic::{AtomicUsize, Ordering},
-    };
-
-    use tokio::task::{LocalSet, yield_now};
-
-    use super::*;
-
-    const DEAD: ShardId = ShardId(1);
-    const WELL: ShardId = ShardId(2);
-
-    fn run(test: impl Future<Output = ()>) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        LocalSet::new().block_on(&runtime, test);
-    }
-
-    #[test]
-    fn errands_for_a_shard_that_never_answers_hold_up_no_other() {
-        run(async {
-            let lines = Arc::new(Lines::default());
-            for _ in 0..10 * TELLERS_MAX {
-                let lines = Arc::clone(&lines);
-                tokio::task::spawn_local(async move {
-                    lines.take_turn(DEAD, pending::<()>()).await;
-                });
-            }
-            yield_now().await;
-            assert!(lines.take_turn(WELL, async { true }).await);
-        });
-    }
-
-    #[test]
-    fn errands_for_one_shard_are_done_a_few_at_a_time() {
-        run(async {
-            let lines = Arc::new(Lines::default());
-            let begun = Arc::new(AtomicUsize::new(0));
-            for _ in 0..10 * TELLERS_MAX {
-                let (lines, begun) = (Arc::clone(&lines), Arc::clone(&begun));
-                tokio::task::spawn_local(async move {
-                    let act = async {
-                        begun.fetch_add(1, Ordering::Relaxed);
-                        pending::<()>().await;
-                    };
-                    lines.take_turn(WELL, act).await;
-                });
-            }
-            yield_now().await;
-            assert_eq!(begun.load(Ordering::Relaxed), TELLERS_MAX);
-        });
     }
 }

@@ -18,12 +18,12 @@ use anser_broker::{
     time::Millis,
 };
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::RETRY_INTERVAL;
+use super::{RETRY_INTERVAL, lines::Lines};
 use crate::{
     event::{Request, Response},
-    port::{Port, Retry},
+    port::{Port, Retry, within},
     routing::{freshness, router},
 };
 
@@ -34,7 +34,11 @@ const CARRIED_BYTES_MAX: usize = 1 << 20;
 /// The longest time that a lane is left alone which could not go on again and again.
 const REST_MAX: Duration = Duration::from_secs(8);
 /// Lanes whose messages are being carried at once: bounds what is read into memory.
-const CARRIERS_MAX: usize = 16;
+const CARRIERS_MAX: usize = 64;
+/// Of them, lanes to queues of one shard.
+const CARRIERS_TO_SHARD_MAX: usize = 4;
+/// How long bodies are waited for, which a disk that hangs does not give.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
 /// The longest time until a queue is offered a message again that it refused for its size.
 const REFUSED_WAIT_MAX: Millis = Millis::from_seconds(512);
 
@@ -54,6 +58,7 @@ pub struct Transfers<P> {
     port: P,
     moving: Arc<Mutex<Moving>>,
     turns: Arc<Semaphore>,
+    lines: Arc<Lines>,
 }
 
 impl<P: Port> Transfers<P> {
@@ -62,6 +67,7 @@ impl<P: Port> Transfers<P> {
             port,
             moving: Arc::default(),
             turns: Arc::new(Semaphore::new(CARRIERS_MAX)),
+            lines: Arc::new(Lines::new(CARRIERS_TO_SHARD_MAX)),
         }
     }
 
@@ -78,6 +84,17 @@ impl<P: Port> Transfers<P> {
         }
     }
 
+    /// Waits for a turn to carry something to a shard.
+    async fn turn(&self, home: ShardId) -> Turn {
+        // First the shard's: whoever waits for a shard whose turns are all taken takes none of the others'.
+        let of_shard = self.lines.turn(home).await;
+        let of_all = Arc::clone(&self.turns).acquire_owned().await;
+        Turn {
+            _of_shard: of_shard,
+            _of_all: of_all.expect("turns never end"),
+        }
+    }
+
     /// Whether nothing was announced since the last look; then the queue is left.
     fn leaves(&self, queue: QueueId) -> bool {
         let mut moving = self.moving();
@@ -91,6 +108,12 @@ impl<P: Port> Transfers<P> {
     fn moving(&self) -> MutexGuard<'_, Moving> {
         self.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Something may be carried to a shard until this is dropped.
+struct Turn {
+    _of_shard: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
 }
 
 /// A queue from which messages are carried.
@@ -131,10 +154,7 @@ impl<P: Port> Source<P> {
                 .port()
                 .lanes(self.shard, self.queue, MOVES_AT_ONCE)
                 .await;
-            let Some(lanes) = lanes else {
-                self.transfers.moving().remove(&self.queue);
-                return;
-            };
+            let lanes = lanes.unwrap_or_default();
             if lanes.is_empty() {
                 // What was announced since the look may have come after it.
                 if self.transfers.leaves(self.queue) {
@@ -142,6 +162,8 @@ impl<P: Port> Source<P> {
                 }
                 continue;
             }
+            // A lane that has ended rests no more, and wakes nobody.
+            rests.retain(|target, _| lanes.iter().any(|lane| lane.target == *target));
             let carried = self.carry_each(lanes, &mut rests).await;
             let next = rests.values().map(|rest| rest.until).min();
             if let (false, Some(until)) = (carried, next) {
@@ -178,11 +200,12 @@ impl<P: Port> Source<P> {
         if let Some(through) = lane.ends {
             return self.end(lane, through).await;
         }
-        if self.port().is_full() {
+        let home = self.home_of(lane.target).await?;
+        if home.is_some_and(|home| self.port().is_full(home)) {
             // Carrying copies bodies, and what space is left is for what frees some.
             return Err(Error::StorageFull);
         }
-        match self.home_of(lane.target).await? {
+        match home {
             Some(home) if lane.is_delivery => self.deliver(lane, home).await,
             Some(home) => self.carry_dead_letters(lane, home).await,
             None if lane.is_delivery => {
@@ -210,7 +233,7 @@ impl<P: Port> Source<P> {
                 seen: lane.seen,
                 through,
             };
-            match router::propose(self.port(), home, &forget).await {
+            match router::propose_now(self.port(), home, &forget).await {
                 Ok(_) | Err(Error::NoSuchQueue) => {}
                 Err(error) => return Err(error),
             }
@@ -234,7 +257,7 @@ impl<P: Port> Source<P> {
     }
 
     async fn carry_dead_letters(&self, lane: &Lane, home: ShardId) -> Result<(), Error> {
-        let _turn = self.transfers.turns.acquire().await;
+        let _turn = self.transfers.turn(home).await;
         let bodies = self.bodies(lane, lane.moves.len()).await?;
         let command = Command::AcceptMoved {
             queue: lane.target,
@@ -250,21 +273,27 @@ impl<P: Port> Source<P> {
     }
 
     /// Gives a subscribed queue what it can take. What it cannot take is not even tried: each try is
-    /// written to a log.
+    /// written to a log. Nothing ends while nobody knows whether the queue has it already.
     async fn deliver(&self, lane: &Lane, home: ShardId) -> Result<(), Error> {
         let room = match self.room(lane.target, home).await {
             Ok(room) => room,
             Err(error) => {
-                self.end_overdue(lane).await?;
+                if error == Error::NoSuchQueue {
+                    self.end_overdue(lane).await?;
+                }
                 return Err(error);
             }
         };
+        if room.accepted >= lane.moves[0].number {
+            // The answer to an earlier try was lost.
+            return self.settled(lane, room.accepted).await;
+        }
         if room.messages == 0 {
             self.end_overdue(lane).await?;
             return Err(Error::BacklogFull);
         }
         let count = usize::try_from(room.messages).unwrap_or(usize::MAX);
-        let turn = self.transfers.turns.acquire().await;
+        let turn = self.transfers.turn(home).await;
         let mut bodies = match self.bodies(lane, count).await {
             Ok(bodies) => bodies,
             Err(error) => {
@@ -294,7 +323,8 @@ impl<P: Port> Source<P> {
     }
 
     async fn room(&self, queue: QueueId, home: ShardId) -> Result<Room, Error> {
-        let query = Request::Read(Query::Room { queue });
+        let source = self.queue;
+        let query = Request::Read(Query::Room { queue, source });
         match router::ask_now(self.port(), home, query).await? {
             Response::Answer(Answer::Room(room)) => Ok(room),
             Response::Answer(Answer::Refused(error)) => Err(error),
@@ -316,14 +346,19 @@ impl<P: Port> Source<P> {
             unreachable!("accepting is answered with what was accepted")
         };
         if through >= lane.moves[0].number {
-            self.tell(&Command::MovesSettled {
-                queue: self.queue,
-                target: lane.target,
-                through,
-            })
-            .await?;
+            self.settled(lane, through).await?;
         }
         Ok(refused)
+    }
+
+    /// The target has the messages of the lane up to this number.
+    async fn settled(&self, lane: &Lane, through: u64) -> Result<(), Error> {
+        self.tell(&Command::MovesSettled {
+            queue: self.queue,
+            target: lane.target,
+            through,
+        })
+        .await
     }
 
     /// The first bodies of a lane, at most `count`, without their labels. At least one.
@@ -331,9 +366,9 @@ impl<P: Port> Source<P> {
         let messages = lane.moves.iter().take(count).map(|next| next.message);
         let port = self.port();
         let bytes_max = CARRIED_BYTES_MAX.min(port.command_bytes_max() / 2);
-        let mut bodies = port
-            .bodies(self.shard, messages.collect(), bytes_max)
-            .await?;
+        let read = port.bodies(self.shard, messages.collect(), bytes_max);
+        let read = within(port, READ_PATIENCE, read).await;
+        let mut bodies = read.unwrap_or(Err(Error::Unavailable))?;
         if lane.has_labels {
             let opened = bodies.iter().map_while(Published::open);
             bodies = opened.map(|published| published.body).collect();

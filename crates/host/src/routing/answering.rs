@@ -1,6 +1,6 @@
 //! What a node answers another.
 
-use anser_broker::{codec, command::Query, id::ShardId};
+use anser_broker::{codec, command::Query, error::Error, id::ShardId};
 use bytes::Bytes;
 
 use super::router;
@@ -34,10 +34,11 @@ pub async fn answer(port: &impl Port, request: PeerRequest) -> PeerResponse {
 
 async fn change(port: &impl Port, command: &Bytes) -> PeerResponse {
     match codec::decode(command) {
-        Ok(command) if leads_catalog(port) => {
-            let changed = port.change_here(command).await;
-            changed.map_or_else(PeerResponse::Refused, PeerResponse::Change)
-        }
+        Ok(command) if leads_catalog(port) => match port.change_here(command).await {
+            Ok(placed) => PeerResponse::Change(placed),
+            Err(Error::Unavailable) => PeerResponse::NotDone,
+            Err(error) => PeerResponse::Refused(error),
+        },
         Ok(_) | Err(_) => PeerResponse::NotDone,
     }
 }

@@ -8,6 +8,7 @@ use anser_broker::{
     command::{Command, Placed, Reply},
     error::Error,
     id::ShardId,
+    limits,
     time::Millis,
 };
 use anser_replica::ReceiveRequest;
@@ -20,6 +21,13 @@ use crate::{
 
 /// How long a request waits for a leader: some elections.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How long the answer of a replica is waited for, besides what a receive waits for messages: a leader whose disk
+/// hangs answers nobody.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// How much longer the answer of another node is waited for, which waits for its replica itself.
+const PEER_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the answer to a change of the catalog is waited for: longer than its leader waits for the home.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(12);
 /// How long to wait for news of a leader before asking the same one again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -32,7 +40,8 @@ enum Again {
 }
 
 /// Has a request done by whoever leads the shard, wherever that is. Fails with [`Error::Unavailable`] if none
-/// was found in time and nothing has happened, and with [`Error::Unknown`] if it may have happened. Dropped before
+/// was found in time and nothing has happened, and with [`Error::Unknown`] if it may have happened: so does each
+/// request that has no answer ten seconds after it was to have one. Dropped before
 /// its end, a receive gives back what it got.
 pub async fn ask(port: &impl Port, shard: ShardId, request: Request) -> Result<Response, Error> {
     let Some(cluster) = port.cluster() else {
@@ -92,11 +101,30 @@ pub async fn ask_here(
 }
 
 async fn do_here(port: &impl Port, shard: ShardId, request: Request) -> Result<Response, Error> {
-    if let Request::Receive(receive) = request {
-        return Receiving::begin(port, shard, receive)?.end().await;
+    let patience = ANSWER_PATIENCE + waiting(&request);
+    let answered = async {
+        if let Request::Receive(receive) = request {
+            return Receiving::begin(port, shard, receive)?.end().await;
+        }
+        let (_, answered) = port.submit(shard, request)?;
+        answered.await.unwrap_or(Err(Error::Unknown))
+    };
+    let answered = within(port, patience, answered).await;
+    answered.unwrap_or(Err(Error::Unknown))
+}
+
+/// How long a receive may wait for messages.
+fn waiting(request: &Request) -> Duration {
+    match request {
+        Request::Receive(receive) => {
+            let wait = receive
+                .wait
+                .unwrap_or(limits::WAIT_MAX)
+                .min(limits::WAIT_MAX);
+            Duration::from_millis(wait.0)
+        }
+        Request::Propose(_) | Request::Read(_) => Duration::ZERO,
     }
-    let (_, answered) = port.submit(shard, request)?;
-    answered.await.unwrap_or(Err(Error::Unknown))
 }
 
 async fn attempt(
@@ -113,8 +141,10 @@ async fn attempt(
     if let Err(error) = port.permit(&request) {
         return Ok(Err(error));
     }
-    let request = PeerRequest::Shard { shard, request };
-    match port.ask_peer(leader, request).await {
+    let patience = ANSWER_PATIENCE + PEER_PATIENCE + waiting(&request);
+    let asked = port.ask_peer(leader, PeerRequest::Shard { shard, request });
+    let told = within(port, patience, asked).await;
+    match told.unwrap_or(Err(PeerError::Lost)) {
         Ok(PeerResponse::Shard(response)) => Ok(Ok(response)),
         Ok(PeerResponse::Refused(error)) => Ok(Err(error)),
         Ok(_) | Err(PeerError::NotSent) => Err(Again::NotDone),
@@ -134,11 +164,15 @@ pub async fn change(port: &impl Port, command: &Command) -> Result<Placed, Error
         let news = cluster.leaders.changes();
         let catalog = ShardId::CATALOG;
         if cluster.leaders.serves_here(catalog) {
-            return port.change_here(command.clone()).await;
-        }
-        if let Some(leader) = cluster.leaders.of(catalog) {
+            match port.change_here(command.clone()).await {
+                Err(Error::Unavailable) => {} // Another leads by now, and nothing has happened.
+                changed => return changed,
+            }
+        } else if let Some(leader) = cluster.leaders.of(catalog) {
             let command = encoded.bytes.clone();
-            match port.ask_peer(leader, PeerRequest::Change { command }).await {
+            let asked = port.ask_peer(leader, PeerRequest::Change { command });
+            let told = within(port, CHANGE_PATIENCE, asked).await;
+            match told.unwrap_or(Err(PeerError::Lost)) {
                 Ok(PeerResponse::Change(placed)) => return Ok(placed),
                 Ok(PeerResponse::Refused(error)) => return Err(error),
                 Ok(_) | Err(PeerError::NotSent) => {}
@@ -168,6 +202,17 @@ pub async fn propose_now(
     Ok(reply_of(proposed.await?))
 }
 
+/// As [`propose`], but only if the shard is led here: otherwise it fails with [`Error::Unavailable`], and nothing has
+/// happened.
+pub(crate) async fn propose_here(
+    port: &impl Port,
+    shard: ShardId,
+    command: &Command,
+) -> Result<Reply, Error> {
+    let proposed = ask_here(port, shard, Request::Propose(codec::encode(command))).await;
+    proposed.unwrap_or(Err(Error::Unavailable)).map(reply_of)
+}
+
 /// Proposes commands to a shard that is led here, in this order, and waits for all of them; a refusal
 /// is an error.
 pub(crate) async fn propose_all(
@@ -181,7 +226,10 @@ pub(crate) async fn propose_all(
         under_way.push(answered);
     }
     for answered in under_way {
-        answered.await.unwrap_or(Err(Error::Unknown))?;
+        let answered = within(port, ANSWER_PATIENCE, answered).await;
+        answered
+            .and_then(Result::ok)
+            .unwrap_or(Err(Error::Unknown))?;
     }
     Ok(())
 }

@@ -108,7 +108,7 @@ impl<T> Runner<T> {
 
     /// Makes a replica of a shard that this node has none of: whoever leads the shard has decided so.
     fn host(&mut self, now: &Now, shard: ShardId) {
-        let is_known = shard.0 < self.shards && !self.forgetting.contains(&shard);
+        let is_known = shard.0 < self.shards && !self.forgetting.contains_key(&shard);
         if self.hosted.contains_key(&shard) || !is_known {
             return;
         }
@@ -134,8 +134,8 @@ impl<T> Runner<T> {
             return;
         }
         let tombstone = replica.tombstone(decided);
+        self.forgetting.insert(shard, replica.image());
         self.hosted.remove(&shard);
-        self.forgetting.insert(shard);
         self.tombstones.insert(shard, tombstone);
         self.jobs.push_back(Job::Cleared { shard });
         let floor = tombstone.floor;

@@ -2,10 +2,9 @@
 //! looking after placement, sending copies, keeping up with who the members are.
 
 use std::{
-    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anser_broker::{
@@ -13,25 +12,25 @@ use anser_broker::{
     error::Error,
     id::ShardId,
 };
+use anser_host::{
+    Action, NodeReport, Policy, REPORT_GATHERING, REPORT_INTERVAL, ReplicaReport, SyncTimes,
+};
 use anser_log::{FileSystem, Store};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tracing::{info, warn};
 
 use super::{
     ClusterConfig,
-    controller::{Controller, Policy},
+    controller::Controller,
     copies::{self, Outgoing},
-    identity::Identity,
+    identity::{Identity, KnownPeer},
     peers::Cluster,
-    placement::Action,
-    seeking,
-    survey::{self, ReplicaSurvey, Survey},
-    upgrade,
+    seeking, upgrade,
     words::Note,
 };
 use crate::{
     desk::Desk,
-    event::{Event, Surveyed},
+    event::{Event, Reported},
     failure::{Failed, Failure},
     inboxes::Inboxes,
     status::{Counters, read},
@@ -40,7 +39,7 @@ use crate::{
 /// How long to leave the catalog alone after it could not be told of this node.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// How long runners may take to say how their replicas are.
-const SURVEY_PATIENCE: Duration = Duration::from_secs(1);
+const REPORT_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Part {
     pub(crate) cluster: Arc<Cluster>,
@@ -68,24 +67,23 @@ impl Part {
             desk,
             ..
         } = &self;
+        let policy = Policy {
+            replicas: config.replicas,
+            moves_max: config.moves_max,
+            grace: config.grace,
+        };
         let controller = Controller {
             cluster: Arc::clone(cluster),
             inboxes: inboxes.clone(),
-            policy: Policy {
-                replicas: config.replicas,
-                moves_max: config.moves_max,
-                grace: config.grace,
-            },
+            host: anser_host::Controller::new(policy, cluster.reports.now()),
             decided: Arc::clone(&self.decided),
-            since: None,
-            up: (BTreeSet::new(), Instant::now()),
         };
         let teller = Teller {
             cluster: Arc::clone(cluster),
             inboxes: inboxes.clone(),
             store: self.store.clone(),
             counters: Arc::clone(&self.counters),
-            synced: (0, 0),
+            syncs: SyncTimes::default(),
         };
         let registration = register(
             Arc::clone(cluster),
@@ -121,7 +119,7 @@ impl Part {
 }
 
 async fn look(mut teller: Teller, mut controller: Controller) {
-    let mut interval = tokio::time::interval(survey::INTERVAL);
+    let mut interval = tokio::time::interval(REPORT_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let cluster = Arc::clone(&teller.cluster);
     loop {
@@ -130,8 +128,8 @@ async fn look(mut teller: Teller, mut controller: Controller) {
                 teller.tell().await;
                 controller.step();
             }
-            () = cluster.surveys.urgent() => {
-                tokio::time::sleep(survey::GATHERING).await;
+            () = cluster.reports.urgent() => {
+                tokio::time::sleep(REPORT_GATHERING).await;
                 teller.tell().await;
             }
         }
@@ -144,52 +142,43 @@ struct Teller {
     inboxes: Inboxes,
     store: Store<FileSystem>,
     counters: Arc<Counters>,
-    /// Syncs and the microseconds they took, when this was looked at last.
-    synced: (u64, u64),
+    syncs: SyncTimes,
 }
 
 impl Teller {
     async fn tell(&mut self) {
-        let mut replicas: Vec<ReplicaSurvey> = survey_all(&self.inboxes)
+        let mut replicas: Vec<ReplicaReport> = report_all(&self.inboxes)
             .await
             .into_iter()
-            .map(|surveyed| surveyed.replica)
+            .map(|reported| reported.replica)
             .collect();
         for replica in &mut replicas {
             replica.bytes = self.store.shard_bytes(replica.shard);
         }
-        let survey = Survey {
+        let report = NodeReport {
             node: self.cluster.node,
             full: self.counters.is_full(),
             free_bytes: self.store.free_bytes().unwrap_or(0),
             data_bytes: self.store.segment_bytes() + self.store.wal_bytes_in_use(),
-            sync_micros: self.mean_sync(),
+            sync_micros: self.syncs.mean(
+                read(&self.counters.syncs),
+                read(&self.counters.sync_micros_sum),
+                self.counters.write_age_micros(),
+            ),
             replicas,
             knows: self.cluster.versions.knows(),
         };
-        self.cluster.surveys.put(survey.clone());
-        self.cluster.tell_all(&Note::Survey(survey));
-    }
-
-    /// The mean of the last syncs, or the age of one that does not end.
-    fn mean_sync(&mut self) -> u64 {
-        let now = (
-            read(&self.counters.syncs),
-            read(&self.counters.sync_micros_sum),
-        );
-        let (syncs, micros) = (now.0 - self.synced.0, now.1 - self.synced.1);
-        self.synced = now;
-        let mean = micros.checked_div(syncs).unwrap_or(0);
-        mean.max(self.counters.write_age_micros())
+        self.cluster.reports.put(report.clone());
+        self.cluster.tell_all(&Note::Report(report));
     }
 }
 
 /// How every replica here is.
-pub(crate) async fn survey_all(inboxes: &Inboxes) -> Vec<Surveyed> {
+pub(crate) async fn report_all(inboxes: &Inboxes) -> Vec<Reported> {
     let (sender, mut receiver) = unbounded_channel();
     for inbox in inboxes.all() {
         // A runner that is gone leaves its shards out of the answer.
-        drop(inbox.send(Event::Survey(sender.clone())));
+        drop(inbox.send(Event::Report(sender.clone())));
     }
     drop(sender);
     let mut all = Vec::new();
@@ -199,8 +188,8 @@ pub(crate) async fn survey_all(inboxes: &Inboxes) -> Vec<Surveyed> {
         }
     };
     // A runner that is held up leaves its shards out too.
-    tokio::time::timeout(SURVEY_PATIENCE, gather).await.ok();
-    all.sort_by_key(|surveyed| surveyed.status.shard);
+    tokio::time::timeout(REPORT_PATIENCE, gather).await.ok();
+    all.sort_by_key(|reported| reported.status.shard);
     all
 }
 
@@ -281,14 +270,18 @@ async fn follow_members(
             .iter()
             .filter(|(_, node)| node.state == NodeState::Removed)
         {
-            cluster.surveys.forget(*node);
+            cluster.reports.forget(*node);
         }
         cluster.follow_members();
         let mut peers = cluster.members.peers();
         peers.remove(&cluster.node);
+        let peers = peers.into_iter().map(|(number, peer)| {
+            let known = KnownPeer::new(peer.address, peer.incarnation);
+            (number, known)
+        });
         let before = identity.clone();
         identity.set_cluster_version(cluster.versions.active());
-        identity.peers = peers;
+        identity.peers = peers.collect();
         if let Some(own) = known.get(&cluster.node) {
             identity.hear_of_start(own.start);
         }

@@ -20,11 +20,12 @@ use tracing::{info, warn};
 use super::{
     copies::Copies,
     members::Members,
+    reports::Reports,
     shared::Shared,
-    survey::Surveys,
     words::{Ask, Join, JoinedPeer, Note, Told},
 };
 use crate::{
+    clock::Clock,
     desk::Desk,
     event::{Event, HostEvent, Request, Response},
     failure::{Failed, Failure},
@@ -42,7 +43,7 @@ pub(crate) struct Cluster {
     pub(crate) start: NodeStart,
     pub(crate) shards: u16,
     pub(crate) leaders: Leaders,
-    pub(crate) surveys: Surveys,
+    pub(crate) reports: Reports,
     pub(crate) members: Members,
     pub(crate) shared: Shared,
     pub(crate) versions: Arc<Versions>,
@@ -66,6 +67,7 @@ pub(crate) struct Beginning {
     pub(crate) suspects: BTreeSet<ShardId>,
     /// To be done when no replica is suspect any more.
     pub(crate) all_cleared: Box<dyn Fn() + Send + Sync>,
+    pub(crate) clock: Clock,
 }
 
 impl Cluster {
@@ -77,7 +79,7 @@ impl Cluster {
             start: beginning.start,
             shards: beginning.shards,
             leaders: Leaders::new(beginning.node, beginning.shards),
-            surveys: Surveys::default(),
+            reports: Reports::new(beginning.clock),
             members: beginning.members,
             shared: Shared::default(),
             versions: beginning.versions,
@@ -101,17 +103,21 @@ impl Cluster {
         let peers = self.members.peers().into_iter();
         let others = peers.filter(|(number, _)| *number != self.node);
         let peers: BTreeMap<u64, Peer> = others
-            .map(|(number, peer)| {
-                let incarnation = peer.incarnation();
-                let address = peer.address;
-                (
+            .map(
+                |(
                     number,
-                    Peer {
+                    anser_host::Peer {
                         address,
                         incarnation,
                     },
-                )
-            })
+                )| {
+                    let peer = Peer {
+                        address,
+                        incarnation,
+                    };
+                    (number, peer)
+                },
+            )
             .collect();
         if let Some(transport) = &*self.transport() {
             transport.set_peers(peers);
@@ -248,8 +254,8 @@ impl Handler for Reception {
                     drop(self.inboxes.of(shard).send(Event::Peer { shard, message }));
                 }
             }
-            Some(Note::Survey(survey)) if survey.node == from => {
-                for replica in survey
+            Some(Note::Report(report)) if report.node == from => {
+                for replica in report
                     .replicas
                     .iter()
                     .filter(|replica| replica.led.is_some())
@@ -257,7 +263,7 @@ impl Handler for Reception {
                     let shard = ShardId(replica.shard);
                     self.cluster.leaders.heard(shard, replica.term, from);
                 }
-                self.cluster.surveys.put(survey);
+                self.cluster.reports.put(report);
             }
             Some(Note::Shared { revision, bytes }) => {
                 if self.cluster.shared.adopt(revision, bytes) {
@@ -274,7 +280,7 @@ impl Handler for Reception {
                         .send(Event::Order(order)),
                 );
             }
-            Some(Note::Survey(_)) | None => warn!(from, "a peer said something unintelligible"),
+            Some(Note::Report(_)) | None => warn!(from, "a peer said something unintelligible"),
         }
     }
 
@@ -295,18 +301,27 @@ impl Handler for Reception {
     }
 
     fn judge(&self, visitor: &Visitor) -> Result<(), Refusal> {
+        let members = &self.cluster.members;
+        members.judge(visitor.node, visitor.incarnation, start_of(visitor))
+    }
+
+    fn is_agreed(&self, visitor: &Visitor) -> bool {
         let start = NodeStart {
             number: visitor.start.number,
             mark: visitor.start.mark,
         };
-        let members = &self.cluster.members;
-        members.judge(visitor.node, visitor.incarnation, start)
+        self.cluster.members.is_agreed(visitor.node, start)
     }
 
     fn arrived(&self, visitor: &Visitor) {
-        let (node, address) = (visitor.node, &visitor.address);
-        let members = &self.cluster.members;
-        if members.hear(node, visitor.start.number, address) {
+        let visitor = anser_host::Visitor {
+            node: visitor.node,
+            incarnation: visitor.incarnation,
+            start: start_of(visitor),
+            address: visitor.address.clone(),
+        };
+        if self.cluster.members.hear(&visitor) {
+            let (node, address) = (visitor.node, &visitor.address);
             info!(node, address, "a node says that it is reached elsewhere");
             self.cluster.follow_members();
         }
@@ -330,13 +345,20 @@ impl Handler for Reception {
             if let Some(note) = self.cluster.shared.note() {
                 self.cluster.send(node, note.encode());
             }
-            self.cluster.surveys.hurry();
+            self.cluster.reports.hurry();
             return;
         }
         self.cluster.leaders.lost(node);
         for inbox in self.inboxes.all() {
             drop(inbox.send(HostEvent::Unreachable { node }.into()));
         }
+    }
+}
+
+fn start_of(visitor: &Visitor) -> NodeStart {
+    NodeStart {
+        number: visitor.start.number,
+        mark: visitor.start.mark,
     }
 }
 

@@ -3,26 +3,24 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
-use anser_broker::command::NodeState;
+use anser_broker::command::{NodeRecord, NodeState};
+use anser_host::{Action, ActionKind, Led, ReplicaReport, Reports, Step};
 
 use super::{
-    ClusterStatus, Move, NodeStatus, ReplicaPlacement, ShardPlacement,
-    identity::hex,
+    ClusterStatus, Move, NodeStatus, ReplicaPlacement, ShardPlacement, identity::hex,
     peers::Cluster,
-    placement::{Action, Deed},
-    survey::{self, Heard, Led, ReplicaSurvey},
-    words::Step,
 };
 
 pub(crate) fn of(cluster: &Cluster, decided: &Mutex<Vec<Action>>) -> ClusterStatus {
-    let heard = cluster.surveys.all();
-    let shards = shards(&heard);
+    let (reports, now) = (cluster.reports.all(), cluster.reports.now());
+    let shards = shards(&reports, now);
     let decided = decided.lock().unwrap_or_else(PoisonError::into_inner);
     let mut moves: Vec<Move> = decided.iter().map(move_of).collect();
-    moves.extend(copies(&heard));
-    let nodes = nodes(cluster, &heard, &shards);
+    moves.extend(copies(&reports));
+    let nodes = nodes(cluster, &reports, now, &shards);
     let version = cluster.versions.active().0;
     ClusterStatus {
         cluster: Some(hex(&cluster.id)),
@@ -49,14 +47,15 @@ fn held_back_by(version: u32, nodes: &[NodeStatus]) -> Vec<u64> {
 
 fn nodes(
     cluster: &Cluster,
-    heard: &BTreeMap<u64, Heard>,
+    reports: &Reports,
+    now: Duration,
     shards: &[ShardPlacement],
 ) -> Vec<NodeStatus> {
     let members = cluster.members.all().into_iter();
-    let status = |(number, record): (u64, anser_broker::command::NodeRecord)| {
-        let known = heard.get(&number);
-        let survey = known.map(|known| known.survey.clone()).unwrap_or_default();
-        let silent = known.map(|known| known.at.elapsed());
+    let status = |(number, record): (u64, NodeRecord)| {
+        let known = reports.of(number);
+        let report = known.map(|known| known.report.clone()).unwrap_or_default();
+        let silent = known.map(|known| now.saturating_sub(known.at));
         NodeStatus {
             node: number,
             address: record.address,
@@ -67,30 +66,27 @@ fn nodes(
                 NodeState::Draining => "draining",
                 NodeState::Removed => "removed",
             },
-            up: silent.is_some_and(|silent| silent < survey::SILENCE),
+            up: known.is_some_and(|known| known.is_recent(now)),
             heard_millis_ago: silent
                 .map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
-            version: known.map(|known| known.survey.knows.0),
-            replicas: survey.replicas.len(),
+            version: known.map(|known| known.report.knows.0),
+            replicas: report.replicas.len(),
             leaders: shards
                 .iter()
                 .filter(|shard| shard.leader == Some(number))
                 .count(),
-            data_bytes: survey.data_bytes,
-            free_bytes: survey.free_bytes,
-            sync_micros: survey.sync_micros,
+            data_bytes: report.data_bytes,
+            free_bytes: report.free_bytes,
+            sync_micros: report.sync_micros,
         }
     };
     members.map(status).collect()
 }
 
-fn shards(heard: &BTreeMap<u64, Heard>) -> Vec<ShardPlacement> {
-    let mut newest: BTreeMap<u16, (u64, &ReplicaSurvey, &Led)> = BTreeMap::new();
-    for (&node, Heard { survey, at }) in heard {
-        if at.elapsed() >= survey::SILENCE {
-            continue;
-        }
-        for replica in &survey.replicas {
+fn shards(reports: &Reports, now: Duration) -> Vec<ShardPlacement> {
+    let mut newest: BTreeMap<u16, (u64, &ReplicaReport, &Led)> = BTreeMap::new();
+    for (node, report) in reports.recent(now) {
+        for replica in &report.replicas {
             let Some(led) = &replica.led else { continue };
             let known = newest.get(&replica.shard);
             if known.is_none_or(|(_, known, _)| known.term < replica.term) {
@@ -99,12 +95,12 @@ fn shards(heard: &BTreeMap<u64, Heard>) -> Vec<ShardPlacement> {
         }
     }
     let bytes = |node: u64, shard: u16| {
-        let survey = heard.get(&node).map(|known| &known.survey);
-        let mut replicas = survey.into_iter().flat_map(|survey| &survey.replicas);
+        let report = reports.of(node).map(|known| &known.report);
+        let mut replicas = report.into_iter().flat_map(|report| &report.replicas);
         let found = replicas.find(|replica| replica.shard == shard);
         found.map_or(0, |replica| replica.bytes)
     };
-    let placement = |(&shard, &(leader, replica, led)): (&u16, &(u64, &ReplicaSurvey, &Led))| {
+    let placement = |(&shard, &(leader, replica, led)): (&u16, &(u64, &ReplicaReport, &Led))| {
         let members = led.voters.iter().chain(&led.learners);
         let replica_placement = |&node: &u64| {
             let peer = led.peers.iter().find(|peer| peer.node == node);
@@ -133,8 +129,9 @@ fn shards(heard: &BTreeMap<u64, Heard>) -> Vec<ShardPlacement> {
     newest.iter().map(placement).collect()
 }
 
-fn copies(heard: &BTreeMap<u64, Heard>) -> Vec<Move> {
-    let replicas = heard.values().flat_map(|heard| &heard.survey.replicas);
+fn copies(reports: &Reports) -> Vec<Move> {
+    let replicas = reports.all();
+    let replicas = replicas.flat_map(|(_, heard)| &heard.report.replicas);
     let led = replicas.filter_map(|replica| Some((replica.shard, replica.led.as_ref()?)));
     led.flat_map(|(shard, led)| {
         let copying = led.peers.iter().filter(|peer| peer.copying);
@@ -148,10 +145,10 @@ fn copies(heard: &BTreeMap<u64, Heard>) -> Vec<Move> {
 }
 
 fn move_of(action: &Action) -> Move {
-    let what = match &action.deed {
-        Deed::Wait(node) => format!("node {node} catches up"),
-        Deed::Transfer(node) => format!("node {node} becomes the leader"),
-        Deed::Change(steps) => {
+    let what = match &action.kind {
+        ActionKind::Wait(node) => format!("node {node} catches up"),
+        ActionKind::Transfer(node) => format!("node {node} becomes the leader"),
+        ActionKind::Change(steps) => {
             let steps = steps.iter().map(|step| match step {
                 Step::AddVoter(node) => format!("node {node} becomes a voter"),
                 Step::AddLearner(node) => format!("node {node} becomes a learner"),

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anser_broker::id::ShardId;
+use anser_host::Action;
 use anser_log::{FileSystem, Reader, Store};
 use anser_replica::Replica;
 use anser_transport::{Config, Identity as TransportIdentity, Limits, Start, Transport};
@@ -26,11 +27,11 @@ use super::{
     members::Members,
     part::Part,
     peers::{Beginning, Cluster, Reception},
-    placement::Action,
 };
 use crate::{
-    desk::Desk, failure::Failed, failures::Failures, inboxes::Inboxes, maintenance::Chore,
-    member::Member, node::spawn, startup::StartError, status::Counters, version::Versions,
+    clock::Clock, desk::Desk, failure::Failed, failures::Failures, inboxes::Inboxes,
+    maintenance::Chore, member::Member, node::spawn, startup::StartError, status::Counters,
+    version::Versions,
 };
 
 /// Where other nodes will find this one.
@@ -86,6 +87,7 @@ impl Joining {
         store: Store<FileSystem>,
         chores: mpsc::Sender<Chore>,
         versions: Arc<Versions>,
+        clock: Clock,
     ) -> Self {
         let (jobs, job_list) = mpsc::channel();
         let (outgoing, outgoing_list) = unbounded_channel();
@@ -97,9 +99,10 @@ impl Joining {
             incarnation: identity.incarnation(),
             start: identity.start(),
             shards: identity.shards,
-            members: Members::new(identity.peers.clone()),
+            members: Members::new(&identity.peers),
             versions,
             suspects: suspects.map(|(shard, _)| *shard).collect(),
+            clock,
             all_cleared: Box::new(move || {
                 if let Err(error) = store.clear_suspicion() {
                     warn!(%error, "the log's end stays suspect until the next start");

@@ -19,18 +19,15 @@ use anser_broker::{
     time::Millis,
     version::ClusterVersion,
 };
-use anser_host::{PeerRequest, PeerResponse};
+use anser_host::{NodeReport, Order, PeerRequest, PeerResponse};
 use anser_replica::ReceiveRequest;
 use bytes::{Buf, BufMut, Bytes};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    cluster::survey::Survey,
-    event::{Request, Response},
-};
+use crate::event::{Request, Response};
 
 const CONSENSUS: u8 = 1;
-const SURVEY: u8 = 2;
+const REPORT: u8 = 2;
 const SHARED: u8 = 3;
 const ORDER: u8 = 4;
 
@@ -39,49 +36,13 @@ const ORDER: u8 = 4;
 pub(crate) enum Note {
     /// Messages of consensus: to which shard, and its bytes.
     Consensus(Vec<(ShardId, Bytes)>),
-    Survey(Survey),
+    Report(NodeReport),
     /// What every node has to know of the newest revision.
     Shared {
         revision: u64,
         bytes: Bytes,
     },
     Order(Order),
-}
-
-/// What a node is told to do with a replica.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) enum Order {
-    /// To the leader of the shard.
-    Change {
-        shard: u16,
-        steps: Vec<Step>,
-    },
-    Transfer {
-        shard: u16,
-        to: u64,
-    },
-    /// The shard's members decided, at this index or before, that the node has no replica any more.
-    Forget {
-        shard: u16,
-        decided: u64,
-    },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Step {
-    AddVoter(u64),
-    AddLearner(u64),
-    Remove(u64),
-}
-
-impl Order {
-    pub(crate) fn shard(&self) -> u16 {
-        match self {
-            Self::Change { shard, .. }
-            | Self::Transfer { shard, .. }
-            | Self::Forget { shard, .. } => *shard,
-        }
-    }
 }
 
 /// Many messages of consensus in one frame.
@@ -120,7 +81,7 @@ impl Note {
                 }
                 frame.take()
             }
-            Self::Survey(survey) => tagged(SURVEY, &(survey, Trailing::of(survey.knows))),
+            Self::Report(report) => tagged(REPORT, &(report, Trailing::of(report.knows))),
             Self::Shared { revision, bytes } => {
                 let mut out = vec![SHARED];
                 out.put_u64_le(*revision);
@@ -147,10 +108,10 @@ impl Note {
                 }
                 Some(Self::Consensus(messages))
             }
-            SURVEY => {
-                let (mut survey, rest) = postcard::take_from_bytes::<Survey>(&bytes).ok()?;
-                survey.knows = Trailing::read(rest)?.version;
-                Some(Self::Survey(survey))
+            REPORT => {
+                let (mut report, rest) = postcard::take_from_bytes::<NodeReport>(&bytes).ok()?;
+                report.knows = Trailing::read(rest)?.version;
+                Some(Self::Report(report))
             }
             SHARED => {
                 let revision = bytes.try_get_u64_le().ok()?;

@@ -1,14 +1,13 @@
 //! What a runner's thread does because its node is a member of a cluster.
 
 use anser_broker::{command::Placed, id::ShardId};
-use anser_host::{CatalogNodes, Job, Now};
-use anser_replica::{MembershipChange, MembershipStep, Replica};
+use anser_host::{CatalogNodes, Job, Now, Order};
+use anser_replica::Replica;
 use tracing::info;
 
 use super::Runner;
 use crate::{
     bodies,
-    cluster::words::{Order, Step},
     event::{HostEvent, Responder},
     maintenance::Chore,
 };
@@ -110,7 +109,7 @@ impl Runner {
         let cluster = &member.cluster;
         cluster.leaders.serves(shard, term, leads);
         if leads {
-            cluster.surveys.hurry();
+            cluster.reports.hurry();
         } else {
             member.copies.end_sending(shard, |_| false);
         }
@@ -128,31 +127,7 @@ impl Runner {
 
     /// What an order means for a replica here.
     pub(super) fn ordered(&self, order: Order) -> Option<HostEvent> {
-        match order {
-            Order::Change { shard, steps } => {
-                let steps = steps.into_iter().map(|step| match step {
-                    Step::AddVoter(node) => MembershipStep::AddVoter(node),
-                    Step::AddLearner(node) => MembershipStep::AddLearner(node),
-                    Step::Remove(node) => MembershipStep::Remove(node),
-                });
-                let change = MembershipChange {
-                    steps: steps.collect(),
-                };
-                let shard = ShardId(shard);
-                Some(HostEvent::Change { shard, change })
-            }
-            Order::Transfer { shard, to } => {
-                // Whoever waits for an heir that died takes no requests until an election's time is over.
-                let member = self.member.as_ref()?;
-                let shard = ShardId(shard);
-                let is_there = member.cluster.is_connected(to);
-                is_there.then_some(HostEvent::Transfer { shard, to })
-            }
-            Order::Forget { shard, decided } => {
-                let shard = ShardId(shard);
-                self.member.as_ref()?;
-                Some(HostEvent::Forget { shard, decided })
-            }
-        }
+        let cluster = &self.member.as_ref()?.cluster;
+        order.event(|node| cluster.is_connected(node))
     }
 }

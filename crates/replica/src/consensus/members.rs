@@ -7,7 +7,8 @@ use crate::{Membership, MembershipChange, MembershipStep};
 
 impl Consensus {
     /// Gives a change of the membership to the log, if this replica leads, no other is under way and
-    /// the change means something. Only who has state becomes a voter. What no replica could read from its
+    /// the change means something. Only who has state becomes a voter, and only voters of whom most answer just now are
+    /// changed to: whoever ordered it may know less than this replica does. What no replica could read from its
     /// log is not written, whoever ordered it: it would stop all of them, for ever.
     pub(crate) fn propose_change(&mut self, change: &MembershipChange) {
         let bytes = change.encode();
@@ -18,6 +19,7 @@ impl Consensus {
             || change.steps.is_empty()
             || self.membership.after(change).is_none()
             || !self.may_all_vote(change)
+            || !self.could_decide_after(change)
         {
             return;
         }
@@ -35,6 +37,22 @@ impl Consensus {
             }
             MembershipStep::AddLearner(_) | MembershipStep::Remove(_) => true,
         })
+    }
+
+    /// Whether most of the voters that a change leads to answer this leader.
+    fn could_decide_after(&self, change: &MembershipChange) -> bool {
+        #[cfg(feature = "sabotage")]
+        if anser_broker::sabotage::is_planted("change without a majority") {
+            return true;
+        }
+        let Some(after) = self.membership.after(change) else {
+            return false;
+        };
+        let (leader, tracker) = (self.node.raft.id, self.node.raft.prs());
+        let answers = |node: &&u64| {
+            **node == leader || tracker.get(**node).is_some_and(|known| known.recent_active)
+        };
+        after.voters.iter().filter(answers).count() > after.voters.len() / 2
     }
 
     /// Applies a change; whether it changed anything.

@@ -74,6 +74,12 @@ impl ShardChecks {
         self.memberships.values().rev().take(2).cloned().collect()
     }
 
+    /// The newest membership, and since which index it is in force.
+    pub(crate) fn in_force(&self) -> Option<(u64, &Membership)> {
+        let newest = self.memberships.last_key_value();
+        newest.map(|(&since, membership)| (since, membership))
+    }
+
     /// The index from which a membership was in force first.
     pub(crate) fn members_since(&self, members: &Membership) -> Option<u64> {
         let mut known = self.memberships.iter();

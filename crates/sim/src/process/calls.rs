@@ -91,8 +91,13 @@ impl Process {
         common: &mut Common,
     ) {
         let polls = matches!(&request, Request::Receive(receive) if receive.wait.is_some_and(|wait| wait.0 > 0));
+        let sends_to = match &request {
+            Request::Propose(command) => command.sends_to(),
+            _ => None,
+        };
         let pending = Pending {
             shard: shard.0,
+            sends_to,
             known: common.checks.last_acknowledged(shard.0),
             polls,
             responder,

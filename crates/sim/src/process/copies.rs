@@ -149,6 +149,11 @@ impl Process {
             },
             Next::Arrived => return self.end_copy(transfer, true, common),
             Next::GivenUp(_) => return self.end_copy(transfer, false, common),
+            Next::Dropped => {
+                sometimes("a copy was dropped for a newer one");
+                self.copies.outgoing.remove(&transfer);
+                return;
+            }
         };
         self.ask(transfer, ask, common);
     }
@@ -316,7 +321,7 @@ impl Process {
 }
 
 /// Something of a copy goes to a node, unless it is lost.
-fn send(from: u64, to: u64, pause: u64, what: Happening, common: &mut Common) {
+pub(super) fn send(from: u64, to: u64, pause: u64, what: Happening, common: &mut Common) {
     let Some(&life) = common.lives.get(&to) else {
         return;
     };

@@ -88,10 +88,7 @@ impl Process {
     }
 
     fn images(&self) -> Images {
-        let replicas = self.host.replicas();
-        replicas
-            .map(|(shard, replica)| (shard, replica.image()))
-            .collect()
+        self.host.images()
     }
 
     /// Behind which entries of each shard the log stays as it is.

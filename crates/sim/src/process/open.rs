@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anser_broker::{id::ShardId, time::Millis};
 use anser_host::{
-    Beginning, BodyReader, OpenError, Opener, Port as _, Reconciler, Runner, Transfers,
+    Beginning, BodyReader, OpenError, Opener, Policy, Port as _, Reconciler, Runner, Transfers,
 };
 use anser_log::{
     Certainty, Log, Opened, Options, Reader, RecoveredShard, disk::simulated::SimulatedDisk,
 };
 use anser_replica::Replica;
 
-use super::{Copies, Maintenance, Peers, Port, Process, Tasks, Watched, Writer};
+use super::{Cluster, Copies, Identity, Maintenance, Peers, Port, Process, Tasks, Watched, Writer};
 use crate::{
     checks::{DurableShard, LogView},
     clock::Clock,
@@ -33,8 +33,10 @@ pub(crate) struct Opening<'a> {
     pub(crate) disk: SimulatedDisk,
     pub(crate) clock: Clock,
     pub(crate) now: Micros,
-    /// The members of all shards, if the node is one of the first.
-    pub(crate) founders: Option<Vec<u64>>,
+    /// The first node of the cluster makes all shards.
+    pub(crate) is_founder: bool,
+    pub(crate) identity: Identity,
+    pub(crate) policy: Policy,
     /// Whether a node may stay suspect; otherwise the operator says that nothing was lost.
     pub(crate) may_be_suspect: bool,
     /// Whether it distrusts its log, whatever is in it.
@@ -48,11 +50,11 @@ impl Opening<'_> {
     pub(crate) fn open(self) -> Result<(Process, BTreeMap<u16, DurableShard>), OpenError> {
         let mut log = self.open_log()?;
         let shards = self.plan.shards;
-        if let Some(founders) = &self.founders
+        if self.is_founder
             && anser_host::is_untouched(&log)
             && log.shards.len() < usize::from(shards)
         {
-            anser_host::begin(&log.store, shards, founders)?;
+            anser_host::begin(&log.store, shards, &[self.node])?;
             drop(log);
             log = self.open_log()?;
         }
@@ -152,7 +154,8 @@ impl Opening<'_> {
             replicas,
         };
         let port = self.port(&beginning.replicas);
-        let mut host = Runner::new(beginning, &self.clock.now(self.now));
+        let now = self.clock.now(self.now);
+        let mut host = Runner::new(beginning, &now);
         host.set_memory_bytes(self.plan.memory_bytes);
         // Two log files, as much as freeing space may take.
         let reserve_bytes = 2 * self.plan.wal_file_bytes;
@@ -181,11 +184,13 @@ impl Opening<'_> {
             tasks: Tasks::default(),
             peers: Peers::default(),
             serving: BTreeMap::new(),
+            abandoned: BTreeSet::new(),
             catalog_applied: None,
             maintenance,
             copies,
             file_bytes: self.plan.wal_file_bytes,
             live: BTreeMap::new(),
+            cluster: Cluster::new(self.identity, self.policy, &now),
             suspects,
             incoming_at: 0,
             forgotten: BTreeSet::new(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anser_host::{PeerError, PeerRequest, PeerResponse};
+use anser_host::{PeerError, PeerRequest, PeerResponse, Request};
 
 use super::{
     Process,
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     coverage::sometimes,
-    event::{Caller, Event, Happening, Micros, SECOND},
+    event::{Caller, Event, Happening, LostReceive, Micros, SECOND},
     world::Common,
 };
 
@@ -31,6 +31,8 @@ struct Asked {
     /// Of the other's process.
     life: u64,
     responder: PeerResponder,
+    /// What may be leased though nobody will know, if the answer is lost.
+    receive: Option<LostReceive>,
 }
 
 impl Process {
@@ -65,10 +67,23 @@ impl Process {
         if matches!(request, PeerRequest::Shard { .. }) {
             sometimes("a request was forwarded");
         }
+        let receive = match &request {
+            PeerRequest::Shard {
+                request: Request::Receive(receive),
+                ..
+            } => Some(LostReceive {
+                queue: receive.queue,
+                max: receive.max,
+                from: common.now,
+                to: common.now,
+            }),
+            _ => None,
+        };
         let asked = Asked {
             node,
             life,
             responder,
+            receive,
         };
         self.peers.asked.insert(number, asked);
         let caller = Caller {
@@ -102,13 +117,17 @@ impl Process {
             let what = Happening::LookAt { number };
             common.later(self.node, self.life, LOOKED_AT_EVERY, what);
         } else {
-            self.peer_lost(number);
+            self.peer_lost(number, common);
         }
     }
 
-    pub(super) fn peer_lost(&mut self, number: u64) {
+    /// An answer was lost. A receive is asked for again, and whoever waits for it never hears of this attempt.
+    pub(super) fn peer_lost(&mut self, number: u64, common: &mut Common) {
         if let Some(asked) = self.peers.asked.remove(&number) {
             sometimes("the answer of another node was lost");
+            let to = common.now;
+            let lost = asked.receive.map(|receive| LostReceive { to, ..receive });
+            common.lost_receives.extend(lost);
             drop(asked.responder.send(Err(PeerError::Lost)));
         }
     }

@@ -183,7 +183,7 @@ impl HostPort for Port {
         self.0.command_bytes_max
     }
 
-    fn is_full(&self) -> bool {
+    fn is_full(&self, _: ShardId) -> bool {
         self.0.is_full.load(Ordering::Relaxed)
     }
 

@@ -1,9 +1,10 @@
 //! Requests of clients: in by this node's door, to the replica that leads, and back.
 
 use anser_broker::{
-    command::{Placed, Reply},
+    attributes::Acknowledge,
+    command::{Destination, Placed, Reply},
     error::Error,
-    id::ShardId,
+    id::{Sequence, ShardId},
     op::ReceivedMessage,
 };
 use anser_host::{Leases, Request as HostRequest, Response as HostResponse, Unreadable};
@@ -23,6 +24,7 @@ use crate::{
 /// A request of a replica here that has no answer yet.
 pub(super) struct Pending {
     pub(super) shard: u16,
+    pub(super) sends_to: Option<Destination>,
     /// What a client may know to be applied when it asked.
     pub(super) known: u64,
     pub(super) polls: bool,
@@ -33,6 +35,9 @@ impl Process {
     /// A client asks at this node's door.
     pub(super) fn request(&mut self, request: Request) {
         let Request { number, shard, ask } = request;
+        if self.abandoned.remove(&number) {
+            return;
+        }
         let port = self.port.clone();
         let request = match ask {
             Ask::Propose(command) => HostRequest::Propose(command),
@@ -73,6 +78,9 @@ impl Process {
     pub(super) fn cancel(&mut self, request: u64) {
         if let Some(task) = self.serving.remove(&request) {
             self.tasks.end(task);
+        } else {
+            // The end of a connection does not overtake what was said on it.
+            self.abandoned.insert(request);
         }
     }
 
@@ -86,7 +94,7 @@ impl Process {
         self.serving.remove(&request);
         let response = match response {
             Ok(HostResponse::Reply(reply)) => Response::Reply(reply),
-            Ok(HostResponse::Answer(_)) => Response::Answered,
+            Ok(HostResponse::Answer(answer)) => Response::Answer(answer),
             Ok(HostResponse::Messages(messages)) => Response::Messages(messages),
             Err(error) => Response::Refused(error),
         };
@@ -115,7 +123,12 @@ impl Process {
         common: &mut Common,
     ) {
         match &response {
-            Ok(HostResponse::Reply(_)) => self.acknowledge(ticket, common),
+            Ok(HostResponse::Reply(reply)) => {
+                self.acknowledge(ticket, common);
+                if let Reply::Sent { messages } = reply {
+                    self.check_everywhere(ticket, messages, common);
+                }
+            }
             Ok(HostResponse::Answer(_)) => self.check_read(ticket, common),
             Err(Error::Unknown) => sometimes("a deposed leader answered that it does not know"),
             Ok(HostResponse::Messages(_)) | Err(_) => {}
@@ -129,6 +142,29 @@ impl Process {
             && let Some(replica) = self.replica(shard)
         {
             common.checks.acknowledged(shard, replica.applied().index);
+        }
+    }
+
+    /// What every voter must have is on all their disks when its sender hears so.
+    fn check_everywhere(&self, ticket: u64, messages: &[Sequence], common: &mut Common) {
+        let Some(pending) = self.pending.get(&ticket) else {
+            return;
+        };
+        let replica = self.replica(pending.shard).zip(pending.sends_to);
+        let Some((replica, _)) =
+            replica.filter(|(replica, to)| replica.shard().acknowledge(*to) == Acknowledge::All)
+        else {
+            return;
+        };
+        sometimes("a send was answered that every voter has");
+        let membership = replica.status().membership;
+        let view = &self.watched[&pending.shard].view;
+        for message in messages {
+            let index = message.index();
+            let term = view.term(index);
+            common
+                .checks
+                .everywhere(self.node, pending.shard, (index, term), &membership);
         }
     }
 

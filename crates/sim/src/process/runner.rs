@@ -4,19 +4,17 @@
 use anser_broker::{command::Effect, id::ShardId};
 use anser_host::{Deferred, Event as HostEvent, Job, Port as _, WriterJob};
 use anser_log::Error;
-use anser_replica::{Append, Membership, PeerMessage, Replica, Role};
+use anser_replica::{Append, Membership, MembershipChange, PeerMessage, Replica, Role, StoredKind};
 use bytes::Bytes;
 
 use super::{Process, Watched};
 use crate::{
     coverage::sometimes,
-    event::{Event, Fetching, Happening, MILLISECOND, Order, SECOND},
+    event::{Event, Fetching, Happening, MILLISECOND, SECOND},
     random,
     world::Common,
 };
 
-/// How often a node says which shards it leads.
-const TOLD_EVERY: u64 = 500 * MILLISECOND;
 /// The state is hashed after every so many entries.
 const HASHED_EVERY: u64 = 16;
 
@@ -30,7 +28,7 @@ impl Process {
             common.checks.membership(shard, index, membership);
             self.hash_state(shard, common);
         }
-        common.later(self.node, self.life, first, Happening::TellLed);
+        self.begin_among_nodes(common);
         self.turn_soon(common);
     }
 
@@ -69,7 +67,6 @@ impl Process {
             Happening::CopyLate { transfer, attempt } => self.copy_late(transfer, attempt, common),
             Happening::Deferred(deferred) => self.deferred(deferred, common),
             Happening::TryAgain { shard } => self.try_again(shard, common),
-            Happening::Order { shard, order } => self.order(shard, order, common),
             of_tasks => self.take_for_tasks(of_tasks, common),
         }
     }
@@ -79,48 +76,12 @@ impl Process {
             Happening::Asked { caller, request } => self.asked(caller, request),
             Happening::Unasked { caller } => self.unasked(caller),
             Happening::Answered { number, response } => self.answered(number, response),
-            Happening::PeerLost { number } => self.peer_lost(number),
+            Happening::PeerLost { number } => self.peer_lost(number, common),
             Happening::LookAt { number } => self.look_at(number, common),
             // Whoever slept may be gone.
             Happening::Slept(responder) => drop(responder.send(())),
             Happening::ReadBodies(reading) => self.read_bodies(reading, common),
-            Happening::TellLed => self.tell_led(common),
-            Happening::Leads { node, shards } => {
-                for (shard, term) in shards {
-                    self.port.leaders().heard(shard, term, node);
-                }
-            }
-            other => unreachable!("taken elsewhere: {other:?}"),
-        }
-    }
-
-    /// Says which shards are led here, as nodes do twice a second.
-    fn tell_led(&mut self, common: &mut Common) {
-        common.later(self.node, self.life, TOLD_EVERY, Happening::TellLed);
-        self.tell_led_now(common);
-    }
-
-    fn tell_led_now(&self, common: &mut Common) {
-        let led = self.host.replicas().filter(|(_, replica)| replica.serves());
-        let led: Vec<_> = led
-            .map(|(shard, replica)| (shard, replica.leader().0))
-            .collect();
-        let lives: Vec<(u64, u64)> = common
-            .lives
-            .iter()
-            .map(|(&node, &life)| (node, life))
-            .collect();
-        for (node, life) in lives.into_iter().filter(|(node, _)| *node != self.node) {
-            let arrivals = common
-                .network
-                .arrivals(self.node, node, common.now, &mut common.random);
-            if let Some(&at) = arrivals.first() {
-                let what = Happening::Leads {
-                    node: self.node,
-                    shards: led.clone(),
-                };
-                common.agenda.add(at, Event::Node { node, life, what });
-            }
+            of_the_cluster => self.take_among_nodes(of_the_cluster, common),
         }
     }
 
@@ -190,19 +151,19 @@ impl Process {
             Job::Deliver { asker, leases } => self.deliver_soon(asker, leases, common),
             Job::Applied { shard, index } => self.applied(shard.0, index, common),
             Job::Effect { shard, effect } => self.heed(shard, effect),
-            Job::NodesChanged(_) => {}
+            Job::NodesChanged(catalog) => self.nodes_changed(catalog.nodes, common),
             Job::CatalogReplaced {
-                routes, applied, ..
+                routes,
+                nodes,
+                applied,
             } => {
                 self.port.routes().replace(&routes);
                 self.port.catalog().set(applied);
+                self.nodes_changed(nodes.nodes, common);
             }
             Job::Leadership { shard, term, leads } => {
                 self.port.leaders().serves(shard, term, leads);
                 self.leadership(shard.0, leads, common);
-                if leads {
-                    self.tell_led_now(common);
-                }
             }
             Job::Failed { shard, reason } => {
                 // What is read has checksums: no damage ever gets as far as a replica.
@@ -218,7 +179,7 @@ impl Process {
         match effect {
             Effect::RouteChanged(placed) => self.port.routes().change(&placed),
             Effect::MovesPending { queue } => self.transfers.carry(shard, queue),
-            Effect::Unsettled(placed) => self.reconciler.place(placed),
+            Effect::Unsettled(placed) => self.reconciler.place(&placed),
             Effect::OutboxReady { .. }
             | Effect::NodesChanged
             | Effect::QueueReady { .. }
@@ -298,6 +259,14 @@ impl Process {
         {
             sometimes("an entry was overwritten by another term's");
         }
+        for entry in &append.entries {
+            if entry.kind == StoredKind::Membership
+                && let Ok(change) = MembershipChange::decode(&entry.data)
+                && let Some(coming) = watched.membership.after(&change)
+            {
+                common.aims.written(shard, entry.index, coming.voters);
+            }
+        }
         common
             .checks
             .appended(self.node, shard, &mut watched.view, &append.entries);
@@ -324,7 +293,7 @@ impl Process {
             .say(now, || format!("node {node} shard {shard} leads: {leads}"));
         if leads {
             common.led.insert(shard, node);
-            return;
+            return self.hurry(common);
         }
         if common.led.get(&shard) == Some(&node) {
             common.led.remove(&shard);
@@ -440,22 +409,6 @@ impl Process {
             entries: read.unwrap_or_default(),
         };
         self.tell(fetched, common);
-    }
-
-    fn order(&mut self, shard: u16, order: Order, common: &mut Common) {
-        let shard = ShardId(shard);
-        let event = match order {
-            Order::Change(change) => HostEvent::Change { shard, change },
-            Order::Transfer { to } => {
-                let is_up = common.lives.contains_key(&to);
-                if !is_up || !common.network.is_connected(self.node, to) {
-                    return;
-                }
-                HostEvent::Transfer { shard, to }
-            }
-            Order::Forget { decided } => HostEvent::Forget { shard, decided },
-        };
-        self.tell(event, common);
     }
 
     /// Looks at the replicas whose turns have ended.

@@ -8,7 +8,7 @@ use anser_log::Error;
 use super::Process;
 use crate::{
     coverage::sometimes,
-    event::{Happening, MILLISECOND},
+    event::{Happening, MILLISECOND, Micros},
     world::Common,
 };
 
@@ -23,6 +23,7 @@ pub(super) struct Writer {
 pub(super) struct UnderWay {
     pub(super) batch: Batch,
     is_written: bool,
+    began: Micros,
 }
 
 impl Writer {
@@ -30,6 +31,12 @@ impl Writer {
     pub(super) fn unwritten(&self) -> Option<&Batch> {
         let under_way = self.under_way.as_ref()?;
         (!under_way.is_written).then_some(&under_way.batch)
+    }
+
+    /// How long the batch has been under way.
+    pub(super) fn age(&self, now: Micros) -> Micros {
+        let under_way = self.under_way.as_ref();
+        under_way.map_or(0, |under_way| now - under_way.began)
     }
 
     fn is_done(&self) -> bool {
@@ -61,6 +68,7 @@ impl Process {
         self.writer.under_way = Some(UnderWay {
             batch,
             is_written: false,
+            began: common.now,
         });
         if at_once {
             self.write(common);
@@ -75,7 +83,8 @@ impl Process {
         if self.failed.is_some() || !self.writer.is_done() {
             return;
         }
-        let UnderWay { batch, .. } = self.writer.under_way.take().expect("it was just seen");
+        let UnderWay { batch, began, .. } = self.writer.under_way.take().expect("it was just seen");
+        self.cluster.synced(common.now - began);
         for (shard, number) in batch.appends {
             self.tell(Event::Durable { shard, number }, common);
         }

@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use super::aims::Aims;
 use crate::{
     checks::Checks,
-    event::{Agenda, Event, Happening, Micros},
+    event::{Agenda, Event, Happening, LostReceive, Micros},
     network::Network,
     plan::{Fault, Plan},
     random::Random,
     trace::Trace,
 };
+
+/// Requests from this number on are made by nodes, or by whoever runs them.
+pub(super) const OWN_REQUESTS: u64 = 1 << 40;
 
 pub(crate) struct Common {
     pub(crate) now: Micros,
@@ -24,6 +28,11 @@ pub(crate) struct Common {
     pub(crate) lives: BTreeMap<u64, u64>,
     /// Who was heard to lead last, by shard.
     pub(crate) led: BTreeMap<u16, u64>,
+    /// Attempts of receives that were repeated, since nobody knew what became of them.
+    pub(crate) lost_receives: Vec<LostReceive>,
+    /// The voters that may come.
+    pub(crate) aims: Aims,
+    own_requests: u64,
     /// Answers to clients that are lost, in a thousand.
     pub(crate) lost_answers: u64,
 }
@@ -110,9 +119,18 @@ impl Common {
             statistics,
             lives: BTreeMap::new(),
             led: BTreeMap::new(),
+            lost_receives: Vec::new(),
+            aims: Aims::default(),
+            own_requests: OWN_REQUESTS,
             lost_answers: 0,
             plan,
         }
+    }
+
+    /// The number of a request that no client makes.
+    pub(crate) fn next_request(&mut self) -> u64 {
+        self.own_requests += 1;
+        self.own_requests
     }
 
     /// Something of one life of a node happens after this time.

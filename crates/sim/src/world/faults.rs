@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use anser_host::Order;
+
 use super::World;
 use crate::{
     coverage::sometimes,
-    event::{Event, MILLISECOND, Micros, Order, Relief, SECOND},
+    event::{Event, MILLISECOND, Micros, Relief, SECOND},
     plan::Fault,
     process::{Moment, Stop},
 };
@@ -81,7 +83,7 @@ impl World {
             | Fault::LostDisk
             | Fault::LostSector => return self.destroy(fault, node),
             Fault::LostQuorum => return self.lose_a_quorum(),
-            Fault::Membership => self.aim_anew(),
+            Fault::Membership => self.change_cluster(),
             Fault::Transfer => self.transfer(),
             _ => return false,
         }
@@ -190,7 +192,10 @@ impl World {
         let node = self.nodes.get_mut(&number).expect("it is up");
         node.paused_until = node.paused_until.max(self.common.now + length);
         let relief = Event::Relief(Relief::Pause { node: number });
-        self.common.agenda.add(node.paused_until, relief);
+        let until = node.paused_until;
+        self.common.agenda.add(until, relief);
+        self.sleeps(until);
+        let node = &self.nodes[&number];
         let process = node.process.as_ref().expect("it is up");
         let serving = process.replicas().filter(|(_, replica)| replica.serves());
         let mut serving = serving.map(|(_, replica)| replica).peekable();
@@ -237,49 +242,6 @@ impl World {
         node.process.as_mut().expect("it is up").clock = node.clock;
     }
 
-    /// Whether every set of voters can do without this node, besides those it must do without already.
-    pub(super) fn may_destroy(&self, number: u64) -> bool {
-        (0..self.common.plan.shards).all(|shard| {
-            let target = self.operator.target(shard);
-            let mut sets = self.operator.coming(shard);
-            for membership in self.common.checks.memberships(shard) {
-                if membership.voters.len() < 3 && target.contains(&number) {
-                    return false;
-                }
-                sets.push(membership.voters);
-                sets.push(membership.voters_outgoing);
-            }
-            sets.iter().filter(|set| set.contains(&number)).all(|set| {
-                let lost = set
-                    .iter()
-                    .filter(|node| self.destroyed.contains(node))
-                    .count();
-                let already = usize::from(self.destroyed.contains(&number));
-                (lost + 1 - already) * 2 < set.len()
-            })
-        })
-    }
-
-    /// Whether a node may distrust its log. Suspects agree among themselves if all voters come back; if
-    /// one of them will not, the operator has to know what was lost.
-    pub(super) fn may_be_suspect(&self, number: u64) -> bool {
-        let is_lost = |number: &u64| {
-            let node = self.nodes.get(number);
-            node.is_none_or(|node| {
-                // What lost a sector may not open again.
-                node.is_gone || node.is_damaged() || node.lost_a_sector
-            })
-        };
-        let sets = (0..self.common.plan.shards).flat_map(|shard| {
-            let memberships = self.common.checks.memberships(shard).into_iter();
-            let members = memberships.flat_map(|it| [it.voters, it.voters_outgoing]);
-            members.chain(self.operator.coming(shard))
-        });
-        let mut sets = sets.filter(|set| set.contains(&number));
-        let all_return = sets.all(|set| !set.iter().any(is_lost));
-        all_return || self.destroyed.contains(&number) || self.may_destroy(number)
-    }
-
     fn transfer(&mut self) {
         let shard = self.some_shard();
         let Some(leader) = self.leader(shard) else {
@@ -293,7 +255,7 @@ impl World {
             return;
         };
         sometimes("leadership was handed over");
-        self.order(leader, shard, Order::Transfer { to });
+        self.order(leader, Order::Transfer { shard, to });
     }
 
     pub(super) fn some_shard(&mut self) -> u16 {
@@ -309,9 +271,7 @@ impl World {
         self.clients.end_chaos(self.common.now);
         let damaged = self.nodes.iter().filter(|(_, node)| node.is_damaged());
         for number in damaged.map(|(&number, _)| number).collect::<Vec<_>>() {
-            self.stop(number, Stop::Kill);
-            self.nodes.get_mut(&number).expect("it is listed").is_gone = true;
-            self.destroyed.insert(number);
+            self.throw_away(number);
         }
         let numbers: Vec<u64> = self.nodes.keys().copied().collect();
         let stays = self
@@ -319,17 +279,15 @@ impl World {
             .random
             .pick(&numbers)
             .filter(|_| !self.common.plan.is_calm());
-        let stays = stays.filter(|&node| !self.destroyed.contains(&node) && self.can_miss(node));
+        let stays = stays.filter(|&node| !self.destroyed.contains(&node) && self.may_destroy(node));
         for number in numbers {
             let now = self.common.now;
             if stays == Some(number) {
                 self.common
                     .trace
                     .say(now, || format!("node {number} stays away"));
-                self.stop(number, Stop::Kill);
-                self.nodes.get_mut(&number).expect("it is listed").is_gone = true;
                 // Suspects must do without it from here on.
-                self.destroyed.insert(number);
+                self.throw_away(number);
                 continue;
             }
             let node = self.nodes.get_mut(&number).expect("it is listed");
@@ -343,16 +301,5 @@ impl World {
             }
             self.resume(number);
         }
-    }
-
-    /// Whether all that may have to agree can do without this node for ever.
-    fn can_miss(&self, number: u64) -> bool {
-        let everybody = |shard| {
-            let memberships = self.common.checks.memberships(shard);
-            memberships.into_iter().all(|membership| {
-                !membership.learners.contains(&number) && membership.voters.len() > 2
-            })
-        };
-        self.may_destroy(number) && (0..self.common.plan.shards).all(everybody)
     }
 }

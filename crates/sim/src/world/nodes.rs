@@ -1,18 +1,22 @@
 //! Nodes: their disks, and the processes that come and go on them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use anser_host::OpenError;
+use anser_broker::command::NodeStart;
+use anser_host::{OpenError, Order, Peer, Policy};
 use anser_log::{Error, disk::simulated::SimulatedDisk};
 
-use super::World;
+use super::{World, human::Machine};
 use crate::{
     checks::DurableShard,
     clock::Clock,
     coverage::sometimes,
     event::{Event, Happening, MILLISECOND, Micros, SECOND},
     plan::Fault,
-    process::{Moment, Opening, Process, Remains, Stop},
+    process::{Identity, Moment, Opening, Process, Remains, Stop},
 };
 
 #[expect(
@@ -21,6 +25,9 @@ use crate::{
 )]
 pub(super) struct Node {
     pub(super) disk: SimulatedDisk,
+    pub(super) identity: Identity,
+    /// The copies of each shard that its configuration asks for.
+    pub(super) replicas: usize,
     pub(super) clock: Clock,
     pub(super) process: Option<Process>,
     life: u64,
@@ -36,6 +43,8 @@ pub(super) struct Node {
     pub(super) damaged: BTreeSet<String>,
     /// What its disk fails, or may have failed, since its process started.
     pub(super) struck: Option<Fault>,
+    /// When everybody has noticed that it is gone.
+    pub(super) unnoticed_until: Micros,
     /// It will distrust its log when it starts next.
     pub(super) is_wary: bool,
     /// Counts how often the machine was switched on.
@@ -77,32 +86,39 @@ impl Node {
 }
 
 impl World {
-    /// A new node with an empty disk and a number that nobody had before; it starts at once.
-    pub(super) fn add_node(&mut self) -> u64 {
-        let number = self.nodes.last_key_value().map_or(1, |(&last, _)| last + 1);
+    /// A node with an empty disk and a number that nobody had before; it starts at once.
+    pub(super) fn add_node(&mut self, number: u64, machine: Machine, earlier: BTreeMap<u64, Peer>) {
         let plan = &self.common.plan;
         let mut clock = Clock::default();
         if plan.has(Fault::ClockDrift) {
             let drift = self.common.random.below(1_001);
             clock.drift = i64::try_from(drift).expect("a small number") - 500;
         }
-        let founder =
-            self.common.now == 0 && (number == 1 || !plan.grows && number <= plan.replicas as u64);
-        if founder {
-            self.founders.push(number);
-        }
+        let identity = Identity {
+            incarnation: machine.incarnation,
+            // It has started to ask for its place.
+            start: NodeStart {
+                number: 1,
+                mark: machine.incarnation,
+            },
+            zone: machine.zone,
+            earlier,
+        };
         let node = Node {
             disk: SimulatedDisk::default(),
+            identity,
+            replicas: self.human.replicas,
             clock,
             process: None,
             life: 0,
             paused_until: 0,
             missed: Vec::new(),
             slowness: 1,
-            founder,
+            founder: number == 1,
             is_gone: false,
             damaged: BTreeSet::new(),
             struck: None,
+            unnoticed_until: 0,
             is_wary: false,
             boot: 1,
             lost_a_sector: false,
@@ -112,16 +128,28 @@ impl World {
         self.nodes.insert(number, node);
         let at = self.common.now + self.common.random.below(100 * MILLISECOND);
         self.common.agenda.add(at, Event::Start { node: number });
-        number
+    }
+
+    /// A number for the next start of a node, and a mark that no other start has.
+    fn next_start(&mut self, number: u64) {
+        let half = self.common.random.below(u64::MAX);
+        let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
+        node.identity.start = NodeStart {
+            number: node.identity.start.number + 1,
+            mark: u128::from(half).to_le_bytes(),
+        };
     }
 
     pub(super) fn start(&mut self, number: u64) {
-        let founders = self.founders.clone();
         let may_be_suspect = self.may_be_suspect(number);
-        let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
+        let node = &self.nodes[&number];
         if node.is_gone || node.is_up() {
             return;
         }
+        if node.life > 0 {
+            self.next_start(number);
+        }
+        let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
         let struck = node.struck;
         if node.disk.is_adrift("") {
             sometimes("a node started on what a failed sync had left in the cache");
@@ -134,7 +162,13 @@ impl World {
             disk: node.disk.clone(),
             clock: node.clock,
             now: self.common.now,
-            founders: node.founder.then_some(founders),
+            is_founder: node.founder,
+            identity: node.identity.clone(),
+            policy: Policy {
+                replicas: node.replicas,
+                moves_max: self.common.plan.moves_max,
+                grace: Duration::from_micros(self.common.plan.grace),
+            },
             may_be_suspect,
             is_wary: std::mem::take(&mut node.is_wary),
             boot: node.boot,
@@ -192,14 +226,10 @@ impl World {
                 let again = self.common.now + SECOND;
                 self.common.agenda.add(again, Event::Start { node: number });
             }
-            // What was read is another matter than that it could not be read: entries have checksums, so
-            // what cannot be replayed was written so.
-            OpenError::Log(Error::Corrupt { .. } | Error::Io { .. })
-            | OpenError::Snapshot { .. }
-                if has_lost =>
-            {
+            // What has its checksum and cannot be used was written so.
+            OpenError::Log(Error::Corrupt { .. } | Error::Io { .. }) if has_lost => {
                 sometimes("a damaged disk was refused");
-                node.is_gone = true;
+                self.throw_away(number);
             }
             _ => {
                 let text = format!("node {number} does not start: {error}");
@@ -262,7 +292,8 @@ impl World {
             return node.missed.push((life, what));
         }
         process.take(what, &mut self.common);
-        if !process.is_suspect() && node.damaged.is_empty() {
+        let is_well = !process.is_suspect() && node.damaged.is_empty();
+        if is_well && !self.human.wants_gone(number) {
             self.destroyed.remove(&number);
             node.lost_a_sector = false;
         }
@@ -273,10 +304,18 @@ impl World {
             }
             return;
         };
+        let is_let_go = process.is_let_go();
         let now = self.common.now;
         self.common
             .trace
             .say(now, || format!("node {number} fails: {}", failed.reason));
+        if is_let_go {
+            // It is told so at every start, and the others do not take it for one of theirs.
+            self.throw_away(number);
+            let node = self.nodes.get_mut(&number).expect("it was just seen");
+            node.unnoticed_until = 0;
+            return;
+        }
         if failed.of_disk {
             sometimes(match node.struck {
                 Some(Fault::ReadError) => "a failed read stopped a node",
@@ -319,6 +358,7 @@ impl World {
     pub(super) fn stop(&mut self, number: u64, stop: Stop) {
         self.common.lives.remove(&number);
         self.common.led.retain(|_, leader| *leader != number);
+        self.common.network.unlink(number, |_| false);
         let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
         let Some(process) = node.process.take() else {
             return;
@@ -334,6 +374,7 @@ impl World {
         self.common
             .trace
             .say(now, || format!("node {number} stops: {stop:?}"));
+        node.identity.earlier = process.others();
         let Remains { disk, under_way } = process.end(stop, &mut self.common);
         node.disk = disk;
         node.struck = None;
@@ -348,8 +389,8 @@ impl World {
     /// A node's disk is gone for ever.
     pub(super) fn lose(&mut self, number: u64) {
         self.stop(number, Stop::PowerLoss);
-        let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
         self.destroyed.insert(number);
+        let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
         if crate::planted::is_planted("empty disk under the old number") {
             node.disk = SimulatedDisk::default();
             node.founder = false;
@@ -359,7 +400,17 @@ impl World {
             let at = self.common.now + SECOND;
             return self.common.agenda.add(at, Event::Start { node: number });
         }
-        node.is_gone = true;
+        self.throw_away(number);
+    }
+
+    /// Sends an order to a node.
+    pub(super) fn order(&mut self, node: u64, order: Order) {
+        let Some(&life) = self.common.lives.get(&node) else {
+            return;
+        };
+        let length = self.common.random.spread(1_000);
+        self.common
+            .later(node, life, length, Happening::Order { order });
     }
 
     /// The node that serves a shard now, in the newest term.

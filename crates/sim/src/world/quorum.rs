@@ -34,7 +34,7 @@ impl World {
         let any: Vec<usize> = (0..found.len()).collect();
         if mixed.is_empty() && self.common.random.permille(900) {
             // Later, when the shards are on different nodes.
-            self.aim_anew();
+            self.change_cluster();
             return false;
         }
         let choice = if mixed.is_empty() { any } else { mixed };
@@ -61,13 +61,8 @@ impl World {
     fn ruined_by(&self, victims: &BTreeSet<u64>) -> Option<BTreeSet<u16>> {
         let mut ruined = BTreeSet::new();
         for shard in 0..self.common.plan.shards {
-            let memberships = self.common.checks.memberships(shard);
-            let present = memberships
-                .into_iter()
-                .flat_map(|it| [it.voters, it.voters_outgoing]);
             // A change may have happened that nobody has applied yet.
-            let sets = present.chain(self.operator.coming(shard));
-            let sets: Vec<Vec<u64>> = sets.filter(|set| !set.is_empty()).collect();
+            let sets = self.sets_of_voters(shard);
             let gone = |node: &u64| {
                 victims.contains(node) || self.nodes.get(node).is_none_or(|node| node.is_gone)
             };

@@ -63,7 +63,7 @@ impl Stage {
             name: queue.to_owned(),
             visibility_ms: VISIBILITY_SECONDS * 1_000,
             retention_ms: RETENTION_SECONDS * 1_000,
-            dead_letter: None,
+            ..QueueFacts::default()
         });
         let subscriptions = rows.iter().map(Row::facts).collect();
         let recorder = Arc::new(Recorder::with_topics(facts.collect(), subscriptions));

@@ -4,7 +4,8 @@ use super::Builder;
 use crate::{
     event::{Answer, Delivery, Event, Nanos, Operation, Outcome},
     evidence::MILLISECOND,
-    ledger::{Copy, Handout, Purpose, Rewind, Sent, StrayKind, Use},
+    ledger::{Copy, Handout, Purpose, ReceiveOutcome, Received, Rewind, Sent, StrayKind, Use},
+    setting::Setting,
 };
 
 impl<'h> Builder<'h> {
@@ -12,26 +13,7 @@ impl<'h> Builder<'h> {
         let span = (event.invoked, event.returned);
         let notes = &mut self.notes[queue];
         match &event.operation {
-            Operation::Receive {
-                outcome: Outcome::Unknown,
-                ..
-            } => notes.unanswered.push(span),
-            Operation::Receive {
-                most,
-                outcome: Outcome::Ok(deliveries),
-                ..
-            } => {
-                if deliveries.is_empty() {
-                    notes.empties.push(span);
-                }
-                if deliveries.len() > *most as usize {
-                    let detail = format!("{most} asked for, {} received", deliveries.len());
-                    self.stray(self.name(queue), StrayKind::Batch, detail);
-                }
-                for delivery in deliveries {
-                    self.hand_out(queue, event, delivery);
-                }
-            }
+            Operation::Receive { most, outcome, .. } => self.receive(queue, event, *most, outcome),
             Operation::Rewind {
                 to_seconds,
                 outcome,
@@ -50,6 +32,40 @@ impl<'h> Builder<'h> {
             Operation::Count(counters) => notes.counts.push((span.0, span.1, *counters)),
             Operation::Drain => notes.drain = Some(span),
             _ => {}
+        }
+    }
+
+    fn receive(
+        &mut self,
+        queue: usize,
+        event: &Event,
+        most: u32,
+        outcome: &'h Outcome<Vec<Delivery>>,
+    ) {
+        let notes = &mut self.notes[queue];
+        let (invoked, returned) = (event.invoked, event.returned);
+        notes.receives.push(Received {
+            invoked,
+            returned,
+            most,
+            outcome: match outcome {
+                Outcome::Ok(deliveries) => ReceiveOutcome::Got(deliveries.len()),
+                Outcome::Refused(code) => ReceiveOutcome::Refused(*code),
+                Outcome::Unknown => ReceiveOutcome::Unknown,
+            },
+        });
+        let Outcome::Ok(deliveries) = outcome else {
+            return;
+        };
+        if deliveries.is_empty() {
+            notes.empties.push((invoked, returned));
+        }
+        if deliveries.len() > most as usize {
+            let detail = format!("{most} asked for, {} received", deliveries.len());
+            self.stray(self.name(queue), StrayKind::Batch, detail);
+        }
+        for delivery in deliveries {
+            self.hand_out(queue, event, delivery);
         }
     }
 
@@ -97,6 +113,7 @@ impl<'h> Builder<'h> {
             earliest: 0,
             held_until: 0,
             free_from: 0,
+            unchanged_until: 0,
         };
         let place = (copy, self.copies[copy].handouts.len());
         if self
@@ -181,15 +198,20 @@ impl<'h> Builder<'h> {
 }
 
 /// Sorts the handouts of a copy and works out between which times each lease began and ended.
-pub(super) fn settle(copy: &mut Copy<'_>, sent: &Sent<'_>, visibility: Nanos) {
+pub(super) fn settle(copy: &mut Copy<'_>, sent: &Sent<'_>, visibility: &Setting<Nanos>) {
     copy.handouts
         .sort_by_key(|handout| (handout.returned, handout.count));
     for handout in &mut copy.handouts {
         handout.uses.sort_by_key(|one| (one.invoked, one.returned));
         // A long poll may have been open for long before the message was there.
         handout.earliest = handout.invoked.max(sent.invoked.saturating_add(sent.delay));
-        handout.held_until = handout.earliest.saturating_add(visibility);
-        handout.free_from = handout.returned.saturating_add(visibility);
+        let (least, most) = (
+            visibility.least(handout.invoked, handout.returned),
+            visibility.most(handout.invoked, handout.returned),
+        );
+        handout.held_until = handout.earliest.saturating_add(least);
+        handout.free_from = handout.returned.saturating_add(most);
+        handout.unchanged_until = handout.free_from;
         for one in &handout.uses {
             let Purpose::Extend(length) = one.what else {
                 continue;

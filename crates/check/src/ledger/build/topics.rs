@@ -5,7 +5,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::Builder;
+use super::{
+    Builder,
+    settings::{note_end, span},
+};
 use crate::{
     event::{Event, Nanos, Operation, Outcome, Push, SentBody},
     history::History,
@@ -41,6 +44,34 @@ pub(super) fn seen(history: &History) -> HashSet<u64> {
         }
     }
     seen
+}
+
+pub(super) fn subscriptions(history: &History) -> Vec<Subscription<'_>> {
+    let new = |facts| Subscription {
+        facts,
+        begun: None,
+        ended: None,
+        pushes: BTreeMap::new(),
+    };
+    let mut subscriptions: Vec<Subscription<'_>> = history.subscriptions.iter().map(new).collect();
+    for event in &history.events {
+        let (Operation::Subscribe { name, outcome } | Operation::Unsubscribe { name, outcome }) =
+            &event.operation
+        else {
+            continue;
+        };
+        let of = subscriptions.iter_mut().find(|subscription| {
+            subscription.facts.topic == event.queue && subscription.facts.name == *name
+        });
+        let Some((subscription, span)) = of.zip(span(event, outcome)) else {
+            continue;
+        };
+        match event.operation {
+            Operation::Subscribe { .. } => subscription.begun = Some(span),
+            _ => note_end(&mut subscription.ended, span),
+        }
+    }
+    subscriptions
 }
 
 /// The place of the target queue of each subscription to a queue.
@@ -111,9 +142,10 @@ impl<'h> Builder<'h> {
         }
         for at in 0..self.subscriptions.len() {
             if let Some(queue) = self.targets[at]
-                && self.subscriptions[at].wants(&self.publishes[first])
+                && self.subscriptions[at].may_want(&self.publishes[first])
             {
-                self.carry(queue, first);
+                let is_sure = self.subscriptions[at].must_get(&self.publishes[first]);
+                self.carry(queue, first, is_sure);
             }
         }
         Ok(())
@@ -132,15 +164,17 @@ impl<'h> Builder<'h> {
         }
     }
 
-    /// Notes that the last publish, whose bodies stand from `first` on, goes to a queue.
-    fn carry(&mut self, queue: usize, first: usize) {
+    /// Notes that the last publish, whose bodies stand from `first` on, goes to a queue, or may go there.
+    fn carry(&mut self, queue: usize, first: usize, is_sure: bool) {
         self.notes[queue].sends += 1;
         let publishes = &self.publishes[first..];
         for published in publishes {
-            self.statistics.topics.carried += u64::from(published.happened);
+            let must_come = published.happened && is_sure;
+            self.statistics.topics.carried += u64::from(must_come);
             let outcome = match published.outcome {
-                _ if published.happened => SendOutcome::Unnamed,
-                outcome => outcome,
+                SendOutcome::Refused => SendOutcome::Refused,
+                _ if must_come => SendOutcome::Unnamed,
+                _ => SendOutcome::Unknown,
             };
             let send = self.sends.len();
             self.by_carried.insert((queue, published.body), send);
@@ -151,9 +185,11 @@ impl<'h> Builder<'h> {
                 invoked: published.invoked,
                 returned: published.returned,
                 delay: 0,
+                delay_most: 0,
                 due: 0,
                 is_carried: true,
                 outcome,
+                refusal: None,
                 request: published.request,
                 request_size: publishes.len(),
             });

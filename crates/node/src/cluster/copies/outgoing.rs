@@ -47,35 +47,38 @@ pub(crate) async fn send_all(
             let (shard, to) = (copy.shard, copy.to);
             let begun = Instant::now();
             add(&counters.copies.begun, 1);
-            let sent = send(&cluster, &pace, &counters, copy).await;
-            let ended = match sent {
-                Ok(_) => &counters.copies.sent,
-                Err(_) => &counters.copies.failed,
-            };
-            add(ended, 1);
-            match &sent {
-                Ok(bytes) => info!(
-                    shard = shard.0,
-                    to,
-                    bytes,
-                    millis = begun.elapsed().as_millis(),
-                    "a copy was sent"
-                ),
-                Err(reason) => warn!(shard = shard.0, to, %reason, "a copy could not be sent"),
+            let sent = send(&cluster, &pace, &counters, copy).await.transpose();
+            let arrived = matches!(sent, Some(Ok(_)));
+            let copies = &counters.copies;
+            add(
+                if arrived {
+                    &copies.sent
+                } else {
+                    &copies.failed
+                },
+                1,
+            );
+            let millis = begun.elapsed().as_millis();
+            match sent {
+                None => return info!(shard = shard.0, to, "a copy is of no interest any more"),
+                Some(Ok(bytes)) => info!(shard = shard.0, to, bytes, millis, "a copy was sent"),
+                Some(Err(reason)) => {
+                    warn!(shard = shard.0, to, %reason, "a copy could not be sent");
+                }
             }
-            let arrived = sent.is_ok();
             let sent = HostEvent::SnapshotSent { shard, to, arrived };
             drop(inboxes.of(shard).send(sent.into()));
         });
     }
 }
 
+/// The bytes that were sent; `None` if the copy is of no interest any more.
 async fn send(
     cluster: &Cluster,
     pace: &Pace,
     counters: &Counters,
     copy: Outgoing,
-) -> Result<u64, String> {
+) -> Result<Option<u64>, String> {
     let export = copy.export.ok_or("it is no longer offered")?;
     let shard = copy.shard.0;
     let mut sending = copy.sending;
@@ -104,8 +107,9 @@ async fn send(
                 shard,
                 message: copy.message.clone(),
             }),
-            Next::Arrived => return Ok(sent),
+            Next::Arrived => return Ok(Some(sent)),
             Next::GivenUp(reason) => return Err(reason),
+            Next::Dropped => return Ok(None),
         };
         let told = match &ask {
             Ask::Copy(CopyAsk::Chunk { .. }) => cluster.ask_bulk(copy.to, &ask).await,

@@ -9,18 +9,18 @@ use anser_broker::{
     name::{QueueName, TopicName},
     time::Timestamp,
 };
+use anser_host::{Led, PeerReport, ReplicaReport, Step};
 
 use super::*;
-use crate::cluster::survey::{Led, PeerSurvey, ReplicaSurvey};
 
-fn survey() -> Survey {
-    Survey {
+fn report() -> NodeReport {
+    NodeReport {
         node: 2,
         full: true,
         free_bytes: 300,
         data_bytes: 4,
         sync_micros: 5,
-        replicas: vec![ReplicaSurvey {
+        replicas: vec![ReplicaReport {
             shard: 6,
             term: 7,
             leader: Some(2),
@@ -31,7 +31,7 @@ fn survey() -> Survey {
                 voters: vec![1, 2],
                 learners: vec![3],
                 joint: true,
-                peers: vec![PeerSurvey {
+                peers: vec![PeerReport {
                     node: 1,
                     matched: 11,
                     active: true,
@@ -51,7 +51,7 @@ fn notes() -> Vec<Note> {
             (ShardId(1), Bytes::from_static(b"ab")),
             (ShardId(258), Bytes::from_static(b"c")),
         ]),
-        Note::Survey(survey()),
+        Note::Report(report()),
         Note::Shared {
             revision: 3,
             bytes: Bytes::from_static(b"keys"),
@@ -240,15 +240,15 @@ fn without_trailing(bytes: &[u8]) -> &[u8] {
 
 #[test]
 fn a_node_that_says_no_version_knows_the_first() {
-    let bytes = Note::Survey(survey()).encode();
+    let bytes = Note::Report(report()).encode();
     let old = Bytes::copy_from_slice(without_trailing(&bytes));
-    let Some(Note::Survey(read)) = Note::decode(old.clone()) else {
-        panic!("no survey")
+    let Some(Note::Report(read)) = Note::decode(old.clone()) else {
+        panic!("no report")
     };
     assert_eq!(read.knows, ClusterVersion::FIRST);
-    assert_eq!(read.replicas, survey().replicas);
+    assert_eq!(read.replicas, report().replicas);
     // As programs from before read it.
-    let then: Survey = postcard::from_bytes(&bytes[1..]).unwrap();
+    let then: NodeReport = postcard::from_bytes(&bytes[1..]).unwrap();
     assert_eq!(postcard::to_stdvec(&then).unwrap(), old[1..]);
 
     let join = asks().swap_remove(7).encode();
@@ -270,12 +270,12 @@ fn a_node_that_says_no_version_knows_the_first() {
 /// What is added later follows what is there now.
 #[test]
 fn what_follows_is_left_to_newer_programs() {
-    let mut bytes = Note::Survey(survey()).encode().to_vec();
+    let mut bytes = Note::Report(report()).encode().to_vec();
     bytes.extend_from_slice(b"of a later program");
-    let Some(Note::Survey(read)) = Note::decode(bytes.into()) else {
-        panic!("no survey")
+    let Some(Note::Report(read)) = Note::decode(bytes.into()) else {
+        panic!("no report")
     };
-    assert_eq!(read, survey());
+    assert_eq!(read, report());
 }
 
 /// Attributes as they were before topics had acknowledgement policies.

@@ -152,7 +152,7 @@ fn messages_for_which_there_is_no_memory_go_back() {
     for body in [vec![b'x'; 3 << 20], control] {
         *world.fake.found.lock().unwrap() = vec![message(1, &body)];
         assert_eq!(world.codes(&receive), (4420, 10250));
-        let Some(AnyOperation::ChangeVisibility(given)) = world.fake.last() else {
+        let Some(AnyOperation::ReturnMessages(given)) = world.fake.last() else {
             panic!("the message was not given back");
         };
         assert_eq!(given.receipts, [message(1, b"").receipt]);

@@ -90,7 +90,7 @@ impl World {
             for action in actions {
                 if chance.below(4) > 0 {
                     cost.copies += self.act(&action);
-                    cost.transfers += usize::from(matches!(action.deed, Deed::Transfer(_)));
+                    cost.transfers += usize::from(matches!(action.kind, ActionKind::Transfer(_)));
                 }
             }
             for shard in self.view.shards.values_mut() {
@@ -122,13 +122,13 @@ impl World {
         let shard = self.view.shards.get_mut(&action.shard).unwrap();
         assert_eq!(shard.leader, action.leader);
         let mut copies = 0;
-        match &action.deed {
-            Deed::Transfer(to) => {
+        match &action.kind {
+            ActionKind::Transfer(to) => {
                 assert!(shard.voters.contains(to));
                 shard.leader = *to;
             }
-            Deed::Wait(_) => {}
-            Deed::Change(steps) => {
+            ActionKind::Wait(_) => {}
+            ActionKind::Change(steps) => {
                 for &step in steps {
                     match step {
                         Step::AddLearner(node) => {
@@ -274,12 +274,12 @@ fn without_a_place_for_another_copy_the_silent_one_stays_a_member() {
 fn a_node_that_is_emptied_keeps_nothing_but_the_catalog() {
     let mut world = World::new(4, 16, 3);
     world.settle();
-    world.node(1).wish = Wish::Emptied;
+    world.node(1).state = NodeState::Draining;
     world.settle();
     assert_eq!(world.copies_on(1), 0);
     assert_eq!(world.leaders_on(1), 0);
     assert!(world.view.shards[&0].learners.contains(&1));
-    world.node(1).wish = Wish::Gone;
+    world.node(1).state = NodeState::Removed;
     world.settle();
     assert!(!world.view.shards[&0].learners.contains(&1));
 }
@@ -289,9 +289,9 @@ fn two_of_three_nodes_can_be_removed() {
     let mut world = World::new(3, 4, 3);
     world.settle();
     for node in [1, 3] {
-        world.node(node).wish = Wish::Emptied;
+        world.node(node).state = NodeState::Draining;
         world.settle();
-        world.node(node).wish = Wish::Gone;
+        world.node(node).state = NodeState::Removed;
         world.settle();
     }
     for shard in world.view.shards.values() {
@@ -354,7 +354,7 @@ fn a_departure_costs_what_the_node_had() {
         let mut world = World::new(5, 16, 3);
         world.settle();
         let (had, led) = (world.copies_on(2), world.leaders_on(2));
-        world.node(2).wish = Wish::Emptied;
+        world.node(2).state = NodeState::Draining;
         let cost = world.settle_slowly(seed);
         let spread = world.spread(&[1, 3, 4, 5]);
         assert!(spread.0 == [12; 4], "{seed}: {spread:?}");
@@ -363,7 +363,7 @@ fn a_departure_costs_what_the_node_had() {
             cost.copies <= had + 2 && cost.transfers <= led + 3,
             "{seed}: {cost:?} for {had} copies and {led} leaders"
         );
-        world.node(2).wish = Wish::Gone;
+        world.node(2).state = NodeState::Removed;
         let lost = world.copies_on(4);
         world.kill(4, true);
         let cost = world.settle_slowly(seed);
@@ -408,11 +408,11 @@ fn a_voter_that_lost_its_state_is_let_go_and_added_again() {
     let lost = *state.voters.iter().find(|&&node| node != leader).unwrap();
     state.peers.get_mut(&lost).unwrap().is_blank = true;
     let actions = plan(&world.view);
-    let demoted = Deed::Change(vec![Step::AddLearner(lost)]);
+    let demoted = ActionKind::Change(vec![Step::AddLearner(lost)]);
     assert!(
         actions
             .iter()
-            .any(|action| action.shard == 2 && action.deed == demoted),
+            .any(|action| action.shard == 2 && action.kind == demoted),
         "{actions:?}"
     );
     for action in &actions {
@@ -436,8 +436,8 @@ fn a_voter_without_state_stays_while_the_others_cannot_decide() {
         peers: [(2, peer(true, true)), (3, peer(false, false))].into(),
         ..ShardView::default()
     };
-    assert_eq!(blank_voter(&state), None);
+    assert_eq!(steps::blank_voter(&state), None);
     let mut reached = state;
     reached.peers.insert(3, peer(true, false));
-    assert_eq!(blank_voter(&reached), Some(2));
+    assert_eq!(steps::blank_voter(&reached), Some(2));
 }

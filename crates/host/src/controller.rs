@@ -1,0 +1,189 @@
+//! Looks at the cluster where the catalog is led: makes a view of what was heard, and orders of what placement plans.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use anser_broker::command::NodeRecord;
+
+use crate::{
+    order::Order,
+    placement::{self, Action, ActionKind, NodeView, View},
+    reports::{Reports, SILENCE},
+};
+
+/// A disk is slow if its syncs take so many times as long as most others' do, and longer than this.
+const SLOW_FACTOR: u64 = 10;
+const SLOW_MICROS: u64 = 20_000;
+
+/// How long after a node came or went leaders are not spread: reports are older than elections.
+const SETTLING: Duration = Duration::from_secs(2);
+
+/// What the operator has asked of placement.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    pub replicas: usize,
+    pub moves_max: usize,
+    pub grace: Duration,
+}
+
+/// What one node knows of the cluster at one moment, by a clock that never jumps.
+#[derive(Debug, Clone, Copy)]
+pub struct Knowledge<'a> {
+    pub now: Duration,
+    /// Shards of the whole cluster.
+    pub shards: u16,
+    /// All nodes that ever were members.
+    pub members: &'a BTreeMap<u64, NodeRecord>,
+    pub reports: &'a Reports,
+}
+
+/// What was decided at one look.
+#[derive(Debug, Default)]
+pub struct Decided {
+    pub actions: Vec<Action>,
+    /// By the node that is to follow them.
+    pub orders: Vec<(u64, Order)>,
+}
+
+#[derive(Debug)]
+pub struct Controller {
+    policy: Policy,
+    /// Since when this node has listened as the one that decides: before, silence says nothing.
+    since: Option<Duration>,
+    looked: Duration,
+    /// The nodes that were up at the last look, and since when these.
+    up: (BTreeSet<u64>, Duration),
+}
+
+impl Controller {
+    pub fn new(policy: Policy, now: Duration) -> Self {
+        Self {
+            policy,
+            since: None,
+            looked: now,
+            up: (BTreeSet::new(), now),
+        }
+    }
+
+    /// Another node leads the catalog, and decides.
+    pub fn rest(&mut self) {
+        self.since = None;
+    }
+
+    /// Takes a look, on the node that leads the catalog.
+    pub fn look(&mut self, known: Knowledge<'_>) -> Decided {
+        let view = self.view(known);
+        let actions = placement::plan(&view);
+        let mut orders: Vec<(u64, Order)> = actions.iter().filter_map(order_of).collect();
+        orders.extend(clear_away(known.reports, &view));
+        Decided { actions, orders }
+    }
+
+    fn view(&mut self, known: Knowledge<'_>) -> View {
+        let since = self.listening_since(known.now);
+        let usual = usual_sync_micros(known.reports);
+        let members = known.members.iter();
+        let nodes: BTreeMap<u64, NodeView> = members
+            .map(|(&number, record)| (number, self.node_view(number, record, known, since, usual)))
+            .collect();
+        let shards = known.reports.shards(known.now);
+        View {
+            replicas: self.policy.replicas,
+            moves_max: self.policy.moves_max,
+            is_unsettled: self.is_unsettled(&nodes, known.now),
+            is_complete: shards.len() == usize::from(known.shards),
+            nodes,
+            shards,
+        }
+    }
+
+    /// A node that did not look, because it slept or did not decide, has heard nobody meanwhile.
+    fn listening_since(&mut self, now: Duration) -> Duration {
+        let has_slept = now.saturating_sub(self.looked) >= SILENCE;
+        self.looked = now;
+        let since = self.since.filter(|_| !has_slept).unwrap_or(now);
+        self.since = Some(since);
+        since
+    }
+
+    fn node_view(
+        &self,
+        number: u64,
+        record: &NodeRecord,
+        known: Knowledge<'_>,
+        since: Duration,
+        usual_sync_micros: u64,
+    ) -> NodeView {
+        let heard = known.reports.of(number);
+        let listened = known.now.saturating_sub(since);
+        let silent = heard.map_or(listened, |heard| {
+            known.now.saturating_sub(heard.at).min(listened + SILENCE)
+        });
+        let sync_micros = heard.map_or(0, |heard| heard.report.sync_micros);
+        NodeView {
+            host: record.host.clone(),
+            zone: record.zone.clone(),
+            state: record.state,
+            up: heard.is_some_and(|heard| heard.is_recent(known.now)),
+            dead: silent > self.policy.grace,
+            slow: sync_micros > SLOW_MICROS && sync_micros > usual_sync_micros * SLOW_FACTOR
+                || heard.is_some_and(|heard| heard.report.full),
+        }
+    }
+
+    fn is_unsettled(&mut self, nodes: &BTreeMap<u64, NodeView>, now: Duration) -> bool {
+        let up = nodes.iter().filter(|(_, node)| node.up);
+        let up: BTreeSet<u64> = up.map(|(&node, _)| node).collect();
+        if up != self.up.0 {
+            self.up = (up, now);
+        }
+        now.saturating_sub(self.up.1) < SETTLING
+    }
+}
+
+fn order_of(action: &Action) -> Option<(u64, Order)> {
+    let shard = action.shard;
+    let order = match &action.kind {
+        ActionKind::Wait(_) => return None,
+        ActionKind::Change(steps) => Order::Change {
+            shard,
+            steps: steps.clone(),
+        },
+        ActionKind::Transfer(to) => Order::Transfer { shard, to: *to },
+    };
+    Some((action.leader, order))
+}
+
+/// Replicas that their shards' members have let go of are taken off the disks they are on.
+fn clear_away(reports: &Reports, view: &View) -> Vec<(u64, Order)> {
+    let mut orders = Vec::new();
+    for (node, heard) in reports.all() {
+        for replica in &heard.report.replicas {
+            let Some(shard) = view.shards.get(&replica.shard) else {
+                continue;
+            };
+            let is_member = shard.voters.contains(&node) || shard.learners.contains(&node);
+            if !is_member && !shard.joint {
+                let order = Order::Forget {
+                    shard: replica.shard,
+                    decided: shard.applied,
+                };
+                orders.push((node, order));
+            }
+        }
+    }
+    orders
+}
+
+fn usual_sync_micros(reports: &Reports) -> u64 {
+    let heard = reports.all();
+    let mut micros: Vec<u64> = heard.map(|(_, heard)| heard.report.sync_micros).collect();
+    micros.sort_unstable();
+    let middle = micros.len().saturating_sub(1) / 2;
+    micros.get(middle).copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Where replicas should be and what is the next step to get there. Pure: a view in, steps out.
+//!
+//! A joining node, a dead one, one that is emptied and one with too much are the same case: the members a
+//! shard should have differ from those it has (`targets.rs`). The way there is always the same too (`steps.rs`): a
+//! learner is added, it catches up, then one joint change makes it a voter and lets go of whom it replaces. A copy is
+//! never given up before the one that replaces it is a voter that has caught up, unless fewer copies are wanted or its
+//! node is gone for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anser_broker::command::NodeState;
+
+use crate::order::Step;
+use planner::Planner;
+
+mod leaders;
+mod planner;
+mod steps;
+mod targets;
+
+/// Entries that a learner may be behind to become a voter.
+const CAUGHT_UP: u64 = 1_000;
+
+/// The cluster at one moment, as the catalog's leader knows it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct View {
+    /// Copies each shard should have.
+    pub replicas: usize,
+    pub moves_max: usize,
+    /// A node has just come or gone: who leads is not settled yet.
+    pub is_unsettled: bool,
+    /// Every shard is in the view: a shard without a leader is missing from its nodes' loads.
+    pub is_complete: bool,
+    pub nodes: BTreeMap<u64, NodeView>,
+    /// Only shards whose leader was heard lately.
+    pub shards: BTreeMap<u16, ShardView>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NodeView {
+    pub host: String,
+    pub zone: String,
+    pub state: NodeState,
+    /// Heard lately.
+    pub up: bool,
+    /// Silent for longer than the grace time.
+    pub dead: bool,
+    /// Its disk is much slower than the others'.
+    pub slow: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct ShardView {
+    pub leader: u64,
+    pub term: u64,
+    pub last: u64,
+    /// The last entry that is part of its leader's state.
+    pub applied: u64,
+    pub voters: BTreeSet<u64>,
+    pub learners: BTreeSet<u64>,
+    pub joint: bool,
+    /// What the leader knows of the others.
+    pub peers: BTreeMap<u64, PeerView>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PeerView {
+    pub matched: u64,
+    pub active: bool,
+    /// It votes, and has lost its state.
+    pub is_blank: bool,
+}
+
+/// What to do next with one shard, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Action {
+    pub shard: u16,
+    pub leader: u64,
+    pub kind: ActionKind,
+    pub why: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ActionKind {
+    Change(Vec<Step>),
+    Transfer(u64),
+    /// Nothing to be done but to wait for a learner.
+    Wait(u64),
+}
+
+/// The next steps: at most one for each shard.
+pub(crate) fn plan(view: &View) -> Vec<Action> {
+    let mut planner = Planner::new(view);
+    let targets = planner.targets();
+    let mut actions = Vec::new();
+    for (&shard, target) in &targets {
+        actions.extend(planner.step(shard, &view.shards[&shard], target));
+    }
+    if actions.is_empty() && view.is_complete && !view.is_unsettled {
+        actions.extend(planner.spread_leaders());
+    }
+    actions
+}
+
+impl ShardView {
+    /// Whether its leader hears the node.
+    pub fn is_active(&self, node: u64) -> bool {
+        node == self.leader || self.peers.get(&node).is_some_and(|peer| peer.active)
+    }
+
+    fn has_caught_up(&self, node: u64) -> bool {
+        let peer = self.peers.get(&node);
+        peer.is_some_and(|peer| {
+            peer.active && peer.matched + CAUGHT_UP >= self.last && peer.matched > 0
+        })
+    }
+}
+
+/// Those whose copies count for a node's load: the catalog's learners are everywhere.
+fn members(shard: u16, state: &ShardView) -> impl Iterator<Item = u64> {
+    let learners = state.learners.iter().filter(move |_| shard != 0);
+    state.voters.iter().chain(learners).copied()
+}
+
+#[cfg(test)]
+mod tests;

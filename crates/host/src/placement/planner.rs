@@ -1,0 +1,88 @@
+//! What is looked at while the next steps are found: the view, and how many copies and leaders each node will have.
+
+use std::collections::BTreeMap;
+
+use anser_broker::command::NodeState;
+
+use super::{ShardView, View, members, targets::Target};
+
+pub(super) struct Planner<'a> {
+    pub(super) view: &'a View,
+    /// Copies on each node that counts, as they will be when all that is begun or decided is done.
+    pub(super) load: BTreeMap<u64, usize>,
+    /// Shards that each node leads, likewise.
+    pub(super) led: BTreeMap<u64, usize>,
+    /// Copies that are on their way or ordered.
+    pub(super) moves: usize,
+}
+
+impl<'a> Planner<'a> {
+    pub(super) fn new(view: &'a View) -> Self {
+        let mut load: BTreeMap<u64, usize> = view.nodes.keys().map(|&node| (node, 0)).collect();
+        let mut led = load.clone();
+        for (&shard, state) in &view.shards {
+            for member in members(shard, state) {
+                *load.entry(member).or_default() += 1;
+            }
+            *led.entry(state.leader).or_default() += 1;
+        }
+        let catching_up = |(&shard, state): (&u16, &ShardView)| {
+            let waiting = state
+                .learners
+                .iter()
+                .filter(|&&node| shard != 0 && view.nodes.get(&node).is_some_and(|node| node.up));
+            waiting.count()
+        };
+        let moves = view.shards.iter().map(catching_up).sum();
+        Self {
+            view,
+            load,
+            led,
+            moves,
+        }
+    }
+
+    /// Of every shard whose members are not just being changed. First whoever lacks a copy gets one, then
+    /// moves that were begun go on, and only when nothing is lacking are others begun.
+    pub(super) fn targets(&mut self) -> BTreeMap<u16, Target> {
+        let view = self.view;
+        let shards = view.shards.iter().filter(|(_, state)| !state.joint);
+        let mut targets: BTreeMap<u16, Target> = shards
+            .map(|(&shard, state)| (shard, self.repaired(shard, state)))
+            .collect();
+        let settled: Vec<u16> = targets
+            .iter()
+            .filter(|(shard, target)| target.members == view.shards[shard].voters)
+            .map(|(&shard, _)| shard)
+            .collect();
+        let nothing_lacks = view.is_complete && settled.len() == targets.len();
+        let mut still = Vec::new();
+        for shard in settled {
+            match self.begun(shard) {
+                Some(target) => {
+                    targets.insert(shard, target);
+                }
+                None => still.push(shard),
+            }
+        }
+        if nothing_lacks {
+            for _ in self.moves..view.moves_max {
+                let Some((shard, target)) = self.rebalanced(&still) else {
+                    break;
+                };
+                targets.insert(shard, target);
+                still.retain(|&other| other != shard);
+            }
+        }
+        targets
+    }
+
+    pub(super) fn state_of(&self, node: u64) -> NodeState {
+        let known = self.view.nodes.get(&node);
+        known.map_or(NodeState::Removed, |node| node.state)
+    }
+
+    pub(super) fn load_of(&self, node: u64) -> usize {
+        self.load.get(&node).copied().unwrap_or(0)
+    }
+}

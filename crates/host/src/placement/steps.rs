@@ -1,0 +1,158 @@
+//! The next step of one shard on the way from the members it has to those it should have.
+
+use std::collections::BTreeSet;
+
+use anser_broker::command::NodeState;
+#[cfg(feature = "sabotage")]
+use anser_broker::sabotage::is_planted;
+
+use super::{Action, ActionKind, NodeView, ShardView, planner::Planner, targets::Target};
+use crate::order::Step;
+
+impl Planner<'_> {
+    pub(super) fn step(
+        &mut self,
+        shard: u16,
+        state: &ShardView,
+        target: &Target,
+    ) -> Option<Action> {
+        let Target {
+            members: target,
+            why,
+        } = target;
+        let action = |kind, why: &str| {
+            let leader = state.leader;
+            Some(Action {
+                shard,
+                leader,
+                kind,
+                why: why.to_owned(),
+            })
+        };
+        // As a voter it counts for nothing and gets nothing; as a learner it is sent a copy, and is promoted.
+        if let Some(blank) = blank_voter(state) {
+            let why = format!("node {blank} has lost its copy");
+            return action(ActionKind::Change(vec![Step::AddLearner(blank)]), &why);
+        }
+        let missing: Vec<u64> = target.difference(&state.voters).copied().collect();
+        let ready = |node: &u64| state.learners.contains(node) && state.has_caught_up(*node);
+        let (ready, late): (Vec<u64>, Vec<u64>) = missing.into_iter().partition(ready);
+        // It leads until its successor has a copy, unless it is not to be counted on.
+        let must_yield = !target.contains(&state.leader)
+            && (late.is_empty() || self.state_of(state.leader) == NodeState::Removed);
+        if must_yield && let Some(heir) = self.heir(state, target) {
+            *self.led.entry(heir).or_default() += 1;
+            *self.led.entry(state.leader).or_default() -= 1;
+            return action(ActionKind::Transfer(heir), why);
+        }
+        let steps = self.exchange(shard, state, target, &ready);
+        if !steps.is_empty() {
+            if !can_decide(state, target, &ready) {
+                return None;
+            }
+            return action(ActionKind::Change(steps), why);
+        }
+        if let Some(&new) = late.iter().find(|node| !state.learners.contains(node)) {
+            #[cfg(feature = "sabotage")]
+            let is_unbound = is_planted("moves without a bound");
+            #[cfg(not(feature = "sabotage"))]
+            let is_unbound = false;
+            if self.moves >= self.view.moves_max && !is_unbound {
+                return None;
+            }
+            self.moves += 1;
+            return action(ActionKind::Change(vec![Step::AddLearner(new)]), why);
+        }
+        if let Some(&late) = late.first() {
+            return action(ActionKind::Wait(late), why);
+        }
+        self.tend_learners(shard, state, target)
+            .and_then(|(step, why)| action(ActionKind::Change(vec![step]), &why))
+    }
+
+    /// Voters for those that are ready, in exchange for those that are one too many.
+    fn exchange(
+        &self,
+        shard: u16,
+        state: &ShardView,
+        target: &BTreeSet<u64>,
+        ready: &[u64],
+    ) -> Vec<Step> {
+        let kept = target.len();
+        let spare = (state.voters.len() + ready.len()).saturating_sub(kept);
+        #[cfg(feature = "sabotage")]
+        let spare = if is_planted("copy given up first") {
+            state.voters.len() - 1
+        } else {
+            spare
+        };
+        let let_go = state.voters.difference(target).copied();
+        let let_go = let_go.filter(|&node| node != state.leader).take(spare);
+        let promoted = ready.iter().map(|&node| Step::AddVoter(node));
+        promoted
+            .chain(let_go.map(|node| self.let_go(shard, node)))
+            .collect()
+    }
+
+    fn let_go(&self, shard: u16, node: u64) -> Step {
+        let stays = self
+            .view
+            .nodes
+            .get(&node)
+            .is_some_and(|node| node.state != NodeState::Removed);
+        if shard == 0 && stays {
+            Step::AddLearner(node)
+        } else {
+            Step::Remove(node)
+        }
+    }
+
+    /// The catalog's shard has a learner wherever it has no voter; others have none but those on their
+    /// way.
+    fn tend_learners(
+        &mut self,
+        shard: u16,
+        state: &ShardView,
+        target: &BTreeSet<u64>,
+    ) -> Option<(Step, String)> {
+        let fits = |node: &NodeView| node.state != NodeState::Removed;
+        for &node in &state.learners {
+            let known = self.view.nodes.get(&node);
+            let wanted = shard == 0 && known.is_some_and(fits) || target.contains(&node);
+            if !wanted {
+                return Some((Step::Remove(node), "it is not needed there".into()));
+            }
+        }
+        if shard != 0 {
+            return None;
+        }
+        let missing = self.view.nodes.iter().find(|(node, place)| {
+            fits(place)
+                && place.up
+                && !state.voters.contains(node)
+                && !state.learners.contains(node)
+        });
+        missing.map(|(&node, _)| (Step::AddLearner(node), "every node has the catalog".into()))
+    }
+}
+
+/// A voter without state that the others can do without: they decide about it alone.
+pub(super) fn blank_voter(state: &ShardView) -> Option<u64> {
+    let is_blank = |node: &u64| state.peers.get(node).is_some_and(|peer| peer.is_blank);
+    let sound = state.voters.iter().filter(|node| !is_blank(node));
+    let reached = sound.filter(|&&node| state.is_active(node)).count();
+    let blank = state.voters.iter().copied().find(is_blank);
+    blank.filter(|_| reached > state.voters.len() / 2)
+}
+
+/// Whether most of those who would decide can be reached.
+fn can_decide(state: &ShardView, target: &BTreeSet<u64>, ready: &[u64]) -> bool {
+    let staying = state.voters.intersection(target);
+    let deciding: BTreeSet<u64> = staying.chain(ready).copied().collect();
+    #[cfg(feature = "sabotage")]
+    if is_planted("change without a majority") {
+        return true;
+    }
+    let reached = deciding.iter().filter(|&&node| state.is_active(node));
+    reached.count() > deciding.len() / 2
+}

@@ -1,0 +1,196 @@
+//! Who should vote in a shard, and why that differs from who does: repair first, then moves that were begun, then
+//! moves that even out.
+
+use std::{cmp::Reverse, collections::BTreeSet};
+
+use anser_broker::command::NodeState;
+
+use super::{NodeView, ShardView, planner::Planner};
+
+/// Copies that a node may have more than another before one is moved.
+const COPIES_APART: usize = 2;
+
+pub(super) struct Target {
+    pub(super) members: BTreeSet<u64>,
+    pub(super) why: String,
+}
+
+impl Planner<'_> {
+    /// The voters without those that cannot be used, and with as many others as are wanted.
+    pub(super) fn repaired(&mut self, shard: u16, state: &ShardView) -> Target {
+        let view = self.view;
+        let placeable = view
+            .nodes
+            .values()
+            .filter(|node| node.state == NodeState::Active);
+        let wanted = view.replicas.min(placeable.count()).max(1);
+        let usable = |node: &u64| {
+            let known = view.nodes.get(node);
+            known.is_some_and(|node| node.state == NodeState::Active && !node.dead)
+        };
+        let mut target: BTreeSet<u64> = state.voters.iter().copied().filter(usable).collect();
+        let mut why = String::from("too few copies");
+        if let Some(lost) = state.voters.iter().find(|node| !usable(node)) {
+            why = self.reason(*lost);
+        }
+        // A learner that is on its way stays the choice.
+        let mut candidates: Vec<u64> = view.nodes.keys().copied().filter(usable).collect();
+        candidates.retain(|node| !target.contains(node) && view.nodes[node].up);
+        while target.len() < wanted && !candidates.is_empty() {
+            let best = self.best(state, &target, &candidates);
+            candidates.retain(|&node| node != best);
+            target.insert(best);
+            if !state.learners.contains(&best) || shard == 0 {
+                *self.load.entry(best).or_default() += 1;
+            }
+        }
+        // Who cannot be replaced yet keeps its place, and who answers before who is silent.
+        let kept = state.voters.iter().copied();
+        let mut kept: Vec<u64> = kept.filter(|&node| self.may_stay(node)).collect();
+        kept.sort_by_key(|node| !view.nodes[node].up);
+        for node in kept {
+            if target.len() < wanted {
+                target.insert(node);
+            }
+        }
+        while target.len() > wanted {
+            let worst = self.worst(state, &target);
+            target.remove(&worst);
+            *self.load.entry(worst).or_default() -= 1;
+            why = "more copies than asked for".into();
+        }
+        Target {
+            members: target,
+            why,
+        }
+    }
+
+    /// Whether a copy there is better than none: on a node that is being emptied, or that is silent.
+    fn may_stay(&self, node: u64) -> bool {
+        self.state_of(node) != NodeState::Removed
+    }
+
+    fn reason(&self, node: u64) -> String {
+        match self.state_of(node) {
+            NodeState::Draining => format!("node {node} is being emptied"),
+            NodeState::Active => format!("node {node} has been silent for too long"),
+            NodeState::Removed => format!("node {node} is gone"),
+        }
+    }
+
+    /// The candidate that is farthest from those chosen, then one that has a copy on its way, then the
+    /// one with the fewest copies.
+    fn best(&self, state: &ShardView, chosen: &BTreeSet<u64>, candidates: &[u64]) -> u64 {
+        let rank = |&node: &u64| {
+            let learner = state.learners.contains(&node);
+            (
+                self.crowding(node, chosen),
+                !learner,
+                self.load_of(node),
+                node,
+            )
+        };
+        *candidates
+            .iter()
+            .min_by_key(|node| rank(node))
+            .expect("there is a candidate")
+    }
+
+    fn worst(&self, state: &ShardView, target: &BTreeSet<u64>) -> u64 {
+        let rank = |&node: &u64| {
+            let others: BTreeSet<u64> = target
+                .iter()
+                .copied()
+                .filter(|&other| other != node)
+                .collect();
+            (
+                node != state.leader,
+                self.crowding(node, &others),
+                self.load_of(node),
+                node,
+            )
+        };
+        *target
+            .iter()
+            .max_by_key(|node| rank(node))
+            .expect("a target is never empty")
+    }
+
+    /// How many of the chosen stand in the same zone and on the same host.
+    fn crowding(&self, node: u64, chosen: &BTreeSet<u64>) -> (usize, usize) {
+        let nodes = &self.view.nodes;
+        let Some(place) = nodes.get(&node) else {
+            return (usize::MAX, usize::MAX);
+        };
+        let same = |part: fn(&NodeView) -> &str| {
+            let others = chosen.iter().filter(|&&other| other != node);
+            let equal = others.filter(|other| nodes.get(other).map(part) == Some(part(place)));
+            equal.count()
+        };
+        (same(|node| &node.zone), same(|node| &node.host))
+    }
+
+    /// A copy that is on its way to take the place of another goes on, unless that would have to be undone.
+    pub(super) fn begun(&mut self, shard: u16) -> Option<Target> {
+        let state = &self.view.shards[&shard];
+        if shard == 0 {
+            return None; // Its learners are everywhere, and on their way to nothing.
+        }
+        let fits = |node: &&u64| {
+            let place = self.view.nodes.get(node);
+            place.is_some_and(|place| place.state == NodeState::Active && place.up)
+        };
+        let to = *state.learners.iter().find(fits)?;
+        let enough = self.load_of(to);
+        let allowed =
+            |&&from: &&u64| self.load_of(from) >= enough && self.may_replace(state, from, to);
+        let rank = |&&from: &&u64| (self.load_of(from), from != state.leader, from);
+        let from = *state.voters.iter().filter(allowed).max_by_key(rank)?;
+        *self.load.entry(from).or_default() -= 1;
+        Some(exchanged(state, from, to))
+    }
+
+    /// The move that evens out most, of those that can be begun.
+    pub(super) fn rebalanced(&mut self, shards: &[u16]) -> Option<(u16, Target)> {
+        let view = self.view;
+        let open = view
+            .nodes
+            .iter()
+            .filter(|(_, place)| place.state == NodeState::Active && place.up);
+        let open: Vec<u64> = open.map(|(&node, _)| node).collect();
+        let mut best = None;
+        for &shard in shards {
+            let state = &view.shards[&shard];
+            for &from in &state.voters {
+                for &to in open.iter().filter(|node| !state.voters.contains(node)) {
+                    let apart = self.load_of(from).saturating_sub(self.load_of(to));
+                    if apart < COPIES_APART || !self.may_replace(state, from, to) {
+                        continue;
+                    }
+                    let rank = (apart, from != state.leader, Reverse((shard, from, to)));
+                    best = best.max(Some(rank));
+                }
+            }
+        }
+        let (_, _, Reverse((shard, from, to))) = best?;
+        *self.load.entry(from).or_default() -= 1;
+        *self.load.entry(to).or_default() += 1;
+        Some((shard, exchanged(&view.shards[&shard], from, to)))
+    }
+
+    /// Whether the copies stand no closer together then.
+    fn may_replace(&self, state: &ShardView, from: u64, to: u64) -> bool {
+        let others = state.voters.iter().copied().filter(|&node| node != from);
+        let others = others.collect();
+        self.crowding(to, &others) <= self.crowding(from, &others)
+    }
+}
+fn exchanged(state: &ShardView, from: u64, to: u64) -> Target {
+    let mut members = state.voters.clone();
+    members.remove(&from);
+    members.insert(to);
+    Target {
+        members,
+        why: format!("node {from} has more copies than node {to}"),
+    }
+}

@@ -1,0 +1,103 @@
+//! How a node is, as it tells every other twice a second: its disk and its replicas. Nodes send it to each other, so a
+//! field is its place in the bytes.
+
+use anser_broker::{id::ShardId, version::ClusterVersion};
+use anser_replica::Replica;
+use serde::{Deserialize, Serialize};
+
+/// One node at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeReport {
+    pub node: u64,
+    /// Its disk is nearly full: sends to the shards of which it has a copy are refused, for it has to write them too.
+    pub full: bool,
+    pub free_bytes: u64,
+    pub data_bytes: u64,
+    /// Mean duration of its recent syncs.
+    pub sync_micros: u64,
+    pub replicas: Vec<ReplicaReport>,
+    /// The highest version of the cluster that the node can read. It follows the other fields in the bytes:
+    /// programs from before there were versions leave it out and do not read it.
+    #[serde(skip)]
+    pub knows: ClusterVersion,
+}
+
+/// One of its replicas.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaReport {
+    pub shard: u16,
+    pub term: u64,
+    /// The leader it follows, or itself.
+    pub leader: Option<u64>,
+    pub applied: u64,
+    pub bytes: u64,
+    /// What only a leader that serves can say.
+    pub led: Option<Led>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Led {
+    pub last: u64,
+    pub voters: Vec<u64>,
+    pub learners: Vec<u64>,
+    /// A change of voters is under way.
+    pub joint: bool,
+    pub peers: Vec<PeerReport>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerReport {
+    pub node: u64,
+    pub matched: u64,
+    pub active: bool,
+    /// It is being sent a snapshot.
+    pub copying: bool,
+    /// It votes, and says that it has lost its state.
+    pub is_blank: bool,
+}
+
+impl ReplicaReport {
+    /// The members that a leader reports are those that it would know of after a restart: others act on them.
+    pub fn of(shard: ShardId, replica: &Replica) -> Self {
+        let status = replica.status();
+        let peers = status.peers.iter().map(|peer| PeerReport {
+            node: peer.node,
+            matched: peer.matched,
+            active: peer.active,
+            copying: peer.snapshot,
+            is_blank: peer.is_blank,
+        });
+        let led = replica.serves().then(|| Led {
+            last: status.last,
+            voters: status.settled.voters.clone(),
+            learners: status.settled.learners.clone(),
+            joint: !status.settled.voters_outgoing.is_empty(),
+            peers: peers.collect(),
+        });
+        Self {
+            shard: shard.0,
+            term: status.term,
+            leader: status.leader,
+            applied: replica.applied().index,
+            bytes: 0,
+            led,
+        }
+    }
+}
+
+/// The syncs of a disk between two reports.
+#[derive(Debug, Default)]
+pub struct SyncTimes {
+    /// How many there were, and the microseconds they took, at the last report.
+    seen: (u64, u64),
+}
+
+impl SyncTimes {
+    /// The mean of the last syncs, or the age of one that does not end, in microseconds.
+    pub fn mean(&mut self, syncs: u64, micros: u64, under_way: u64) -> u64 {
+        let since = (syncs - self.seen.0, micros - self.seen.1);
+        self.seen = (syncs, micros);
+        let mean = since.1.checked_div(since.0).unwrap_or(0);
+        mean.max(under_way)
+    }
+}

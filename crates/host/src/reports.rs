@@ -1,0 +1,195 @@
+//! What was heard last of each node, when, and what follows from it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anser_broker::id::ShardId;
+
+use crate::{
+    placement::{PeerView, ShardView},
+    report::NodeReport,
+};
+
+/// How often a node says how it is.
+pub const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+/// What others should not have to wait for is told this much later: such news come together.
+pub const REPORT_GATHERING: Duration = Duration::from_millis(5);
+/// A node that was not heard for so long does not count as up.
+pub const SILENCE: Duration = Duration::from_secs(3);
+
+/// The newest report of each node. Times are of a clock that never jumps.
+#[derive(Debug, Clone, Default)]
+pub struct Reports {
+    heard: BTreeMap<u64, Heard>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Heard {
+    pub report: NodeReport,
+    pub at: Duration,
+}
+
+impl Heard {
+    pub fn is_recent(&self, now: Duration) -> bool {
+        now.saturating_sub(self.at) < SILENCE
+    }
+}
+
+impl Reports {
+    pub fn put(&mut self, report: NodeReport, at: Duration) {
+        self.heard.insert(report.node, Heard { report, at });
+    }
+
+    pub fn forget(&mut self, node: u64) {
+        self.heard.remove(&node);
+    }
+
+    pub fn of(&self, node: u64) -> Option<&Heard> {
+        self.heard.get(&node)
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = (u64, &Heard)> {
+        self.heard.iter().map(|(&node, heard)| (node, heard))
+    }
+
+    /// What was heard lately.
+    pub fn recent(&self, now: Duration) -> impl Iterator<Item = (u64, &NodeReport)> {
+        let recent = self.all().filter(move |(_, heard)| heard.is_recent(now));
+        recent.map(|(node, heard)| (node, &heard.report))
+    }
+
+    /// Whether the disk of a node that has a copy of the shard is nearly full.
+    pub fn is_full(&self, shard: ShardId, now: Duration) -> bool {
+        self.recent(now).any(|(_, report)| {
+            let mut replicas = report.replicas.iter();
+            report.full && replicas.any(|replica| replica.shard == shard.0)
+        })
+    }
+
+    /// The shards as their leaders see them; of two that say they lead, the one of the newer term counts.
+    pub fn shards(&self, now: Duration) -> BTreeMap<u16, ShardView> {
+        let mut shards: BTreeMap<u16, ShardView> = BTreeMap::new();
+        for (leader, report) in self.recent(now) {
+            for replica in &report.replicas {
+                let Some(led) = &replica.led else { continue };
+                let known = shards.get(&replica.shard);
+                if known.is_some_and(|known| known.term > replica.term) {
+                    continue;
+                }
+                let peers = led.peers.iter().map(|peer| {
+                    let view = PeerView {
+                        matched: peer.matched,
+                        active: peer.active,
+                        is_blank: peer.is_blank,
+                    };
+                    (peer.node, view)
+                });
+                let shard = ShardView {
+                    leader,
+                    term: replica.term,
+                    last: led.last,
+                    applied: replica.applied,
+                    voters: led.voters.iter().copied().collect(),
+                    learners: led.learners.iter().copied().collect(),
+                    joint: led.joint,
+                    peers: peers.collect(),
+                };
+                shards.insert(replica.shard, shard);
+            }
+        }
+        shards
+    }
+
+    /// Whether every shard of so many could decide to let go of a node without asking it.
+    pub fn can_spare(&self, node: u64, shards: u16, now: Duration) -> bool {
+        let known = self.shards(now);
+        known.len() == usize::from(shards)
+            && known.values().all(|shard| {
+                let voters = shard.voters.iter();
+                let others = voters.filter(|&&other| other != node && shard.is_active(other));
+                !shard.voters.contains(&node) || others.count() > shard.voters.len() / 2
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Led, PeerReport, ReplicaReport};
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn replica(shard: u16) -> ReplicaReport {
+        ReplicaReport {
+            shard,
+            ..ReplicaReport::default()
+        }
+    }
+
+    #[test]
+    fn a_full_disk_concerns_only_the_shards_that_have_a_copy_there() {
+        let mut reports = Reports::default();
+        for (node, full, shards) in [(1, false, &[1, 2][..]), (2, true, &[2, 3])] {
+            let report = NodeReport {
+                node,
+                full,
+                replicas: shards.iter().map(|&shard| replica(shard)).collect(),
+                ..NodeReport::default()
+            };
+            reports.put(report, NOW);
+        }
+        let full = [1, 2, 3].map(|shard| reports.is_full(ShardId(shard), NOW));
+        assert_eq!(full, [false, true, true]);
+        assert!(
+            !reports.is_full(ShardId(2), NOW + SILENCE),
+            "that was long ago"
+        );
+        reports.forget(2);
+        assert!(!reports.is_full(ShardId(2), NOW));
+    }
+
+    fn leads(node: u64, term: u64, others: &[(u64, bool)]) -> NodeReport {
+        let peer = |&(node, active): &(u64, bool)| PeerReport {
+            node,
+            active,
+            ..PeerReport::default()
+        };
+        let voters = [node].into_iter().chain(others.iter().map(|other| other.0));
+        let led = Led {
+            voters: voters.collect(),
+            peers: others.iter().map(peer).collect(),
+            ..Led::default()
+        };
+        let led = Some(led);
+        let replica = ReplicaReport {
+            term,
+            led,
+            ..replica(0)
+        };
+        NodeReport {
+            node,
+            replicas: vec![replica],
+            ..NodeReport::default()
+        }
+    }
+
+    #[test]
+    fn the_leader_of_the_newest_term_knows_who_the_members_are() {
+        let mut reports = Reports::default();
+        reports.put(leads(1, 5, &[(2, true)]), NOW);
+        reports.put(leads(2, 4, &[(1, true), (3, true)]), NOW);
+        assert_eq!(reports.shards(NOW)[&0].leader, 1);
+        assert!(reports.shards(NOW + SILENCE).is_empty());
+    }
+
+    #[test]
+    fn a_node_is_spared_if_the_others_can_decide_without_it() {
+        let mut reports = Reports::default();
+        reports.put(leads(1, 5, &[(2, true), (3, true)]), NOW);
+        assert!(reports.can_spare(3, 1, NOW) && reports.can_spare(1, 1, NOW));
+        assert!(!reports.can_spare(3, 2, NOW), "a shard is not heard of");
+        reports.put(leads(1, 5, &[(2, false), (3, true)]), NOW);
+        assert!(!reports.can_spare(3, 1, NOW));
+        assert!(reports.can_spare(2, 1, NOW), "it is asked for nothing");
+        assert!(reports.can_spare(4, 1, NOW), "it has no copy");
+    }
+}

@@ -1,0 +1,178 @@
+//! Errands of a node whose other shards answer, refuse or never answer.
+
+mod node;
+
+use std::time::Duration;
+
+use anser_broker::{
+    command::Command,
+    error::Error,
+    id::{QueueId, ShardId},
+};
+use anser_host::{Port, Reconciler, Transfers};
+use tokio::sync::oneshot;
+
+use node::{Node, SOURCE, lane, placed, run};
+
+const MUTE: ShardId = ShardId(1);
+const WELL: ShardId = ShardId(2);
+
+#[test]
+fn a_shard_that_never_answers_holds_up_no_transfer_to_another() {
+    run(async {
+        let node = Node::new();
+        node.mute(MUTE);
+        let transfers = Transfers::new(node.clone());
+        for number in 0..200 {
+            let (source, target) = (QueueId(1_000 + number), QueueId(2_000 + number));
+            node.route(target, MUTE);
+            node.show(source, vec![lane(target, &[1])]);
+            transfers.carry(ShardId(0), source);
+        }
+        node.route(QueueId(7), WELL);
+        node.show(SOURCE, vec![lane(QueueId(7), &[1])]);
+        transfers.carry(ShardId(0), SOURCE);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(node.carried(QueueId(7)), 1);
+    });
+}
+
+#[test]
+fn a_lane_that_has_ended_wakes_nobody() {
+    run(async {
+        let node = Node::new();
+        node.mute(MUTE);
+        let (gone, rests) = (QueueId(5), QueueId(6));
+        node.route(gone, MUTE);
+        node.route(rests, MUTE);
+        node.show(SOURCE, vec![lane(gone, &[1]), lane(rests, &[1])]);
+        let transfers = Transfers::new(node.clone());
+        transfers.carry(ShardId(0), SOURCE);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        node.show(SOURCE, vec![lane(rests, &[1])]);
+        let before = node.looks();
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert!(
+            node.looks() - before < 120,
+            "{} looks",
+            node.looks() - before
+        );
+    });
+}
+
+#[test]
+fn what_is_announced_while_a_look_fails_is_looked_at_again() {
+    run(async {
+        let node = Node::new();
+        node.route(QueueId(7), WELL);
+        let transfers = Transfers::new(node.clone());
+        node.hold_looks();
+        transfers.carry(ShardId(0), SOURCE);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        // The replica here was deposed, and leads again: it announces before the task hears that the look failed.
+        transfers.carry(ShardId(0), SOURCE);
+        node.show(SOURCE, vec![lane(QueueId(7), &[1])]);
+        node.fail_held_looks();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(node.carried(QueueId(7)), 1);
+    });
+}
+
+#[test]
+fn what_the_target_has_already_is_not_sent_to_the_dead_letters() {
+    run(async {
+        let node = Node::new();
+        node.route(QueueId(7), WELL);
+        let mut overdue = lane(QueueId(7), &[1, 2]);
+        overdue.is_delivery = true;
+        for next in &mut overdue.moves {
+            next.is_overdue = true;
+        }
+        // It took both, its answer was lost, and it is full of them.
+        node.has_room(0, 2);
+        node.show(SOURCE, vec![overdue]);
+        Transfers::new(node.clone()).carry(ShardId(0), SOURCE);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(node.settled_through(), 2);
+        assert_eq!(node.failed_moves(), 0);
+    });
+}
+
+#[test]
+fn nothing_ends_while_nobody_knows_whether_the_target_has_it() {
+    run(async {
+        let node = Node::new();
+        node.mute(MUTE);
+        node.route(QueueId(7), MUTE);
+        let mut overdue = lane(QueueId(7), &[1]);
+        overdue.is_delivery = true;
+        overdue.moves[0].is_overdue = true;
+        node.show(SOURCE, vec![overdue]);
+        Transfers::new(node.clone()).carry(ShardId(0), SOURCE);
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        assert_eq!(node.failed_moves(), 0);
+    });
+}
+
+#[test]
+fn one_task_tells_a_home_what_is_newest() {
+    run(async {
+        let node = Node::new();
+        node.mute(MUTE);
+        let reconciler = Reconciler::new(node.clone());
+        for revision in 1..=1_000 {
+            reconciler.place(&placed(QueueId(9), MUTE, revision));
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(node.tasks() <= 1, "{} tasks", node.tasks());
+        node.unmute(MUTE);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(node.told(QueueId(9)), Some(1_000));
+        assert_eq!(node.tasks(), 0);
+    });
+}
+
+#[test]
+fn tasks_end_when_another_node_leads_the_catalog() {
+    run(async {
+        let node = Node::new();
+        node.mute(MUTE);
+        let reconciler = Reconciler::new(node.clone());
+        reconciler.place(&placed(QueueId(9), MUTE, 1));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        node.cluster()
+            .unwrap()
+            .leaders
+            .serves(ShardId::CATALOG, 2, false);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(node.tasks(), 0);
+    });
+}
+
+#[test]
+fn a_change_is_not_proposed_where_the_catalog_is_not_led() {
+    run(async {
+        let node = Node::new();
+        node.cluster()
+            .unwrap()
+            .leaders
+            .serves(ShardId::CATALOG, 2, false);
+        let reconciler = Reconciler::new(node.clone());
+        let (done, changed) = oneshot::channel();
+        reconciler.change(Command::ClearQueue { queue: QueueId(1) }, done);
+        assert_eq!(changed.await.unwrap(), Err(Error::Unavailable));
+        assert_eq!(node.asked(ShardId::CATALOG), 0);
+    });
+}
+
+#[test]
+fn a_replica_that_never_answers_is_not_waited_for_without_end() {
+    run(async {
+        let node = Node::new();
+        node.mute(MUTE);
+        let begun = tokio::time::Instant::now();
+        let asked = anser_host::propose(&node, MUTE, &Command::Settle).await;
+        assert_eq!(asked, Err(Error::Unknown));
+        assert!(begun.elapsed() < Duration::from_secs(15));
+    });
+}

@@ -1,0 +1,41 @@
+//! What a runner says of its replicas.
+
+use anser_host::{PeerReport, ReplicaReport};
+use anser_replica::Replica;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::Runner;
+use crate::{
+    event::Reported,
+    status::{PeerLag, ShardStatus},
+};
+
+impl Runner {
+    pub(super) fn report(&self, sender: &UnboundedSender<Vec<Reported>>) {
+        let replicas = self.host.replicas();
+        let reported =
+            replicas.map(|(shard, replica)| reported(replica, ReplicaReport::of(shard, replica)));
+        // Whoever asked may have given up waiting.
+        drop(sender.send(reported.collect()));
+    }
+}
+
+fn reported(replica: &Replica, report: ReplicaReport) -> Reported {
+    let lags = report.led.iter().flat_map(|led| {
+        let lag = |peer: &PeerReport| PeerLag {
+            node: peer.node,
+            entries: led.last.saturating_sub(peer.matched),
+        };
+        led.peers.iter().map(lag)
+    });
+    Reported {
+        status: ShardStatus {
+            shard: report.shard,
+            serves: replica.serves(),
+            applied: report.applied,
+            totals: replica.shard().totals(),
+            lags: lags.collect(),
+        },
+        replica: report,
+    }
+}

@@ -1,0 +1,87 @@
+//! What placement decides: it never gives up a copy that is wanted before another is there, and has no more copies on
+//! their way than it may.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anser_broker::command::{NodeRecord, NodeState};
+use anser_host::{ActionKind, Decided, Policy, ShardView, Step};
+
+use super::Checks;
+
+/// What the node knows that decides.
+pub(crate) struct Known<'a> {
+    pub(crate) shards: &'a BTreeMap<u16, ShardView>,
+    pub(crate) members: &'a BTreeMap<u64, NodeRecord>,
+    /// Nodes that were heard lately.
+    pub(crate) up: BTreeSet<u64>,
+    pub(crate) policy: Policy,
+}
+
+impl Known<'_> {
+    fn state_of(&self, node: u64) -> NodeState {
+        let known = self.members.get(&node);
+        known.map_or(NodeState::Removed, |node| node.state)
+    }
+
+    /// Copies that each shard should have.
+    fn wanted(&self) -> usize {
+        let states = self.members.values().map(|node| node.state);
+        let placeable = states.filter(|state| *state == NodeState::Active).count();
+        self.policy.replicas.min(placeable).max(1)
+    }
+
+    /// Whether a node's copy is none: the node is gone for ever, or has lost it.
+    fn has_no_copy(&self, shard: &ShardView, node: u64) -> bool {
+        let is_blank = shard.peers.get(&node).is_some_and(|peer| peer.is_blank);
+        is_blank || self.state_of(node) == NodeState::Removed
+    }
+}
+
+impl Checks {
+    pub(crate) fn decided(&mut self, by: u64, decided: &Decided, known: &Known<'_>) {
+        let changes = decided.actions.iter().filter_map(|action| {
+            let ActionKind::Change(steps) = &action.kind else {
+                return None;
+            };
+            Some((action.shard, &known.shards[&action.shard], steps))
+        });
+        let mut begun = 0;
+        for (number, shard, steps) in changes {
+            let after = voters_after(&shard.voters, steps);
+            let mut given_up = shard.voters.difference(&after);
+            let gives_up = given_up.any(|&node| !known.has_no_copy(shard, node));
+            if gives_up && after.len() < shard.voters.len() && after.len() < known.wanted() {
+                self.fail(format!(
+                    "node {by}: {steps:?} leave shard {number} {after:?} of {:?}, {} copies are wanted",
+                    shard.voters,
+                    known.wanted()
+                ));
+            }
+            let begins = steps
+                .iter()
+                .any(|step| matches!(step, Step::AddLearner(node) if !shard.voters.contains(node)));
+            begun += usize::from(number != 0 && begins);
+        }
+        let shards = known.shards.iter().filter(|(number, _)| **number != 0);
+        let learners = shards.flat_map(|(_, shard)| &shard.learners);
+        let under_way = learners.filter(|node| known.up.contains(node)).count();
+        if begun > 0 && begun + under_way > known.policy.moves_max {
+            self.fail(format!(
+                "node {by}: {begun} copies are begun, {under_way} are on their way, {} may be",
+                known.policy.moves_max
+            ));
+        }
+    }
+}
+
+/// The voters that steps lead to.
+pub(crate) fn voters_after(voters: &BTreeSet<u64>, steps: &[Step]) -> BTreeSet<u64> {
+    let mut voters = voters.clone();
+    for step in steps {
+        match step {
+            Step::AddVoter(node) => drop(voters.insert(*node)),
+            Step::AddLearner(node) | Step::Remove(node) => drop(voters.remove(node)),
+        }
+    }
+    voters
+}
