@@ -17,9 +17,12 @@ use super::{
 };
 use crate::{
     coverage::sometimes,
-    event::{Ask, Event, Happening, Request, Response},
+    event::{Ask, Event, Happening, LostReceive, Micros, Request, Response, SECOND},
     world::Common,
 };
+
+/// As long ago as what is delivered now was leased at most: a node may be paused in between.
+const LEASED_WITHIN: Micros = 60 * SECOND;
 
 /// A request of a replica here that has no answer yet.
 pub(super) struct Pending {
@@ -224,6 +227,15 @@ impl Process {
             .bodies
             .deliver(shard, &leases.deliveries, &mut unreadable);
         self.judge_unreadable(shard.0, &unreadable, common);
+        if !unreadable.is_empty() {
+            // They are leased, and nobody is told of it.
+            common.lost_receives.push(LostReceive {
+                queue: leases.queue,
+                max: u32::try_from(unreadable.len()).expect("few messages"),
+                from: common.now.saturating_sub(LEASED_WITHIN),
+                to: common.now,
+            });
+        }
         match delivered {
             Ok(messages) => self.hand_over(ticket, leases, messages, common),
             Err(error) => drop(self.send(ticket, Err(error), common)),
