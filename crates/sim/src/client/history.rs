@@ -245,6 +245,29 @@ impl Clients {
         Some((queue, Operation::Describe { called, outcome }))
     }
 
+    /// What is missing in queues that nothing is expected of is told by a drain that nothing came in, once all that can be
+    /// hidden is visible.
+    fn drains_given_up(&self, now: Micros) -> Vec<Event> {
+        let begun = now + GIVEN_UP_AFTER;
+        let ended = begun + 4 * SECOND;
+        let given_up = self
+            .queues
+            .iter()
+            .filter(|queue| queue.is_used && self.is_given_up(queue));
+        let drains = given_up.flat_map(|queue| {
+            let nothing = Operation::Receive {
+                most: 1,
+                wait_ms: 0,
+                outcome: Outcome::Ok(Vec::new()),
+            };
+            [
+                event(&queue.title(), begun, ended, Operation::Drain),
+                event(&queue.title(), begun + SECOND, begun + 2 * SECOND, nothing),
+            ]
+        });
+        drains.collect()
+    }
+
     /// The whole history. While things go wrong nothing is promised to be in time.
     pub(crate) fn into_history(
         mut self,
@@ -299,23 +322,7 @@ impl Clients {
         });
         let lost: Vec<Event> = lost.collect();
         self.events.extend(lost);
-        let given_up = used().filter(|queue| self.is_given_up(queue));
-        let given_up: Vec<Event> = given_up
-            .flat_map(|queue| {
-                // What is missing there is told by a drain that nothing came in, once all that can be hidden is visible.
-                let begun = now + GIVEN_UP_AFTER;
-                let ended = begun + 4 * SECOND;
-                let nothing = Operation::Receive {
-                    most: 1,
-                    wait_ms: 0,
-                    outcome: Outcome::Ok(Vec::new()),
-                };
-                [
-                    event(&queue.title(), begun, ended, Operation::Drain),
-                    event(&queue.title(), begun + SECOND, begun + 2 * SECOND, nothing),
-                ]
-            })
-            .collect();
+        let given_up = self.drains_given_up(now);
         self.events.extend(given_up);
         if let Some(first) = queues.first()
             && !plan.is_calm()
