@@ -168,7 +168,7 @@ fn try_planted(arguments: &Arguments) -> ExitCode {
             println!("planted bugs need the feature `sabotage`");
             return ExitCode::from(2);
         }
-        let total = run_all(arguments, &bug, 1);
+        let total = run_all(arguments, bug, 1);
         if let Some((seed, failure)) = total.failed.first() {
             println!("| {bug} | {} | {seed} | {failure} |", total.seeds);
         } else {
