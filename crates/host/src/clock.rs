@@ -133,7 +133,7 @@ pub fn time_off(last: Stamp, now: &Now) -> Millis {
     Millis(off.0.saturating_sub(now.blur().0))
 }
 
-/// Whether every replica believes the wall clock at its start, which is a bug.
+/// Whether every replica believes the wall clock at its start, however much it says, which is a bug.
 fn asks_the_wall() -> bool {
     #[cfg(feature = "sabotage")]
     return anser_broker::sabotage::is_planted("time from the wall clock");

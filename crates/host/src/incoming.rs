@@ -11,7 +11,7 @@ use anser_broker::id::ShardId;
 use anser_log::{
     Disk, Error, ExportedFile, Import, Imported, Reader, SegmentInfo, SnapshotInfo, Store,
 };
-use anser_replica::{PeerMessage, Place};
+use anser_replica::{PeerMessage, Place, SnapshotError};
 use bytes::Bytes;
 
 use crate::{
@@ -58,7 +58,7 @@ pub enum InstallError {
     #[error(transparent)]
     Log(#[from] Error),
     #[error("it cannot be read back: {0}")]
-    Unreadable(ReadError),
+    Unreadable(SnapshotError),
 }
 
 /// What came of something that was deferred.
@@ -121,6 +121,11 @@ impl<D: Disk> Incoming<D> {
         }
     }
 
+    /// Copies that have come, as a whole or in part, and that no replica has accepted yet.
+    pub fn unaccepted(&self) -> usize {
+        self.coming.len() + self.arrived.len()
+    }
+
     pub fn begin(&mut self, from: u64, shard: ShardId, offer: Offer) -> Result<Missing, CopyError> {
         let ended = self.ended.get(&shard);
         if ended.is_some_and(|(of, ended)| *of == from && *ended == offer) {
@@ -145,7 +150,32 @@ impl<D: Disk> Incoming<D> {
             import,
         };
         self.coming.insert(shard, coming);
+        self.discard_overtaken();
         Ok(missing)
+    }
+
+    /// Lets go of copies that no replica will accept any more: the shard's own snapshot has come as far, which it does
+    /// not while its replica waits for a copy.
+    fn discard_overtaken(&mut self) {
+        let is_overtaken = |shard: ShardId, index: u64| {
+            let own = self.store.snapshot(shard.0);
+            own.is_some_and(|own| own.index >= index)
+        };
+        self.coming
+            .retain(|&shard, coming| !is_overtaken(shard, coming.offer.snapshot.index));
+        let is_wanted = |shard: ShardId, of: u64| {
+            let waiting = self.waiting.get(&shard);
+            matches!(waiting, Some(Deferred::Install { place, .. }) if place.index == of)
+        };
+        let arrived = self.arrived.keys().copied();
+        let overtaken: Vec<(ShardId, u64)> = arrived
+            .filter(|&(shard, index)| is_overtaken(shard, index) && !is_wanted(shard, index))
+            .collect();
+        for place in overtaken {
+            if let Some(unused) = self.arrived.remove(&place) {
+                self.store.discard_import(place.0.0, &unused);
+            }
+        }
     }
 
     pub fn chunk(
@@ -238,7 +268,7 @@ impl<D: Disk> Incoming<D> {
         self.discard_before(shard, place.index);
         let found = snapshots::read(&self.reader, shard.0).map_err(|error| match error {
             ReadError::Log(error) => InstallError::Log(error),
-            unreadable => InstallError::Unreadable(unreadable),
+            ReadError::State(error) => InstallError::Unreadable(error),
         });
         let (image, _) = found?.ok_or(InstallError::Missing)?;
         Ok(Event::Installed {
@@ -268,5 +298,38 @@ impl<D: Disk> Incoming<D> {
                 self.store.discard_import(shard.0, &unused);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anser_log::{Log, Opened, Options, disk::simulated::SimulatedDisk};
+
+    use super::*;
+    use crate::{begin, offer_of};
+
+    fn log() -> Opened<SimulatedDisk> {
+        let disk = SimulatedDisk::default();
+        let open = || Log::open(disk.clone(), Options::default()).expect("the disk is well");
+        begin(&open().store, 1, &[1]).expect("there is room");
+        open()
+    }
+
+    /// Core review, finding 29: what nobody accepts kept its files until a restart.
+    #[test]
+    fn a_copy_that_its_shard_has_caught_up_with_is_let_go_of() {
+        let (here, there) = (log(), log());
+        let export = there.store.export(0).expect("it has a snapshot");
+        let mut incoming = Incoming::new(here.store.clone(), here.reader.clone());
+        let mut newer = offer_of(&export);
+        newer.snapshot.index += 1;
+        incoming
+            .begin(2, ShardId(0), newer)
+            .expect("it may be wanted");
+        assert_eq!(incoming.unaccepted(), 1);
+        incoming
+            .begin(3, ShardId(0), offer_of(&export))
+            .expect("it is passed over");
+        assert_eq!(incoming.unaccepted(), 0);
     }
 }

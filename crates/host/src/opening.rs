@@ -130,9 +130,9 @@ impl<D: Disk> Opener<'_, D> {
         let shard = recovered.shard;
         snapshots::read(self.reader, shard).map_err(|error| match error {
             ReadError::Log(error) => OpenError::Log(error),
-            damage => OpenError::Snapshot {
+            ReadError::State(error) => OpenError::Snapshot {
                 shard,
-                reason: damage.to_string(),
+                reason: error.to_string(),
             },
         })
     }
@@ -256,4 +256,49 @@ fn each_entry<D: Disk>(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use anser_log::{
+        Error, Log, Options,
+        disk::simulated::{Fault, FaultPoint, SimulatedDisk, Times},
+    };
+
+    use super::*;
+
+    /// Whoever looks after processes starts one again whose disk failed it once, and none whose data is damaged.
+    #[test]
+    fn a_snapshot_that_cannot_be_read_for_once_is_not_called_damaged() {
+        let disk = SimulatedDisk::default();
+        let open = || Log::open(disk.clone(), Options::default()).expect("the disk is well");
+        begin(&open().store, 1, &[1]).expect("there is room");
+        let log = open();
+        let opener = Opener {
+            node: 1,
+            is_member: false,
+            shards: 1,
+            suspect: false,
+            run: 1,
+            reader: &log.reader,
+        };
+        // Its header, that of its content, and the content.
+        for skip in 0..3 {
+            disk.inject(Fault {
+                point: FaultPoint::Read,
+                path_part: ".snapshot".into(),
+                skip,
+                times: Times::Once,
+                kind: io::ErrorKind::Other,
+            });
+            let restored = opener.restore(&log.shards[0]).map(|_| ());
+            assert!(
+                matches!(restored, Err(OpenError::Log(Error::Io { .. }))),
+                "{restored:?}"
+            );
+        }
+        assert!(opener.restore(&log.shards[0]).is_ok());
+    }
 }

@@ -1,6 +1,6 @@
 //! Writing a replica's image as a snapshot of the log, and reading it again.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 
 use anser_log::{Disk, Error, Reader, SnapshotInfo, Store};
 use anser_replica::{Image, Place, SnapshotError, SnapshotImage, read_snapshot};
@@ -28,8 +28,6 @@ pub enum ReadError {
     #[error(transparent)]
     Log(#[from] Error),
     #[error(transparent)]
-    Unreadable(#[from] io::Error),
-    #[error(transparent)]
     State(#[from] SnapshotError),
 }
 
@@ -42,7 +40,12 @@ pub fn read<D: Disk>(
         return Ok(None);
     };
     let mut bytes = Vec::new();
-    snapshot.read_to_end(&mut bytes)?;
+    let read = snapshot.read_to_end(&mut bytes);
+    read.map_err(|error| {
+        error
+            .downcast::<Error>()
+            .expect("a snapshot's reader fails with the log's own error")
+    })?;
     let place = Place {
         index: info.index,
         term: info.term,

@@ -122,13 +122,17 @@ impl Manifest {
             drop(disk.remove(names::MANIFEST_STAGED));
             return Err(before(source));
         }
-        disk.rename(names::MANIFEST_STAGED, names::MANIFEST)
-            .map_err(before)?;
-        disk.sync_directory(names::ROOT)
-            .map_err(|source| WriteFailure {
-                switched: true,
-                source,
-            })
+        let renamed = disk.rename(names::MANIFEST_STAGED, names::MANIFEST);
+        #[cfg(feature = "sabotage")]
+        let renamed = crate::sabotage::unless_ignored(renamed, "failed rename ignored");
+        renamed.map_err(before)?;
+        let synced = disk.sync_directory(names::ROOT);
+        #[cfg(feature = "sabotage")]
+        let synced = crate::sabotage::unless_ignored(synced, "failed sync of a folder ignored");
+        synced.map_err(|source| WriteFailure {
+            switched: true,
+            source,
+        })
     }
 
     fn stage<D: Disk>(&self, disk: &D) -> io::Result<()> {

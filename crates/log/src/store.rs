@@ -149,6 +149,11 @@ impl<D: Disk> Store<D> {
             .sum()
     }
 
+    /// The oldest log file that holds entries, used or not.
+    pub fn first_wal_file(&self) -> Option<u64> {
+        self.shared.index().files.keys().next().copied()
+    }
+
     /// How long a segment is at most, unless one record alone is longer.
     pub fn segment_bytes_max(&self) -> u64 {
         self.shared.options.segment_bytes

@@ -72,7 +72,10 @@ impl<D: Disk> Shared<D> {
         write_zeros(&file, 0, bytes)?;
         file.sync()?;
         self.disk.rename(names::WAL_STAGED, name)?;
-        self.disk.sync_directory(names::WAL)?;
+        let synced = self.disk.sync_directory(names::WAL);
+        #[cfg(feature = "sabotage")]
+        let synced = crate::sabotage::unless_ignored(synced, "failed sync of a folder ignored");
+        synced?;
         Ok(file)
     }
 }

@@ -112,6 +112,55 @@ fn a_failed_write_or_sync_ends_the_log() {
     }
 }
 
+/// The system takes pages of a failed sync for clean: a program that starts again finds them in the cache, and perhaps not
+/// on the disk.
+#[test]
+fn what_a_failed_sync_left_in_the_cache_is_not_taken_for_durable() {
+    for (lots, last) in [(0, 3), (u64::MAX, 5)] {
+        let disk = SimulatedDisk::default();
+        let mut opened = open(&disk);
+        opened
+            .appender
+            .append(&[plain_write(1, 1..=3, 100)])
+            .unwrap();
+        disk.draw_lots(lots);
+        disk.inject(fault(FaultPoint::Sync, ".wal", io::ErrorKind::Other));
+        opened
+            .appender
+            .append(&[plain_write(1, 4..=5, 100)])
+            .unwrap_err();
+        drop(opened);
+        assert_eq!(disk.is_adrift(".wal"), lots == 0);
+        let killed = SimulatedDisk::after_kill(&disk.durability());
+        assert_eq!(killed.contents(), disk.contents());
+        assert_eq!(open(&killed).shards[0].last_index, last);
+        assert!(killed.is_synced(".wal"));
+    }
+}
+
+/// A sector that cannot be read stops a log from being opened, and a written one can be read again.
+#[test]
+fn a_log_that_cannot_be_read_is_not_opened() {
+    let disk = SimulatedDisk::default();
+    let mut opened = open(&disk);
+    opened
+        .appender
+        .append(&[plain_write(1, 1..=9, 100)])
+        .unwrap();
+    drop(opened);
+    let name = "wal/0000000000000001.wal";
+    assert!(disk.spoil(name, 600));
+    let power_lost = SimulatedDisk::from_image(&disk.durability().image(512, &[]));
+    for disk in [&disk, &power_lost] {
+        let error = Log::open(disk.clone(), small_options()).unwrap_err();
+        assert!(
+            matches!(&error, Error::Io { file, .. } if file == name),
+            "{error}"
+        );
+        assert!(disk.cannot_read(name));
+    }
+}
+
 #[test]
 fn a_manifest_that_may_or_may_not_be_switched_ends_the_log() {
     let disk = SimulatedDisk::default();

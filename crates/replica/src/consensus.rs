@@ -18,7 +18,7 @@ use raft::{
 use slog::{Discard, Logger, o};
 
 use crate::{
-    Failure, Membership, PeerMessage, PeerProgress, ReplicaStatus, Role,
+    EntriesHeld, Failure, Membership, PeerMessage, PeerProgress, ReplicaStatus, Role,
     ballots::Ballots,
     elections::{ELECTION_TICKS, Elections, HEARTBEAT_TICKS},
     entries::{Committed, committed_entry, raft_entry},
@@ -424,6 +424,10 @@ impl Consensus {
     /// Whether the replica has stopped being suspect since the last call.
     pub(crate) fn take_cleared(&mut self) -> bool {
         std::mem::take(&mut self.cleared)
+    }
+
+    pub(crate) fn entries_held(&self, applied: u64) -> EntriesHeld {
+        self.node.store().held(applied)
     }
 
     pub(crate) fn set_memory_bytes(&mut self, bytes: usize) {

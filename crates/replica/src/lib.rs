@@ -36,5 +36,5 @@ pub use output::{Append, Output, SnapshotOffer, StoredEntry, StoredKind};
 pub use replica::{Failure, Image, Replica};
 pub use snapshot::{SnapshotError, SnapshotImage, read_snapshot};
 pub use start::{Start, Tombstone};
-pub use status::{PeerProgress, ReplicaStatus, Role};
+pub use status::{EntriesHeld, PeerProgress, ReplicaStatus, Role};
 pub use tail::Place;

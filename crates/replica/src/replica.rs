@@ -21,7 +21,7 @@ use anser_broker::{
 };
 
 use crate::{
-    Input, Membership, Output, PeerMessage, ReplicaStatus, Start, Ticket, Tombstone,
+    EntriesHeld, Input, Membership, Output, PeerMessage, ReplicaStatus, Start, Ticket, Tombstone,
     consensus::{Beginning, Consensus, Turn},
     entries::Content,
     fetches::Fetch,
@@ -282,6 +282,11 @@ impl Replica {
     #[doc(hidden)]
     pub fn set_memory_bytes(&mut self, bytes: usize) {
         self.consensus.set_memory_bytes(bytes);
+    }
+
+    /// What of its log the replica has in memory.
+    pub fn entries_held(&self) -> EntriesHeld {
+        self.consensus.entries_held(self.applied.index)
     }
 
     /// The term, and who leads in it as far as this replica knows.

@@ -49,3 +49,12 @@ pub struct PeerProgress {
     /// Whether it is a voter that has lost its state: it counts for nothing until it is let go and added again.
     pub is_blank: bool,
 }
+
+/// What a replica has in memory of its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntriesHeld {
+    /// Of entries that others may still need.
+    pub applied_bytes: usize,
+    pub unapplied: usize,
+    pub unapplied_bytes: usize,
+}

@@ -16,7 +16,7 @@ use raft::{
     storage::Storage,
 };
 
-use crate::{SnapshotOffer, terms::Terms};
+use crate::{EntriesHeld, SnapshotOffer, terms::Terms};
 
 /// Bytes of applied entries that are kept for followers.
 const APPLIED_BYTES_MAX: usize = 4 << 20;
@@ -188,6 +188,16 @@ impl Tail {
         self.membership_index = index;
         if names_newcomer {
             self.newcomer_index = index;
+        }
+    }
+
+    pub(crate) fn held(&self, applied: u64) -> EntriesHeld {
+        let unapplied = self.entries.iter().filter(|entry| entry.index > applied);
+        let unapplied_bytes = unapplied.clone().map(|entry| entry.data.len()).sum();
+        EntriesHeld {
+            applied_bytes: self.bytes - unapplied_bytes,
+            unapplied: unapplied.count(),
+            unapplied_bytes,
         }
     }
 

@@ -6,7 +6,7 @@ mod log_view;
 pub(crate) mod placement;
 mod shard;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anser_log::Write;
 use anser_replica::{Membership, Place, ReplicaStatus, Role, StoredEntry, StoredKind};
@@ -53,6 +53,10 @@ pub(crate) struct Checks {
     shards: BTreeMap<u16, ShardChecks>,
     /// By node and shard; of destroyed nodes as it was.
     pub(crate) durable: BTreeMap<(u64, u16), DurableShard>,
+    /// What disks had and lost, though they had promised it: copies of a minority, as those of destroyed nodes.
+    lost: BTreeMap<(u64, u16), Vec<LogView>>,
+    /// Replicas that are being taken off their disks: what is still written of them counts no more.
+    leaving: BTreeSet<(u64, u16)>,
     failures: Vec<String>,
 }
 
@@ -94,8 +98,9 @@ impl Checks {
     /// A batch is on a node's disk.
     pub(crate) fn written(&mut self, node: u64, writes: &[Write]) {
         for write in writes {
+            let is_leaving = self.leaving.contains(&(node, write.shard));
             let durable = self.durable.entry((node, write.shard)).or_default();
-            for entry in &write.entries {
+            for entry in write.entries.iter().filter(|_| !is_leaving) {
                 durable.log.append(entry.index, entry.term);
             }
             let Some(state) = write.hard_state else {
@@ -116,10 +121,16 @@ impl Checks {
     }
 
     /// From here on a replica's entries count no more, its term and its vote do.
-    pub(crate) fn forgotten(&mut self, node: u64, shard: u16) {
+    pub(crate) fn forgetting(&mut self, node: u64, shard: u16) {
+        self.leaving.insert((node, shard));
         if let Some(durable) = self.durable.get_mut(&(node, shard)) {
             durable.log = LogView::default();
         }
+    }
+
+    /// It is off the disk, or its process has ended: what is written from here on is of another one.
+    pub(crate) fn forgotten(&mut self, node: u64, shard: u16) {
+        self.leaving.remove(&(node, shard));
     }
 
     /// An entry was applied in a term, by a node that has this log and these members before it.
@@ -185,12 +196,19 @@ impl Checks {
     fn is_on_majority(&self, shard: u16, index: u64, term: u64, membership: &Membership) -> bool {
         let holds = |node: &&u64| {
             let durable = self.durable.get(&(**node, shard));
-            durable.is_some_and(|durable| durable.log.contains(index, term))
+            let lost = self.lost.get(&(**node, shard)).into_iter().flatten();
+            let mut logs = durable.map(|durable| &durable.log).into_iter().chain(lost);
+            logs.any(|log| log.contains(index, term))
         };
         let majority = |nodes: &[u64]| {
             nodes.iter().filter(holds).count() * 2 > nodes.len() || nodes.is_empty()
         };
         majority(&membership.voters) && majority(&membership.voters_outgoing)
+    }
+
+    /// A disk does not have any more what it had promised. Who heard of it before counts on it still.
+    pub(crate) fn lost(&mut self, node: u64, shard: u16, log: LogView) {
+        self.lost.entry((node, shard)).or_default().push(log);
     }
 
     /// A membership is in force on a replica that has applied up to this index.

@@ -6,7 +6,7 @@ mod queues;
 mod topics;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anser_broker::{
     command::{Placed, PlacedQueue, Reply},
@@ -39,6 +39,8 @@ pub(crate) struct Clients {
     /// By request.
     asked: BTreeMap<u64, usize>,
     healed: Option<Micros>,
+    /// Shards that have lost their quorum for good.
+    ruined: BTreeSet<u16>,
 }
 
 #[derive(Default)]
@@ -88,16 +90,47 @@ impl Clients {
             counted: 0,
             asked: BTreeMap::new(),
             healed: None,
+            ruined: BTreeSet::new(),
         }
+    }
+
+    /// Nothing is expected of these shards any more.
+    pub(crate) fn give_up_shards(&mut self, shards: &BTreeSet<u16>) {
+        self.ruined.clone_from(shards);
+    }
+
+    /// Its shard is gone, or the catalog is, which would have to know that it is deleted.
+    fn is_given_up(&self, queue: &Queue) -> bool {
+        let lives = queue.lives() || !self.ruined.contains(&0);
+        self.ruined.contains(&queue.shard) || !lives
+    }
+
+    /// The queues that nothing is expected of any more.
+    pub(crate) fn queues_given_up(&self) -> BTreeSet<String> {
+        let given_up = self.queues.iter().filter(|queue| self.is_given_up(queue));
+        given_up.map(Queue::title).collect()
     }
 
     pub(crate) fn end_chaos(&mut self, now: Micros) {
         self.healed = Some(now);
+        let Self {
+            all,
+            queues,
+            ruined,
+            ..
+        } = self;
+        for client in all {
+            client
+                .leases
+                .retain(|lease| !ruined.contains(&queues[lease.queue].shard));
+        }
     }
 
     pub(crate) fn are_done(&self) -> bool {
-        self.queues.iter().all(Queue::is_done)
-            && !self.queues.is_empty()
+        self.queues
+            .iter()
+            .all(|queue| queue.is_done() || self.is_given_up(queue))
+            && (!self.queues.is_empty() || !self.ruined.is_empty())
             && self.all.iter().all(|client| client.now.is_none())
     }
 
@@ -216,7 +249,9 @@ impl Clients {
         let Some(mut doing) = now.take_if(|doing| doing.request == Some(request)) else {
             return;
         };
+        let (shard, _) = doing.work.ask(&self.queues, &self.topics);
         let retries = match response {
+            _ if self.ruined.contains(&shard) => false,
             Response::Refused(Error::Unavailable | Error::Busy) => !doing.work.is_receive(),
             Response::Refused(Error::Unknown) => {
                 doing.work.may_repeat() && !self.waits_for_the_lost(&doing.work)

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anser_sim::{Outcome, PLACES, PLANTED, Statistics, plant, run};
+use anser_sim::{Outcome, PLACES, PLANTED, Planted, Statistics, plant, run_only};
 
 const USAGE: &str = "anser-sim --seeds FIRST..LAST [--threads N] [--planted NAME|all] | --seed N";
 
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         }
         return ExitCode::from(2);
     };
-    let total = run_all(&arguments, planted, u64::MAX);
+    let total = run_all(&arguments, &planted, u64::MAX);
     total.print();
     if total.failed.is_empty() {
         ExitCode::SUCCESS
@@ -119,14 +119,14 @@ impl Total {
 }
 
 /// Runs seeds until all are done or so many have failed.
-fn run_all(arguments: &Arguments, planted: &'static str, failures_max: u64) -> Total {
+fn run_all(arguments: &Arguments, planted: &Planted, failures_max: u64) -> Total {
     let next = AtomicU64::new(arguments.first);
     let failures = AtomicU64::new(0);
     let total = Mutex::new(Total::default());
     std::thread::scope(|scope| {
         for _ in 0..arguments.threads.max(1) {
             scope.spawn(|| {
-                plant(planted);
+                plant(planted.name);
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     let enough = failures.load(Ordering::Relaxed) >= failures_max;
@@ -134,10 +134,10 @@ fn run_all(arguments: &Arguments, planted: &'static str, failures_max: u64) -> T
                         return;
                     }
                     let begun = Instant::now();
-                    let outcome = run(seed, arguments.prints);
+                    let outcome = run_only(seed, arguments.prints, planted.faults);
                     if let Some(first) = outcome.failures.first() {
                         failures.fetch_add(1, Ordering::Relaxed);
-                        tell(seed, planted, first);
+                        tell(seed, planted.name, first);
                     }
                     let mut total = total.lock().expect("no holder of this lock panics");
                     total.spent += begun.elapsed();
@@ -164,16 +164,16 @@ fn tell(seed: u64, planted: &str, failure: &str) {
 fn try_planted(arguments: &Arguments) -> ExitCode {
     let mut missed = 0;
     for bug in PLANTED {
-        let Some(planted) = plant(bug.name) else {
+        if plant(bug.name).is_none() {
             println!("planted bugs need the feature `sabotage`");
             return ExitCode::from(2);
-        };
-        let total = run_all(arguments, planted, 1);
+        }
+        let total = run_all(arguments, bug, 1);
         if let Some((seed, failure)) = total.failed.first() {
-            println!("| {} | {} | {seed} | {failure} |", bug.name, total.seeds);
+            println!("| {bug} | {} | {seed} | {failure} |", total.seeds);
         } else {
             missed += 1;
-            println!("| {} | not found in {} |  |  |", bug.name, total.seeds);
+            println!("| {bug} | not found in {} |  |  |", total.seeds);
         }
     }
     if missed == 0 {

@@ -31,10 +31,19 @@ pub enum Fault {
     Membership,
     Transfer,
     LostSector,
+    ReadError,
+    WriteError,
+    RenameError,
+    DirectorySyncError,
+    ZeroedSector,
+    StaleSector,
+    MisdirectedSector,
+    UnreadableSector,
+    LostQuorum,
 }
 
 impl Fault {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 30] = [
         Self::Latency,
         Self::Drops,
         Self::Doubles,
@@ -56,10 +65,19 @@ impl Fault {
         Self::Membership,
         Self::Transfer,
         Self::LostSector,
+        Self::ReadError,
+        Self::WriteError,
+        Self::RenameError,
+        Self::DirectorySyncError,
+        Self::ZeroedSector,
+        Self::StaleSector,
+        Self::MisdirectedSector,
+        Self::UnreadableSector,
+        Self::LostQuorum,
     ];
 
     /// Those that strike at moments; the others last for the whole of the chaos.
-    pub(crate) const STRIKES: [Self; 16] = [
+    pub(crate) const STRIKES: [Self; 25] = [
         Self::Partition,
         Self::OneWayCut,
         Self::Flapping,
@@ -76,6 +94,15 @@ impl Fault {
         Self::Membership,
         Self::Transfer,
         Self::LostSector,
+        Self::ReadError,
+        Self::WriteError,
+        Self::RenameError,
+        Self::DirectorySyncError,
+        Self::ZeroedSector,
+        Self::StaleSector,
+        Self::MisdirectedSector,
+        Self::UnreadableSector,
+        Self::LostQuorum,
     ];
 }
 
@@ -113,8 +140,12 @@ pub(crate) struct Plan {
     pub(crate) pace: Micros,
 }
 
+/// In a thousand: seeds that go beyond the budget.
+const BEYOND_BUDGET: u64 = 150;
+
 impl Plan {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// What this seed decides. With `only`, just these kinds of fault.
+    pub(crate) fn new(seed: u64, only: &[Fault]) -> Self {
         let mut random = Random::new(seed ^ 0x706c_616e);
         let mut faults = BTreeSet::new();
         // One in sixteen is calm: healthy clusters have lost data too.
@@ -125,23 +156,36 @@ impl Plan {
                 }
             }
         }
-        let nodes = random.between(3, 5);
+        if !random.permille(BEYOND_BUDGET) {
+            faults.remove(&Fault::LostQuorum);
+        }
+        if !only.is_empty() {
+            faults = only.iter().copied().collect();
+        }
+        let is_beyond = faults.contains(&Fault::LostQuorum);
+        if is_beyond {
+            // So that shards are on different nodes.
+            faults.insert(Fault::Membership);
+        }
+        let nodes = if is_beyond { 5 } else { random.between(3, 5) };
         let replicas = match random.below(10) {
-            0 => 1,
-            1 | 2 => 2,
+            0 if !is_beyond => 1,
+            1 | 2 if !is_beyond => 2,
+            _ if is_beyond => 3,
             _ if nodes == 5 && random.permille(500) => 5,
             _ => 3,
         };
         Self {
             seed,
-            shards: u16::try_from(random.between(1, 4)).expect("few shards"),
+            shards: u16::try_from(random.between(if is_beyond { 3 } else { 1 }, 4))
+                .expect("few shards"),
             nodes,
             replicas,
             grace: random.between(4, 12) * SECOND,
             moves_max: usize::try_from(random.between(1, 4)).expect("few moves"),
             has_zones: random.permille(400),
             clients: usize::try_from(random.between(3, 8)).expect("few clients"),
-            publishes: random.permille(500),
+            publishes: random.permille(500) && !is_beyond,
             faults,
             chaos: random.between(25, 50) * SECOND,
             fault_interval: random.between(200, 2_500) * 1_000,

@@ -1,17 +1,43 @@
 //! The bugs that can be planted, with the feature `sabotage`, to see that the simulator finds them.
 
+use std::fmt;
+
+use crate::plan::Fault;
+
 /// A bug and where it sits.
 #[derive(Debug, Clone, Copy)]
 pub struct Planted {
     pub name: &'static str,
     pub place: &'static str,
+    /// If any are named: just these kinds of fault find it.
+    pub faults: &'static [Fault],
 }
 
 const fn planted(name: &'static str, place: &'static str) -> Planted {
-    Planted { name, place }
+    found_by(name, place, &[])
 }
 
-/// Every bug that can be planted.
+const fn found_by(name: &'static str, place: &'static str, faults: &'static [Fault]) -> Planted {
+    Planted {
+        name,
+        place,
+        faults,
+    }
+}
+
+impl fmt::Display for Planted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name)?;
+        for fault in self.faults {
+            write!(formatter, ", {fault:?}")?;
+        }
+        Ok(())
+    }
+}
+
+const NONE: Planted = planted("", "");
+
+/// Every bug that can be planted. One may be there several times, for several kinds of fault that must find it.
 pub const PLANTED: &[Planted] = &[
     planted(
         "acknowledge before sync",
@@ -155,6 +181,66 @@ pub const PLANTED: &[Planted] = &[
         "snapshot without its segments",
         "shell: the bodies are not sent along",
     ),
+    found_by(
+        "cache trusted",
+        "log: recovery reads what a failed sync left in the cache",
+        &[Fault::SyncError],
+    ),
+    found_by(
+        "ignored write error",
+        "log: a failed write of a batch counts as done",
+        &[Fault::WriteError, Fault::Kill],
+    ),
+    found_by(
+        "failed rename ignored",
+        "log: a failed rename of the manifest counts as done",
+        &[Fault::RenameError, Fault::Kill],
+    ),
+    found_by(
+        "failed sync of a folder ignored",
+        "log: new names count as durable",
+        &[Fault::DirectorySyncError, Fault::PowerLoss],
+    ),
+    found_by(
+        "unreadable log taken for empty",
+        "log: a log file that cannot be read counts as never begun",
+        &[Fault::ReadError],
+    ),
+    found_by(
+        "log bodies not verified",
+        "log: checksums of entries are not looked at when they are read",
+        &[Fault::StaleSector],
+    ),
+    found_by(
+        "log bodies not verified",
+        "log: checksums of entries are not looked at when they are read",
+        &[Fault::BitFlip],
+    ),
+    found_by(
+        "segments not verified",
+        "log: checksums of records are not looked at when they are read",
+        &[Fault::MisdirectedSector],
+    ),
+    found_by(
+        "segments not verified",
+        "log: checksums of records are not looked at when they are read",
+        &[Fault::ZeroedSector],
+    ),
+    found_by(
+        "recycled without what cannot be read",
+        "shell: what is alive and cannot be read is left out of segments",
+        &[Fault::UnreadableSector],
+    ),
+    found_by(
+        "log held by a dead shard",
+        "shell: recycling waits for a shard that has no quorum",
+        &[Fault::LostQuorum],
+    ),
+    found_by(
+        "segments not verified",
+        "log: checksums of records are not looked at when they are read",
+        &[Fault::BitFlip],
+    ),
 ];
 
 #[cfg(feature = "sabotage")]
@@ -170,16 +256,17 @@ pub(crate) fn is_planted(_name: &str) -> bool {
 /// Plants the bug of this name on this thread, or removes it if the name is empty; `None` if there is no
 /// such bug, or none at all.
 #[cfg(feature = "sabotage")]
-pub fn plant(name: &str) -> Option<&'static str> {
-    let found = PLANTED.iter().find(|planted| planted.name == name);
-    let name = if name.is_empty() { "" } else { found?.name };
-    anser_broker::sabotage::plant(name);
-    anser_log::sabotage::plant(name);
-    Some(name)
+pub fn plant(name: &str) -> Option<Planted> {
+    let is_meant = |planted: &&Planted| planted.name == name || planted.to_string() == name;
+    let found = PLANTED.iter().find(is_meant);
+    let planted = if name.is_empty() { NONE } else { *found? };
+    anser_broker::sabotage::plant(planted.name);
+    anser_log::sabotage::plant(planted.name);
+    Some(planted)
 }
 
 /// Without the feature there are none: only an empty name is known.
 #[cfg(not(feature = "sabotage"))]
-pub fn plant(name: &str) -> Option<&'static str> {
-    name.is_empty().then_some("")
+pub fn plant(name: &str) -> Option<Planted> {
+    name.is_empty().then_some(NONE)
 }

@@ -1,5 +1,6 @@
 //! One life of a node's process: the parts of `anser-node` that its threads run, one event at a time.
 
+mod bounds;
 mod calls;
 mod cluster;
 mod copies;
@@ -13,14 +14,14 @@ mod runner;
 mod tasks;
 mod writer;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use anser_broker::id::ShardId;
 use anser_host::{BodyReader, Reconciler, Runner, Transfers};
-use anser_log::{Appender, Reader, Store, disk::simulated::SimulatedDisk};
+use anser_log::{Appender, Error, Reader, Store, disk::simulated::SimulatedDisk};
 use anser_replica::{Membership, Replica};
 
-use crate::{checks::LogView, clock::Clock, event::Micros};
+use crate::{checks::LogView, clock::Clock, event::Micros, plan::Fault, world::Common};
 
 use cluster::Cluster;
 use copies::Copies;
@@ -50,8 +51,10 @@ pub(crate) struct Process {
     watched: BTreeMap<u16, Watched>,
     /// How many times slower than usual the disk is.
     pub(crate) slowness: u64,
-    /// What rests on the disk may be damaged.
-    pub(crate) damaged: bool,
+    /// The files in which something is damaged.
+    pub(crate) damaged: BTreeSet<String>,
+    /// What the disk fails, or may have failed.
+    pub(crate) struck: Option<Fault>,
     writer: Writer,
     pending: BTreeMap<u64, Pending>,
     port: Port,
@@ -67,6 +70,10 @@ pub(crate) struct Process {
     catalog_applied: Option<u64>,
     maintenance: Maintenance,
     copies: Copies,
+    /// Of one log file.
+    file_bytes: u64,
+    /// How many messages were alive in each shard at the last few inspections.
+    live: BTreeMap<ShardId, VecDeque<u64>>,
     cluster: Cluster,
     /// Shards whose replicas may have lost something.
     suspects: BTreeSet<u16>,
@@ -85,8 +92,8 @@ pub(crate) struct Process {
 #[derive(Debug, Clone)]
 pub(crate) struct Failed {
     pub(crate) reason: String,
-    /// The disk must not be used again (a failed write or sync).
-    pub(crate) disk_is_dead: bool,
+    /// A read, a write or a sync failed.
+    pub(crate) of_disk: bool,
 }
 
 /// What the judges know of a replica: its log as it wants it, and what it has said.
@@ -140,12 +147,29 @@ impl Process {
         !self.suspects.is_empty()
     }
 
-    fn fail(&mut self, reason: String, disk_is_dead: bool) {
-        if self.failed.is_none() {
-            self.failed = Some(Failed {
-                reason,
-                disk_is_dead,
-            });
+    fn fail(&mut self, reason: String) {
+        let of_disk = false;
+        self.failed.get_or_insert(Failed { reason, of_disk });
+    }
+
+    /// The process ends for an error of the log, which must have a cause.
+    fn fail_for(&mut self, what: &str, error: &Error, common: &mut Common) {
+        let reason = format!("{what}: {error}");
+        if !self.is_excused(error) {
+            let text = format!("node {}: {reason}", self.node);
+            common.checks.fail(text);
+        }
+        let of_disk = matches!(error, Error::Failed { .. } | Error::Io { .. });
+        self.failed.get_or_insert(Failed { reason, of_disk });
+    }
+
+    /// Whether the disk gave cause for an error: the file that it names is damaged, or an operation failed.
+    fn is_excused(&self, error: &Error) -> bool {
+        match error {
+            Error::Corrupt { file, .. } => self.damaged.contains(file),
+            Error::Io { file, .. } => self.struck.is_some() || self.disk.cannot_read(file),
+            Error::Failed { .. } => self.struck.is_some(),
+            _ => false,
         }
     }
 }

@@ -3,9 +3,12 @@
 mod aims;
 mod budget;
 mod common;
+mod damage;
+mod disk_errors;
 mod faults;
 mod human;
 mod nodes;
+mod quorum;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +36,8 @@ pub(crate) struct World {
     human: Human,
     /// Nodes whose durable copies may be lost: destroyed, damaged or suspect.
     destroyed: BTreeSet<u64>,
+    /// Shards that have lost their quorum for good.
+    ruined: BTreeSet<u16>,
     /// When the chaos ended.
     healed: Option<Micros>,
     /// Shards that have had a leader since then.
@@ -51,6 +56,7 @@ impl World {
             clients,
             human,
             destroyed: BTreeSet::new(),
+            ruined: BTreeSet::new(),
             healed: None,
             led_again: BTreeSet::new(),
         };
@@ -120,7 +126,8 @@ impl World {
             return false;
         };
         if self.clients.are_done() {
-            return true;
+            // That nobody serves what has no quorum is seen only later.
+            return self.ruined.is_empty() || self.common.now > healed + LEADER_WITHIN + 3 * SECOND;
         }
         if self.common.now > healed + DRAINED_WITHIN {
             let text = format!("no liveness: after the chaos {}", self.clients.complaint());
@@ -171,11 +178,12 @@ impl World {
     fn inspect(&mut self) {
         let next = self.common.now + 2 * SECOND;
         self.common.agenda.add(next, Event::Inspection);
-        for node in self.nodes.values() {
-            if let Some(process) = &node.process {
+        for node in self.nodes.values_mut() {
+            if let Some(process) = &mut node.process {
                 for (shard, _) in process.replicas() {
                     process.hash_state(shard, &mut self.common);
                 }
+                process.check_bounds(&mut self.common);
             }
         }
         self.watch_members();
@@ -185,11 +193,15 @@ impl World {
                 self.led_again.insert(shard);
             }
         }
-        let all = self.led_again.len() == usize::from(self.common.plan.shards);
-        if self.common.now > healed + LEADER_WITHIN && !all {
+        if self.common.now <= healed + LEADER_WITHIN {
+            return;
+        }
+        let mut shards = 0..self.common.plan.shards;
+        if !shards.all(|shard| self.led_again.contains(&shard) || self.ruined.contains(&shard)) {
             let text = format!("no liveness: only {:?} have had a leader", self.led_again);
             self.common.checks.fail(text);
         }
+        self.check_ruined();
     }
 
     /// How everything is, for whoever reads the trace.
@@ -212,10 +224,16 @@ impl World {
         }
     }
 
-    /// The clients' history, for the judge.
-    pub(crate) fn into_history(self) -> (anser_check::History, Common) {
-        let lost = &self.common.lost_receives;
-        let history = self.clients.into_history(&self.common.plan, lost);
-        (history, self.common)
+    /// The clients' history, for the judge, and the queues of which it is not asked that nothing is missing.
+    pub(crate) fn into_history(self) -> (anser_check::History, BTreeSet<String>, Common) {
+        let Common {
+            plan,
+            now,
+            lost_receives,
+            ..
+        } = &self.common;
+        let ruined = self.clients.queues_given_up();
+        let history = self.clients.into_history(plan, *now, lost_receives);
+        (history, ruined, self.common)
     }
 }

@@ -5,8 +5,10 @@
 //! Operations can be recorded, so that every moment between two of them can be a crash. See
 //! `tests/crash.rs` of this crate for how to explore them all.
 
+mod damage;
 mod durability;
 mod faults;
+mod sectors;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,6 +20,7 @@ use bytes::Bytes;
 
 pub use durability::{Durability, Operation};
 pub use faults::{Fault, FaultPoint, Times};
+pub use sectors::SECTOR_BYTES;
 
 use super::{Disk, DiskFile, OpenMode};
 
@@ -26,6 +29,8 @@ use super::{Disk, DiskFile, OpenMode};
 pub struct Image {
     pub directories: BTreeSet<String>,
     pub files: BTreeMap<String, Arc<Vec<u8>>>,
+    /// Sectors that cannot be read, of files that have some.
+    pub unreadable: BTreeMap<String, BTreeSet<usize>>,
 }
 
 /// A disk in memory. Clones are the same disk.
@@ -39,6 +44,8 @@ pub struct SimulatedDisk {
 pub struct SimulatedFile {
     world: Arc<Mutex<World>>,
     inode: usize,
+    /// By what name it was opened.
+    name: String,
 }
 
 #[derive(Debug)]
@@ -50,6 +57,10 @@ struct World {
     durability: Durability,
     recorded: Option<Vec<Operation>>,
     faults: Vec<Fault>,
+    /// Decides what of a failed operation happened all the same: one bit each, the lowest first.
+    lots: u64,
+    /// Open files by the names that they were opened by.
+    open: BTreeMap<String, usize>,
     capacity: u64,
     bytes_written: u64,
 }
@@ -76,6 +87,8 @@ impl SimulatedDisk {
             durability: Durability::new(image),
             recorded: None,
             faults: Vec::new(),
+            lots: 0,
+            open: BTreeMap::new(),
             capacity: u64::MAX,
             bytes_written: 0,
         };
@@ -126,11 +139,29 @@ impl SimulatedDisk {
             files: files
                 .map(|(path, &inode)| (path.clone(), Arc::clone(&world.inodes[inode])))
                 .collect(),
+            unreadable: BTreeMap::new(),
         }
     }
 
     pub fn inject(&self, fault: Fault) {
         self.world().faults.push(fault);
+    }
+
+    /// Draws what of a failed operation happens all the same: which pages of a failed sync are written, whether a
+    /// failed write got half of its bytes into the cache, whether a failed rename took place, whether what a folder's
+    /// failed sync was for is durable. Nothing of it, unless this is called.
+    pub fn draw_lots(&self, lots: u64) {
+        self.world().lots = lots;
+    }
+
+    /// How many files are open whose names, when they were opened, contained this.
+    pub fn open_files(&self, path_part: &str) -> usize {
+        let world = self.world();
+        let open = world
+            .open
+            .iter()
+            .filter(|(path, _)| path.contains(path_part));
+        open.map(|(_, count)| count).sum()
     }
 
     pub fn clear_faults(&self) {
@@ -152,6 +183,14 @@ impl SimulatedDisk {
         let world = self.world();
         let mut files = world.files.iter();
         files.all(|(path, &inode)| !path.contains(path_part) || world.durability.is_synced(inode))
+    }
+
+    /// Whether programs see content, of any file whose path contains this, that is not on the device and that no
+    /// sync would bring there.
+    pub fn is_adrift(&self, path_part: &str) -> bool {
+        let world = self.world();
+        let mut files = world.files.iter();
+        files.any(|(path, &inode)| path.contains(path_part) && world.durability.is_adrift(inode))
     }
 
     /// Bytes of all writes so far.
@@ -183,6 +222,44 @@ impl World {
         if let Some(recorded) = &mut self.recorded {
             recorded.push(operation);
         }
+    }
+
+    /// Whether the next part of what failed happened all the same.
+    fn happened(&mut self) -> bool {
+        let happened = self.lots & 1 == 1;
+        self.lots = self.lots.rotate_right(1);
+        happened
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let inode = self.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        self.files.insert(to.to_owned(), inode);
+        self.log(Operation::Rename {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        });
+        Ok(())
+    }
+
+    fn write(&mut self, inode: usize, offset: u64, data: &[u8]) -> io::Result<()> {
+        let (start, end) = (index(offset), index(offset) + data.len());
+        let grown = end.saturating_sub(self.inodes[inode].len());
+        if grown > 0 && self.used_bytes() + grown as u64 > self.capacity {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.bytes_written += data.len() as u64;
+        let content = Arc::make_mut(&mut self.inodes[inode]);
+        if grown > 0 {
+            content.resize(end, 0);
+        }
+        content[start..end].copy_from_slice(data);
+        let data = Bytes::copy_from_slice(data);
+        self.log(Operation::Write {
+            inode,
+            offset,
+            data,
+        });
+        Ok(())
     }
 
     fn fault(&mut self, point: FaultPoint, path: &str) -> io::Result<()> {
@@ -231,23 +308,24 @@ impl Disk for SimulatedDisk {
                 inode
             }
         };
+        *world.open.entry(path.to_owned()).or_default() += 1;
         Ok(SimulatedFile {
             world: Arc::clone(&self.world),
             inode,
+            name: path.to_owned(),
         })
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut world = self.world();
-        world.fault(FaultPoint::Rename, to)?;
         world.check_parent(to)?;
-        let inode = world.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        world.files.insert(to.to_owned(), inode);
-        world.log(Operation::Rename {
-            from: from.to_owned(),
-            to: to.to_owned(),
-        });
-        Ok(())
+        if let Err(error) = world.fault(FaultPoint::Rename, to) {
+            if world.happened() {
+                world.rename(from, to)?;
+            }
+            return Err(error);
+        }
+        world.rename(from, to)
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
@@ -289,11 +367,13 @@ impl Disk for SimulatedDisk {
 
     fn sync_directory(&self, path: &str) -> io::Result<()> {
         let mut world = self.world();
-        world.fault(FaultPoint::SyncDirectory, path)?;
-        world.log(Operation::SyncDirectory {
-            path: path.to_owned(),
-        });
-        Ok(())
+        let failed = world.fault(FaultPoint::SyncDirectory, path);
+        if failed.is_ok() || world.happened() {
+            world.log(Operation::SyncDirectory {
+                path: path.to_owned(),
+            });
+        }
+        failed
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
@@ -309,37 +389,34 @@ impl DiskFile for SimulatedFile {
         let content = &world.inodes[self.inode];
         let start = index(offset).min(content.len());
         let count = buffer.len().min(content.len() - start);
+        let sectors = world.durability.sectors(self.inode);
+        if !sectors.are_readable(start, count) {
+            return Err(io::Error::other("a sector cannot be read"));
+        }
         buffer[..count].copy_from_slice(&content[start..start + count]);
         Ok(count)
     }
 
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
         let mut world = lock(&self.world);
-        world.file_fault(FaultPoint::Write, self.inode)?;
-        let (start, end) = (index(offset), index(offset) + data.len());
-        let grown = end.saturating_sub(world.inodes[self.inode].len());
-        if grown > 0 && world.used_bytes() + grown as u64 > world.capacity {
-            return Err(io::ErrorKind::StorageFull.into());
+        if let Err(error) = world.file_fault(FaultPoint::Write, self.inode) {
+            if world.happened() {
+                world.write(self.inode, offset, &data[..data.len() / 2])?;
+            }
+            return Err(error);
         }
-        world.bytes_written += data.len() as u64;
-        let content = Arc::make_mut(&mut world.inodes[self.inode]);
-        if grown > 0 {
-            content.resize(end, 0);
-        }
-        content[start..end].copy_from_slice(data);
-        let data = Bytes::copy_from_slice(data);
-        world.log(Operation::Write {
-            inode: self.inode,
-            offset,
-            data,
-        });
-        Ok(())
+        world.write(self.inode, offset, data)
     }
 
     fn sync(&self) -> io::Result<()> {
         let mut world = lock(&self.world);
         if let Err(error) = world.file_fault(FaultPoint::Sync, self.inode) {
-            world.log(Operation::SyncFailed { inode: self.inode });
+            let dirty = world.durability.dirty_pages(self.inode);
+            let written = dirty.into_iter().filter(|_| world.happened()).collect();
+            world.log(Operation::SyncFailed {
+                inode: self.inode,
+                written,
+            });
             return Err(error);
         }
         world.log(Operation::Sync { inode: self.inode });
@@ -361,7 +438,26 @@ impl DiskFile for SimulatedFile {
     }
 
     fn forget_cache(&self) -> io::Result<()> {
+        let mut world = lock(&self.world);
+        if world.durability.is_adrift(self.inode) {
+            world.log(Operation::ForgetCache { inode: self.inode });
+            world.inodes[self.inode] = world.durability.visible(self.inode);
+        }
         Ok(())
+    }
+}
+
+impl Drop for SimulatedFile {
+    fn drop(&mut self) {
+        // A test that panicked while it held the disk counts no more.
+        if let Ok(mut world) = self.world.lock()
+            && let Some(count) = world.open.get_mut(&self.name)
+        {
+            *count -= 1;
+            if *count == 0 {
+                world.open.remove(&self.name);
+            }
+        }
     }
 }
 

@@ -94,6 +94,8 @@ impl RecordHeader {
 
     pub(super) fn decode(bytes: &[u8], id: u64, offset: u64) -> Option<Self> {
         let intact = get_u32(bytes, 24) == record_checksum(bytes, id, offset);
+        #[cfg(feature = "sabotage")]
+        let intact = intact || crate::sabotage::is_planted("segments not verified");
         intact.then(|| Self {
             index: get_u64(bytes, 0),
             term: get_u64(bytes, 8),

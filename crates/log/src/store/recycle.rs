@@ -153,9 +153,10 @@ impl<D: Disk> Store<D> {
                 });
                 Ok(())
             });
-        moved
-            .and_then(|()| shared.disk.sync_directory(names::WAL))
-            .map_err(|error| shared.write_error(names::WAL, error))?;
+        let synced = moved.and_then(|()| shared.disk.sync_directory(names::WAL));
+        #[cfg(feature = "sabotage")]
+        let synced = crate::sabotage::unless_ignored(synced, "failed sync of a folder ignored");
+        synced.map_err(|error| shared.write_error(names::WAL, error))?;
         shared.commit_manifest(manifest, next)?;
         shared.prepared().extend(prepared);
         Ok(())

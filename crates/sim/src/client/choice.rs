@@ -13,7 +13,10 @@ use super::{
     queues::{self, Gets},
     work::Work,
 };
-use crate::{plan::Plan, world::Common};
+use crate::{
+    plan::{Fault, Plan},
+    world::Common,
+};
 
 /// Queues that are remembered, the deleted ones included.
 const REMEMBERED_MAX: usize = 40;
@@ -118,7 +121,7 @@ impl Clients {
             self.all[client].sent_last += 1;
             let mine = next % self.all.len() == client || next == 0;
             let of = &self.queues[next];
-            if mine && of.lives() && !of.is_everywhere() {
+            if mine && of.lives() && !of.is_everywhere() && !self.is_given_up(of) {
                 return Some(self.send_plain(client, next));
             }
             return self.choose_at_the_end(client, common);
@@ -136,19 +139,22 @@ impl Clients {
                 )
             })
         };
-        if self.queues.is_empty() {
-            return Some(self.create(client, &common.plan));
-        }
+        let mut queues = self.queues.iter();
+        let Some(at_hand) = queues.position(|queue| !self.is_given_up(queue)) else {
+            let new = self.ruined.is_empty();
+            return new.then(|| self.create(client, &common.plan));
+        };
         if !self.all[client].leases.is_empty() {
             return Some(self.delete_newest(client));
         }
         if sending || self.all.iter().any(is_busy) {
-            return Some(Work::Count { queue: 0 });
+            return Some(Work::Count { queue: at_hand });
         }
         let clients = self.all.len();
         let mine = (0..self.queues.len()).filter(|queue| queue % clients == client);
         let mine = mine.filter(|&queue| {
-            self.queues[queue].lives() && self.queues[queue].drain.ended.is_none()
+            let queue = &self.queues[queue];
+            queue.lives() && queue.drain.ended.is_none() && !self.is_given_up(queue)
         });
         let queue = mine.min_by_key(|&queue| self.queues[queue].drain.empty)?;
         self.queues[queue].drain.begun.get_or_insert(common.now);
@@ -175,7 +181,13 @@ impl Clients {
             format!("q{}-{}", client / 2, self.all[client].names)
         });
         let mut attributes = queues::attributes(plan, &mut self.random);
-        let dead_letter = self.choose_dead_letter(account, &mut attributes);
+        // A queue that waits for a shard without a quorum is not asked to be drained.
+        let alone = plan.has(Fault::LostQuorum);
+        let dead_letter = if alone {
+            None
+        } else {
+            self.choose_dead_letter(account, &mut attributes)
+        };
         Work::Create {
             account,
             name,

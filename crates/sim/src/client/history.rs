@@ -29,6 +29,8 @@ use crate::{
 };
 
 const NANOS: u64 = 1_000;
+/// Longer than any lease or delay.
+const GIVEN_UP_AFTER: Micros = 120 * SECOND;
 
 /// What a run should come to now and then.
 fn watch(work: &Work, response: &Response) {
@@ -243,8 +245,36 @@ impl Clients {
         Some((queue, Operation::Describe { called, outcome }))
     }
 
+    /// What is missing in queues that nothing is expected of is told by a drain that nothing came in, once all that can be
+    /// hidden is visible.
+    fn drains_given_up(&self, now: Micros) -> Vec<Event> {
+        let begun = now + GIVEN_UP_AFTER;
+        let ended = begun + 4 * SECOND;
+        let given_up = self
+            .queues
+            .iter()
+            .filter(|queue| queue.is_used && self.is_given_up(queue));
+        let drains = given_up.flat_map(|queue| {
+            let nothing = Operation::Receive {
+                most: 1,
+                wait_ms: 0,
+                outcome: Outcome::Ok(Vec::new()),
+            };
+            [
+                event(&queue.title(), begun, ended, Operation::Drain),
+                event(&queue.title(), begun + SECOND, begun + 2 * SECOND, nothing),
+            ]
+        });
+        drains.collect()
+    }
+
     /// The whole history. While things go wrong nothing is promised to be in time.
-    pub(crate) fn into_history(mut self, plan: &Plan, lost: &[LostReceive]) -> History {
+    pub(crate) fn into_history(
+        mut self,
+        plan: &Plan,
+        now: Micros,
+        lost: &[LostReceive],
+    ) -> History {
         let used = || self.queues.iter().filter(|queue| queue.is_used);
         let queues = self.queues.iter().map(|queue| queue.facts(&self.queues));
         let queues: Vec<QueueFacts> = queues.collect();
@@ -292,6 +322,8 @@ impl Clients {
         });
         let lost: Vec<Event> = lost.collect();
         self.events.extend(lost);
+        let given_up = self.drains_given_up(now);
+        self.events.extend(given_up);
         if let Some(first) = queues.first()
             && !plan.is_calm()
         {

@@ -166,7 +166,7 @@ impl Process {
     fn let_go(&mut self, why: &str) {
         sometimes("a node heard that it was removed");
         self.cluster.is_let_go = true;
-        self.fail(format!("it was removed: {why}"), false);
+        self.fail(format!("it was removed: {why}"));
     }
 
     /// What this node's copy of the catalog says of a node.

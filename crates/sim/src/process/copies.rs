@@ -8,7 +8,7 @@ use anser_host::{
     Attempt, COPY_INTERVAL, CopyAnswer, CopyError, Deferred, Event as HostEvent, Incoming,
     InstallError, Missing, Next, Offers, RETRY_INTERVAL, Sending, Sendings, offer_of,
 };
-use anser_log::{Error, Export, Reader, Store, disk::simulated::SimulatedDisk};
+use anser_log::{Export, Reader, Store, disk::simulated::SimulatedDisk};
 use anser_replica::{PeerMessage, Place};
 use bytes::Bytes;
 
@@ -55,6 +55,16 @@ impl Copies {
             counted: 0,
             incoming: Incoming::new(store, reader),
         }
+    }
+
+    /// How many are on their way from here.
+    pub(super) fn outgoing(&self) -> usize {
+        self.outgoing.len()
+    }
+
+    /// How many came that no replica has accepted.
+    pub(super) fn unaccepted(&self) -> usize {
+        self.incoming.unaccepted()
     }
 }
 
@@ -116,8 +126,15 @@ impl Process {
                 } else {
                     CHUNK_BYTES
                 };
-                let Ok(bytes) = outgoing.export.read(file, offset, most) else {
-                    return self.end_copy(transfer, false, common);
+                let bytes = match outgoing.export.read(file, offset, most) {
+                    Ok(bytes) => bytes,
+                    Err(error) => {
+                        let text = format!("node {}: a copy cannot be read: {error}", self.node);
+                        if !self.is_excused(&error) {
+                            common.checks.fail(text);
+                        }
+                        return self.end_copy(transfer, false, common);
+                    }
                 };
                 CopyAsk::Chunk {
                     shard,
@@ -262,15 +279,13 @@ impl Process {
             }
             Attempt::Void => {}
             Attempt::Failed(error) => {
-                let dead = matches!(
-                    error,
-                    InstallError::Log(Error::Failed { .. } | Error::Io { .. })
-                );
-                if !(dead || self.damaged) {
-                    let text = format!("node {}: installing: {error}", self.node);
-                    common.checks.fail(text);
+                let what = format!("a copy of shard {}", shard.0);
+                if let InstallError::Log(error) = &error {
+                    return self.fail_for(&what, error, common);
                 }
-                self.fail(format!("a copy of shard {}: {error}", shard.0), dead);
+                let text = format!("node {}: {what}: {error}", self.node);
+                common.checks.fail(text);
+                self.fail(what);
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anser_broker::id::ShardId;
-use anser_host::{Event, Images, followers};
+use anser_host::{Done, Event, Images, followers};
 use anser_log::{Due, Error, Holds, Reader, Store, disk::simulated::SimulatedDisk};
 use anser_replica::{Image, Replica};
 
@@ -43,6 +43,10 @@ impl Maintenance {
         }
     }
 
+    pub(super) fn done(&self) -> Done {
+        self.host.done
+    }
+
     pub(super) fn is_full(&self) -> bool {
         // Without an answer there may be no space.
         self.host.is_full().unwrap_or(true)
@@ -54,7 +58,7 @@ impl Process {
     pub(super) fn maintain(&mut self, common: &mut Common) {
         let length = common.random.spread(INTERVAL);
         common.later(self.node, self.life, length, Happening::Maintain);
-        if common.random.permille(150) && self.maintenance.sweeping.is_none() {
+        if common.random.permille(250) && self.maintenance.sweeping.is_none() {
             self.maintenance.sweeping = Some(self.images());
             self.maintain_later(Happening::SweepEnd, common);
         }
@@ -105,12 +109,14 @@ impl Process {
             return;
         };
         let carried = self.maintenance.host.done.carried;
+        let before = self.round_now();
         let recycled = self.maintenance.host.recycle(due, &images);
         if self.maintenance.host.done.carried > carried {
             sometimes("entries that are not applied were carried over");
         }
         match recycled {
             Ok(ranges) => {
+                self.check_round(before, common);
                 for range in ranges {
                     sometimes("log files were recycled");
                     let (shard, through) = (ShardId(range.shard), range.last_index);
@@ -123,20 +129,15 @@ impl Process {
 
     fn maintenance_failed(&mut self, error: &Error, common: &mut Common) {
         match error {
-            Error::Corrupt { .. } if !self.damaged => {
+            Error::Corrupt { .. } if self.is_excused(error) => sometimes("maintenance met damage"),
+            Error::Corrupt { .. } => {
                 let text = format!("node {}: maintenance: {error}", self.node);
                 common.checks.fail(text);
             }
             // A replica that has just started knows less than when it dropped what was dead, and one whose
             // files were replaced more: what it misses is dead, or it is found out when it is delivered.
             passing if anser_host::is_passing(passing) => {}
-            Error::Failed { .. } | Error::Io { .. } => {
-                self.fail(format!("maintenance: {error}"), true);
-            }
-            _ => {
-                let text = format!("node {}: maintenance: {error}", self.node);
-                common.checks.fail(text);
-            }
+            fatal => self.fail_for("maintenance", fatal, common),
         }
     }
 

@@ -23,6 +23,7 @@ use crate::{
 
 /// Of what receivers need, in memory: little, so that much is read from the disk.
 const CACHE_BYTES: usize = 8 << 10;
+pub(super) const OPEN_SEGMENTS: usize = 2;
 
 /// What a node is started with.
 pub(crate) struct Opening<'a> {
@@ -114,7 +115,7 @@ impl Opening<'_> {
             wal_budget_bytes: self.plan.wal_file_bytes * self.plan.wal_files,
             wal_held_bytes: self.plan.wal_file_bytes * self.plan.wal_files * 4,
             segment_bytes: 16 << 10,
-            open_segments: 2,
+            open_segments: OPEN_SEGMENTS,
             spare_files: 1,
             boot: Some(self.boot),
         };
@@ -173,7 +174,8 @@ impl Opening<'_> {
             host,
             watched,
             slowness: 1,
-            damaged: false,
+            damaged: BTreeSet::new(),
+            struck: None,
             writer: Writer::default(),
             pending: BTreeMap::new(),
             transfers: Transfers::new(port.clone()),
@@ -186,6 +188,8 @@ impl Opening<'_> {
             catalog_applied: None,
             maintenance,
             copies,
+            file_bytes: self.plan.wal_file_bytes,
+            live: BTreeMap::new(),
             cluster: Cluster::new(self.identity, self.policy, &now),
             suspects,
             incoming_at: 0,

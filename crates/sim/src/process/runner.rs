@@ -3,6 +3,7 @@
 
 use anser_broker::{command::Effect, id::ShardId};
 use anser_host::{Deferred, Event as HostEvent, Job, Port as _, WriterJob};
+use anser_log::Error;
 use anser_replica::{Append, Membership, MembershipChange, PeerMessage, Replica, Role, StoredKind};
 use bytes::Bytes;
 
@@ -165,11 +166,10 @@ impl Process {
                 self.leadership(shard.0, leads, common);
             }
             Job::Failed { shard, reason } => {
-                if !self.damaged {
-                    let text = format!("node {}, shard {}: {reason}", self.node, shard.0);
-                    common.checks.fail(text);
-                }
-                self.fail(format!("shard {}: {reason}", shard.0), false);
+                // What is read has checksums: no damage ever gets as far as a replica.
+                let text = format!("node {}, shard {}: {reason}", self.node, shard.0);
+                common.checks.fail(text);
+                self.fail(format!("shard {}: {reason}", shard.0));
             }
             among_peers => self.carry_out_among_peers(among_peers, common),
         }
@@ -228,7 +228,7 @@ impl Process {
             Job::Installed { .. } => {}
             Job::Cleared { shard } => {
                 if self.suspects.remove(&shard.0) && self.suspects.is_empty() {
-                    self.clear_suspicion();
+                    self.clear_suspicion(common);
                 }
             }
             other => unreachable!("carried out elsewhere: {other:?}"),
@@ -246,7 +246,7 @@ impl Process {
             }
             WriterJob::Defer(Deferred::Forget { shard, .. }) => {
                 self.watched.remove(&shard.0);
-                common.checks.forgotten(self.node, shard.0);
+                common.checks.forgetting(self.node, shard.0);
             }
         }
         self.give_writer(job, common);
@@ -326,12 +326,12 @@ impl Process {
         self.end_copies(shard, |node| membership.contains(node));
     }
 
-    fn clear_suspicion(&mut self) {
+    fn clear_suspicion(&mut self, common: &mut Common) {
         sometimes("a suspect was cleared");
         if let Err(error) = self.store.clear_suspicion()
             && !matches!(error, anser_log::Error::NoSpace { .. })
         {
-            self.fail(format!("clearing the suspicion: {error}"), true);
+            self.fail_for("clearing the suspicion", &error, common);
         }
     }
 
@@ -392,10 +392,20 @@ impl Process {
             bytes_max,
         } = fetching;
         let read = self.bodies.entries(shard, &range, bytes_max);
-        sometimes(match &read {
-            Ok(_) => "a follower was fed from the log",
-            Err(_) => "a fetch found that the log had been recycled",
-        });
+        match &read {
+            Ok(_) => sometimes("a follower was fed from the log"),
+            Err(Error::Compacted { .. } | Error::Missing { .. }) => {
+                sometimes("a fetch found that the log had been recycled");
+            }
+            Err(error) if self.is_excused(error) => {
+                sometimes("a follower could not be fed from a damaged log");
+            }
+            Err(error) => {
+                let (node, shard) = (self.node, shard.0);
+                let text = format!("node {node}, shard {shard}: entries cannot be read: {error}");
+                common.checks.fail(text);
+            }
+        }
         let fetched = HostEvent::Fetched {
             shard,
             request,

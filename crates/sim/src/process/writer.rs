@@ -97,7 +97,7 @@ impl Process {
         if self.writer.jobs.is_empty() && common.random.permille(200) {
             // A mark is written without a sync, and its failure ends the process like any other.
             if let Err(error) = self.appender.mark_durable() {
-                self.fail(format!("a mark: {error}"), true);
+                self.fail_for("a mark", &error, common);
             }
         }
         self.begin_batch(common);
@@ -129,10 +129,7 @@ impl Process {
                     Happening::WriteAgain,
                 );
             }
-            Err(error) => {
-                sometimes("a sync failed");
-                self.fail(format!("the write-ahead log: {error}"), true);
-            }
+            Err(error) => self.fail_for("the write-ahead log", &error, common),
         }
     }
 }

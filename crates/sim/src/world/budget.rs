@@ -36,7 +36,7 @@ impl World {
             if node.is_gone {
                 self.common.now < node.unnoticed_until
             } else {
-                node.is_flipped || node.is_doomed || node.lost_a_sector
+                node.is_damaged() || node.lost_a_sector
             }
         })
     }
@@ -93,7 +93,7 @@ impl World {
             let node = self.nodes.get(number);
             node.is_none_or(|node| {
                 // What lost a sector may not open again.
-                node.is_gone || node.is_flipped || node.is_doomed || node.lost_a_sector
+                node.is_gone || node.is_damaged() || node.lost_a_sector
             })
         };
         let sets = (0..self.common.plan.shards).flat_map(|shard| self.sets_of_voters(shard));

@@ -54,6 +54,8 @@ pub struct Statistics {
     pub unknown: u64,
     /// Each strike, by its kind; kinds that last are counted once.
     pub faults: BTreeMap<Fault, u64>,
+    /// How much of its bound something took at most, in hundredths.
+    pub bounds: BTreeMap<&'static str, u64>,
 }
 
 impl Statistics {
@@ -71,6 +73,7 @@ impl Statistics {
             acknowledged,
             unknown,
             faults,
+            bounds,
         } = other;
         self.events += events;
         self.messages += messages;
@@ -86,6 +89,15 @@ impl Statistics {
         for (&fault, times) in faults {
             *self.faults.entry(fault).or_default() += times;
         }
+        for (&bound, &taken) in bounds {
+            self.note(bound, taken);
+        }
+    }
+
+    /// Something took so many hundredths of what it may.
+    pub(crate) fn note(&mut self, bound: &'static str, taken: u64) {
+        let most = self.bounds.entry(bound).or_default();
+        *most = taken.max(*most);
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use anser_host::Order;
-use anser_log::disk::simulated::{self, FaultPoint, SimulatedDisk, Times};
 
 use super::World;
 use crate::{
@@ -13,9 +12,6 @@ use crate::{
     process::{Moment, Stop},
 };
 
-/// About the last few batches of a log.
-const LAST_BYTES: usize = 600;
-const SECTOR_BYTES: usize = 512;
 /// Longer than any election timeout.
 const ELECTION: Micros = 1_400 * MILLISECOND;
 
@@ -32,9 +28,12 @@ impl World {
         let strikes: Vec<Fault> = faults
             .filter(|fault| Fault::STRIKES.contains(fault))
             .collect();
-        let Some(fault) = common.random.pick(&strikes) else {
+        let Some(mut fault) = common.random.pick(&strikes) else {
             return;
         };
+        if common.plan.has(Fault::LostQuorum) && common.random.permille(200) {
+            fault = Fault::LostQuorum;
+        }
         if self.cause(fault) {
             let now = self.common.now;
             self.common.trace.say(now, || format!("fault: {fault:?}"));
@@ -71,9 +70,19 @@ impl World {
             Fault::SlowDisk => self.slow_disk(node),
             Fault::FullDisk => self.fill_disk(node),
             Fault::WallJump => self.move_wall_clock(node),
-            Fault::SyncError | Fault::BitFlip | Fault::LostDisk | Fault::LostSector => {
-                return self.destroy(fault, node);
-            }
+            Fault::ReadError
+            | Fault::WriteError
+            | Fault::SyncError
+            | Fault::RenameError
+            | Fault::DirectorySyncError => self.fail_io(fault, node),
+            Fault::BitFlip
+            | Fault::ZeroedSector
+            | Fault::StaleSector
+            | Fault::MisdirectedSector
+            | Fault::UnreadableSector
+            | Fault::LostDisk
+            | Fault::LostSector => return self.destroy(fault, node),
+            Fault::LostQuorum => return self.lose_a_quorum(),
             Fault::Membership => self.change_cluster(),
             Fault::Transfer => self.transfer(),
             _ => return false,
@@ -81,7 +90,7 @@ impl World {
         true
     }
 
-    fn up(&self) -> Vec<u64> {
+    pub(super) fn up(&self) -> Vec<u64> {
         let up = self.nodes.iter().filter(|(_, node)| node.is_up());
         up.map(|(&number, _)| number).collect()
     }
@@ -233,98 +242,6 @@ impl World {
         node.process.as_mut().expect("it is up").clock = node.clock;
     }
 
-    /// Loses or damages what a node has, if the others have enough.
-    fn destroy(&mut self, fault: Fault, number: u64) -> bool {
-        if self.destroyed.contains(&number) || !self.may_destroy(number) {
-            return false;
-        }
-        self.destroyed.insert(number);
-        match fault {
-            Fault::SyncError => {
-                let node = self.nodes.get_mut(&number).expect("it is up");
-                node.is_doomed = true;
-                node.process
-                    .as_ref()
-                    .expect("it is up")
-                    .disk
-                    .inject(simulated::Fault {
-                        point: FaultPoint::Sync,
-                        path_part: "wal/".into(),
-                        skip: 0,
-                        times: Times::Once,
-                        kind: std::io::ErrorKind::Other,
-                    });
-            }
-            Fault::BitFlip => {
-                self.crash(number, Stop::Kill);
-                self.flip(number);
-            }
-            Fault::LostSector => {
-                self.crash(number, Stop::PowerLoss);
-                self.lose_last_sector(number);
-            }
-            _ => self.lose(number),
-        }
-        true
-    }
-
-    /// The last sector of the log that has been written is not there, though the disk had promised it.
-    fn lose_last_sector(&mut self, number: u64) {
-        let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
-        let mut image = node.disk.contents();
-        let written = image.files.iter_mut().rev().find_map(|(name, content)| {
-            let sequence = name.strip_prefix("wal/")?.strip_suffix(".wal")?;
-            let end = end_of_records(content, sequence.parse().ok()?);
-            (end > 0).then_some((content, end))
-        });
-        let Some((content, end)) = written else {
-            return;
-        };
-        let sector = (end - 1) / SECTOR_BYTES * SECTOR_BYTES;
-        std::sync::Arc::make_mut(content)[sector..end].fill(0);
-        node.disk = SimulatedDisk::from_image(&image);
-        node.lost_a_sector = true;
-        sometimes("a disk lost a sector that it had promised");
-    }
-
-    /// Flips one bit of what rests on a disk.
-    fn flip(&mut self, number: u64) {
-        let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
-        let mut image = node.disk.contents();
-        let logs = self.common.random.permille(500);
-        let names = image
-            .files
-            .keys()
-            .filter(|name| !logs || name.contains(".wal"));
-        let names: Vec<String> = names.cloned().collect();
-        if names.is_empty() {
-            return;
-        }
-        let name = &names[self.common.random.place(names.len())];
-        let content = std::sync::Arc::make_mut(image.files.get_mut(name).expect("it is listed"));
-        if content.is_empty() {
-            return;
-        }
-        let mut place = self.common.random.place(content.len());
-        // Most of a log file is still empty.
-        for _ in 0..20 {
-            if content[place] == 0 {
-                place = self.common.random.place(content.len());
-            }
-        }
-        // What was written last is damaged before anything tells that it was durable.
-        if logs && self.common.random.permille(500) {
-            let end = content.iter().rposition(|&byte| byte != 0).unwrap_or(0);
-            place = end - self.common.random.place(end.min(LAST_BYTES) + 1);
-        }
-        content[place] ^= 1 << self.common.random.below(8);
-        node.disk = SimulatedDisk::from_image(&image);
-        node.is_flipped = true;
-        self.common.trace.say(self.common.now, || {
-            format!("node {number}: {name} is flipped at {place}")
-        });
-    }
-
     fn transfer(&mut self) {
         let shard = self.some_shard();
         let Some(leader) = self.leader(shard) else {
@@ -352,11 +269,8 @@ impl World {
         self.common.network.heal();
         self.common.lost_answers = 0;
         self.clients.end_chaos(self.common.now);
-        let flipped = self
-            .nodes
-            .iter()
-            .filter(|(_, node)| node.is_flipped || node.is_doomed);
-        for number in flipped.map(|(&number, _)| number).collect::<Vec<_>>() {
+        let damaged = self.nodes.iter().filter(|(_, node)| node.is_damaged());
+        for number in damaged.map(|(&number, _)| number).collect::<Vec<_>>() {
             self.throw_away(number);
         }
         let numbers: Vec<u64> = self.nodes.keys().copied().collect();
@@ -388,22 +302,4 @@ impl World {
             self.resume(number);
         }
     }
-}
-
-/// Where the records of a log file end (`docs/formats/wal.md`).
-fn end_of_records(content: &[u8], sequence: u64) -> usize {
-    let number = |at: usize| -> Option<u64> {
-        let bytes = content.get(at..at + 4)?.try_into().ok()?;
-        Some(u32::from_le_bytes(bytes).into())
-    };
-    let mut end = 0;
-    while content.get(end..end + 4) == Some(b"AWAL")
-        && number(end + 12) == Some(end as u64)
-        && number(end + 16) == Some(sequence)
-        && let Some(length) = number(end + 8)
-    {
-        let length = usize::try_from(length).expect("lengths have 32 bits");
-        end += (56 + length).next_multiple_of(8);
-    }
-    end.min(content.len())
 }

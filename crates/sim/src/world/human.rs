@@ -120,8 +120,7 @@ impl World {
     fn working(&self) -> usize {
         let nodes = self.nodes.iter().filter(|(number, node)| {
             let wanted = self.human.wanted.get(number);
-            !(node.is_gone || node.is_flipped || node.is_doomed)
-                && wanted == Some(&NodeState::Active)
+            !(node.is_gone || node.is_damaged()) && wanted == Some(&NodeState::Active)
         });
         nodes.count()
     }
@@ -333,7 +332,7 @@ impl World {
         let numbers: Vec<u64> = self.nodes.keys().copied().collect();
         for number in numbers {
             let node = &self.nodes[&number];
-            if node.is_flipped && !node.is_gone && self.common.random.permille(60) {
+            if node.is_damaged() && !node.is_gone && self.common.random.permille(60) {
                 self.throw_away(number);
             }
             let is_known = self.human.wanted.get(&number) != Some(&NodeState::Removed);

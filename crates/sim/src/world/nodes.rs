@@ -1,6 +1,9 @@
 //! Nodes: their disks, and the processes that come and go on them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anser_broker::command::NodeStart;
 use anser_host::{OpenError, Order, Peer, Policy};
@@ -8,6 +11,7 @@ use anser_log::{Error, disk::simulated::SimulatedDisk};
 
 use super::{World, human::Machine};
 use crate::{
+    checks::DurableShard,
     clock::Clock,
     coverage::sometimes,
     event::{Event, Happening, MILLISECOND, Micros, SECOND},
@@ -35,12 +39,12 @@ pub(super) struct Node {
     founder: bool,
     /// Nobody starts it any more.
     pub(super) is_gone: bool,
+    /// The files in which something was damaged, by the names that they had.
+    pub(super) damaged: BTreeSet<String>,
+    /// What its disk fails, or may have failed, since its process started.
+    pub(super) struck: Option<Fault>,
     /// When everybody has noticed that it is gone.
     pub(super) unnoticed_until: Micros,
-    /// Bits of what rests on the disk were flipped.
-    pub(super) is_flipped: bool,
-    /// Its disk is about to fail.
-    pub(super) is_doomed: bool,
     /// It will distrust its log when it starts next.
     pub(super) is_wary: bool,
     /// Counts how often the machine was switched on.
@@ -56,15 +60,28 @@ pub(super) struct Node {
 impl Node {
     pub(super) fn relieve(&mut self) {
         self.slowness = 1;
-        self.disk.set_capacity(u64::MAX);
         if let Some(process) = &mut self.process {
             process.slowness = 1;
-            process.disk.set_capacity(u64::MAX);
         }
+        self.disk().set_capacity(u64::MAX);
+        // A disk that goes on failing reads, and a node that goes on leading by it, are not well.
+        self.disk().clear_faults();
     }
 
     pub(super) fn is_up(&self) -> bool {
         self.process.is_some()
+    }
+
+    /// Whether something of what rests on its disk is not what was written.
+    pub(super) fn is_damaged(&self) -> bool {
+        !self.damaged.is_empty()
+    }
+
+    /// The disk, as whoever uses it sees it.
+    pub(super) fn disk(&self) -> &SimulatedDisk {
+        self.process
+            .as_ref()
+            .map_or(&self.disk, |process| &process.disk)
     }
 }
 
@@ -99,9 +116,9 @@ impl World {
             slowness: 1,
             founder: number == 1,
             is_gone: false,
+            damaged: BTreeSet::new(),
+            struck: None,
             unnoticed_until: 0,
-            is_flipped: false,
-            is_doomed: false,
             is_wary: false,
             boot: 1,
             lost_a_sector: false,
@@ -133,6 +150,10 @@ impl World {
             self.next_start(number);
         }
         let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
+        let struck = node.struck;
+        if node.disk.is_adrift("") {
+            sometimes("a node started on what a failed sync had left in the cache");
+        }
         node.life += 1;
         let opening = Opening {
             node: number,
@@ -165,16 +186,17 @@ impl World {
                 self.common
                     .trace
                     .say(now, || format!("node {number} does not start: {error}"));
-                return self.refused(number, &error.to_string());
+                return self.refused(number, &error, struck);
             }
         };
         self.common.trace.say(now, || {
             format!("node {number} starts, life {}", process.life)
         });
-        if node.is_flipped {
+        if node.is_damaged() {
             sometimes("a damaged disk opened all the same");
         }
-        process.damaged = node.is_flipped;
+        process.damaged.clone_from(&node.damaged);
+        process.struck = struck;
         process.slowness = node.slowness;
         let suspect = process.is_suspect();
         let under_way = std::mem::take(&mut node.under_way);
@@ -188,17 +210,31 @@ impl World {
         if suspect {
             self.destroyed.insert(number);
         }
+        self.check_cache(number);
     }
 
-    /// A disk that cannot be opened: right if it was damaged.
-    fn refused(&mut self, number: u64, reason: &str) {
+    /// A disk that cannot be opened: right if it was damaged, and for once if it failed.
+    fn refused(&mut self, number: u64, error: &OpenError, struck: Option<Fault>) {
         let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
-        if node.is_flipped || node.lost_a_sector {
-            sometimes("a damaged disk was refused");
-            self.throw_away(number);
-        } else {
-            let text = format!("node {number} does not start: {reason}");
-            self.common.checks.fail(text);
+        let has_lost = node.is_damaged() || node.lost_a_sector;
+        match error {
+            OpenError::Log(Error::Io { .. } | Error::Failed { .. }) if struck.is_some() => {
+                sometimes("an error of the disk stopped a start");
+                // Whoever looks after processes starts it again.
+                node.disk.clear_faults();
+                node.struck = None;
+                let again = self.common.now + SECOND;
+                self.common.agenda.add(again, Event::Start { node: number });
+            }
+            // What has its checksum and cannot be used was written so.
+            OpenError::Log(Error::Corrupt { .. } | Error::Io { .. }) if has_lost => {
+                sometimes("a damaged disk was refused");
+                self.throw_away(number);
+            }
+            _ => {
+                let text = format!("node {number} does not start: {error}");
+                self.common.checks.fail(text);
+            }
         }
     }
 
@@ -206,11 +242,12 @@ impl World {
     fn compare(
         &mut self,
         number: u64,
-        found: &BTreeMap<u16, crate::checks::DurableShard>,
+        found: &BTreeMap<u16, DurableShard>,
         under_way: &[(u16, u64)],
         suspect: bool,
     ) {
         for shard in 0..self.common.plan.shards {
+            self.common.checks.forgotten(number, shard);
             let before = self.common.checks.durable.get(&(number, shard)).cloned();
             let known = found.get(&shard).cloned().unwrap_or_default();
             if let Some(before) = before {
@@ -225,6 +262,9 @@ impl World {
                     self.common.checks.fail(format!(
                         "node {number}, shard {shard}: entry {index} was durable and is lost"
                     ));
+                }
+                if lost.is_some() {
+                    self.common.checks.lost(number, shard, before.log);
                 }
                 // A suspect may lack entries, and nothing else.
                 if forgot {
@@ -252,7 +292,7 @@ impl World {
             return node.missed.push((life, what));
         }
         process.take(what, &mut self.common);
-        let is_well = !(process.is_suspect() || node.is_flipped || node.is_doomed);
+        let is_well = !process.is_suspect() && node.damaged.is_empty();
         if is_well && !self.human.wants_gone(number) {
             self.destroyed.remove(&number);
             node.lost_a_sector = false;
@@ -274,15 +314,22 @@ impl World {
             self.throw_away(number);
             let node = self.nodes.get_mut(&number).expect("it was just seen");
             node.unnoticed_until = 0;
-        } else if failed.disk_is_dead {
-            // Its disk is not used again; who replaces it is another node.
-            self.stop(number, Stop::PowerLoss);
-            self.lose(number);
-        } else {
-            self.stop(number, Stop::Kill);
-            let at = now + self.common.random.between(100, 2_000) * MILLISECOND;
-            self.common.agenda.add(at, Event::Start { node: number });
+            return;
         }
+        if failed.of_disk {
+            sometimes(match node.struck {
+                Some(Fault::ReadError) => "a failed read stopped a node",
+                Some(Fault::WriteError) => "a failed write stopped a node",
+                Some(Fault::RenameError) => "a failed rename stopped a node",
+                Some(Fault::DirectorySyncError) => "a failed sync of a folder stopped a node",
+                Some(_) => "a failed sync stopped a node",
+                None => "a sector that cannot be read stopped a node",
+            });
+        }
+        // Whoever looks after processes starts it again, on the disk that failed it.
+        self.stop(number, Stop::Kill);
+        let at = now + self.common.random.between(100, 2_000) * MILLISECOND;
+        self.common.agenda.add(at, Event::Start { node: number });
     }
 
     /// Lets a node go on that was paused, unless it was paused again.
@@ -330,6 +377,7 @@ impl World {
         node.identity.earlier = process.others();
         let Remains { disk, under_way } = process.end(stop, &mut self.common);
         node.disk = disk;
+        node.struck = None;
         node.boot += u64::from(stop == Stop::PowerLoss);
         node.paused_until = 0;
         node.missed.clear();

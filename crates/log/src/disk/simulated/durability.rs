@@ -3,15 +3,22 @@
 //! A page that was written several times since its last sync may survive in any of these states, or
 //! as it was synced; pages are independent. The changes of a folder survive in order: a first part of
 //! those since its last sync. Syncing a file does not make its name durable.
+//!
+//! After a failed sync some pages are on the device and the others only in the cache, where they pass for
+//! clean: no later sync writes them, and they are gone once the cache is forgotten.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     sync::Arc,
 };
 
 use bytes::Bytes;
 
-use super::{Image, index};
+use super::{Image, index, sectors::Sectors};
+
+/// What the cache of a system keeps and writes as one.
+pub(super) const CACHE_PAGE_BYTES: usize = 4096;
 
 /// One change of a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +40,13 @@ pub enum Operation {
     Sync {
         inode: usize,
     },
+    /// These pages of 4,096 bytes were written all the same.
     SyncFailed {
+        inode: usize,
+        written: BTreeSet<usize>,
+    },
+    /// What is clean in the cache is read from the device again.
+    ForgetCache {
         inode: usize,
     },
     Rename {
@@ -62,7 +75,10 @@ pub struct Durability {
 #[derive(Debug, Clone, Default)]
 struct Inode {
     durable: Arc<Vec<u8>>,
+    /// What a failed sync left in the cache, by page; older than `pending`.
+    adrift: Vec<(usize, Bytes)>,
     pending: Vec<(usize, Bytes)>,
+    sectors: Sectors,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -112,7 +128,8 @@ impl Durability {
                 .insert(name.to_owned(), node);
             state.inodes.push(Inode {
                 durable: Arc::clone(content),
-                pending: Vec::new(),
+                sectors: image.unreadable.get(path).cloned().into(),
+                ..Inode::default()
             });
         }
         state
@@ -129,21 +146,18 @@ impl Durability {
                 inode,
                 offset,
                 data,
-            } => {
-                self.inodes[*inode]
-                    .pending
-                    .push((index(*offset), data.clone()));
-            }
+            } => self.inodes[*inode].write(index(*offset), data),
             Operation::SetLength { inode, length } => {
                 Arc::make_mut(&mut self.inodes[*inode].durable).resize(index(*length), 0);
             }
             Operation::Sync { inode } => {
                 let inode = &mut self.inodes[*inode];
                 for (offset, data) in std::mem::take(&mut inode.pending) {
-                    put(Arc::make_mut(&mut inode.durable), offset, &data);
+                    inode.put(offset, &data);
                 }
             }
-            Operation::SyncFailed { inode } => self.inodes[*inode].pending.clear(),
+            Operation::SyncFailed { inode, written } => self.inodes[*inode].fail_to_sync(written),
+            Operation::ForgetCache { inode } => self.inodes[*inode].adrift.clear(),
             Operation::Rename { from, to } => {
                 assert_eq!(split(from).0, split(to).0, "renames stay in their folder");
                 let to = split(to).1.to_owned();
@@ -163,9 +177,34 @@ impl Durability {
         }
     }
 
-    /// Whether nothing of a file's content is undecided.
+    /// Whether a file is on the device as programs see it.
     pub(super) fn is_synced(&self, inode: usize) -> bool {
-        self.inodes[inode].pending.is_empty()
+        let inode = &self.inodes[inode];
+        inode.pending.is_empty() && inode.adrift.is_empty()
+    }
+
+    /// Whether the cache holds what passes for clean and is not on the device.
+    pub(super) fn is_adrift(&self, inode: usize) -> bool {
+        !self.inodes[inode].adrift.is_empty()
+    }
+
+    /// The pages that a sync of this file would write.
+    pub(super) fn dirty_pages(&self, inode: usize) -> BTreeSet<usize> {
+        let pages = self.inodes[inode].page_versions(CACHE_PAGE_BYTES);
+        pages.into_keys().collect()
+    }
+
+    pub(super) fn sectors(&self, inode: usize) -> &Sectors {
+        &self.inodes[inode].sectors
+    }
+
+    pub(super) fn sectors_mut(&mut self, inode: usize) -> &mut Sectors {
+        &mut self.inodes[inode].sectors
+    }
+
+    /// What is on the device of a file.
+    pub(super) fn durable_mut(&mut self, inode: usize) -> &mut Vec<u8> {
+        Arc::make_mut(&mut self.inodes[inode].durable)
     }
 
     /// How many ways each undecided thing may survive, besides not at all: first the folders, then
@@ -209,20 +248,18 @@ impl Durability {
             .map(|inode| inode.survive(page_bytes, &mut pick))
             .collect();
         let mut image = Image::default();
-        link("", &names, &contents, &mut image);
+        link("", &names, &contents, &self.inodes, &mut image);
         image
     }
 
     /// The files' contents as programs see them.
     pub(super) fn visible_contents(&self) -> Vec<Arc<Vec<u8>>> {
-        let contents = self.inodes.iter().map(|inode| {
-            let mut content = Arc::clone(&inode.durable);
-            for (offset, data) in &inode.pending {
-                put(Arc::make_mut(&mut content), *offset, data);
-            }
-            content
-        });
-        contents.collect()
+        self.inodes.iter().map(Inode::visible).collect()
+    }
+
+    /// A file's content as programs see it.
+    pub(super) fn visible(&self, inode: usize) -> Arc<Vec<u8>> {
+        self.inodes[inode].visible()
     }
 
     /// Files and folders as programs see them.
@@ -266,6 +303,7 @@ fn link(
     directory: &str,
     names: &BTreeMap<&str, BTreeMap<String, Node>>,
     contents: &[Arc<Vec<u8>>],
+    inodes: &[Inode],
     image: &mut Image,
 ) {
     for (name, node) in &names[directory] {
@@ -276,10 +314,14 @@ fn link(
         };
         match node {
             Node::File(inode) => {
+                let unreadable = inodes[*inode].sectors.unreadable();
+                if !unreadable.is_empty() {
+                    image.unreadable.insert(path.clone(), unreadable.clone());
+                }
                 image.files.insert(path, Arc::clone(&contents[*inode]));
             }
             Node::Directory => {
-                link(&path, names, contents, image);
+                link(&path, names, contents, inodes, image);
                 image.directories.insert(path);
             }
         }
@@ -306,6 +348,46 @@ impl NameChange {
 }
 
 impl Inode {
+    fn visible(&self) -> Arc<Vec<u8>> {
+        let mut content = Arc::clone(&self.durable);
+        for (offset, data) in self.adrift.iter().chain(&self.pending) {
+            put(Arc::make_mut(&mut content), *offset, data);
+        }
+        content
+    }
+
+    /// A page that is written becomes dirty as a whole, with what a failed sync left in it.
+    fn write(&mut self, offset: usize, data: &Bytes) {
+        if !self.adrift.is_empty() {
+            let pages = pages(offset, data.len());
+            let touched =
+                |&mut (at, _): &mut (usize, Bytes)| pages.contains(&(at / CACHE_PAGE_BYTES));
+            self.pending.extend(self.adrift.extract_if(.., touched));
+        }
+        self.pending.push((offset, data.clone()));
+    }
+
+    /// Writes to the device.
+    fn put(&mut self, offset: usize, data: &[u8]) {
+        self.sectors.written(&self.durable, offset, data.len());
+        put(Arc::make_mut(&mut self.durable), offset, data);
+    }
+
+    fn fail_to_sync(&mut self, written: &BTreeSet<usize>) {
+        for (offset, data) in std::mem::take(&mut self.pending) {
+            for page in pages(offset, data.len()) {
+                let start = offset.max(page * CACHE_PAGE_BYTES);
+                let end = (offset + data.len()).min((page + 1) * CACHE_PAGE_BYTES);
+                let part = data.slice(start - offset..end - offset);
+                if written.contains(&page) {
+                    self.put(start, &part);
+                } else {
+                    self.adrift.push((start, part));
+                }
+            }
+        }
+    }
+
     /// The pending writes of each page, in order.
     fn page_versions(&self, page_bytes: usize) -> BTreeMap<usize, Vec<usize>> {
         let mut pages: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -336,6 +418,11 @@ impl Inode {
         }
         Arc::new(content)
     }
+}
+
+/// The pages of the cache that a stretch of a file is in.
+fn pages(offset: usize, length: usize) -> Range<usize> {
+    offset / CACHE_PAGE_BYTES..(offset + length).div_ceil(CACHE_PAGE_BYTES)
 }
 
 fn put(content: &mut Vec<u8>, offset: usize, data: &[u8]) {

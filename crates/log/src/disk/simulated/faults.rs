@@ -8,7 +8,7 @@ pub enum FaultPoint {
     Create,
     Read,
     Write,
-    /// The data of the failed sync is never durable, though a later sync succeeds: so Linux does it.
+    /// What of the failed sync is not durable then never is, though a later sync succeeds: so Linux does it.
     Sync,
     SyncDirectory,
     Rename,
