@@ -6,13 +6,19 @@ use anser_broker::{
     error::Error,
 };
 
+use anser_replica::{Input, MembershipChange, MembershipStep};
+
 use crate::{
     cluster::{Cluster, Outcome},
     harness::{QUEUE, attributes},
 };
 
 fn strict() -> Cluster {
-    let mut cluster = Cluster::serving(3, 3, 11);
+    strict_with(3, 3)
+}
+
+fn strict_with(voters: u64, nodes: u64) -> Cluster {
+    let mut cluster = Cluster::serving(voters, nodes, 11);
     let attributes = QueueAttributes {
         acknowledge: Acknowledge::All,
         ..attributes()
@@ -55,4 +61,23 @@ fn a_send_that_waits_too_long_for_a_voter_is_unknown() {
         cluster.outcomes.get(&sent),
         Some(Outcome::Refused(Error::Unknown))
     ));
+}
+
+/// Who becomes a voter before the sender hears of it must have the message too.
+#[test]
+fn a_send_to_a_sole_voter_waits_for_one_that_joins_it() {
+    let mut cluster = strict_with(1, 2);
+    cluster.change(&[MembershipStep::AddLearner(2)]);
+    cluster.settle();
+    let leader = cluster.leader();
+    let steps = vec![MembershipStep::AddVoter(2)];
+    let change = MembershipChange { steps };
+    // In one batch with the send, so that both are committed by the one that decides alone.
+    cluster.step(leader, Input::ChangeMembership(change));
+    let sent = cluster.send();
+    while cluster.sync(leader) {}
+    assert_eq!(cluster.membership(leader).voters, [1, 2]);
+    assert!(!cluster.is_acknowledged(sent), "the new voter lacks it");
+    cluster.settle();
+    assert!(cluster.is_acknowledged(sent));
 }
