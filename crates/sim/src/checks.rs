@@ -3,11 +3,14 @@
 //! What is durable is taken from the disks, never from what a replica believes.
 
 mod log_view;
+mod old_copies;
 pub(crate) mod placement;
 mod shard;
+mod versions;
 
 use std::collections::BTreeMap;
 
+use anser_broker::{command::NodeStart, version::ClusterVersion};
 use anser_log::Write;
 use anser_replica::{Membership, Place, ReplicaStatus, Role, StoredEntry, StoredKind};
 
@@ -53,6 +56,10 @@ pub(crate) struct Checks {
     shards: BTreeMap<u16, ShardChecks>,
     /// By node and shard; of destroyed nodes as it was.
     pub(crate) durable: BTreeMap<(u64, u16), DurableShard>,
+    /// Nodes that go on with an old copy of their disks, and their last starts before.
+    old_copies: BTreeMap<u64, NodeStart>,
+    /// At which the cluster works.
+    version: ClusterVersion,
     failures: Vec<String>,
 }
 
@@ -93,6 +100,9 @@ impl Checks {
 
     /// A batch is on a node's disk.
     pub(crate) fn written(&mut self, node: u64, writes: &[Write]) {
+        if self.is_old_copy(node) {
+            return;
+        }
         for write in writes {
             let durable = self.durable.entry((node, write.shard)).or_default();
             for entry in &write.entries {
@@ -117,6 +127,9 @@ impl Checks {
 
     /// From here on a replica's entries count no more, its term and its vote do.
     pub(crate) fn forgotten(&mut self, node: u64, shard: u16) {
+        if self.is_old_copy(node) {
+            return;
+        }
         if let Some(durable) = self.durable.get_mut(&(node, shard)) {
             durable.log = LogView::default();
         }
@@ -349,6 +362,9 @@ impl Checks {
 
     /// A message leaves a node: what it promises must be on the disk.
     pub(crate) fn sent(&mut self, node: u64, shard: u16, bytes: &[u8], suspect: bool) {
+        if self.is_old_copy(node) {
+            return;
+        }
         let Some(head) = head(bytes) else {
             return self.fail(format!(
                 "node {node}, shard {shard}: a message that nobody can read"
@@ -412,6 +428,9 @@ impl Checks {
 
     /// A snapshot from another replica became durable.
     pub(crate) fn installed(&mut self, node: u64, shard: u16, place: Place) {
+        if self.is_old_copy(node) {
+            return;
+        }
         let durable = self.durable.entry((node, shard)).or_default();
         durable.log.install(place.index, place.term);
         if durable.term < place.term {

@@ -31,10 +31,11 @@ pub enum Fault {
     Membership,
     Transfer,
     LostSector,
+    OldCopy,
 }
 
 impl Fault {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Latency,
         Self::Drops,
         Self::Doubles,
@@ -56,10 +57,11 @@ impl Fault {
         Self::Membership,
         Self::Transfer,
         Self::LostSector,
+        Self::OldCopy,
     ];
 
     /// Those that strike at moments; the others last for the whole of the chaos.
-    pub(crate) const STRIKES: [Self; 16] = [
+    pub(crate) const STRIKES: [Self; 17] = [
         Self::Partition,
         Self::OneWayCut,
         Self::Flapping,
@@ -76,6 +78,7 @@ impl Fault {
         Self::Membership,
         Self::Transfer,
         Self::LostSector,
+        Self::OldCopy,
     ];
 }
 
@@ -97,6 +100,8 @@ pub(crate) struct Plan {
     /// They publish to topics too.
     pub(crate) publishes: bool,
     pub(crate) faults: BTreeSet<Fault>,
+    /// All programs are old ones at first.
+    pub(crate) upgrades: bool,
     /// How long the chaos lasts.
     pub(crate) chaos: Micros,
     /// The usual time between two faults.
@@ -151,6 +156,7 @@ impl Plan {
             sync: random.between(100, 4_000),
             memory_bytes: usize::try_from(random.between(1, 64) * 1_024).expect("little memory"),
             pace: random.between(20, 200) * 1_000,
+            upgrades: random.permille(250),
         }
     }
 

@@ -11,6 +11,7 @@ mod port;
 mod requests;
 mod runner;
 mod tasks;
+mod versions;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,6 +100,8 @@ struct Watched {
     /// The last entry that it said it applied.
     applied: u64,
     hashed: u64,
+    /// The first entry that this program cannot read.
+    unreadable: Option<u64>,
 }
 
 impl Process {

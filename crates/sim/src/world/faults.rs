@@ -74,6 +74,7 @@ impl World {
             Fault::SyncError | Fault::BitFlip | Fault::LostDisk | Fault::LostSector => {
                 return self.destroy(fault, node);
             }
+            Fault::OldCopy => return self.copy_disk(node),
             Fault::Membership => self.change_cluster(),
             Fault::Transfer => self.transfer(),
             _ => return false,
