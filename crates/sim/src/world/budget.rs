@@ -97,9 +97,12 @@ impl World {
     /// one of them will not, the operator has to know what was lost.
     pub(super) fn may_be_suspect(&self, number: u64) -> bool {
         let is_lost = |number: &u64| {
+            // What was asked for may come at any time.
+            let is_to_go = self.human.wants_gone(*number);
             let is_old_copy = self.common.checks.is_old_copy(*number);
             let node = self.nodes.get(number);
-            is_old_copy
+            is_to_go
+                || is_old_copy
                 || node.is_none_or(|node| {
                     // What lost a sector may not open again.
                     node.is_gone || node.is_flipped || node.is_doomed || node.lost_a_sector
