@@ -26,6 +26,7 @@ mod runner;
 mod signal;
 mod snapshots;
 mod upgrade;
+mod versions;
 mod writer;
 
 pub use bodies::{BodyReader, Unreadable, messages};
@@ -57,4 +58,5 @@ pub use runner::{Beginning, Runner};
 pub use signal::Signal;
 pub use snapshots::{ReadError, read, save};
 pub use upgrade::Agreement;
+pub use versions::{TooOld, Versions, check_version};
 pub use writer::{Batch, Deferred, Job as WriterJob};

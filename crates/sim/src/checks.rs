@@ -3,11 +3,14 @@
 //! What is durable is taken from the disks, never from what a replica believes.
 
 mod log_view;
+mod old_copies;
 pub(crate) mod placement;
 mod shard;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anser_broker::{command::NodeStart, version::ClusterVersion};
 use anser_log::Write;
 use anser_replica::{Membership, Place, ReplicaStatus, Role, StoredEntry, StoredKind};
 
@@ -57,6 +60,10 @@ pub(crate) struct Checks {
     lost: BTreeMap<(u64, u16), Vec<LogView>>,
     /// Replicas that are being taken off their disks: what is still written of them counts no more.
     leaving: BTreeSet<(u64, u16)>,
+    /// Nodes that go on with an old copy of their disks, and their last starts before.
+    old_copies: BTreeMap<u64, NodeStart>,
+    /// At which the cluster works.
+    version: ClusterVersion,
     failures: Vec<String>,
 }
 
@@ -97,6 +104,9 @@ impl Checks {
 
     /// A batch is on a node's disk.
     pub(crate) fn written(&mut self, node: u64, writes: &[Write]) {
+        if self.is_old_copy(node) {
+            return;
+        }
         for write in writes {
             let is_leaving = self.leaving.contains(&(node, write.shard));
             let durable = self.durable.entry((node, write.shard)).or_default();
@@ -122,6 +132,9 @@ impl Checks {
 
     /// From here on a replica's entries count no more, its term and its vote do.
     pub(crate) fn forgetting(&mut self, node: u64, shard: u16) {
+        if self.is_old_copy(node) {
+            return;
+        }
         self.leaving.insert((node, shard));
         if let Some(durable) = self.durable.get_mut(&(node, shard)) {
             durable.log = LogView::default();
@@ -208,6 +221,10 @@ impl Checks {
 
     /// A disk does not have any more what it had promised. Who heard of it before counts on it still.
     pub(crate) fn lost(&mut self, node: u64, shard: u16, log: LogView) {
+        // What an old copy had is durable on no disk.
+        if self.is_old_copy(node) {
+            return;
+        }
         self.lost.entry((node, shard)).or_default().push(log);
     }
 
@@ -367,6 +384,9 @@ impl Checks {
 
     /// A message leaves a node: what it promises must be on the disk.
     pub(crate) fn sent(&mut self, node: u64, shard: u16, bytes: &[u8], suspect: bool) {
+        if self.is_old_copy(node) {
+            return;
+        }
         let Some(head) = head(bytes) else {
             return self.fail(format!(
                 "node {node}, shard {shard}: a message that nobody can read"
@@ -430,6 +450,9 @@ impl Checks {
 
     /// A snapshot from another replica became durable.
     pub(crate) fn installed(&mut self, node: u64, shard: u16, place: Place) {
+        if self.is_old_copy(node) {
+            return;
+        }
         let durable = self.durable.entry((node, shard)).or_default();
         durable.log.install(place.index, place.term);
         if durable.term < place.term {

@@ -40,10 +40,11 @@ pub enum Fault {
     MisdirectedSector,
     UnreadableSector,
     LostQuorum,
+    OldCopy,
 }
 
 impl Fault {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Latency,
         Self::Drops,
         Self::Doubles,
@@ -74,10 +75,11 @@ impl Fault {
         Self::MisdirectedSector,
         Self::UnreadableSector,
         Self::LostQuorum,
+        Self::OldCopy,
     ];
 
     /// Those that strike at moments; the others last for the whole of the chaos.
-    pub(crate) const STRIKES: [Self; 25] = [
+    pub(crate) const STRIKES: [Self; 26] = [
         Self::Partition,
         Self::OneWayCut,
         Self::Flapping,
@@ -103,6 +105,7 @@ impl Fault {
         Self::MisdirectedSector,
         Self::UnreadableSector,
         Self::LostQuorum,
+        Self::OldCopy,
     ];
 }
 
@@ -124,6 +127,8 @@ pub(crate) struct Plan {
     /// They publish to topics too.
     pub(crate) publishes: bool,
     pub(crate) faults: BTreeSet<Fault>,
+    /// All programs are old ones at first.
+    pub(crate) upgrades: bool,
     /// How long the chaos lasts.
     pub(crate) chaos: Micros,
     /// The usual time between two faults.
@@ -195,6 +200,7 @@ impl Plan {
             sync: random.between(100, 4_000),
             memory_bytes: usize::try_from(random.between(1, 64) * 1_024).expect("little memory"),
             pace: random.between(20, 200) * 1_000,
+            upgrades: random.permille(250),
         }
     }
 

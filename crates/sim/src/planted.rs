@@ -166,6 +166,14 @@ pub const PLANTED: &[Planted] = &[
         "shell: a lost disk comes back as the same node",
     ),
     planted(
+        "starts are not told apart",
+        "host: an old copy of a disk is let in under its number",
+    ),
+    planted(
+        "no gate for versions",
+        "host: what only newer programs read is proposed at once",
+    ),
+    planted(
         "copy given up first",
         "placement: who is to be replaced goes before another is there",
     ),

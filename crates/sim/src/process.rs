@@ -12,6 +12,7 @@ mod port;
 mod requests;
 mod runner;
 mod tasks;
+mod versions;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -106,6 +107,8 @@ struct Watched {
     /// The last entry that it said it applied.
     applied: u64,
     hashed: u64,
+    /// The first entry that this program cannot read.
+    unreadable: Option<u64>,
 }
 
 impl Process {

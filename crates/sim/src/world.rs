@@ -8,6 +8,8 @@ mod disk_errors;
 mod faults;
 mod human;
 mod nodes;
+mod old_copies;
+mod programs;
 mod quorum;
 mod watching;
 
@@ -23,6 +25,8 @@ pub(crate) use common::Common;
 pub use common::Statistics;
 use human::Human;
 use nodes::Node;
+use old_copies::OldCopies;
+use programs::Programs;
 
 /// After the chaos: how long until every shard has a leader, ten election timeouts.
 const LEADER_WITHIN: Micros = 14 * SECOND;
@@ -34,6 +38,8 @@ pub(crate) struct World {
     nodes: BTreeMap<u64, Node>,
     clients: Clients,
     human: Human,
+    old_copies: OldCopies,
+    programs: Programs,
     /// Nodes whose durable copies may be lost: destroyed, damaged or suspect.
     destroyed: BTreeSet<u64>,
     /// Shards that have lost their quorum for good.
@@ -49,12 +55,15 @@ impl World {
         let mut common = Common::new(plan, prints);
         let clients = Clients::new(&common.plan);
         let human = Human::new(&common.plan);
+        let programs = Programs::new(&common.plan);
         common.network.latency = 300;
         let mut world = Self {
             common,
             nodes: BTreeMap::new(),
             clients,
             human,
+            old_copies: OldCopies::default(),
+            programs,
             destroyed: BTreeSet::new(),
             ruined: BTreeSet::new(),
             healed: None,
@@ -187,6 +196,7 @@ impl World {
             }
         }
         self.watch_members();
+        self.note_starts();
         let Some(healed) = self.healed else { return };
         for shard in 0..self.common.plan.shards {
             if self.leader(shard).is_some() {

@@ -166,7 +166,7 @@ impl<'a> View<'a> {
     }
 
     /// The whole command; `bytes` are those that were viewed.
-    pub(super) fn to_command(&self, bytes: &Bytes) -> Command {
+    pub fn to_command(&self, bytes: &Bytes) -> Command {
         match *self {
             View::ReceiveMessages {
                 queue,

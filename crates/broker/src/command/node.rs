@@ -32,6 +32,17 @@ pub struct NodeStart {
 }
 
 impl NodeStart {
+    /// The start of the next process with the same data directory, and a mark that was drawn for it. One that the
+    /// catalog has not heard of keeps its number, so that an old copy does not climb by being started again and again.
+    #[must_use]
+    pub fn next(self, is_known: bool, mark: [u8; 16]) -> Self {
+        if !is_known {
+            return self;
+        }
+        let number = self.number + 1;
+        Self { number, mark }
+    }
+
     /// Whether a data directory with this start has been left behind by the one that is known: it is an
     /// old copy, or one of two that were started.
     pub fn is_behind(self, known: Self) -> bool {

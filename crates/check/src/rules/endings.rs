@@ -43,7 +43,8 @@ fn after_the_end(
 ) {
     let queue = &ledger.queues[place];
     if queue.is_gone(invoked) {
-        let detail = format!("{what} after the queue was deleted");
+        let detail =
+            format!("{what} after the queue was deleted, asked {invoked} ns after the beginning");
         report.add(Rule::Ending, &queue.facts.name, detail);
     }
 }

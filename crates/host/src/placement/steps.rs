@@ -47,7 +47,7 @@ impl Planner<'_> {
         }
         let steps = self.exchange(shard, state, target, &ready);
         if !steps.is_empty() {
-            if !can_decide(state, target, &ready) {
+            if !can_decide(state, &steps) {
                 return None;
             }
             return action(ActionKind::Change(steps), why);
@@ -87,7 +87,10 @@ impl Planner<'_> {
             spare
         };
         let let_go = state.voters.difference(target).copied();
-        let let_go = let_go.filter(|&node| node != state.leader).take(spare);
+        let mut let_go: Vec<u64> = let_go.filter(|&node| node != state.leader).collect();
+        // Those who stay for now have to decide.
+        let_go.sort_by_key(|&node| state.is_active(node));
+        let let_go = let_go.into_iter().take(spare);
         let promoted = ready.iter().map(|&node| Step::AddVoter(node));
         promoted
             .chain(let_go.map(|node| self.let_go(shard, node)))
@@ -145,10 +148,15 @@ pub(super) fn blank_voter(state: &ShardView) -> Option<u64> {
     blank.filter(|_| reached > state.voters.len() / 2)
 }
 
-/// Whether most of those who would decide can be reached.
-fn can_decide(state: &ShardView, target: &BTreeSet<u64>, ready: &[u64]) -> bool {
-    let staying = state.voters.intersection(target);
-    let deciding: BTreeSet<u64> = staying.chain(ready).copied().collect();
+/// Whether most of those who would decide after these steps can be reached.
+fn can_decide(state: &ShardView, steps: &[Step]) -> bool {
+    let mut deciding = state.voters.clone();
+    for step in steps {
+        match step {
+            Step::AddVoter(node) => drop(deciding.insert(*node)),
+            Step::AddLearner(node) | Step::Remove(node) => drop(deciding.remove(node)),
+        }
+    }
     #[cfg(feature = "sabotage")]
     if is_planted("change without a majority") {
         return true;

@@ -470,3 +470,31 @@ fn a_voter_without_state_stays_while_the_others_cannot_decide() {
     reached.peers.insert(3, peer(true, false));
     assert_eq!(steps::blank_voter(&reached), Some(2));
 }
+
+#[test]
+fn of_two_that_go_the_one_that_does_not_answer_goes_first() {
+    let mut world = World::new(4, 1, 2);
+    for node in [2, 3] {
+        world.node(node).state = NodeState::Draining;
+    }
+    let peer = |active| PeerView {
+        matched: 10_000,
+        active,
+        is_blank: false,
+    };
+    let late = PeerView {
+        matched: 0,
+        ..peer(true)
+    };
+    let shard = world.view.shards.get_mut(&0).unwrap();
+    shard.voters = [1, 2, 3].into();
+    shard.learners = [4].into();
+    shard.peers = [(2, peer(true)), (3, peer(false)), (4, late)].into();
+    let change = |view: &View| plan(view).into_iter().next().map(|action| action.kind);
+    let lets_go = |node| Some(ActionKind::Change(vec![Step::AddLearner(node)]));
+    assert_eq!(change(&world.view), lets_go(3));
+    // Without either of those that go, nobody could decide.
+    let shard = world.view.shards.get_mut(&0).unwrap();
+    shard.peers.insert(2, peer(false));
+    assert!(!matches!(change(&world.view), Some(ActionKind::Change(_))));
+}

@@ -101,11 +101,9 @@ impl Identity {
 
     /// Another process begins with this folder. To be written before it says anything to anybody.
     pub(crate) fn begin_start(&mut self) -> io::Result<()> {
-        if self.start_is_known {
-            self.start += 1;
-            self.start_mark = hex(&random()?);
-            self.start_is_known = false;
-        }
+        let next = self.start().next(self.start_is_known, random()?);
+        (self.start, self.start_mark) = (next.number, hex(&next.mark));
+        self.start_is_known = false;
         Ok(())
     }
 

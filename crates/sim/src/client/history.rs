@@ -17,7 +17,7 @@ use anser_check::{
 
 use super::{
     CARRIED_WITHIN, Clients,
-    queues::{self, Gets, Queue, backlog, called, certain, settings, title as title_of},
+    queues::{self, Fate, Gets, Queue, backlog, called, certain, settings, title as title_of},
     topics::TopicWork,
     work::{SLICE, Work},
 };
@@ -253,7 +253,7 @@ impl Clients {
         let given_up = self
             .queues
             .iter()
-            .filter(|queue| queue.is_used && self.is_given_up(queue));
+            .filter(|queue| queue.is_used && queue.fate != Fate::Gone && self.is_given_up(queue));
         let drains = given_up.flat_map(|queue| {
             let nothing = Operation::Receive {
                 most: 1,

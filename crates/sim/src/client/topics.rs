@@ -91,7 +91,7 @@ impl TopicWork {
             Self::Create { account, name } => change(Command::CreateTopic(CreateTopic {
                 account: *account,
                 name: topic_name(name),
-                attributes: attributes(),
+                attributes: attributes(name),
                 topics_max: 100,
                 reuse_after: Millis(0),
                 avoid: Vec::new(),
@@ -350,12 +350,18 @@ fn labels(tags: &[String]) -> Labels {
     }
 }
 
-fn attributes() -> TopicAttributes {
+/// Some ask for more than what old programs can read.
+fn attributes(name: &str) -> TopicAttributes {
+    let acknowledge = if name.len().is_multiple_of(2) {
+        Acknowledge::All
+    } else {
+        Acknowledge::Majority
+    };
     TopicAttributes {
         body_bytes_max: 64 << 10,
         retention: Millis::from_seconds(86_400),
         filter: FilterKind::Tags,
-        acknowledge: Acknowledge::Majority,
+        acknowledge,
     }
 }
 

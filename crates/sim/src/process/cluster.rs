@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 
 use anser_broker::{
     codec,
-    command::{Command, NodeRecord, NodeStart, NodeState},
+    command::{Command, NodeStart, NodeState},
     id::ShardId,
+    version::ClusterVersion,
 };
 use anser_host::{
-    ActionKind, Controller, Decided, Knowledge, Members, NodeReport, Order, Peer, Policy,
-    REPORT_GATHERING, REPORT_INTERVAL, ReplicaReport, Reports, Stranger, SyncTimes, Visitor,
+    ActionKind, Agreement, CatalogNodes, Controller, Decided, Knowledge, Members, NodeReport,
+    Order, Peer, Policy, REPORT_GATHERING, REPORT_INTERVAL, ReplicaReport, Reports, Stranger,
+    SyncTimes, Visitor,
 };
 
 use super::{Process, copies};
@@ -29,6 +31,10 @@ const RETRY_INTERVAL: Micros = SECOND;
 pub(crate) struct Identity {
     pub(crate) incarnation: [u8; 16],
     pub(crate) start: NodeStart,
+    /// The catalog has heard of that start, so that the next one takes another number.
+    pub(crate) start_is_known: bool,
+    /// The version of the cluster when it was heard last.
+    pub(crate) cluster_version: ClusterVersion,
     pub(crate) zone: String,
     /// Those that were known at the last run, for as long as the catalog has not been heard.
     pub(crate) earlier: BTreeMap<u64, Peer>,
@@ -36,8 +42,9 @@ pub(crate) struct Identity {
 
 pub(super) struct Cluster {
     identity: Identity,
-    members: Members,
-    reports: Reports,
+    pub(super) members: Members,
+    pub(super) reports: Reports,
+    pub(super) agreement: Agreement,
     controller: Controller,
     policy: Policy,
     syncs: SyncTimes,
@@ -54,6 +61,7 @@ impl Cluster {
             members: Members::new(identity.earlier.clone()),
             identity,
             reports: Reports::default(),
+            agreement: Agreement::default(),
             controller: Controller::new(policy, now.beat),
             policy,
             syncs: SyncTimes::default(),
@@ -71,8 +79,8 @@ impl Cluster {
 impl Process {
     pub(super) fn begin_among_nodes(&mut self, common: &mut Common) {
         if let Some(catalog) = self.replica(0) {
-            let nodes = catalog.shard().nodes();
-            self.nodes_changed(nodes, common);
+            let (nodes, version) = (catalog.shard().nodes(), catalog.shard().version());
+            self.nodes_changed(CatalogNodes { nodes, version }, common);
         }
         self.dial(common);
         let first = common.random.below(micros(REPORT_INTERVAL));
@@ -89,7 +97,7 @@ impl Process {
             Happening::Dialled { visitor, from_life } => {
                 self.dialled(&visitor, from_life, common);
             }
-            Happening::TurnedAway { stranger } => self.turned_away(stranger),
+            Happening::TurnedAway { stranger } => self.turned_away(stranger, common),
             Happening::Register => self.register(common),
             Happening::Order { order } => self.order(order, common),
             other => unreachable!("taken elsewhere: {other:?}"),
@@ -138,6 +146,8 @@ impl Process {
         match members.judge(from, visitor.incarnation, visitor.start) {
             Ok(()) => {
                 common.network.link(from, self.node);
+                let known = members.all().get(&from).map(|known| known.start);
+                common.checks.let_in(self.node, from, known);
                 if members.all().is_empty() && !members.peers().contains_key(&from) {
                     sometimes("a node without the catalog heard of another by its visit");
                 }
@@ -155,23 +165,34 @@ impl Process {
     }
 
     /// Another node does not take this one for a member.
-    fn turned_away(&mut self, stranger: Stranger) {
+    fn turned_away(&mut self, stranger: Stranger, common: &mut Common) {
         match stranger {
-            Stranger::Removed | Stranger::FormerStart => self.let_go("another node says so"),
+            Stranger::Removed => {
+                sometimes("a node heard that it was removed");
+                self.let_go("another node says so");
+            }
+            Stranger::FormerStart => {
+                common.checks.refused_by_start(self.node);
+                self.let_go("its disk is an old copy");
+            }
             // It may not have heard of this node yet.
             Stranger::Unknown | Stranger::FormerIncarnation => {}
         }
     }
 
     fn let_go(&mut self, why: &str) {
-        sometimes("a node heard that it was removed");
         self.cluster.is_let_go = true;
-        self.fail(format!("it was removed: {why}"));
+        self.fail(format!("it is let go of: {why}"));
     }
 
     /// What this node's copy of the catalog says of a node.
     pub(crate) fn state_of(&self, node: u64) -> Option<NodeState> {
         self.cluster.members.all().get(&node).map(|node| node.state)
+    }
+
+    /// The start of a node that this node's copy of the catalog names.
+    pub(crate) fn start_of(&self, node: u64) -> Option<NodeStart> {
+        self.cluster.members.all().get(&node).map(|node| node.start)
     }
 
     /// Whether the cluster has let go of this node, as far as it has heard.
@@ -201,8 +222,9 @@ impl Process {
     }
 
     /// This node's copy of the catalog says so of the nodes.
-    pub(super) fn nodes_changed(&mut self, nodes: Vec<NodeRecord>, common: &mut Common) {
-        self.cluster.members.set(nodes);
+    pub(super) fn nodes_changed(&mut self, catalog: CatalogNodes, common: &mut Common) {
+        self.rise(catalog.version, common);
+        self.cluster.members.set(catalog.nodes);
         for (&number, node) in self.cluster.members.all() {
             if node.state == NodeState::Removed {
                 self.cluster.reports.forget(number);
@@ -214,6 +236,7 @@ impl Process {
             .unlink(self.node, |other| peers.contains_key(&other));
         self.dial(common);
         if self.state_of(self.node) == Some(NodeState::Removed) {
+            sometimes("a node heard that it was removed");
             self.let_go("the catalog says so");
         }
     }
@@ -285,6 +308,7 @@ impl Process {
         let (syncs, length) = self.cluster.synced;
         let report = NodeReport {
             node: self.node,
+            knows: self.knows(),
             full: self.maintenance.is_full(),
             sync_micros: self.cluster.syncs.mean(syncs, length, under_way),
             replicas,
@@ -312,8 +336,10 @@ impl Process {
 
     fn decide(&mut self, common: &mut Common) {
         if !self.serves(ShardId::CATALOG.0) {
+            self.cluster.agreement = Agreement::default();
             return self.cluster.controller.rest();
         }
+        self.raise(common);
         let decided = self.cluster.controller.look(Knowledge {
             now: self.clock.now(common.now).beat,
             shards: common.plan.shards,

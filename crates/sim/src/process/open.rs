@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anser_broker::{id::ShardId, time::Millis};
+use anser_broker::{id::ShardId, time::Millis, version::ClusterVersion};
 use anser_host::{
     Beginning, BodyReader, OpenError, Opener, Policy, Port as _, Reconciler, Runner, Transfers,
+    Versions,
 };
 use anser_log::{
     Certainty, Log, Opened, Options, Reader, RecoveredShard, disk::simulated::SimulatedDisk,
@@ -39,6 +40,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) policy: Policy,
     /// Whether a node may stay suspect; otherwise the operator says that nothing was lost.
     pub(crate) may_be_suspect: bool,
+    /// The highest version that its program can read.
+    pub(crate) knows: ClusterVersion,
     /// Whether it distrusts its log, whatever is in it.
     pub(crate) is_wary: bool,
     /// Counts how often the machine was switched on.
@@ -126,11 +129,14 @@ impl Opening<'_> {
     fn port(&self, replicas: &[(ShardId, Replica)]) -> Port {
         let command_bytes_max = usize::try_from(self.plan.wal_file_bytes * 3 / 4);
         let command_bytes_max = command_bytes_max.expect("a small file");
-        let port = Port::new(self.node, self.plan.shards, command_bytes_max);
-        let mut catalog = replicas
-            .iter()
-            .filter(|(shard, _)| *shard == ShardId::CATALOG);
-        if let Some((_, catalog)) = catalog.next() {
+        let mut replicas = replicas.iter();
+        let catalog = replicas.find(|(shard, _)| *shard == ShardId::CATALOG);
+        let by_catalog = catalog.map(|(_, catalog)| catalog.shard().version());
+        let by_identity = Some(self.identity.cluster_version);
+        let active = by_catalog.max(by_identity).unwrap_or_default();
+        let versions = Versions::new(active, self.knows);
+        let port = Port::new(self.node, self.plan.shards, command_bytes_max, versions);
+        if let Some((_, catalog)) = catalog {
             port.routes().replace(&catalog.shard().routes());
             port.catalog().set(catalog.applied().index);
         }

@@ -15,7 +15,7 @@ use anser_broker::{
 };
 use anser_host::{
     Answered, Known, Leaders, PeerError, PeerRequest, PeerResponse, Port as HostPort, Request,
-    Response, Retry, Routes, Signal,
+    Response, Retry, Routes, Signal, Versions,
 };
 use anser_replica::Ticket;
 use bytes::Bytes;
@@ -105,6 +105,7 @@ struct Inner {
     catalog: Signal<u64>,
     routes: Routes,
     command_bytes_max: usize,
+    versions: Versions,
     /// What this node's clock has counted, in microseconds.
     elapsed: AtomicU64,
     is_full: AtomicBool,
@@ -115,18 +116,28 @@ struct Inner {
 }
 
 impl Port {
-    pub(super) fn new(node: u64, shards: u16, command_bytes_max: usize) -> Self {
+    pub(super) fn new(
+        node: u64,
+        shards: u16,
+        command_bytes_max: usize,
+        versions: Versions,
+    ) -> Self {
         Self(Arc::new(Inner {
             leaders: Leaders::new(node, shards),
             catalog: Signal::default(),
             routes: Routes::default(),
             command_bytes_max,
+            versions,
             elapsed: AtomicU64::new(0),
             is_full: AtomicBool::new(false),
             counted: AtomicU64::new(0),
             peers: Mutex::default(),
             calls: Mutex::default(),
         }))
+    }
+
+    pub(super) fn versions(&self) -> &Versions {
+        &self.0.versions
     }
 
     pub(super) fn leaders(&self) -> &Leaders {
@@ -175,8 +186,11 @@ impl HostPort for Port {
         &self.0.routes
     }
 
-    fn permit(&self, _: &Request) -> Result<(), Error> {
-        Ok(())
+    fn permit(&self, request: &Request) -> Result<(), Error> {
+        match request {
+            Request::Propose(command) => self.0.versions.permit(command),
+            Request::Receive(_) | Request::Read(_) => Ok(()),
+        }
     }
 
     fn command_bytes_max(&self) -> usize {

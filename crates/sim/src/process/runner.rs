@@ -151,7 +151,7 @@ impl Process {
             Job::Deliver { asker, leases } => self.deliver_soon(asker, leases, common),
             Job::Applied { shard, index } => self.applied(shard.0, index, common),
             Job::Effect { shard, effect } => self.heed(shard, effect),
-            Job::NodesChanged(catalog) => self.nodes_changed(catalog.nodes, common),
+            Job::NodesChanged(catalog) => self.nodes_changed(catalog, common),
             Job::CatalogReplaced {
                 routes,
                 nodes,
@@ -159,7 +159,7 @@ impl Process {
             } => {
                 self.port.routes().replace(&routes);
                 self.port.catalog().set(applied);
-                self.nodes_changed(nodes.nodes, common);
+                self.nodes_changed(nodes, common);
             }
             Job::Leadership { shard, term, leads } => {
                 self.port.leaders().serves(shard, term, leads);
@@ -270,6 +270,9 @@ impl Process {
         common
             .checks
             .appended(self.node, shard, &mut watched.view, &append.entries);
+        let program = (self.node, self.port.versions().knows());
+        let unreadable = common.checks.appended_by(program, shard, &append.entries);
+        watched.unreadable = watched.unreadable.or(unreadable);
     }
 
     fn applied(&mut self, shard: u16, index: u64, common: &mut Common) {
@@ -278,6 +281,12 @@ impl Process {
         }
         let watched = self.watched.get_mut(&shard).expect("it has just spoken");
         watched.applied = index;
+        if watched.unreadable.is_some_and(|first| first <= index) {
+            let node = self.node;
+            common.checks.fail(format!(
+                "node {node}, shard {shard}: applied what its program cannot read, up to entry {index}"
+            ));
+        }
         let replica = self.host.replica(ShardId(shard));
         let within = replica.map_or(u64::MAX, |replica| replica.leader().0);
         let (view, membership) = (&watched.view, &watched.membership);

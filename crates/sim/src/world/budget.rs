@@ -36,7 +36,7 @@ impl World {
             if node.is_gone {
                 self.common.now < node.unnoticed_until
             } else {
-                node.is_damaged() || node.lost_a_sector
+                node.is_damaged() || node.lost_a_sector || self.common.checks.is_old_copy(number)
             }
         })
     }
@@ -58,7 +58,11 @@ impl World {
 
     /// The present sets of voters of a shard, and those that may come.
     pub(super) fn sets_of_voters(&self, shard: u16) -> Vec<Vec<u64>> {
-        let is_lost = |number: u64| self.nodes.get(&number).is_none_or(|node| node.is_gone);
+        let is_old_copy = |number: u64| self.common.checks.is_old_copy(number);
+        let is_lost = |number: u64| {
+            let node = self.nodes.get(&number);
+            is_old_copy(number) || node.is_none_or(|node| node.is_gone)
+        };
         let mut sets = Vec::new();
         for membership in self.common.checks.memberships_in_force(shard, is_lost) {
             sets.push(membership.voters);
@@ -90,11 +94,16 @@ impl World {
     /// one of them will not, the operator has to know what was lost.
     pub(super) fn may_be_suspect(&self, number: u64) -> bool {
         let is_lost = |number: &u64| {
+            // What was asked for may come at any time.
+            let is_to_go = self.human.wants_gone(*number);
+            let is_old_copy = self.common.checks.is_old_copy(*number);
             let node = self.nodes.get(number);
-            node.is_none_or(|node| {
-                // What lost a sector may not open again.
-                node.is_gone || node.is_damaged() || node.lost_a_sector
-            })
+            is_to_go
+                || is_old_copy
+                || node.is_none_or(|node| {
+                    // What lost a sector may not open again.
+                    node.is_gone || node.is_damaged() || node.lost_a_sector
+                })
         };
         let sets = (0..self.common.plan.shards).flat_map(|shard| self.sets_of_voters(shard));
         let mut sets = sets.filter(|set| set.contains(&number));

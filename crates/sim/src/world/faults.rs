@@ -83,6 +83,7 @@ impl World {
             | Fault::LostDisk
             | Fault::LostSector => return self.destroy(fault, node),
             Fault::LostQuorum => return self.lose_a_quorum(),
+            Fault::OldCopy => return self.copy_disk(node),
             Fault::Membership => self.change_cluster(),
             Fault::Transfer => self.transfer(),
             _ => return false,

@@ -109,6 +109,7 @@ impl World {
         self.insist();
         self.see_off();
         self.restart_one();
+        self.change_program();
         let works = self.working() + self.human.joining.len();
         let enough = usize::try_from(self.common.plan.nodes).expect("few nodes");
         if works < enough && self.common.random.permille(100) {
@@ -371,7 +372,12 @@ impl World {
         if let Some((node, state)) = self.common.random.pick(&open)
             && self.common.random.permille(200)
         {
-            self.set_state(node, state);
+            // Meanwhile it may have become a voter that the others cannot do without.
+            let is_over = self.nodes[&node].is_gone || self.is_empty(node);
+            let aim = aim_of(self.human.replicas, self.human.placeable());
+            if state != NodeState::Removed || is_over || self.is_enough(Some(node), aim) {
+                self.set_state(node, state);
+            }
         }
     }
 

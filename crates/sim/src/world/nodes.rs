@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use anser_broker::command::NodeStart;
+use anser_broker::{command::NodeStart, version::ClusterVersion};
 use anser_host::{OpenError, Order, Peer, Policy};
 use anser_log::{Error, disk::simulated::SimulatedDisk};
 
@@ -101,6 +101,8 @@ impl World {
                 number: 1,
                 mark: machine.incarnation,
             },
+            start_is_known: false,
+            cluster_version: ClusterVersion::FIRST,
             zone: machine.zone,
             earlier,
         };
@@ -130,18 +132,19 @@ impl World {
         self.common.agenda.add(at, Event::Start { node: number });
     }
 
-    /// A number for the next start of a node, and a mark that no other start has.
+    /// A number for the next start of a node, and a mark that no other start has, if the catalog knows of the last.
     fn next_start(&mut self, number: u64) {
         let half = self.common.random.below(u64::MAX);
         let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
-        node.identity.start = NodeStart {
-            number: node.identity.start.number + 1,
-            mark: u128::from(half).to_le_bytes(),
-        };
+        let identity = &mut node.identity;
+        let mark = u128::from(half).to_le_bytes();
+        identity.start = identity.start.next(identity.start_is_known, mark);
+        identity.start_is_known = false;
     }
 
     pub(super) fn start(&mut self, number: u64) {
         let may_be_suspect = self.may_be_suspect(number);
+        let knows = self.programs.knows(number);
         let node = &self.nodes[&number];
         if node.is_gone || node.is_up() {
             return;
@@ -170,6 +173,7 @@ impl World {
                 grace: Duration::from_micros(self.common.plan.grace),
             },
             may_be_suspect,
+            knows,
             is_wary: std::mem::take(&mut node.is_wary),
             boot: node.boot,
         };
@@ -198,6 +202,10 @@ impl World {
         process.damaged.clone_from(&node.damaged);
         process.struck = struck;
         process.slowness = node.slowness;
+        if self.does_not_begin(&process) {
+            return;
+        }
+        let node = self.nodes.get_mut(&number).expect("it was just seen");
         let suspect = process.is_suspect();
         let under_way = std::mem::take(&mut node.under_way);
         let life = process.life;
@@ -211,6 +219,19 @@ impl World {
             self.destroyed.insert(number);
         }
         self.check_cache(number);
+    }
+
+    /// A process that ends before it does anything.
+    fn does_not_begin(&mut self, process: &Process) -> bool {
+        if process.is_too_old() {
+            self.is_too_old(process.node);
+            return true;
+        }
+        let serves_alone = self.serves_alone(process);
+        if serves_alone {
+            self.throw_away(process.node);
+        }
+        serves_alone
     }
 
     /// A disk that cannot be opened: right if it was damaged, and for once if it failed.
@@ -246,6 +267,9 @@ impl World {
         under_way: &[(u16, u64)],
         suspect: bool,
     ) {
+        if self.common.checks.is_old_copy(number) {
+            return;
+        }
         for shard in 0..self.common.plan.shards {
             self.common.checks.forgotten(number, shard);
             let before = self.common.checks.durable.get(&(number, shard)).cloned();
@@ -293,7 +317,8 @@ impl World {
         }
         process.take(what, &mut self.common);
         let is_well = !process.is_suspect() && node.damaged.is_empty();
-        if is_well && !self.human.wants_gone(number) {
+        let is_old_copy = self.common.checks.is_old_copy(number);
+        if is_well && !is_old_copy && !self.human.wants_gone(number) {
             self.destroyed.remove(&number);
             node.lost_a_sector = false;
         }
@@ -305,16 +330,24 @@ impl World {
             return;
         };
         let is_let_go = process.is_let_go();
+        let is_too_old = process.is_too_old();
         let now = self.common.now;
         self.common
             .trace
             .say(now, || format!("node {number} fails: {}", failed.reason));
+        if is_let_go && is_old_copy {
+            return self.old_copy_ends(number);
+        }
         if is_let_go {
             // It is told so at every start, and the others do not take it for one of theirs.
             self.throw_away(number);
             let node = self.nodes.get_mut(&number).expect("it was just seen");
             node.unnoticed_until = 0;
             return;
+        }
+        if is_too_old {
+            self.stop(number, Stop::Kill);
+            return self.is_too_old(number);
         }
         if failed.of_disk {
             sometimes(match node.struck {
@@ -374,7 +407,9 @@ impl World {
         self.common
             .trace
             .say(now, || format!("node {number} stops: {stop:?}"));
+        node.identity.cluster_version = process.version();
         node.identity.earlier = process.others();
+        node.identity.start_is_known |= process.start_of(number) == Some(node.identity.start);
         let Remains { disk, under_way } = process.end(stop, &mut self.common);
         node.disk = disk;
         node.struck = None;

@@ -1,0 +1,71 @@
+//! What came with a version of the cluster stands in no log before the cluster works at it, and is applied by nobody
+//! whose program cannot read it.
+
+use anser_broker::{
+    codec::{self, Batch},
+    command::Command,
+    version::ClusterVersion,
+};
+use anser_replica::{StoredEntry, StoredKind};
+
+use super::Checks;
+use crate::coverage::sometimes;
+
+impl Checks {
+    /// Somebody's copy of the catalog says so.
+    pub(crate) fn works_at(&mut self, version: ClusterVersion) {
+        if version > self.version {
+            sometimes("a cluster's version rose");
+            self.version = version;
+        }
+    }
+
+    pub(crate) fn version(&self) -> ClusterVersion {
+        self.version
+    }
+
+    /// A replica of a node wants these entries in its log; the first that its program cannot read.
+    pub(crate) fn appended_by(
+        &mut self,
+        (node, knows): (u64, ClusterVersion),
+        shard: u16,
+        entries: &[StoredEntry],
+    ) -> Option<u64> {
+        let everybody_can = self.version.min(knows) >= ClusterVersion::LATEST;
+        if everybody_can {
+            return None;
+        }
+        let mut unreadable = None;
+        for entry in entries {
+            let since = since(entry);
+            if since > self.version {
+                self.fail(format!(
+                    "node {node}, shard {shard}: entry {} needs version {since}, the cluster works at {}",
+                    entry.index, self.version
+                ));
+            }
+            if since > knows {
+                unreadable.get_or_insert(entry.index);
+            }
+        }
+        unreadable
+    }
+}
+
+/// The version that all nodes must be able to read before this is in a log. The command that brings a version is of
+/// the version itself, and is the last that older programs get.
+fn since(entry: &StoredEntry) -> ClusterVersion {
+    if entry.kind == StoredKind::Membership || entry.data.is_empty() {
+        return ClusterVersion::FIRST;
+    }
+    let Ok(batch) = Batch::decode(&entry.data) else {
+        return ClusterVersion::FIRST;
+    };
+    let commands = batch
+        .commands
+        .iter()
+        .map(|view| view.to_command(&entry.data));
+    let gated = commands.filter(|command| !matches!(command, Command::SetClusterVersion { .. }));
+    let since = gated.map(|command| codec::encode(&command).since());
+    since.max().unwrap_or_default()
+}
