@@ -180,6 +180,8 @@ impl Plan {
             _ if nodes == 5 && random.permille(500) => 5,
             _ => 3,
         };
+        // Programs are exchanged by restarts.
+        let is_calm = faults.is_empty();
         Self {
             seed,
             shards: u16::try_from(random.between(if is_beyond { 3 } else { 1 }, 4))
@@ -200,7 +202,7 @@ impl Plan {
             sync: random.between(100, 4_000),
             memory_bytes: usize::try_from(random.between(1, 64) * 1_024).expect("little memory"),
             pace: random.between(20, 200) * 1_000,
-            upgrades: random.permille(250),
+            upgrades: random.permille(250) && !is_calm,
         }
     }
 

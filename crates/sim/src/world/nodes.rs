@@ -202,14 +202,19 @@ impl World {
         process.damaged.clone_from(&node.damaged);
         process.struck = struck;
         process.slowness = node.slowness;
-        if self.does_not_begin(&process) {
-            return;
+        if !self.does_not_begin(&process) {
+            self.begin(process, &durable);
         }
+    }
+
+    /// A process has opened its disk, and begins.
+    fn begin(&mut self, mut process: Process, durable: &BTreeMap<u16, DurableShard>) {
+        let number = process.node;
         let node = self.nodes.get_mut(&number).expect("it was just seen");
         let suspect = process.is_suspect();
         let under_way = std::mem::take(&mut node.under_way);
         let life = process.life;
-        self.compare(number, &durable, &under_way, suspect);
+        self.compare(number, durable, &under_way, suspect);
         self.common.lives.insert(number, life);
         process.begin(&mut self.common);
         let node = self.nodes.get_mut(&number).expect("it was just seen");
