@@ -2,7 +2,8 @@
 //! reached: a node whose address has changed says so to whom it dials, before the catalog knows.
 //!
 //! A node that has only just got its place has no copy of the catalog yet, and may have been told of nobody who is
-//! still there: it takes everybody who has the cluster's token for a member until it knows better.
+//! still there. One whose copy is old may know nobody who still leads the catalog. So whoever has the cluster's token and a
+//! number that was given out later than all that are known is taken for a member until it is known better.
 
 use std::collections::BTreeMap;
 
@@ -36,16 +37,16 @@ pub enum Stranger {
 #[derive(Debug, Default)]
 pub struct Members {
     records: BTreeMap<u64, NodeRecord>,
-    /// Those that were known at the last run, or have come since, for as long as the catalog has not been heard.
-    earlier: BTreeMap<u64, Peer>,
+    /// Those that were known at the last run, or have come since; they count while the catalog says nothing of their numbers.
+    heard: BTreeMap<u64, Peer>,
     /// The number of the start that has said it, and the address.
     said: BTreeMap<u64, (u64, String)>,
 }
 
 impl Members {
-    pub fn new(earlier: BTreeMap<u64, Peer>) -> Self {
+    pub fn new(heard: BTreeMap<u64, Peer>) -> Self {
         Self {
-            earlier,
+            heard,
             ..Self::default()
         }
     }
@@ -62,18 +63,18 @@ impl Members {
 
     /// Whom to connect to: all that are not removed.
     pub fn peers(&self) -> BTreeMap<u64, Peer> {
-        let mut peers = if self.records.is_empty() {
-            self.earlier.clone()
-        } else {
-            let present = self.records.iter().filter(|(_, node)| is_present(node));
-            let peer = |node: &NodeRecord| Peer {
-                address: node.address.clone(),
-                incarnation: node.incarnation,
-            };
-            present
-                .map(|(&number, node)| (number, peer(node)))
-                .collect()
+        let newer = self
+            .heard
+            .iter()
+            .filter(|(node, _)| self.may_be_new(**node));
+        let newer = newer.map(|(&number, peer)| (number, peer.clone()));
+        let present = self.records.iter().filter(|(_, node)| is_present(node));
+        let peer = |node: &NodeRecord| Peer {
+            address: node.address.clone(),
+            incarnation: node.incarnation,
         };
+        let present = present.map(|(&number, node)| (number, peer(node)));
+        let mut peers: BTreeMap<u64, Peer> = newer.chain(present).collect();
         for (number, peer) in &mut peers {
             if let Some((start, address)) = self.said.get(number)
                 && *start >= self.start_of(*number)
@@ -91,15 +92,14 @@ impl Members {
         incarnation: [u8; 16],
         start: NodeStart,
     ) -> Result<(), Stranger> {
-        if self.records.is_empty() {
-            return match self.earlier.get(&node) {
-                Some(earlier) if earlier.incarnation != incarnation => {
-                    Err(Stranger::FormerIncarnation)
-                }
+        let Some(record) = self.records.get(&node) else {
+            let heard = self.heard.get(&node);
+            return match heard {
+                _ if !self.may_be_new(node) => Err(Stranger::Unknown),
+                Some(heard) if heard.incarnation != incarnation => Err(Stranger::FormerIncarnation),
                 _ => Ok(()),
             };
-        }
-        let record = self.records.get(&node).ok_or(Stranger::Unknown)?;
+        };
         if record.incarnation != incarnation {
             Err(Stranger::FormerIncarnation)
         } else if !is_present(record) {
@@ -111,15 +111,21 @@ impl Members {
         }
     }
 
+    /// Whether a number may have been given out since the catalog was heard.
+    fn may_be_new(&self, node: u64) -> bool {
+        let last = self.records.last_key_value();
+        last.is_none_or(|(&last, _)| node > last)
+    }
+
     /// A node that was let in says where it is reached; whether that is news.
     pub fn hear(&mut self, visitor: &Visitor) -> bool {
         let Visitor { node, address, .. } = visitor;
-        if self.records.is_empty() && !self.earlier.contains_key(node) && !address.is_empty() {
+        if self.may_be_new(*node) && !self.heard.contains_key(node) && !address.is_empty() {
             let peer = Peer {
                 address: address.clone(),
                 incarnation: visitor.incarnation,
             };
-            self.earlier.insert(*node, peer);
+            self.heard.insert(*node, peer);
             return true;
         }
         self.move_to(*node, visitor.start.number, address)
@@ -204,6 +210,7 @@ mod tests {
         members.set(vec![
             record(1, "a:1", NodeState::Active),
             record(2, "b:1", NodeState::Removed),
+            record(4, "d:1", NodeState::Active),
         ]);
         members
     }
@@ -225,6 +232,7 @@ mod tests {
         assert_eq!(judged(1, 8, 5, 1), Err(Stranger::FormerIncarnation));
         assert_eq!(judged(2, 7, 9, 9), Err(Stranger::Removed));
         assert_eq!(judged(3, 7, 5, 1), Err(Stranger::Unknown));
+        assert_eq!(judged(5, 7, 1, 1), Ok(()), "it may have come since");
     }
 
     #[test]
@@ -241,10 +249,6 @@ mod tests {
             address(&members),
             "a:4",
             "the catalog has heard of a later start"
-        );
-        assert!(
-            !members.hear(&visitor(9, 1, "z:1")),
-            "whom nobody knows is not dialled"
         );
     }
 
@@ -279,8 +283,18 @@ mod tests {
         assert_eq!(judged(&members, 3, 7), Ok(()));
         assert!(members.hear(&visitor(3, 1, "c:1")));
         assert_eq!(members.peers()[&3].address, "c:1");
-        members.set(vec![record(1, "a:1", NodeState::Active)]);
+        let known = |node| record(node, "x:1", NodeState::Active);
+        members.set(vec![known(1), known(4)]);
         assert_eq!(judged(&members, 3, 7), Err(Stranger::Unknown));
         assert!(!members.peers().contains_key(&3));
+    }
+
+    /// Its copy of the catalog is from before all nodes that have one now.
+    #[test]
+    fn a_node_with_an_old_catalog_takes_whoever_came_later_for_a_member_and_dials_it() {
+        let mut members = members();
+        assert!(members.hear(&visitor(7, 1, "g:1")));
+        assert_eq!(members.peers()[&7].address, "g:1");
+        assert!(!members.hear(&visitor(3, 1, "c:1")), "it is of before");
     }
 }
