@@ -1,3 +1,5 @@
+//! When the controller takes a node for lost, and what it has taken off disks.
+
 use anser_broker::{
     command::{NodeStart, NodeState},
     id::NodeId,
