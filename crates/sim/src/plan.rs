@@ -78,35 +78,13 @@ impl Fault {
         Self::OldCopy,
     ];
 
-    /// Those that strike at moments; the others last for the whole of the chaos.
-    pub(crate) const STRIKES: [Self; 26] = [
-        Self::Partition,
-        Self::OneWayCut,
-        Self::Flapping,
-        Self::Kill,
-        Self::PowerLoss,
-        Self::TotalPowerLoss,
-        Self::Pause,
-        Self::SlowDisk,
-        Self::SyncError,
-        Self::FullDisk,
-        Self::BitFlip,
-        Self::LostDisk,
-        Self::WallJump,
-        Self::Membership,
-        Self::Transfer,
-        Self::LostSector,
-        Self::ReadError,
-        Self::WriteError,
-        Self::RenameError,
-        Self::DirectorySyncError,
-        Self::ZeroedSector,
-        Self::StaleSector,
-        Self::MisdirectedSector,
-        Self::UnreadableSector,
-        Self::LostQuorum,
-        Self::OldCopy,
-    ];
+    /// Whether it strikes at moments; the others last for the whole of the chaos.
+    pub(crate) fn strikes(self) -> bool {
+        !matches!(
+            self,
+            Self::Latency | Self::Drops | Self::Doubles | Self::Reordering | Self::ClockDrift
+        )
+    }
 }
 
 /// One simulation.

@@ -105,7 +105,7 @@ impl Common {
     pub(crate) fn new(plan: Plan, prints: bool) -> Self {
         let mut statistics = Statistics::default();
         for &fault in &plan.faults {
-            if !Fault::STRIKES.contains(&fault) {
+            if !fault.strikes() {
                 statistics.faults.insert(fault, 1);
             }
         }

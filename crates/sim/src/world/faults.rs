@@ -25,9 +25,7 @@ impl World {
         let next = common.now + common.random.spread(common.plan.fault_interval);
         common.agenda.add(next, Event::Fault);
         let faults = common.plan.faults.iter().copied();
-        let strikes: Vec<Fault> = faults
-            .filter(|fault| Fault::STRIKES.contains(fault))
-            .collect();
+        let strikes: Vec<Fault> = faults.filter(|fault| fault.strikes()).collect();
         let Some(mut fault) = common.random.pick(&strikes) else {
             return;
         };
