@@ -115,6 +115,21 @@ fn a_rewind_brings_back_what_was_deleted() {
 }
 
 #[test]
+fn a_rewind_brings_back_what_an_unanswered_delete_took() {
+    let story = Story::new()
+        .send("q", 0, 5)
+        .receive("q", 10, 5, 1)
+        .deleted("q", 20, "r5.1", Outcome::Unknown)
+        .rewind("q", 3_000, 5)
+        .count(3_100, 1, 0, 0);
+    let mut back = delivery(5, 1);
+    back.receipt = "r5.b".to_owned();
+    let story = story.received("q", 3_200, 3_205, vec![back]);
+    let report = story.delete("q", 3_300, "r5.b").holds();
+    assert_eq!(report.statistics.counters_judged, 1);
+}
+
+#[test]
 fn a_rewind_leaves_alone_what_is_older() {
     let story = Story::new()
         .send("q", 0, 5)

@@ -12,6 +12,7 @@ mod errands;
 mod event;
 mod incoming;
 mod job;
+mod joining;
 mod maintenance;
 mod members;
 mod opening;
@@ -39,6 +40,7 @@ pub use incoming::{
     Attempt, CopyError, Incoming, InstallError, Missing, Offer, RETRY_INTERVAL, Taken,
 };
 pub use job::{CatalogNodes, Job, Leases};
+pub use joining::{Admission, Denied, take_in};
 pub use maintenance::{Done, Images, Maintenance, Round, followers, is_passing};
 pub use members::{Members, Peer, Stranger, Visitor};
 pub use opening::{OpenError, Opener, begin, is_untouched, stored};

@@ -2,7 +2,7 @@
 //! field is its place in the bytes.
 
 use anser_broker::{id::ShardId, version::ClusterVersion};
-use anser_replica::Replica;
+use anser_replica::{Memory, Replica};
 use serde::{Deserialize, Serialize};
 
 /// One node at one moment.
@@ -50,6 +50,7 @@ pub struct Led {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerReport {
     pub node: u64,
+    /// How far its log is known to be the leader's; nothing of one that may lack what it acknowledged.
     pub matched: u64,
     pub active: bool,
     /// It is being sent a snapshot.
@@ -64,10 +65,13 @@ impl ReplicaReport {
         let status = replica.status();
         let peers = status.peers.iter().map(|peer| PeerReport {
             node: peer.node,
-            matched: peer.matched,
+            matched: match peer.memory {
+                Memory::Suspect => 0,
+                Memory::Whole | Memory::Empty => peer.matched,
+            },
             active: peer.active,
             copying: peer.snapshot,
-            is_blank: peer.is_blank,
+            is_blank: peer.memory == Memory::Empty,
         });
         let led = replica.serves().then(|| Led {
             last: status.last,

@@ -8,7 +8,7 @@ mod members;
 mod memory;
 mod snapshots;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use raft::{
@@ -20,6 +20,7 @@ use slog::{Discard, Logger, o};
 use crate::{
     EntriesHeld, Failure, Membership, PeerMessage, PeerProgress, ReplicaStatus, Role,
     ballots::Ballots,
+    doubts::Doubts,
     elections::{ELECTION_TICKS, Elections, HEARTBEAT_TICKS},
     entries::{Committed, committed_entry, raft_entry},
     fetches::{Fetch, Fetches},
@@ -72,7 +73,7 @@ pub(crate) struct Consensus {
     run: u64,
     lives: Lives,
     /// Voters that have said to this leader that they have no state.
-    blank_voters: BTreeSet<u64>,
+    doubts: Doubts,
     ballots: Ballots,
     fetches: Fetches,
     /// The tick at which a snapshot was asked for that has not come.
@@ -166,7 +167,7 @@ impl Consensus {
             cleared: false,
             run: beginning.jitter.max(1),
             lives: Lives::default(),
-            blank_voters: BTreeSet::new(),
+            doubts: Doubts::default(),
             ballots: Ballots::default(),
             fetches: Fetches::default(),
             preparing: None,
@@ -393,7 +394,7 @@ impl Consensus {
         let memory = self.memory();
         if !self.leads() {
             self.lives.end_leadership();
-            self.blank_voters.clear();
+            self.doubts = Doubts::default();
         }
         let messages = std::mem::take(&mut self.outbox).into_iter();
         messages
@@ -461,7 +462,7 @@ impl Consensus {
                 matched: progress.matched,
                 active: progress.recent_active,
                 snapshot: progress.state == ProgressState::Snapshot,
-                is_blank: self.blank_voters.contains(&node),
+                memory: self.doubts.memory(node),
             }));
             peers.sort_unstable_by_key(|peer| peer.node);
         }

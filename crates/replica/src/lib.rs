@@ -6,6 +6,7 @@
 
 mod ballots;
 mod consensus;
+mod doubts;
 mod elections;
 mod entries;
 mod fetches;
@@ -31,7 +32,7 @@ mod waiters;
 
 pub use input::{Input, ReceiveRequest, Ticket};
 pub use membership::{Membership, MembershipChange, MembershipError, MembershipStep};
-pub use message::{MessageError, PeerMessage};
+pub use message::{Memory, MessageError, PeerMessage};
 pub use output::{Append, Output, SnapshotOffer, StoredEntry, StoredKind};
 pub use replica::{Failure, Image, Replica};
 pub use snapshot::{SnapshotError, SnapshotImage, read_snapshot};

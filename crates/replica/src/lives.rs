@@ -76,11 +76,17 @@ impl Lives {
         }
         // The answer to a heartbeat says only that somebody is there.
         let is_alive = answer.message.msg_type == MessageType::MsgHeartbeatResponse;
-        if answer.life == known.number || is_alive {
+        if self.is_present(answer) || is_alive {
             Verdict::Counts
         } else {
             Verdict::Ignored
         }
+    }
+
+    /// Whether an answer is of the present life as the leader knows it.
+    pub(crate) fn is_present(&self, answer: &PeerMessage) -> bool {
+        let known = self.known.get(&answer.message.from);
+        answer.life == known.map_or(0, |life| life.number)
     }
 
     /// Whatever a node answers to what it was sent so far counts no more.

@@ -47,7 +47,7 @@ pub struct PeerMessage {
 
 /// What a replica knows of its own past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Memory {
+pub enum Memory {
     /// Everything that it ever acknowledged.
     Whole,
     /// It may lack entries that it once acknowledged; of terms and votes it lacks none.

@@ -1,6 +1,6 @@
 //! Bugs planted on purpose, to see that the simulator finds them (`anser_broker::sabotage`).
 
-use anser_broker::sabotage::is_planted;
+use anser_broker::{sabotage::is_planted, shard::Receivable};
 use raft::{
     Config, RawNode, ReadOnlyOption, StateRole,
     eraftpb::{HardState, MessageType},
@@ -20,6 +20,11 @@ pub(crate) fn to_be_written(mut hard_state: HardState) -> HardState {
         hard_state.vote = 0;
     }
     hard_state
+}
+
+/// Whether what fell due is left to receives that were under way before.
+pub(crate) fn hides(receivable: &Receivable) -> bool {
+    is_planted("hidden by a claim") && matches!(receivable, Receivable::Ready(_))
 }
 
 /// Applies a change of several steps without a joint state between.

@@ -1,6 +1,6 @@
 //! What a replica tells about itself.
 
-use crate::Membership;
+use crate::{Membership, message::Memory};
 
 /// A replica's part in its shard at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +46,9 @@ pub struct PeerProgress {
     pub active: bool,
     /// Whether a snapshot is on its way to it.
     pub snapshot: bool,
-    /// Whether it is a voter that has lost its state: it counts for nothing until it is let go and added again.
-    pub is_blank: bool,
+    /// What it says of itself. Empty is only a voter that has lost its state: it counts for nothing until it is let go and
+    /// added again.
+    pub memory: Memory,
 }
 
 /// What a replica has in memory of its log.

@@ -1,8 +1,8 @@
 //! Changes of who takes part.
 
-use anser_replica::{Membership, MembershipChange, MembershipStep};
+use anser_replica::{Membership, MembershipChange, MembershipStep, Memory};
 
-use crate::cluster::{Cluster, has_membership_entry};
+use crate::cluster::{Cluster, Wire, has_membership_entry};
 
 fn voters(of: &[u64]) -> Membership {
     Membership {
@@ -272,6 +272,15 @@ fn a_change_that_no_replica_could_read_is_not_written() {
     cluster.check_nothing_lost(leader);
 }
 
+fn blank(cluster: &Cluster) -> Vec<u64> {
+    let status = cluster.replica(cluster.leader()).status();
+    let blank = status
+        .peers
+        .iter()
+        .filter(|peer| peer.memory == Memory::Empty);
+    blank.map(|peer| peer.node).collect()
+}
+
 #[test]
 fn a_voter_that_lost_its_state_is_told_of_and_is_made_whole_by_letting_it_go_first() {
     let mut cluster = Cluster::serving(3, 3, 11);
@@ -281,11 +290,6 @@ fn a_voter_that_lost_its_state_is_told_of_and_is_made_whole_by_letting_it_go_fir
     cluster.nodes.get_mut(&lost).unwrap().disk = crate::disk::Disk::default();
     cluster.start(lost, false);
     cluster.run(40);
-    let blank = |cluster: &Cluster| {
-        let status = cluster.replica(cluster.leader()).status();
-        let blank = status.peers.iter().filter(|peer| peer.is_blank);
-        blank.map(|peer| peer.node).collect::<Vec<_>>()
-    };
     assert_eq!(cluster.leader(), leader);
     assert_eq!(blank(&cluster), [lost]);
     cluster.change(&[MembershipStep::AddLearner(lost)]);
@@ -298,4 +302,89 @@ fn a_voter_that_lost_its_state_is_told_of_and_is_made_whole_by_letting_it_go_fir
     cluster.settle();
     cluster.run(5);
     cluster.check_nothing_lost(lost);
+}
+
+/// It would be let go of, and those that are left may not do without it.
+#[test]
+fn what_a_voter_said_before_it_had_a_state_does_not_make_it_blank() {
+    let mut cluster = Cluster::serving(2, 3, 12);
+    cluster.change(&[MembershipStep::AddLearner(3)]);
+    let leader = cluster.leader();
+    let mut late = None;
+    while late.is_none() {
+        cluster.tick_all();
+        cluster.sync_all();
+        let answer = |wire: &Wire| (wire.from, wire.to) == (3, leader);
+        match cluster.wires.iter().position(answer) {
+            Some(at) => late = cluster.wires.remove(at),
+            None => drop(cluster.wires.pop_front().map(|wire| cluster.deliver(wire))),
+        }
+    }
+    let late = late.expect("it was just found");
+    cluster.run(20);
+    cluster.change(&[MembershipStep::AddVoter(3)]);
+    cluster.run(5);
+    assert_eq!(cluster.leader(), leader);
+    assert_eq!(cluster.membership(leader), voters(&[1, 2, 3]));
+    for _ in 0..3 {
+        cluster.deliver_as_is(leader, &late);
+        assert_eq!(blank(&cluster), [0; 0]);
+    }
+    cluster.run(5);
+    assert_eq!(blank(&cluster), [0; 0]);
+    let other = 3 - leader;
+    cluster.crash(other, 0);
+    let sent = cluster.send();
+    cluster.run(5);
+    assert!(cluster.is_acknowledged(sent), "its answers count");
+}
+
+#[test]
+fn a_suspect_does_not_become_a_voter_before_it_is_cleared() {
+    let mut cluster = Cluster::serving(3, 4, 13);
+    cluster.change(&[MembershipStep::AddLearner(4)]);
+    cluster.run(20);
+    let leader = cluster.leader();
+    cluster.crash(4, 0);
+    cluster.start(4, true);
+    // It hears of its leader and answers, but not what is committed.
+    while !is_suspect(&cluster, 4) {
+        cluster.tick(leader);
+        while let Some(wire) = cluster.wires.pop_front() {
+            cluster.deliver_or_drop(wire, is_suspect(&cluster, 4));
+        }
+    }
+    cluster.change(&[MembershipStep::AddVoter(4)]);
+    cluster.run(20);
+    assert_eq!(cluster.leader(), leader);
+    assert_eq!(cluster.membership(leader).voters, [1, 2, 3]);
+    assert!(!is_suspect(&cluster, 4));
+    cluster.change(&[MembershipStep::AddVoter(4)]);
+    cluster.run(20);
+    assert_eq!(cluster.membership(leader), voters(&[1, 2, 3, 4]));
+}
+
+fn is_suspect(cluster: &Cluster, node: u64) -> bool {
+    let status = cluster.replica(cluster.leader()).status();
+    let mut peers = status.peers.iter();
+    peers.any(|peer| peer.node == node && peer.memory == Memory::Suspect)
+}
+
+#[test]
+fn a_change_to_the_same_members_is_not_written() {
+    let mut cluster = Cluster::serving(3, 4, 14);
+    let leader = cluster.leader();
+    cluster.change(&[MembershipStep::AddLearner(4)]);
+    cluster.run(20);
+    let last = cluster.replica(leader).status().last;
+    for steps in [
+        &[MembershipStep::AddLearner(4)][..],
+        &[MembershipStep::AddVoter(2)],
+        &[MembershipStep::AddVoter(2), MembershipStep::AddLearner(4)],
+        &[MembershipStep::AddVoter(1), MembershipStep::Remove(9)],
+    ] {
+        cluster.change(steps);
+        cluster.run(2);
+    }
+    assert_eq!(cluster.replica(leader).status().last, last);
 }

@@ -318,6 +318,26 @@ fn a_receive_that_does_not_wait_gets_what_falls_due_at_its_moment() {
 }
 
 #[test]
+fn what_falls_due_is_not_hidden_by_a_receive_under_way_that_claims_what_was_there() {
+    let mut harness = Harness::new();
+    harness.send("at once");
+    harness.sync();
+    harness.propose(&Command::SendMessages {
+        queue: QUEUE,
+        delay: Some(Millis(1_000)),
+        bodies: vec!["later".into()],
+    });
+    harness.sync();
+    let claims_all = harness.receive(8, 0);
+    harness.now += 1_000;
+    let asks_later = harness.receive(8, 0);
+    assert_eq!(harness.received(asks_later), None, "it is visible now");
+    harness.sync();
+    assert_eq!(harness.received(claims_all), Some(1));
+    assert_eq!(harness.received(asks_later), Some(1));
+}
+
+#[test]
 fn a_lease_stamped_by_a_rounded_clock_is_not_too_short() {
     let mut harness = Harness::new();
     harness.blur = 1;

@@ -64,6 +64,8 @@ pub(crate) struct Checks {
     old_copies: BTreeMap<u64, NodeStart>,
     /// At which the cluster works.
     version: ClusterVersion,
+    /// How often placement has changed the voters of each shard since there is peace.
+    changes_in_peace: BTreeMap<u16, u64>,
     failures: Vec<String>,
 }
 

@@ -96,7 +96,7 @@ impl Clients {
 
     /// Nothing is expected of these shards any more.
     pub(crate) fn give_up_shards(&mut self, shards: &BTreeSet<u16>) {
-        self.ruined.clone_from(shards);
+        self.ruined.extend(shards);
     }
 
     /// Its shard is gone, or the catalog is, which would have to know that it is deleted.

@@ -47,6 +47,7 @@ pub const PLACES: &[&str] = &[
     "a body could not be read",
     "a shard lost its quorum beside one that kept it",
     "a shard without a quorum stood still",
+    "a change led to voters who were just lost",
     "maintenance met damage",
     "a follower could not be fed from a damaged log",
     "a crash cut a batch in the middle",

@@ -9,10 +9,11 @@ use anser_broker::{
     id::{QueueId, Sequence, ShardId},
     op::ReceivedMessage,
     time::Millis,
+    version::ClusterVersion,
 };
 use anser_host::{
-    CopyAnswer, Deferred, Leases, NodeReport, Offer, Order, PeerRequest, PeerResponse, Stranger,
-    Visitor,
+    Admission, CopyAnswer, Deferred, Leases, NodeReport, Offer, Order, PeerRequest, PeerResponse,
+    Stranger, Visitor,
 };
 use anser_log::ExportedFile;
 use bytes::Bytes;
@@ -240,6 +241,11 @@ pub(crate) enum Ask {
     Read(Query),
     /// A change of the catalog and then of a home.
     Change(Box<Command>),
+    /// A place for a node whose program can read so much.
+    Join {
+        add: Box<Command>,
+        knows: ClusterVersion,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -247,6 +253,9 @@ pub(crate) enum Response {
     Reply(Reply),
     Messages(Vec<ReceivedMessage>),
     Answer(Answer),
+    Admitted(Box<Admission>),
+    /// The program cannot read what this cluster writes.
+    TooOld,
     Refused(Error),
 }
 

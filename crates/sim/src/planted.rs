@@ -90,6 +90,18 @@ pub const PLANTED: &[Planted] = &[
         "replica: a leader feeds a voter that others have let go of",
     ),
     planted(
+        "blank at its word",
+        "replica: a voter is let go of for what it said before it had a state",
+    ),
+    planted(
+        "suspects become voters",
+        "replica: who may lack what it acknowledged is made a voter",
+    ),
+    planted(
+        "hidden by a claim",
+        "replica: what falls due is left to receives from before it did",
+    ),
+    planted(
         "no tombstones",
         "replica: of a replica that was let go of nothing is remembered",
     ),
@@ -176,6 +188,10 @@ pub const PLANTED: &[Planted] = &[
     planted(
         "copy given up first",
         "placement: who is to be replaced goes before another is there",
+    ),
+    planted(
+        "the only copy cannot move",
+        "placement: of two copies of which one is wanted the leader's stays",
     ),
     planted(
         "moves without a bound",

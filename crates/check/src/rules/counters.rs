@@ -151,10 +151,16 @@ impl Life<'_, '_> {
         let gives_up = queue
             .dead_letter
             .is_some_and(|(_, most)| handout.count >= most);
-        if let Some(delete) = deleted {
-            for rewind in queue.rewinds_between(delete.invoked, next_taken) {
-                self.possible(State::Active, rewind.invoked, next_taken);
-            }
+        // Whether the delete is known to have worked or not, a rewind may have brought it back before its lease ended.
+        if let Some(touched) = touched {
+            let rewind = queue.rewinds_between(touched, next_taken).next();
+            let back = rewind.map_or(Nanos::MAX, |rewind| rewind.invoked);
+            let from = if deleted.is_some() {
+                back
+            } else {
+                back.min(handout.held_until)
+            };
+            self.possible(State::Active, from, next_taken);
         } else if gives_up && self.moved.of(self.ledger, self.copy).is_some() {
             self.possible(State::Active, handout.held_until, freed);
         } else {

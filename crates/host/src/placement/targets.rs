@@ -103,12 +103,14 @@ impl Planner<'_> {
                 .copied()
                 .filter(|&other| other != node)
                 .collect();
-            (
-                node != state.leader,
-                self.crowding(node, &others),
-                self.load_of(node),
-                node,
-            )
+            // Before the leader: a copy that took the load off its node would go for it, and come again.
+            let place = (self.crowding(node, &others), self.load_of(node));
+            #[cfg(feature = "sabotage")]
+            let place = match anser_broker::sabotage::is_planted("the only copy cannot move") {
+                true if node == state.leader => Default::default(),
+                _ => place,
+            };
+            (place, node != state.leader, node)
         };
         *target
             .iter()

@@ -238,6 +238,18 @@ fn three_nodes_have_three_copies_and_lead_alike() {
     }
 }
 
+/// A copy that was to take the place of the only one went again and again for being one too many.
+#[test]
+fn shards_with_one_copy_move_where_there_is_room_and_stay() {
+    let mut world = World::new(1, 16, 1);
+    world.view.nodes.insert(2, place(2));
+    world.settle();
+    assert_eq!(world.spread(&[1, 2]).0, [8, 8]);
+    world.view.nodes.insert(3, place(3));
+    let copies = world.settle();
+    assert!((4..=6).contains(&copies), "{copies} of 16 is a third");
+}
+
 #[test]
 fn a_new_node_gets_its_share_and_no_more_moves() {
     let mut world = World::new(3, 16, 3);

@@ -6,11 +6,11 @@ use std::{
 };
 
 use anser_broker::{
-    command::{Command, NodeStart, Query},
+    command::{Command, NodeStart},
     error::Error,
     id::ShardId,
 };
-use anser_host::{Leaders, PeerRequest, Signal};
+use anser_host::{Admission, Denied, Leaders, PeerRequest, Signal, TooOld};
 use anser_transport::{
     BoxFuture, Caller, DialError, Handler, Peer, Refusal, RequestError, Transport, Visitor,
 };
@@ -27,12 +27,12 @@ use super::{
 use crate::{
     clock::Clock,
     desk::Desk,
-    event::{Event, HostEvent, Request, Response},
+    event::{Event, HostEvent},
     failure::{Failed, Failure},
     failures::Failures,
     inboxes::Inboxes,
     status::{Counters, add, read as read_counter},
-    version::{self, Versions},
+    version::Versions,
 };
 
 /// What the parts of a node share of its cluster.
@@ -409,14 +409,6 @@ impl Answering {
             return Told::Refused(Error::Unavailable); // This node itself has no place yet.
         }
         info!(address = %join.address, "a node asks for a place in the cluster");
-        if !anser_host::catch_up(&self.desk).await {
-            return Told::Refused(Error::Unavailable);
-        }
-        let active = self.cluster.versions.active();
-        if version::check(active, join.knows).is_err() {
-            warn!(address = %join.address, %active, knows = %join.knows, "its program is too old");
-            return Told::WorksAt(active);
-        }
         let command = Command::AddNode {
             incarnation: join.incarnation,
             start: join.start,
@@ -424,26 +416,26 @@ impl Answering {
             host: join.host,
             zone: join.zone,
         };
-        let added = anser_host::propose(&self.desk, ShardId::CATALOG, &command).await;
-        let added = match added {
-            Ok(anser_broker::command::Reply::Node(added)) => added,
-            Ok(other) => unreachable!("a node that is added is answered with it, not {other:?}"),
-            Err(error) => return Told::Refused(error),
+        let versions = &self.cluster.versions;
+        let Admission {
+            node,
+            others,
+            version,
+        } = match anser_host::take_in(&self.desk, versions, join.knows, &command).await {
+            Ok(place) => place,
+            Err(Denied::TooOld(TooOld { active, knows })) => {
+                warn!(%active, %knows, "the program of the node that asked is too old");
+                return Told::WorksAt(active);
+            }
+            Err(Denied::Refused(error)) => return Told::Refused(error),
         };
-        let query = Request::Read(Query::Nodes);
-        let nodes = anser_host::ask(&self.desk, ShardId::CATALOG, query).await;
-        let nodes = match nodes {
-            Ok(Response::Answer(anser_broker::command::Answer::Nodes { nodes, .. })) => nodes,
-            Ok(other) => unreachable!("a query for nodes is answered with them, not {other:?}"),
-            Err(error) => return Told::Refused(error),
-        };
-        let peers = nodes.into_iter().filter(|node| node.node != added.node);
         Told::Joined {
             cluster: self.cluster.id,
-            node: added.node,
+            node: node.node,
             shards: self.cluster.shards,
-            version: self.cluster.versions.active(),
-            peers: peers
+            version,
+            peers: others
+                .into_iter()
                 .map(|node| JoinedPeer {
                     node: node.node,
                     address: node.address,

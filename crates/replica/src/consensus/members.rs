@@ -3,21 +3,22 @@
 use raft::StateRole;
 
 use super::{Consensus, NOBODY};
-use crate::{Membership, MembershipChange, MembershipStep};
+use crate::{Membership, MembershipChange, MembershipStep, message::Memory};
 
 impl Consensus {
     /// Gives a change of the membership to the log, if this replica leads, no other is under way and
-    /// the change means something. Only who has state becomes a voter, and only voters of whom most answer just now are
+    /// the change means something. Only who has state and does not doubt it becomes a voter, and only voters of whom most answer just now are
     /// changed to: whoever ordered it may know less than this replica does. What no replica could read from its
     /// log is not written, whoever ordered it: it would stop all of them, for ever.
     pub(crate) fn propose_change(&mut self, change: &MembershipChange) {
         let bytes = change.encode();
+        let outcome = self.membership.outcome(change);
         if !self.leads()
             || MembershipChange::decode(&bytes).is_err()
             || self.node.raft.has_pending_conf()
             || self.membership.is_joint()
             || change.steps.is_empty()
-            || self.membership.after(change).is_none()
+            || outcome.is_none_or(|outcome| outcome == self.membership)
             || !self.may_all_vote(change)
             || !self.could_decide_after(change)
         {
@@ -33,7 +34,9 @@ impl Consensus {
         let tracker = self.node.raft.prs();
         change.steps.iter().all(|step| match step {
             MembershipStep::AddVoter(node) => {
-                tracker.get(*node).is_some_and(|known| known.matched > 0)
+                // A suspect gives no vote of its own, so those that are left may need it in vain.
+                let has_state = tracker.get(*node).is_some_and(|known| known.matched > 0);
+                has_state && self.doubts.memory(*node) == Memory::Whole
             }
             MembershipStep::AddLearner(_) | MembershipStep::Remove(_) => true,
         })

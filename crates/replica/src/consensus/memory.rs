@@ -99,11 +99,15 @@ impl Consensus {
                     return true;
                 }
                 let from = message.message.from;
+                let is_present = self.lives.is_present(message);
                 if message.memory == Memory::Empty && self.is_voter(from) {
-                    self.blank_voters.insert(from);
+                    if is_present && self.doubts.is_to_be_asked(from) {
+                        self.lives.begin(from, message.run);
+                        self.begin_anew(from);
+                    }
                     return false;
                 }
-                self.blank_voters.remove(&from);
+                self.doubts.heard(from, message.memory, is_present);
                 match self.lives.judge(message) {
                     Verdict::Counts => true,
                     Verdict::Ignored => false,

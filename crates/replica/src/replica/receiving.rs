@@ -36,14 +36,21 @@ impl Replica {
     /// Proposes a receive or lets it wait; otherwise what it is told, if this replica leads.
     pub(super) fn refusal_of(&mut self, waiter: Waiter) -> Option<Reply> {
         let queue = waiter.request.queue;
-        match self.shard.receivable(queue, self.now) {
+        let receivable = self.shard.receivable(queue, self.now);
+        let overdue = self.is_overdue();
+        #[cfg(feature = "sabotage")]
+        let overdue = overdue && !crate::sabotage::hides(&receivable);
+        match receivable {
             Receivable::NoSuchQueue => return Some(Reply::Refused(Error::NoSuchQueue)),
             Receivable::InFlightFull => return Some(Reply::Refused(Error::TooManyInFlight)),
             Receivable::Ready(ready) if ready > self.waiters.claimed(queue) => {
                 self.propose_receive(waiter);
             }
-            // What fell due may be what is asked for; the entry settles it first.
-            Receivable::Empty if self.is_overdue() => self.propose_receive(waiter),
+            // What fell due may be what is asked for, and what was claimed before it did is not: an entry settles it
+            // first.
+            Receivable::Ready(_) | Receivable::Empty if overdue => {
+                self.propose_receive(waiter);
+            }
             Receivable::Ready(_) | Receivable::Empty if waiter.until > self.now => {
                 self.waiters.park(waiter);
             }

@@ -1,5 +1,5 @@
 //! What placement decides: it never gives up a copy that is wanted before another is there, never leads to voters of whom
-//! no majority answers, and has no more copies on their way than it may.
+//! no majority answers, has no more copies on their way than it may, and comes to an end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +8,9 @@ use anser_host::{ActionKind, Decided, Policy, ShardView, Step};
 
 use super::Checks;
 
+/// Changes of one shard's voters that are enough to repair it and to even it out, once nothing fails any more.
+const CHANGES_IN_PEACE: u64 = 8;
+
 /// What the node knows that decides.
 pub(crate) struct Known<'a> {
     pub(crate) shards: &'a BTreeMap<u16, ShardView>,
@@ -15,6 +18,8 @@ pub(crate) struct Known<'a> {
     /// Nodes that were heard lately.
     pub(crate) up: BTreeSet<u64>,
     pub(crate) policy: Policy,
+    /// Nothing fails any more, and nobody wants anything else.
+    pub(crate) is_peace: bool,
 }
 
 impl Known<'_> {
@@ -38,6 +43,12 @@ impl Known<'_> {
 }
 
 impl Checks {
+    /// The most changes of one shard's voters in peace, of those that there may be.
+    pub(crate) fn changes_in_peace(&self) -> (u64, u64) {
+        let most = self.changes_in_peace.values().max();
+        (most.copied().unwrap_or(0), CHANGES_IN_PEACE)
+    }
+
     pub(crate) fn decided(&mut self, by: u64, decided: &Decided, known: &Known<'_>) {
         let changes = decided.actions.iter().filter_map(|action| {
             let ActionKind::Change(steps) = &action.kind else {
@@ -62,6 +73,16 @@ impl Checks {
                 self.fail(format!(
                     "node {by}: {steps:?} lead shard {number} to {after:?}, of whom {answer} answer"
                 ));
+            }
+            if known.is_peace && after != shard.voters {
+                let changes = self.changes_in_peace.entry(number).or_default();
+                *changes += 1;
+                if *changes > CHANGES_IN_PEACE {
+                    self.fail(format!(
+                        "node {by}: {steps:?} of shard {number} with {:?}, and again and again: placement does not end",
+                        shard.voters
+                    ));
+                }
             }
             let begins = steps
                 .iter()

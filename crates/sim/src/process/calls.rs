@@ -74,6 +74,7 @@ impl Process {
                 common.later(self.node, self.life, micros(length).max(1), what);
             }
             Call::Answer { request, response } => self.answer(request, response, common),
+            Call::AnswerJoin { request, placed } => self.answer_join(request, placed, common),
             Call::AnswerChange { request, placed } => self.answer_change(request, placed, common),
             look @ (Call::Lanes { .. } | Call::Applied { .. } | Call::Bodies { .. }) => {
                 self.look_for(look, common);

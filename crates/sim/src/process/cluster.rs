@@ -374,6 +374,7 @@ impl Process {
             members: members.all(),
             up: reports.recent(now).map(|(node, _)| node).collect(),
             policy: *policy,
+            is_peace: common.is_peace(),
         };
         common.checks.decided(self.node, decided, &known);
         for action in &decided.actions {

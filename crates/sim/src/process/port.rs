@@ -14,8 +14,8 @@ use anser_broker::{
     id::{QueueId, Sequence, ShardId},
 };
 use anser_host::{
-    Answered, Known, Leaders, PeerError, PeerRequest, PeerResponse, Port as HostPort, Request,
-    Response, Retry, Routes, Signal, Versions,
+    Admission, Answered, Denied, Known, Leaders, PeerError, PeerRequest, PeerResponse,
+    Port as HostPort, Request, Response, Retry, Routes, Signal, Versions,
 };
 use anser_replica::Ticket;
 use bytes::Bytes;
@@ -86,6 +86,10 @@ pub(super) enum Call {
         response: Result<Response, Error>,
     },
     /// The answer to a change that a client asked for.
+    AnswerJoin {
+        request: u64,
+        placed: Result<Admission, Denied>,
+    },
     AnswerChange {
         request: u64,
         placed: Result<Placed, Error>,

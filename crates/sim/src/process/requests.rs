@@ -7,7 +7,9 @@ use anser_broker::{
     id::{Sequence, ShardId},
     op::ReceivedMessage,
 };
-use anser_host::{Leases, Request as HostRequest, Response as HostResponse, Unreadable};
+use anser_host::{
+    Admission, Denied, Leases, Request as HostRequest, Response as HostResponse, Unreadable,
+};
 use anser_replica::ReceiveRequest;
 
 use super::{
@@ -55,6 +57,17 @@ impl Process {
                 let task = async move {
                     let placed = anser_host::change(&port, &command).await;
                     port.call(Call::AnswerChange {
+                        request: number,
+                        placed,
+                    });
+                };
+                return self.serve(number, Box::pin(task));
+            }
+            Ask::Join { add, knows } => {
+                let task = async move {
+                    let versions = port.versions();
+                    let placed = anser_host::take_in(&port, versions, knows, &add).await;
+                    port.call(Call::AnswerJoin {
                         request: number,
                         placed,
                     });
@@ -114,6 +127,21 @@ impl Process {
         let response = match placed {
             Ok(placed) => Response::Reply(Reply::Placed(placed)),
             Err(error) => Response::Refused(error),
+        };
+        answer_at_door(request, response, common);
+    }
+
+    pub(super) fn answer_join(
+        &mut self,
+        request: u64,
+        placed: Result<Admission, Denied>,
+        common: &mut Common,
+    ) {
+        self.serving.remove(&request);
+        let response = match placed {
+            Ok(place) => Response::Admitted(Box::new(place)),
+            Err(Denied::TooOld(_)) => Response::TooOld,
+            Err(Denied::Refused(error)) => Response::Refused(error),
         };
         answer_at_door(request, response, common);
     }

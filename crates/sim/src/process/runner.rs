@@ -207,7 +207,9 @@ impl Process {
                 } else {
                     300
                 };
+                // A shard has a leader, and its followers what it has, within a while after the chaos.
                 let length = common.random.spread(usual) * self.slowness;
+                let length = length.min(10 * SECOND);
                 common.later(self.node, self.life, length, Happening::Fetch(fetching));
             }
             Job::Offer { shard } => {

@@ -8,7 +8,7 @@ use super::{Node, World};
 use crate::event::{Micros, SECOND};
 
 /// How long a node that is lost may still be taken for a good one by those who decide.
-const UNNOTICED: Micros = 10 * SECOND;
+pub(super) const UNNOTICED: Micros = 10 * SECOND;
 
 impl World {
     /// Whether every set of voters can do without this node, besides those it must do without already.
@@ -108,7 +108,11 @@ impl World {
         let sets = (0..self.common.plan.shards).flat_map(|shard| self.sets_of_voters(shard));
         let mut sets = sets.filter(|set| set.contains(&number));
         let all_return = sets.all(|set| !set.iter().any(is_lost));
-        all_return || self.destroyed.contains(&number) || self.may_destroy(number)
+        // Nobody may trust what certainly lacks something. Of another that was suspect before, and still is in some
+        // shard, others may need the vote by now: it became a voter meanwhile.
+        let node = &self.nodes[&number];
+        let is_lossy = node.is_damaged() || node.lost_a_sector;
+        all_return || is_lossy || self.common.checks.is_old_copy(number) || self.may_destroy(number)
     }
 }
 

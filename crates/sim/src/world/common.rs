@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use super::aims::Aims;
 use crate::{
     checks::Checks,
-    event::{Agenda, Event, Happening, LostReceive, Micros},
+    event::{Agenda, Event, Happening, LostReceive, Micros, SECOND},
     network::Network,
     plan::{Fault, Plan},
     random::Random,
     trace::Trace,
 };
+
+/// After the chaos: how long until who is lost was noticed, and copies of it are on their way.
+const PEACE_AFTER: Micros = 16 * SECOND;
 
 /// Requests from this number on are made by nodes, or by whoever runs them.
 pub(super) const OWN_REQUESTS: u64 = 1 << 40;
@@ -35,6 +38,8 @@ pub(crate) struct Common {
     own_requests: u64,
     /// Answers to clients that are lost, in a thousand.
     pub(crate) lost_answers: u64,
+    /// When the chaos ended.
+    pub(super) healed: Option<Micros>,
 }
 
 /// What a simulation consisted of.
@@ -123,8 +128,15 @@ impl Common {
             aims: Aims::default(),
             own_requests: OWN_REQUESTS,
             lost_answers: 0,
+            healed: None,
             plan,
         }
+    }
+
+    /// Whether the chaos ended long ago.
+    pub(crate) fn is_peace(&self) -> bool {
+        self.healed
+            .is_some_and(|healed| self.now > healed + PEACE_AFTER)
     }
 
     /// The number of a request that no client makes.

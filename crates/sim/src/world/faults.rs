@@ -18,7 +18,7 @@ const ELECTION: Micros = 1_400 * MILLISECOND;
 impl World {
     /// One more fault; the next comes later.
     pub(super) fn strike(&mut self) {
-        if self.healed.is_some() {
+        if self.common.healed.is_some() {
             return;
         }
         let common = &mut self.common;
@@ -264,7 +264,7 @@ impl World {
 
     /// Ends the chaos: a majority of every shard is well again, some of the rest stays broken.
     pub(super) fn heal(&mut self) {
-        self.healed = Some(self.common.now);
+        self.common.healed = Some(self.common.now);
         self.common.network.heal();
         self.common.lost_answers = 0;
         self.clients.end_chaos(self.common.now);

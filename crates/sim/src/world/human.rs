@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anser_broker::{
     codec,
-    command::{Command, NodeRecord, NodeStart, NodeState, Reply},
+    command::{Command, NodeStart, NodeState},
     id::{NodeId, ShardId},
+    version::ClusterVersion,
 };
 
-use anser_host::Peer;
+use anser_host::{Admission, Peer};
 
 use super::{World, budget::aim_of};
 use crate::{
@@ -50,8 +51,15 @@ pub(super) struct Machine {
 }
 
 enum Asked {
-    Place { incarnation: [u8; 16] },
-    State { node: u64, state: NodeState },
+    Place {
+        incarnation: [u8; 16],
+        /// What the program can read that it will run.
+        knows: ClusterVersion,
+    },
+    State {
+        node: u64,
+        state: NodeState,
+    },
 }
 
 impl Human {
@@ -99,7 +107,7 @@ impl World {
 
     /// Takes a look and does what is to be done.
     pub(super) fn operate(&mut self) {
-        if self.healed.is_some() {
+        if self.common.healed.is_some() {
             return;
         }
         let next = self.common.now + self.common.random.between(100, 500) * MILLISECOND;
@@ -136,13 +144,13 @@ impl World {
         self.common.random.pick(&doors)
     }
 
-    fn ask(&mut self, door: u64, command: &Command, asked: Asked) {
+    fn ask(&mut self, door: u64, ask: Ask, asked: Asked) {
         let number = self.common.next_request();
         self.human.asked.insert(number, asked);
         let request = Request {
             number,
             shard: ShardId::CATALOG.0,
-            ask: Ask::Propose(codec::encode(command)),
+            ask,
         };
         let life = self.common.lives[&door];
         let length = self.common.network.client_delay(&mut self.common.random);
@@ -170,7 +178,12 @@ impl World {
             };
             let Some(door) = self.door() else { return };
             self.human.joining[at].asked = Some(now);
-            self.ask(door, &add, Asked::Place { incarnation });
+            let knows = self.programs.usual;
+            let ask = Ask::Join {
+                add: Box::new(add),
+                knows,
+            };
+            self.ask(door, ask, Asked::Place { incarnation, knows });
         }
     }
 
@@ -180,8 +193,12 @@ impl World {
             return;
         };
         match (asked, response) {
-            (Asked::Place { .. }, Response::Reply(Reply::Node(record))) => self.settle_in(record),
-            (Asked::Place { incarnation }, _) => {
+            (Asked::Place { knows, .. }, Response::Admitted(place)) => self.settle_in(place, knows),
+            (Asked::Place { incarnation, .. }, denied) => {
+                if matches!(denied, Response::TooOld) {
+                    sometimes("a program was too old for its cluster");
+                    self.programs.usual = ClusterVersion::LATEST;
+                }
                 let mut joining = self.human.joining.iter_mut();
                 if let Some(machine) = joining.find(|machine| machine.incarnation == incarnation) {
                     machine.asked = None;
@@ -195,7 +212,12 @@ impl World {
     }
 
     /// A machine has a place in the cluster, and starts.
-    fn settle_in(&mut self, record: &NodeRecord) {
+    fn settle_in(&mut self, place: &Admission, knows: ClusterVersion) {
+        let Admission {
+            node: record,
+            version,
+            ..
+        } = place;
         let number = record.node.0;
         let mut joining = self.human.joining.iter();
         let at = joining.position(|machine| machine.incarnation == record.incarnation);
@@ -214,7 +236,8 @@ impl World {
         };
         let others = others.map(peer).collect();
         self.human.wanted.insert(number, NodeState::Active);
-        self.add_node(number, machine, others);
+        self.programs.install(number, knows);
+        self.add_node(number, machine, *version, others);
     }
 
     fn set_state(&mut self, node: u64, state: NodeState) {
@@ -237,7 +260,8 @@ impl World {
             node: NodeId(node),
             state,
         };
-        self.ask(door, &command, Asked::State { node, state });
+        let ask = Ask::Propose(codec::encode(&command));
+        self.ask(door, ask, Asked::State { node, state });
     }
 
     /// Wants something else: another node, one less, or another number of copies.

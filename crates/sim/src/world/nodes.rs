@@ -87,7 +87,13 @@ impl Node {
 
 impl World {
     /// A node with an empty disk and a number that nobody had before; it starts at once.
-    pub(super) fn add_node(&mut self, number: u64, machine: Machine, earlier: BTreeMap<u64, Peer>) {
+    pub(super) fn add_node(
+        &mut self,
+        number: u64,
+        machine: Machine,
+        cluster_version: ClusterVersion,
+        earlier: BTreeMap<u64, Peer>,
+    ) {
         let plan = &self.common.plan;
         let mut clock = Clock::default();
         if plan.has(Fault::ClockDrift) {
@@ -102,7 +108,7 @@ impl World {
                 mark: machine.incarnation,
             },
             start_is_known: false,
-            cluster_version: ClusterVersion::FIRST,
+            cluster_version,
             zone: machine.zone,
             earlier,
         };
@@ -193,8 +199,15 @@ impl World {
                 return self.refused(number, &error, struck);
             }
         };
+        let destroyed = &self.destroyed;
         self.common.trace.say(now, || {
-            format!("node {number} starts, life {}", process.life)
+            let life = process.life;
+            let suspect = if process.is_suspect() {
+                ", suspect"
+            } else {
+                ""
+            };
+            format!("node {number} starts, life {life}{suspect}, with {destroyed:?} lost")
         });
         if node.is_damaged() {
             sometimes("a damaged disk opened all the same");

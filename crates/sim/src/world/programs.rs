@@ -20,7 +20,7 @@ const NEW: ClusterVersion = ClusterVersion::LATEST;
 pub(super) struct Programs {
     known: BTreeMap<u64, ClusterVersion>,
     /// What a new node is given.
-    usual: ClusterVersion,
+    pub(super) usual: ClusterVersion,
 }
 
 impl Programs {
@@ -34,6 +34,11 @@ impl Programs {
     /// The highest version that a node's program can read.
     pub(super) fn knows(&mut self, node: u64) -> ClusterVersion {
         *self.known.entry(node).or_insert(self.usual)
+    }
+
+    /// What a new node has got.
+    pub(super) fn install(&mut self, node: u64, knows: ClusterVersion) {
+        self.known.insert(node, knows);
     }
 }
 

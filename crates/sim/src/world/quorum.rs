@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::World;
+use super::{World, budget::UNNOTICED};
 use crate::coverage::sometimes;
 
 impl World {
@@ -51,6 +51,7 @@ impl World {
         }
         self.clients.give_up_shards(&ruined);
         self.ruined = ruined;
+        self.ruined_at = now;
         for node in victims {
             self.lose(node);
         }
@@ -78,6 +79,29 @@ impl World {
             }
         }
         Some(ruined)
+    }
+
+    /// What was decided before anybody noticed who is gone may have led to voters of whom most are: of these shards
+    /// nothing is asked.
+    pub(super) fn watch_ruin(&mut self) {
+        if self.ruined.is_empty() || self.common.now > self.ruined_at + UNNOTICED {
+            return;
+        }
+        let gone = |node: &u64| self.nodes.get(node).is_none_or(|node| node.is_gone);
+        let has_no_quorum = |set: &Vec<u64>| {
+            let gone = set.iter().filter(|&node| gone(node));
+            gone.count() * 2 >= set.len()
+        };
+        let shards = 0..self.common.plan.shards;
+        let unlucky = shards
+            .filter(|shard| !self.ruined.contains(shard))
+            .filter(|&shard| self.sets_of_voters(shard).iter().any(has_no_quorum));
+        let unlucky: BTreeSet<u16> = unlucky.collect();
+        if !unlucky.is_empty() {
+            sometimes("a change led to voters who were just lost");
+            self.clients.give_up_shards(&unlucky);
+            self.unlucky.extend(unlucky);
+        }
     }
 
     /// Whether nobody serves a shard that has no quorum.
