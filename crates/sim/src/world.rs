@@ -153,6 +153,7 @@ impl World {
         match event {
             Event::Node { node, life, what } => self.node_event(node, life, what),
             Event::Start { node } => self.start(node),
+            Event::End { node, life, stop } => self.end(node, life, stop),
             Event::Client { client } => self.clients.act(client, &mut self.common),
             Event::Patience { client, request } => {
                 self.clients.give_up(client, request, &mut self.common);

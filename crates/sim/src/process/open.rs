@@ -197,6 +197,7 @@ impl Opening<'_> {
             file_bytes: self.plan.wal_file_bytes,
             live: BTreeMap::new(),
             cluster: Cluster::new(self.identity, self.policy, &now),
+            leaves: false,
             suspects,
             is_noted_suspect: false,
             incoming_at: 0,

@@ -203,9 +203,22 @@ impl World {
                 return self.refused(number, &error, struck);
             }
         };
-        let destroyed = &self.destroyed;
-        self.common.trace.say(now, || {
-            let life = process.life;
+        if node.is_damaged() {
+            sometimes("a damaged disk opened all the same");
+        }
+        process.damaged.clone_from(&node.damaged);
+        process.struck = struck;
+        process.slowness = node.slowness;
+        self.judge_doubt(&process, is_closed);
+        if !self.does_not_begin(&process) {
+            self.begin(process, &durable);
+        }
+    }
+
+    /// What was closed is whole.
+    fn judge_doubt(&mut self, process: &Process, is_closed: bool) {
+        let (number, life, destroyed) = (process.node, process.life, &self.destroyed);
+        self.common.trace.say(self.common.now, || {
             let suspect = if process.is_suspect() {
                 ", suspect"
             } else {
@@ -216,15 +229,6 @@ impl World {
         if is_closed && process.is_suspect() {
             let text = format!("node {number} distrusts a log that was closed");
             self.common.checks.fail(text);
-        }
-        if node.is_damaged() {
-            sometimes("a damaged disk opened all the same");
-        }
-        process.damaged.clone_from(&node.damaged);
-        process.struck = struck;
-        process.slowness = node.slowness;
-        if !self.does_not_begin(&process) {
-            self.begin(process, &durable);
         }
     }
 
