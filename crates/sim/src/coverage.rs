@@ -52,6 +52,7 @@ pub const PLACES: &[&str] = &[
     "the scrub met damage",
     "a follower could not be fed from a damaged log",
     "a crash cut a batch in the middle",
+    "a log was closed",
     "a crash cut maintenance in the middle",
     "a damaged disk was refused",
     "a damaged disk opened all the same",

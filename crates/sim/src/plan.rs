@@ -41,10 +41,11 @@ pub enum Fault {
     UnreadableSector,
     LostQuorum,
     OldCopy,
+    Restart,
 }
 
 impl Fault {
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Latency,
         Self::Drops,
         Self::Doubles,
@@ -76,6 +77,7 @@ impl Fault {
         Self::UnreadableSector,
         Self::LostQuorum,
         Self::OldCopy,
+        Self::Restart,
     ];
 
     /// Whether it strikes at moments; the others last for the whole of the chaos.

@@ -61,6 +61,8 @@ impl Replica {
         }
         if !self.serving && self.consensus.leads() && place.term == self.consensus.term() {
             self.serving = true;
+            // What it had proposed as an earlier leader is applied by now, or never.
+            self.give_up_in_flight(Some(place.term), outputs);
             outputs.push(Output::LeadershipChanged { leads: true });
         }
         served.extend(std::mem::take(&mut self.crowded));
@@ -106,6 +108,12 @@ impl Replica {
             Caller::Nobody => None,
             Caller::Ticket(ticket) => {
                 outputs.push(Output::Reply { ticket, reply });
+                None
+            }
+            // Only a leader knows who else has it.
+            Caller::Everywhere(ticket) if !self.serving => {
+                let error = Error::Unknown;
+                outputs.push(Output::Refuse { ticket, error });
                 None
             }
             Caller::Everywhere(ticket) => {
