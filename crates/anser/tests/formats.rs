@@ -186,7 +186,7 @@ fn list(folder: &str, found: &mut Vec<String>) {
         let path = format!("{folder}/{}", entry.file_name().to_str().unwrap());
         if entry.file_type().unwrap().is_dir() {
             list(&path, found);
-        } else if path.ends_with(".rs") {
+        } else if entry.path().extension().is_some_and(|of| of == "rs") {
             found.push(path);
         }
     }
