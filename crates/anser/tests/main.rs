@@ -6,6 +6,7 @@ mod access_keys;
 pub(crate) mod chaos;
 pub(crate) mod cluster;
 mod cmq;
+mod formats;
 mod fuzz_corpus;
 mod ports;
 mod program;

@@ -303,22 +303,91 @@ impl<D: Disk> Incoming<D> {
 
 #[cfg(test)]
 mod tests {
-    use anser_log::{Log, Opened, Options, disk::simulated::SimulatedDisk};
+    use anser_broker::shard::Shard;
+    use anser_log::{Change, Log, Opened, Options, SnapshotOrigin, disk::simulated::SimulatedDisk};
+    use anser_replica::{Image, Membership};
 
     use super::*;
-    use crate::{begin, offer_of};
+    use crate::{begin, offer_of, save};
 
-    fn log() -> Opened<SimulatedDisk> {
+    const SHARD: ShardId = ShardId(0);
+
+    fn log() -> (SimulatedDisk, Opened<SimulatedDisk>) {
         let disk = SimulatedDisk::default();
         let open = || Log::open(disk.clone(), Options::default()).expect("the disk is well");
         begin(&open().store, 1, &[1]).expect("there is room");
-        open()
+        let log = open();
+        (disk, log)
+    }
+
+    /// A copy of the shard, up to this place, has come as a whole and is accepted.
+    fn arrive(incoming: &mut Incoming<SimulatedDisk>, place: Place) {
+        let (_, there) = log();
+        let image = Image::initial(place, Membership::default(), Shard::new(SHARD, 1));
+        let change = Change {
+            snapshot: Some(save(&there.store, SHARD.0, &image).expect("there is room")),
+            origin: SnapshotOrigin::Peer,
+            ..Change::default()
+        };
+        let committed = there.store.commit(SHARD.0, change);
+        committed.expect("there is room");
+        let export = there.store.export(SHARD.0).expect("it has a snapshot");
+        let mut missing = incoming.begin(2, SHARD, offer_of(&export));
+        while let Some((file, offset)) = missing.expect("it is wanted") {
+            let bytes = export.read(file, offset, 1 << 20).expect("it is there");
+            missing = incoming.chunk(2, SHARD, file, offset, &bytes);
+        }
+        let coming = incoming.coming.remove(&SHARD).expect("it has come");
+        let imported = coming.import.finish().expect("it is whole");
+        incoming.arrived.insert((SHARD, place.index), imported);
+    }
+
+    /// Core review, finding 8: an installation that waited for space came behind the end of its shard, and brought it
+    /// back with nobody in memory who knows of it.
+    #[test]
+    fn a_copy_that_waits_for_space_is_not_installed_after_its_shard_has_gone() {
+        let (disk, here) = log();
+        let mut incoming = Incoming::new(here.store.clone(), here.reader.clone());
+        let place = Place { index: 9, term: 1 };
+        arrive(&mut incoming, place);
+        disk.set_capacity(disk.used_bytes());
+        let install = Deferred::Install {
+            shard: SHARD,
+            place,
+        };
+        let forget = Deferred::Forget {
+            shard: SHARD,
+            floor: 9,
+        };
+        for deferred in [install, forget] {
+            let attempt = incoming.take::<()>(deferred);
+            assert!(
+                matches!(attempt, Attempt::Again(Error::NoSpace { .. })),
+                "{attempt:?}"
+            );
+        }
+        disk.set_capacity(u64::MAX);
+        let attempt = incoming.try_again::<()>(SHARD);
+        assert!(
+            matches!(attempt, Attempt::Done(Event::Forgot { shard: SHARD })),
+            "{attempt:?}"
+        );
+        let attempt = incoming.try_again::<()>(SHARD);
+        assert!(matches!(attempt, Attempt::Void), "{attempt:?}");
+        assert_eq!(incoming.taken.installed, 0);
+        assert_eq!(incoming.unaccepted(), 0);
+        assert_eq!(here.store.snapshot(SHARD.0), None);
+        let files = disk.paths();
+        assert!(
+            files.iter().all(|path| !path.ends_with(".snapshot")),
+            "{files:?}"
+        );
     }
 
     /// Core review, finding 29: what nobody accepts kept its files until a restart.
     #[test]
     fn a_copy_that_its_shard_has_caught_up_with_is_let_go_of() {
-        let (here, there) = (log(), log());
+        let ((_, here), (_, there)) = (log(), log());
         let export = there.store.export(0).expect("it has a snapshot");
         let mut incoming = Incoming::new(here.store.clone(), here.reader.clone());
         let mut newer = offer_of(&export);

@@ -33,7 +33,7 @@ pub struct Maintenance<D: Disk> {
     /// For each segment, how many of its records were alive when they were last counted.
     alive: BTreeMap<ShardId, BTreeMap<u64, u64>>,
     sweeps: usize,
-    scrub: Scrub,
+    scrub: Scrub<D>,
     pub done: Done,
 }
 

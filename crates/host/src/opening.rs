@@ -269,6 +269,40 @@ mod tests {
 
     use super::*;
 
+    /// Core review, finding 7: in a joint change down to one voter the others still count, and know more.
+    #[test]
+    fn a_suspect_that_is_to_be_the_only_voter_is_suspect_until_it_is() {
+        let others = [(vec![1, 2, 3], true), (Vec::new(), false)];
+        for (voters_outgoing, is_suspect) in others {
+            let disk = SimulatedDisk::default();
+            let open = || Log::open(disk.clone(), Options::default()).expect("the disk is well");
+            let store = open().store;
+            let membership = Membership {
+                voters: vec![1],
+                voters_outgoing,
+                ..Membership::default()
+            };
+            let image = Image::initial(BEGINNING, membership, Shard::new(ShardId(0), 1));
+            let snapshot = snapshots::save(&store, 0, &image).expect("there is room");
+            let change = Change {
+                snapshot: Some(snapshot),
+                ..Change::default()
+            };
+            store.commit(0, change).expect("there is room");
+            let log = open();
+            let opener = Opener {
+                node: 1,
+                is_member: true,
+                shards: 1,
+                suspect: true,
+                run: 1,
+                reader: &log.reader,
+            };
+            let replica = opener.restore(&log.shards[0]).expect("it is whole");
+            assert_eq!(replica.status().suspect, is_suspect);
+        }
+    }
+
     /// Whoever looks after processes starts one again whose disk failed it once, and none whose data is damaged.
     #[test]
     fn a_snapshot_that_cannot_be_read_for_once_is_not_called_damaged() {

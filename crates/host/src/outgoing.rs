@@ -16,7 +16,8 @@ use crate::incoming::{Missing, Offer};
 
 /// How long to wait before the other side is tried again.
 pub const COPY_INTERVAL: Duration = Duration::from_millis(250);
-/// Attempts to reach the other side before the copy is given up; the replica asks again.
+/// Attempts to reach the other side, without anything having come of them, before the copy is given up; the replica
+/// asks again.
 const ATTEMPTS_MAX: u32 = 20;
 /// How long an offer is kept for somebody who may want it.
 const OFFER_PATIENCE: Duration = Duration::from_secs(60);
@@ -109,6 +110,7 @@ impl Sendings {
         Sending {
             wanted,
             failures: 0,
+            missing: None,
         }
     }
 
@@ -131,7 +133,10 @@ impl Sendings {
 pub struct Sending {
     /// False once whoever sends has nothing more to say to the receiver.
     wanted: Arc<AtomicBool>,
+    /// Since the other side was last missing something else.
     failures: u32,
+    /// What the other side was missing when it was heard last.
+    missing: Missing,
 }
 
 impl Sending {
@@ -141,7 +146,13 @@ impl Sending {
             return Next::Dropped;
         }
         match answer {
-            Ok(CopyAnswer::Missing(Some((file, offset)))) => Next::Chunk(file, offset),
+            Ok(CopyAnswer::Missing(Some((file, offset)))) => {
+                let before = self.missing.replace((file, offset));
+                if before.is_some_and(|before| before != (file, offset)) {
+                    self.failures = 0;
+                }
+                Next::Chunk(file, offset)
+            }
             Ok(CopyAnswer::Missing(None)) => Next::End,
             Ok(CopyAnswer::Reached) => Next::Arrived,
             Err(_) if self.failures < ATTEMPTS_MAX => {
@@ -188,6 +199,19 @@ mod tests {
             assert_eq!(sending.heard(Ok(missing)), Next::Chunk(file, 7));
         }
         assert_eq!(sending.heard(lost()), Next::GivenUp("lost".into()));
+    }
+
+    /// A copy may take an hour over a line that breaks every few minutes.
+    #[test]
+    fn a_copy_that_makes_progress_is_not_given_up() {
+        let mut sending = Sendings::default().begin(ShardId(1), 2);
+        for offset in 0..u64::from(5 * ATTEMPTS_MAX) {
+            let lost = Err("lost".to_owned());
+            assert_eq!(sending.heard(lost), Next::BeginAgain, "at {offset}");
+            let file = ExportedFile::Snapshot;
+            let missing = CopyAnswer::Missing(Some((file, offset)));
+            assert_eq!(sending.heard(Ok(missing)), Next::Chunk(file, offset));
+        }
     }
 
     #[test]

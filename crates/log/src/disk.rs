@@ -51,6 +51,7 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
         Ok(self.len()? == 0)
     }
     fn set_len(&self, length: u64) -> io::Result<()>;
-    /// Drops clean pages from the cache, so that the next read comes from the device.
+    /// Asks for clean pages to be dropped from the cache, so that the next read comes from the device. The system need
+    /// not do so: nothing may depend on it.
     fn forget_cache(&self) -> io::Result<()>;
 }

@@ -64,11 +64,12 @@ pub enum Error {
     },
 
     /// What a commit builds on is no more: its snapshot is older than the one there is, a segment to be
-    /// removed is gone, the shard was forgotten. Nothing was changed; look at the shard again.
+    /// removed is gone, one for the same entries is there, the shard was forgotten. Nothing was changed; look at the
+    /// shard again.
     #[error("shard {shard} was changed meanwhile by another commit")]
     Overtaken { shard: u16 },
 
-    /// A call that contradicts what the shard has: overlapping segments, an entry below the snapshot.
+    /// A call that contradicts itself or what the shard has: new segments that overlap, an entry below the snapshot.
     #[error("shard {shard}: {what}")]
     Refused { shard: u16, what: &'static str },
 

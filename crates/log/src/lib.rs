@@ -35,6 +35,7 @@ mod shared;
 mod snapshot;
 mod staging;
 mod store;
+mod verify;
 mod wal_files;
 
 pub use appender::Appender;
@@ -53,3 +54,4 @@ pub use snapshot::{SnapshotReader, SnapshotWriter};
 pub use store::{
     Change, Due, DueShard, Export, ExportedFile, Import, Imported, SnapshotOrigin, Store,
 };
+pub use verify::Verified;

@@ -83,6 +83,12 @@ impl<D: Disk> Marks<D> {
         self.put(durable, generation, false)
     }
 
+    /// Writes a mark even if the last one says the same: that one may be in the cache alone.
+    pub(crate) fn begin(&mut self, durable: Position, generation: u64) -> io::Result<()> {
+        self.put_new(self.mark(durable, generation, false))?;
+        self.sync()
+    }
+
     /// Writes the mark behind which nothing will be written.
     pub(crate) fn close(&mut self, durable: Position, generation: u64) -> io::Result<()> {
         self.put(durable, generation, true)?;
@@ -90,18 +96,27 @@ impl<D: Disk> Marks<D> {
     }
 
     fn put(&mut self, durable: Position, generation: u64, closed: bool) -> io::Result<()> {
-        let mark = Mark {
+        let mark = self.mark(durable, generation, closed);
+        if self.last == mark {
+            return Ok(());
+        }
+        self.put_new(mark)
+    }
+
+    /// A mark of this start with the number of the last one.
+    fn mark(&self, durable: Position, generation: u64, closed: bool) -> Mark {
+        Mark {
             durable,
             generation,
             closed,
             boot: self.boot,
             number: self.last.number,
-        };
-        if self.last == mark {
-            return Ok(());
         }
+    }
+
+    fn put_new(&mut self, mark: Mark) -> io::Result<()> {
         let mark = Mark {
-            number: self.last.number + 1,
+            number: mark.number + 1,
             ..mark
         };
         self.file

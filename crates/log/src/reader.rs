@@ -35,7 +35,7 @@ const FIRST_READ_BYTES: usize = 4096;
 /// Reads a log. Each clone has a small cache of its own.
 #[derive(Debug)]
 pub struct Reader<D: Disk> {
-    shared: Arc<Shared<D>>,
+    pub(crate) shared: Arc<Shared<D>>,
     blocks: Mutex<VecDeque<Block>>,
 }
 

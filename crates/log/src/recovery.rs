@@ -113,8 +113,7 @@ impl Log {
         sealed::remove_unlisted(&disk, &manifest)?;
         index.durable = replayed.end;
         marks
-            .write(replayed.end, manifest.generation)
-            .and_then(|()| marks.sync())
+            .begin(replayed.end, manifest.generation)
             .map_err(|error| Error::io("write", names::MARKS, error))?;
 
         let report = report(&manifest, &replayed);
@@ -262,7 +261,8 @@ fn prepared_files<D: Disk>(
     Ok(prepared)
 }
 
-/// Opens a listed file, past the cache.
+/// Opens a listed file, past the cache if the system will have it so: damage on the device is found now, not
+/// when the cache has let go of it.
 fn open_wal_file<D: Disk>(disk: &D, sequence: u64, bytes: u64) -> Result<D::File, Error> {
     let name = names::wal_file(sequence);
     let error = |error| Error::io("open", &name, error);

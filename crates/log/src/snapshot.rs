@@ -212,8 +212,15 @@ impl<D: Disk> SnapshotReader<D> {
 
     /// Reads everything, only to see that it is intact.
     pub(crate) fn verify(mut self) -> Result<(), Error> {
-        while self.next_chunk()? {}
+        self.verify_more(u64::MAX)?;
         Ok(())
+    }
+
+    /// Verifies about `max_bytes` more of the content; how many: fewer only at its end.
+    pub fn verify_more(&mut self, max_bytes: u64) -> Result<u64, Error> {
+        let before = self.read;
+        while self.read - before < max_bytes && self.next_chunk()? {}
+        Ok(self.read - before)
     }
 
     /// False at the end of an intact content.

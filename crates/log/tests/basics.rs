@@ -289,7 +289,19 @@ fn a_commit_that_contradicts_the_shard_is_refused() {
         .unwrap();
     compact_all(&opened, 1, 1, 4).unwrap();
     let overlapping = compact_all(&opened, 1, 3, 5);
-    assert!(matches!(overlapping, Err(Error::Refused { .. })));
+    assert!(matches!(overlapping, Err(Error::Overtaken { .. })));
+    let mut twice = opened.store.segments(1);
+    let remove = vec![twice[0].id];
+    twice.push(twice[0]);
+    let twice = Change {
+        add: twice,
+        remove,
+        ..Change::default()
+    };
+    assert!(matches!(
+        opened.store.commit(1, twice),
+        Err(Error::Refused { .. })
+    ));
     let older = opened
         .store
         .begin_snapshot(1, 2, 1)

@@ -5,12 +5,13 @@
 use std::sync::Arc;
 
 use anser_log::{
-    Log, Options,
+    Error, Log, Options, Verified,
     disk::simulated::{Image, SimulatedDisk},
 };
 
 use crate::{
-    driver::Driver,
+    driver::{Driver, plain_write},
+    faults::small_options,
     model::{Difference, Model},
     random::Random,
     sabotage::Sabotage,
@@ -246,5 +247,48 @@ fn random_bits_and_stretches_of_garbage_never_panic() {
                 &mut outcomes,
             );
         }
+    }
+}
+
+/// As the scrub meets it, whether a step takes one record or many.
+#[test]
+fn every_flipped_byte_of_a_log_file_at_rest_is_found() {
+    let disk = SimulatedDisk::default();
+    let mut opened = Log::open(disk.clone(), small_options()).unwrap();
+    for index in 1..=30 {
+        // Bodies of such a length have no padding, which no checksum covers.
+        let write = plain_write(1, index..=index, 160);
+        opened.appender.append(&[write]).unwrap();
+    }
+    let files = disk.contents().files;
+    // Where the file before ended, in the payload of the record that begins a file.
+    let end = |next: &str| u32::from_le_bytes(files[next][88..92].try_into().unwrap()) as usize;
+    let end = end("wal/0000000000000002.wal");
+    assert!(end > 3_000, "{end}");
+    let round = |max_bytes| {
+        let mut verified = Verified::default();
+        let (mut bytes, mut found) = (0, Vec::new());
+        loop {
+            match opened.reader.verify_log(&mut verified, max_bytes) {
+                Ok(Some(more)) => bytes += more,
+                Ok(None) => return (bytes, found),
+                Err(error) => found.push(error),
+            }
+        }
+    };
+    let (bytes, found) = round(1 << 20);
+    assert!(bytes >= end as u64 && found.is_empty(), "{found:?}");
+    assert_eq!(round(1).0, bytes);
+    for at in 0..end {
+        let name = "wal/0000000000000001.wal";
+        disk.damage(name, |bytes| bytes[at] ^= 1);
+        for max_bytes in [1, 1_000] {
+            let (_, found) = round(max_bytes);
+            assert!(
+                matches!(&found[..], [Error::Corrupt { file, .. }] if file == name),
+                "byte {at}: {found:?}"
+            );
+        }
+        disk.damage(name, |bytes| bytes[at] ^= 1);
     }
 }

@@ -138,6 +138,48 @@ fn what_a_failed_sync_left_in_the_cache_is_not_taken_for_durable() {
     }
 }
 
+/// The system was only asked to forget its cache. Whatever it kept is on the device once somebody builds on it.
+#[test]
+fn what_the_system_keeps_of_a_failed_sync_is_durable_once_it_counts() {
+    let disk = SimulatedDisk::default();
+    let mut opened = open(&disk);
+    opened
+        .appender
+        .append(&[plain_write(1, 1..=3, 100)])
+        .unwrap();
+    disk.inject(fault(FaultPoint::Sync, ".wal", io::ErrorKind::Other));
+    opened
+        .appender
+        .append(&[plain_write(1, 4..=5, 100)])
+        .unwrap_err();
+    drop(opened);
+    assert!(disk.is_adrift(".wal"));
+    disk.keep_cache(true);
+    let reported = open(&disk).shards;
+    assert_eq!(reported[0].last_index, 5);
+    assert!(disk.is_synced(".wal"));
+    let power_lost = SimulatedDisk::from_image(&disk.durability().image(512, &[]));
+    assert_eq!(open(&power_lost).shards, reported);
+}
+
+/// A mark proves a vote. One that stands in the cache alone proves nothing after a power failure, even if it says just
+/// what the next start would say.
+#[test]
+fn a_start_builds_on_no_mark_but_its_own() {
+    let disk = SimulatedDisk::default();
+    let mut opened = open(&disk);
+    disk.inject(fault(FaultPoint::Sync, "wal/durable", io::ErrorKind::Other));
+    let vote = plain_write(1, 1..=3, 100);
+    opened.appender.append(&[vote]).unwrap_err();
+    drop(opened);
+    disk.keep_cache(true);
+    assert_eq!(open(&disk).shards[0].hard_state.vote, 2);
+    let power_lost = SimulatedDisk::from_image(&disk.durability().image(512, &[]));
+    assert!(power_lost.damage("wal/0000000000000001.wal", |bytes| bytes.fill(0)));
+    let error = Log::open(power_lost, small_options()).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+}
+
 /// A sector that cannot be read stops a log from being opened, and a written one can be read again.
 #[test]
 fn a_log_that_cannot_be_read_is_not_opened() {

@@ -3,6 +3,7 @@
 pub(crate) mod controller;
 pub(crate) mod copies;
 pub(crate) mod identity;
+pub(crate) mod intake;
 pub(crate) mod join;
 pub(crate) mod members;
 pub(crate) mod part;

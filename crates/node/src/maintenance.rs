@@ -184,7 +184,7 @@ impl Maintenance {
         match self.host.scrub() {
             Ok(None) => {}
             Ok(Some(damage)) => {
-                error!(%damage, "stored messages are damaged");
+                error!(%damage, "what is stored is damaged");
                 add(&self.counters.scrub_errors, 1);
             }
             Err(error) => wrong.push(error),

@@ -42,7 +42,7 @@ pub struct Status {
     pub snapshots: u64,
     /// Bytes copied from the write-ahead log to segments.
     pub kept_bytes: u64,
-    /// Bytes in segments that the scrub has verified, counted again each time round.
+    /// Bytes of segments, snapshots and log files that the scrub has verified, counted again each time round.
     pub scrubbed_bytes: u64,
     /// Damaged places the scrub has met, counted again each time round.
     pub scrub_errors: u64,

@@ -49,6 +49,7 @@ pub const PLACES: &[&str] = &[
     "a shard without a quorum stood still",
     "a change led to voters who were just lost",
     "maintenance met damage",
+    "the scrub met damage",
     "a follower could not be fed from a damaged log",
     "a crash cut a batch in the middle",
     "a log was closed",

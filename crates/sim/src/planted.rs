@@ -207,7 +207,7 @@ pub const PLANTED: &[Planted] = &[
     ),
     found_by(
         "cache trusted",
-        "log: recovery reads what a failed sync left in the cache",
+        "log: recovery builds on what a failed sync left in the cache",
         &[Fault::SyncError],
     ),
     found_by(

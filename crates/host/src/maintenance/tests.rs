@@ -4,7 +4,7 @@ mod rig;
 
 use std::collections::BTreeMap;
 
-use anser_log::disk::simulated::Operation;
+use anser_log::{Error, disk::simulated::Operation};
 use rig::{Rig, options};
 
 /// A shard that has lost its quorum keeps an entry that is never applied. The log of all others goes on
@@ -105,6 +105,45 @@ fn one_commit_is_enough_for_all_shards_of_a_round() {
     // The commit, the files that go, and those that come again.
     assert_eq!(operations.iter().filter(is_manifest).count(), 3);
     assert_eq!(rig.bodies(63), vec![300; rig.bodies(0).len()]);
+}
+
+/// Also of a shard that nobody uses, and whatever the system has in its cache.
+#[test]
+fn damage_at_rest_is_found_wherever_it_is() {
+    for part in [".segment", ".snapshot", ".wal"] {
+        let mut rig = Rig::new(3);
+        for _ in 0..400 {
+            rig.send(1, 100);
+            (0..2).for_each(|shard| rig.fill(shard, 1_000));
+            rig.round();
+        }
+        assert_eq!(scrub(&mut rig), [""; 0]);
+        let paths = rig.disk.paths().into_iter();
+        let at_rest: Vec<String> = paths.filter(|path| path.contains(part)).collect();
+        // The oldest, which is not being written.
+        let path = at_rest.into_iter().next().expect("there is one");
+        let flip = |bytes: &mut [u8]| bytes[100] ^= 1;
+        assert!(rig.disk.damage(&path, flip));
+        assert_eq!(scrub(&mut rig), [path.as_str()]);
+        assert!(rig.disk.damage(&path, flip));
+        assert_eq!(scrub(&mut rig), [""; 0]);
+        assert!(rig.disk.spoil(&path, 100));
+        assert_eq!(scrub(&mut rig), [path.as_str()]);
+    }
+}
+
+/// The damaged files that a round over all that rests meets, and part of the next one.
+fn scrub(rig: &mut Rig) -> Vec<String> {
+    let mut damaged = Vec::new();
+    for _ in 0..rig.disk.paths().len() * 2 {
+        let found = rig.maintenance.scrub().expect("damage is passed over");
+        damaged.extend(found.map(|error| match error {
+            Error::Corrupt { file, .. } | Error::Io { file, .. } => file,
+            other => panic!("{other}"),
+        }));
+    }
+    damaged.dedup();
+    damaged
 }
 
 /// What freeing space on a full disk may take, as the configuration demands it of the reserve.

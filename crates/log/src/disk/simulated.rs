@@ -59,6 +59,8 @@ struct World {
     faults: Vec<Fault>,
     /// Decides what of a failed operation happened all the same: one bit each, the lowest first.
     lots: u64,
+    /// Whether the cache stays although a program asks for it to be forgotten.
+    keeps_cache: bool,
     /// Open files by the names that they were opened by.
     open: BTreeMap<String, usize>,
     capacity: u64,
@@ -88,6 +90,7 @@ impl SimulatedDisk {
             recorded: None,
             faults: Vec::new(),
             lots: 0,
+            keeps_cache: false,
             open: BTreeMap::new(),
             capacity: u64::MAX,
             bytes_written: 0,
@@ -152,6 +155,12 @@ impl SimulatedDisk {
     /// failed sync was for is durable. Nothing of it, unless this is called.
     pub fn draw_lots(&self, lots: u64) {
         self.world().lots = lots;
+    }
+
+    /// Whether [`DiskFile::forget_cache`] does nothing: a system is free to keep the pages that somebody else has
+    /// mapped or locked, or all of them.
+    pub fn keep_cache(&self, keeps: bool) {
+        self.world().keeps_cache = keeps;
     }
 
     /// How many files are open whose names, when they were opened, contained this.
@@ -439,7 +448,7 @@ impl DiskFile for SimulatedFile {
 
     fn forget_cache(&self) -> io::Result<()> {
         let mut world = lock(&self.world);
-        if world.durability.is_adrift(self.inode) {
+        if !world.keeps_cache && world.durability.is_adrift(self.inode) {
             world.log(Operation::ForgetCache { inode: self.inode });
             world.inodes[self.inode] = world.durability.visible(self.inode);
         }

@@ -1,6 +1,6 @@
 //! Reading the write-ahead log from its first file to its end, and judging what ended it.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use super::{Certainty, TornTail, open_wal_file};
 use crate::{
@@ -29,6 +29,15 @@ pub(super) struct Replayed {
     pub(super) bytes: u64,
     /// What was behind the end, in its own file and in files that were never begun.
     pub(super) remains: Vec<(Position, Remains)>,
+    pub(super) unproven: Unproven,
+}
+
+/// The batches at the end of the last file that nothing calls durable: what was read of them may be in the cache
+/// alone, where a failed sync left it.
+#[derive(Debug, Default)]
+pub(super) struct Unproven {
+    pub(super) offset: u32,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Replayed {
@@ -70,6 +79,7 @@ pub(super) fn replay<D: Disk>(
             files: 0,
             bytes: 0,
             remains: Vec::new(),
+            unproven: Unproven::default(),
         },
         generation: mark.generation,
         durable: mark.durable.max(manifest.durable),
@@ -168,9 +178,20 @@ impl Replay<'_> {
         self.result.chain = scanned.chain;
         self.result.files += 1;
         self.result.bytes += bytes.len() as u64;
+        self.result.unproven = self.unproven(bytes, end);
         // Only what stands behind the last file's end matters.
         self.result.remains = vec![(end, self.examine(bytes, end))];
         Ok(true)
+    }
+
+    fn unproven(&self, bytes: &[u8], end: Position) -> Unproven {
+        let offset = match self.durable.sequence.cmp(&end.sequence) {
+            Ordering::Less => 0,
+            Ordering::Equal => self.durable.offset.min(end.offset),
+            Ordering::Greater => end.offset,
+        };
+        let bytes = bytes[wide(offset.into())..wide(end.offset.into())].to_vec();
+        Unproven { offset, bytes }
     }
 
     fn unused_file(&mut self, bytes: &[u8], sequence: u64) {

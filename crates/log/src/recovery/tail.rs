@@ -1,12 +1,16 @@
 //! Settling the end of the log, so that the next batch may stand there.
 //!
 //! Remains of batches that do not count are wiped: otherwise an equal batch written in front of them
-//! could bring them back. What does count may so far be only in the cache, after a crash of the
-//! process alone, and is synced before anybody builds on it.
+//! could bring them back. What does count may so far be only in the cache, after a crash of the process alone,
+//! and is made durable before anybody builds on it: what nothing calls durable is written again, as it was read.
+//! A sync alone would not do, for what a failed sync left in the cache passes for written.
 
 use std::{io, ops::Range};
 
-use super::{open_wal_file, replay::Replayed};
+use super::{
+    open_wal_file,
+    replay::{Replayed, Unproven},
+};
 use crate::{
     batch::{BEGIN_PAYLOAD, FILE_PAYLOAD},
     disk::{Disk, DiskFile},
@@ -43,13 +47,16 @@ pub(super) fn settle<D: Disk>(
         let is_last = from.sequence == replayed.end.sequence && replayed.files > 0;
         if dirty || is_last {
             let file = open_wal_file(disk, from.sequence, bytes)?;
-            let wiped = if dirty {
-                wipe(&file, from.offset.into(), bytes)
-            } else {
-                Ok(())
+            let settle = || {
+                if dirty {
+                    wipe(&file, from.offset.into(), bytes)?;
+                }
+                if is_last {
+                    write_again(&file, &replayed.unproven)?;
+                }
+                file.sync()
             };
-            wiped
-                .and_then(|()| file.sync())
+            settle()
                 .map_err(|error| Error::io("settle", &names::wal_file(from.sequence), error))?;
         }
     }
@@ -71,6 +78,15 @@ fn wipe(file: &impl DiskFile, from: u64, to: u64) -> io::Result<()> {
     )?;
     file.sync()?;
     write_zeros(file, from, begin_end)
+}
+
+/// The caller syncs.
+fn write_again(file: &impl DiskFile, unproven: &Unproven) -> io::Result<()> {
+    #[cfg(feature = "sabotage")]
+    if crate::sabotage::is_planted("cache trusted") {
+        return Ok(());
+    }
+    file.write_at(&unproven.bytes, unproven.offset.into())
 }
 
 fn remember_suspicion<D: Disk>(

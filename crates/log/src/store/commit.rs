@@ -239,15 +239,22 @@ fn next_shard(
     }
     next.segments
         .retain(|segment| !change.remove.contains(&segment.id));
-    next.segments.extend(&change.add);
-    next.segments.sort_by_key(|segment| segment.first_index);
-    if !next
-        .segments
-        .is_sorted_by(|a, b| a.last_index < b.first_index && a.id != b.id)
-    {
-        let what = "segments overlap";
+    let mut add = change.add.clone();
+    if overlap(&mut add) {
+        let what = "new segments overlap";
         return Err(Error::Refused { shard, what });
+    }
+    next.segments.extend(add);
+    // Whoever wrote the new ones looked before a copy was installed.
+    if overlap(&mut next.segments) {
+        return Err(Error::Overtaken { shard });
     }
     next.void_before = next.void_before.max(void_before.unwrap_or_default());
     Ok(next)
+}
+
+/// Puts segments in order; whether two of them have an index in common.
+fn overlap(segments: &mut [SegmentInfo]) -> bool {
+    segments.sort_by_key(|segment| segment.first_index);
+    !segments.is_sorted_by(|a, b| a.last_index < b.first_index && a.id != b.id)
 }

@@ -1,7 +1,7 @@
 //! Files that go to another disk.
 
 use anser_log::{
-    Change, Disk, Error, ExportedFile, FileSystem, Log, Options, SnapshotOrigin, Stored,
+    Change, Disk, Error, ExportedFile, FileSystem, Kept, Log, Options, SnapshotOrigin, Stored,
     disk::simulated::SimulatedDisk,
 };
 
@@ -166,6 +166,37 @@ fn an_import_replaces_all_that_a_shard_had() {
         opened.store.commit(1, stale),
         Err(Error::Overtaken { shard: 1 })
     ));
+}
+
+/// Maintenance copies what a snapshot that is there already covers, and a copy of the shard is installed before it is
+/// done.
+#[test]
+fn segments_begun_before_an_import_are_overtaken_by_it() {
+    let (there, expected) = ahead();
+    let opened = open(&SimulatedDisk::default());
+    let mut writer = opened.store.begin_segment(1).unwrap();
+    writer
+        .append(&Kept {
+            index: 3,
+            term: 1,
+            payload: bodies(3)[&3].clone(),
+        })
+        .unwrap();
+    let add = writer.finish().unwrap();
+    let imported = import_all(&opened, &there.store.export(1).unwrap());
+    opened.store.install(1, &imported).unwrap();
+    let late = Change {
+        add: add.clone(),
+        ..Change::default()
+    };
+    let overtaken = opened.store.commit(1, late).unwrap_err();
+    assert!(
+        matches!(overtaken, Error::Overtaken { shard: 1 }),
+        "{overtaken}"
+    );
+    opened.store.discard(1, &add);
+    assert_eq!(content(&opened), expected);
+    assert_eq!(kept(&opened), bodies(40));
 }
 
 #[test]

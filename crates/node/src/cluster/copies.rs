@@ -80,11 +80,6 @@ impl Copies {
         self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How the thread that takes copies in speaks to itself.
-    pub(crate) fn jobs(&self) -> mpsc::Sender<Job> {
-        self.jobs.clone()
-    }
-
     /// Sends the files of the offer, then the message.
     pub(crate) fn send(&self, shard: ShardId, to: u64, place: Place, message: &PeerMessage) {
         let now = self.beginning.elapsed();

@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use super::{
     copies::Copies,
+    intake,
     members::Members,
     reports::Reports,
     shared::Shared,
@@ -31,7 +32,7 @@ use crate::{
     failure::{Failed, Failure},
     failures::Failures,
     inboxes::Inboxes,
-    status::{Counters, add, read as read_counter},
+    status::Counters,
     version::Versions,
 };
 
@@ -233,29 +234,11 @@ pub(crate) struct Reception {
     pub(crate) counters: Arc<Counters>,
 }
 
-/// While so many bytes of entries wait for runners and for this disk, over all shards, leaders must send theirs again later: a node whose
-/// disk limps would take everything that it is behind into memory.
-const UNWRITTEN_BYTES_MAX: u64 = 64 << 20;
-/// Longer messages carry entries.
-const ENTRIES_BYTES_MIN: usize = 4 << 10;
-
-fn must_wait(message_bytes: usize, unwritten_bytes: u64) -> bool {
-    message_bytes >= ENTRIES_BYTES_MIN && unwritten_bytes >= UNWRITTEN_BYTES_MAX
-}
-
 impl Handler for Reception {
     fn message(&self, from: u64, bytes: Bytes) {
         match Note::decode(bytes) {
             Some(Note::Consensus(messages)) => {
-                for (shard, message) in messages {
-                    if must_wait(message.len(), read_counter(&self.counters.unwritten_bytes)) {
-                        continue;
-                    }
-                    // Until the runner takes it.
-                    add(&self.counters.unwritten_bytes, message.len() as u64);
-                    // A runner that is gone takes part in nothing.
-                    drop(self.inboxes.of(shard).send(Event::Peer { shard, message }));
-                }
+                intake::take_in(&self.inboxes, &self.counters, messages);
             }
             Some(Note::Report(report)) if report.node == from => {
                 for replica in report

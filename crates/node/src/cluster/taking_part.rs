@@ -155,7 +155,6 @@ impl Joining {
             around.inboxes.clone(),
             around.counters.clone(),
             around.failed.clone(),
-            self.copies.jobs(),
         );
         let copier = spawn("copies", move || incoming.run(&jobs))?;
         let reception = Reception {

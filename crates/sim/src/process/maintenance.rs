@@ -180,15 +180,31 @@ impl Process {
         let host = &mut self.maintenance.host;
         let before = host.done;
         let mut wrong = host.sweep(&images);
-        wrong.extend(host.scrub().unwrap_or_else(Some));
+        let scrubbed = host.scrub();
         if host.done.dropped > before.dropped {
             sometimes("a segment was dropped");
         }
         if host.done.merged > before.merged {
             sometimes("segments were rewritten");
         }
+        match scrubbed {
+            Ok(damage) => damage
+                .into_iter()
+                .for_each(|it| self.scrub_met(&it, common)),
+            Err(error) => wrong.push(error),
+        }
         for error in wrong {
             self.maintenance_failed(&error, common);
+        }
+    }
+
+    /// Damage is told, and passed over.
+    fn scrub_met(&self, damage: &Error, common: &mut Common) {
+        if self.is_excused(damage) {
+            sometimes("the scrub met damage");
+        } else {
+            let text = format!("node {}: scrub: {damage}", self.node);
+            common.checks.fail(text);
         }
     }
 }

@@ -39,6 +39,8 @@ impl World {
         }
         let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
         node.disk().draw_lots(lots);
+        // The system may keep its cache, whoever asks for it to be forgotten.
+        node.disk().keep_cache(lots.leading_zeros() == 0);
         node.disk().inject(injected);
         node.struck = Some(fault);
         if let Some(process) = &mut node.process {

@@ -94,7 +94,7 @@ pub(super) const NODE: &[Metric<Status>] = &[
     counter("snapshots", "snapshots written", |node| node.snapshots),
     counter(
         "scrubbed_bytes",
-        "bytes in segments that were verified, again each time round",
+        "bytes of segments, snapshots and log files that were verified, again each time round",
         |node| node.scrubbed_bytes,
     ),
     counter(

@@ -1,13 +1,18 @@
-//! The thread that takes in copies.
+//! The thread that takes in copies. A shard that waits for space holds up no other.
 
 use std::{
-    sync::{Arc, atomic::Ordering, mpsc},
-    thread,
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{self, RecvTimeoutError},
+    },
+    time::Instant,
 };
 
 use anser_broker::id::ShardId;
 use anser_host::{Attempt, CopyError, Deferred, Missing, RETRY_INTERVAL};
-use anser_log::{FileSystem, Reader, SegmentInfo, SnapshotInfo, Store};
+use anser_log::{Disk, Reader, SegmentInfo, SnapshotInfo, Store};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
@@ -28,56 +33,51 @@ pub(crate) enum Job {
         told: oneshot::Sender<Told>,
     },
     Deferred(Deferred),
-    /// What could not be done with a shard is tried again.
-    TryAgain(ShardId),
     Stop,
 }
 
-pub(crate) struct Incoming {
-    host: anser_host::Incoming<FileSystem>,
+pub(crate) struct Incoming<D: Disk> {
+    host: anser_host::Incoming<D>,
     inboxes: Inboxes,
     counters: Arc<Counters>,
     failed: Failed,
-    /// How this thread gives itself what it has to try again.
-    itself: mpsc::Sender<Job>,
+    /// When what could not be done with a shard is tried again.
+    again: BTreeMap<ShardId, Instant>,
 }
 
-impl Incoming {
+impl<D: Disk> Incoming<D> {
     pub(crate) fn new(
-        store: Store<FileSystem>,
-        reader: Reader<FileSystem>,
+        store: Store<D>,
+        reader: Reader<D>,
         inboxes: Inboxes,
         counters: Arc<Counters>,
         failed: Failed,
-        itself: mpsc::Sender<Job>,
     ) -> Self {
         Self {
             host: anser_host::Incoming::new(store, reader),
             inboxes,
             counters,
             failed,
-            itself,
+            again: BTreeMap::new(),
         }
     }
 
     /// Works until it is stopped, or the node is.
     pub(crate) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
-        while let Ok(job) = jobs.recv() {
-            match job {
-                Job::Take { from, ask, told } => {
+        loop {
+            self.try_again();
+            match self.next(jobs) {
+                Ok(Job::Take { from, ask, told }) => {
                     let answer = self.take(from, ask);
                     // Whoever sends begins again if it hears nothing.
                     drop(told.send(answer));
                 }
-                Job::Deferred(deferred) => {
+                Ok(Job::Deferred(deferred)) => {
                     let attempt = self.host.take(deferred);
                     self.tried(deferred.shard(), attempt);
                 }
-                Job::TryAgain(shard) => {
-                    let attempt = self.host.try_again(shard);
-                    self.tried(shard, attempt);
-                }
-                Job::Stop => return,
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
             self.count();
             if self.failed.get().is_some() {
@@ -86,15 +86,33 @@ impl Incoming {
         }
     }
 
-    fn tried(&self, shard: ShardId, attempt: Attempt<Responder>) {
+    /// The next job, until something is to be tried again.
+    fn next(&self, jobs: &mpsc::Receiver<Job>) -> Result<Job, RecvTimeoutError> {
+        let due = self.again.values().min();
+        match due.map(|due| due.saturating_duration_since(Instant::now())) {
+            Some(wait) => jobs.recv_timeout(wait),
+            None => jobs.recv().map_err(RecvTimeoutError::from),
+        }
+    }
+
+    fn try_again(&mut self) {
+        let now = Instant::now();
+        let due = self.again.iter().filter(|&(_, due)| *due <= now);
+        let due: Vec<ShardId> = due.map(|(&shard, _)| shard).collect();
+        for shard in due {
+            self.again.remove(&shard);
+            let attempt = self.host.try_again(shard);
+            self.tried(shard, attempt);
+        }
+    }
+
+    fn tried(&mut self, shard: ShardId, attempt: Attempt<Responder>) {
         match attempt {
             // A runner that is gone needs no state and begins nothing anew.
             Attempt::Done(event) => drop(self.inboxes.of(shard).send(event.into())),
             Attempt::Again(reason) => {
                 warn!(shard = shard.0, %reason, "a copy, or the end of a replica, waits for the disk");
-                // Behind all others.
-                thread::sleep(RETRY_INTERVAL);
-                drop(self.itself.send(Job::TryAgain(shard)));
+                self.again.insert(shard, Instant::now() + RETRY_INTERVAL);
             }
             Attempt::Void => {}
             Attempt::Failed(reason) => {
@@ -170,5 +188,42 @@ fn offer_of(offer: &Offer) -> anser_host::Offer {
     anser_host::Offer {
         snapshot,
         segments: offer.segments.iter().map(segment).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use anser_log::{Log, Options, disk::simulated::SimulatedDisk};
+
+    use super::*;
+
+    /// Each shard that waited for space held the thread up for 200 ms, and so all copies that had room.
+    #[test]
+    fn shards_that_wait_for_space_hold_up_no_other() {
+        let disk = SimulatedDisk::default();
+        let log = Log::open(disk.clone(), Options::default()).expect("the disk is empty");
+        anser_host::begin(&log.store, 100, &[1]).expect("there is room");
+        disk.set_capacity(disk.used_bytes());
+        let (jobs, waiting) = mpsc::channel();
+        let send = |job| jobs.send(job).expect("the test has the receiver");
+        for shard in 0..100 {
+            let shard = ShardId(shard);
+            send(Job::Deferred(Deferred::Forget { shard, floor: 1 }));
+        }
+        send(Job::Stop);
+        let (inbox, _runner) = mpsc::channel();
+        let incoming = Incoming::new(
+            log.store,
+            log.reader,
+            Inboxes::new(vec![inbox]),
+            Arc::default(),
+            Failed::new(),
+        );
+        let begun = Instant::now();
+        incoming.run(&waiting);
+        // One after the other they would take twenty seconds.
+        assert!(begun.elapsed() < Duration::from_secs(10));
     }
 }
