@@ -5,6 +5,7 @@
 mod bad;
 mod fan_out;
 mod good;
+mod leaps;
 mod queues;
 mod speed;
 mod story;

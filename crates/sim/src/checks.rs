@@ -6,6 +6,7 @@ mod log_view;
 mod old_copies;
 pub(crate) mod placement;
 mod shard;
+mod time;
 mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,8 @@ use anser_replica::{Membership, Place, ReplicaStatus, Role, StoredEntry, StoredK
 
 pub(crate) use log_view::LogView;
 use shard::ShardChecks;
+use time::Times;
+pub(crate) use time::{Leap, Led};
 
 use crate::{
     coverage::sometimes,
@@ -54,6 +57,7 @@ pub(crate) struct DurableShard {
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     shards: BTreeMap<u16, ShardChecks>,
+    times: Times,
     /// By node and shard; of destroyed nodes as it was.
     pub(crate) durable: BTreeMap<(u64, u16), DurableShard>,
     /// What disks had and lost, though they had promised it: copies of a minority, as those of destroyed nodes.
@@ -236,6 +240,10 @@ impl Checks {
         if let Err(text) = changed {
             self.fail(format!("shard {shard}: {text}"));
         }
+    }
+
+    pub(crate) fn leaps(&self) -> &[Leap] {
+        &self.times.leaps
     }
 
     /// The newest membership that anybody has applied, and the one before it.

@@ -58,6 +58,7 @@ pub const PLACES: &[&str] = &[
     "an old copy of a disk was refused",
     "a cluster's version rose",
     "a node went back to an older program",
+    "the time of a shard went ahead while its only node was off",
     "a program was too old for its cluster",
     "all nodes lost power at once",
     "a leader was paused longer than an election",

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use anser_broker::time::Millis;
+
 use crate::{
     event::{Micros, SECOND},
     random::Random,
@@ -41,10 +43,11 @@ pub enum Fault {
     UnreadableSector,
     LostQuorum,
     OldCopy,
+    WrongClock,
 }
 
 impl Fault {
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Latency,
         Self::Drops,
         Self::Doubles,
@@ -76,13 +79,19 @@ impl Fault {
         Self::UnreadableSector,
         Self::LostQuorum,
         Self::OldCopy,
+        Self::WrongClock,
     ];
 
     /// Whether it strikes at moments; the others last for the whole of the chaos.
     pub(crate) fn strikes(self) -> bool {
         !matches!(
             self,
-            Self::Latency | Self::Drops | Self::Doubles | Self::Reordering | Self::ClockDrift
+            Self::Latency
+                | Self::Drops
+                | Self::Doubles
+                | Self::Reordering
+                | Self::ClockDrift
+                | Self::WrongClock
         )
     }
 }
@@ -119,6 +128,8 @@ pub(crate) struct Plan {
     pub(crate) sync: Micros,
     /// Applied entries that a replica keeps in memory for others, in bytes.
     pub(crate) memory_bytes: usize,
+    /// How much of the time that a node was off counts at most.
+    pub(crate) time_off_max: Millis,
     /// The usual pause of a client between two requests.
     pub(crate) pace: Micros,
 }
@@ -179,6 +190,7 @@ impl Plan {
             wal_files: random.between(3, 8),
             sync: random.between(100, 4_000),
             memory_bytes: usize::try_from(random.between(1, 64) * 1_024).expect("little memory"),
+            time_off_max: time_off_max(&mut random),
             pace: random.between(20, 200) * 1_000,
             upgrades: random.permille(250) && !is_calm,
         }
@@ -191,5 +203,14 @@ impl Plan {
     /// Whether nothing goes wrong at all.
     pub(crate) fn is_calm(&self) -> bool {
         self.faults.is_empty()
+    }
+}
+
+/// None, as much as matters to what ends within a run, or what the product has if nobody says otherwise.
+fn time_off_max(random: &mut Random) -> Millis {
+    match random.below(3) {
+        0 => Millis(0),
+        1 => Millis(random.between(1_000, 20_000)),
+        _ => Millis::from_seconds(6 * 3_600),
     }
 }

@@ -174,6 +174,10 @@ pub const PLANTED: &[Planted] = &[
         "shell: a restart asks the wall clock",
     ),
     planted(
+        "time of before kept",
+        "host: who leads goes on with its own time, whoever has led meanwhile",
+    ),
+    planted(
         "empty disk under the old number",
         "shell: a lost disk comes back as the same node",
     ),

@@ -72,7 +72,7 @@ impl Queue<'_> {
         let purges = purges.filter(|purge| purge.may_follow(since));
         let ends = purges.chain(&self.ended);
         let ends = ends.map(|span| span.invoked.max(since));
-        let retention = self.attributes.retention.may_end(since);
+        let retention = self.attributes.retention.may_end(since, &self.leaps);
         ends.min().unwrap_or(Nanos::MAX).min(retention)
     }
 }

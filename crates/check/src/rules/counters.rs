@@ -99,7 +99,7 @@ impl Life<'_, '_> {
         if source && sent.outcome == crate::ledger::SendOutcome::Refused && first.is_none() {
             return;
         }
-        let due = sent.invoked.saturating_add(sent.delay);
+        let due = sent.hidden_until;
         let due_latest = sent.due;
         if sent.delay_most > 0 && source {
             self.possible(

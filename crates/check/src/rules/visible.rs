@@ -24,7 +24,7 @@ pub(super) fn judge(
 
 fn early(ledger: &Ledger<'_>, copy: &Copy<'_>, report: &mut Report) {
     let sent = ledger.sent_of(copy);
-    let due = sent.invoked.saturating_add(sent.delay);
+    let due = sent.hidden_until;
     for handout in copy
         .handouts
         .iter()
