@@ -240,6 +240,10 @@ pub struct Settings {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeadLetter {
     pub queue: String,
-    /// Deliveries after which a message moves.
+    /// Deliveries after which a message moves; as many as can be counted if it moves by its age.
     pub receives_max: u32,
+    /// How long after its sending a message moves, if it moves by its age: from where it waits, or when its lease
+    /// or its delay ends.
+    #[serde(default)]
+    pub age_ms: Option<u64>,
 }

@@ -1,12 +1,9 @@
 //! Moments at which a queue's own time may have gone ahead of the time that passed.
 //!
 //! A node that decides alone takes the time it was off from its wall clock, which may be wrong. By as much as that, and
-//! no more, what ends by time may end early: delays, leases, retentions, and how long something is remembered.
+//! no more, what ends by time may end early: delays, leases, retentions, and how long a name is not free.
 
 use crate::event::Nanos;
-
-/// How long a send that is made again is known to be the same.
-pub(crate) const ONCE_WINDOW: Nanos = 300_000_000_000;
 
 #[derive(Debug, Clone, Copy)]
 struct Leap {

@@ -51,6 +51,8 @@ pub(crate) struct Queue<'h> {
     pub(crate) ended: Option<Span>,
     /// The place of the dead-letter queue, and the deliveries after which messages go there.
     pub(crate) dead_letter: Option<(usize, u32)>,
+    /// The age at which they go there, if they go by their age.
+    pub(crate) dead_letter_age: Option<Nanos>,
     /// When messages ceased to go there.
     pub(crate) unbound: Option<Span>,
     pub(crate) evidence: Evidence,

@@ -2,7 +2,7 @@
 
 use anser_check::{Operation, Outcome, Rule};
 
-use crate::story::{Story, delivery};
+use crate::story::Story;
 
 impl Story {
     /// The time of a queue goes ahead at a moment; without a name that of the names of queues.
@@ -89,26 +89,6 @@ fn a_retention_may_end_earlier_by_a_leap() {
     };
     story(40_000).holds();
     story(20_000).breaks(Rule::Loss);
-}
-
-#[test]
-fn a_send_may_be_forgotten_before_it_is_made_again_if_time_went_far_ahead() {
-    let story = |by| {
-        let mut twin = delivery(1, 1);
-        twin.message = "m500".to_owned();
-        twin.receipt = "r500.1".to_owned();
-        let story = Story::new().leap("q", 2_000, by);
-        let send = Operation::Send {
-            delay_ms: Some(0),
-            bodies: vec![anser_check::SentBody { id: 1, checksum: 2 }],
-            outcome: Outcome::Ok(vec!["m1".to_owned()]),
-        };
-        let story = story.event("q", 0, 4_000, send).receive("q", 4_010, 1, 1);
-        let story = story.received("q", 20_000, 20_005, vec![twin]);
-        story.delete("q", 20_010, "r500.1")
-    };
-    story(300_000).holds();
-    story(200_000).breaks(Rule::Duplicate);
 }
 
 #[test]

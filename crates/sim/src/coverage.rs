@@ -81,6 +81,8 @@ pub const PLACES: &[&str] = &[
     "the name of a queue was not free yet",
     "a queue lost its dead-letter queue",
     "a queue was purged",
+    "a queue was purged that gets messages from others",
+    "a queue was made whose messages give up by their age",
     "a rewind brought messages back",
     "a queue was full",
     "as many messages were delayed as may be",

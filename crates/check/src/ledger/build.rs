@@ -325,6 +325,7 @@ impl<'h> Builder<'h> {
             }
             None => None,
         };
+        let age = facts.dead_letter.as_ref().and_then(|policy| policy.age_ms);
         let unanswered = notes.receives.iter();
         let unanswered = unanswered.filter(|one| one.outcome == ReceiveOutcome::Unknown);
         let unanswered: Vec<(Nanos, Nanos)> =
@@ -338,6 +339,7 @@ impl<'h> Builder<'h> {
             created: self.lives.created[place],
             ended,
             dead_letter,
+            dead_letter_age: age.map(|age| age.saturating_mul(MILLISECOND)),
             unbound: self.lives.unbound[place],
             evidence: Evidence::new(notes.empties, &unanswered, longest, outages),
             rewinds: notes.rewinds,

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use super::called;
 use crate::{
-    leaps::ONCE_WINDOW,
     ledger::{Copy, Ledger, SendOutcome, Sent, StrayKind},
     report::{Report, Rule},
 };
@@ -71,28 +70,12 @@ fn one_copy(ledger: &Ledger<'_>, copy: &Copy<'_>, report: &mut Report) {
     if is_source {
         report.statistics.recovered += u64::from(sent.outcome == SendOutcome::Unknown);
         let ids = messages(ledger, copy);
-        if ids.len() > 1 && !may_be_forgotten(ledger, copy) {
+        if ids.len() > 1 {
             let names: Vec<_> = ids.iter().map(|(message, _)| *message).collect();
             let detail = format!("{} has the ids {names:?}", called(ledger, copy));
             report.add(Rule::Duplicate, queue, detail);
         }
     }
-}
-
-/// Whether the queue may have forgotten a send before it was made for the last time, since its time went ahead.
-fn may_be_forgotten(ledger: &Ledger<'_>, copy: &Copy<'_>) -> bool {
-    let sent = ledger.sent_of(copy);
-    // Without an answer it was made for the last time before all that it led to had come.
-    let came = copy.handouts.iter().map(|handout| handout.returned).max();
-    let last = if sent.acknowledged() {
-        sent.returned
-    } else {
-        came.unwrap_or(sent.returned)
-    };
-    let leaps = &ledger.queue_of(copy).leaps;
-    let remembered = leaps.earliest(sent.invoked, ONCE_WINDOW);
-    let usual = sent.invoked.saturating_add(ONCE_WINDOW);
-    remembered < usual.min(last)
 }
 
 /// The different ids of a copy, the acknowledged one included, with how often each came.

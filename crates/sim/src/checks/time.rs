@@ -88,7 +88,9 @@ impl Checks {
         if known.is_some_and(|known| term < known.term) {
             return;
         }
-        let leap = known.map_or(0, |known| gained(known.ahead, ahead, now));
+        // What it stamped was no later either.
+        let most = ahead.max(self::ahead(stamp, now));
+        let leap = known.map_or(0, |known| gained(known.ahead, most, now));
         if leap > 0 {
             self.fail(format!(
                 "node {node}, shard {shard}: leads term {term} by a time that went ahead by {leap} ms"

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anser_broker::{
-    attributes::AttributeChanges,
+    attributes::{AttributeChanges, DeadLetterAfter},
     command::{Answer, Placed, Reply},
     error::Error,
     id::{Sequence, ShardId},
@@ -37,6 +37,15 @@ const GIVEN_UP_AFTER: Micros = 120 * SECOND;
 fn watch(work: &Work, response: &Response) {
     match (work, response) {
         (Work::End { .. }, Response::Reply(_)) => sometimes("a queue was deleted"),
+        (
+            Work::Create {
+                dead_letter: Some((_, DeadLetterAfter::Age(_))),
+                ..
+            },
+            Response::Reply(_),
+        ) => {
+            sometimes("a queue was made whose messages give up by their age");
+        }
         (
             Work::Create {
                 dead_letter: Some(_),

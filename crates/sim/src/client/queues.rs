@@ -131,12 +131,16 @@ impl Queue {
             name: self.title(),
             visibility_ms: certain(attributes.visibility.0),
             retention_ms: certain(attributes.retention.0),
-            dead_letter: dead_letter.map(|(target, policy)| DeadLetter {
-                queue: target.title(),
-                receives_max: match policy.after {
-                    DeadLetterAfter::Receives(receives) => receives,
-                    DeadLetterAfter::Age(_) => unreachable!("clients ask for no such policy"),
-                },
+            dead_letter: dead_letter.map(|(target, policy)| {
+                let (receives_max, age_ms) = match policy.after {
+                    DeadLetterAfter::Receives(receives) => (receives, None),
+                    DeadLetterAfter::Age(age) => (u32::MAX, Some(certain(age.0))),
+                };
+                DeadLetter {
+                    queue: target.title(),
+                    receives_max,
+                    age_ms,
+                }
             }),
             called: Some(called(self.account, &self.name)),
             delay_ms: certain(attributes.delay.0),

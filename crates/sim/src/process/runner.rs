@@ -303,7 +303,10 @@ impl Process {
         common
             .checks
             .applied(self.node, shard, (index, within), view, membership);
-        self.tell_time(shard, common);
+        // Before it is said to lead, its time is not the shard's.
+        if common.led.get(&shard) == Some(&self.node) {
+            self.tell_time(shard, common);
+        }
     }
 
     fn leadership(&mut self, shard: u16, leads: bool, common: &mut Common) {

@@ -321,7 +321,8 @@ impl World {
                     ));
                 }
                 if lost.is_some() {
-                    self.common.checks.lost(number, shard, before.log);
+                    let now = self.common.now;
+                    self.common.checks.lost(number, shard, before.log, now);
                 }
                 // A suspect may lack entries, and nothing else.
                 if forgot {
