@@ -191,12 +191,7 @@ impl Plan {
             sync: random.between(100, 4_000),
             memory_bytes: usize::try_from(random.between(1, 64) * 1_024).expect("little memory"),
             time_off_max: time_off_max(&mut random),
-            // Where nothing goes wrong lateness is judged: much is under way at the same time there.
-            pace: if is_calm {
-                random.between(2, 40) * 1_000
-            } else {
-                random.between(20, 200) * 1_000
-            },
+            pace: random.between(20, 200) * 1_000,
             upgrades: random.permille(250) && !is_calm,
         }
     }
