@@ -111,6 +111,18 @@ fn a_dead_letter_queue_that_is_purged_may_have_held_what_nobody_received() {
     received.delete("d", 90_010, "r1.1").holds();
 }
 
+/// Somebody received it as often as it may be, and never got the answer.
+#[test]
+fn a_message_that_went_unseen_may_have_been_purged_where_it_went() {
+    let story = || {
+        let story = Story::new().send("s", 0, 1).unanswered("s", 10);
+        story.unanswered("s", 15_000)
+    };
+    let purged = story().purge_of("d", 40_000);
+    purged.counted("s", 50_000, (0, 0, 0)).holds();
+    story().breaks(Rule::Loss);
+}
+
 #[test]
 fn what_comes_after_the_purge_of_a_dead_letter_queue_is_missed() {
     let story = aged().purge_of("d", 10_000).send("s", 20_000, 1);

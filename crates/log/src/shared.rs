@@ -8,7 +8,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -32,6 +32,8 @@ pub(crate) struct Shared<D: Disk> {
     generation: AtomicU64,
     next_id: AtomicU64,
     failure: OnceLock<(String, io::ErrorKind)>,
+    /// The replicas have what the others know, whether a manifest says so already or not.
+    pub(crate) suspicion_is_over: AtomicBool,
 }
 
 const PANICKED: &str = "a thread panicked while it held the log";
@@ -57,6 +59,7 @@ impl<D: Disk> Shared<D> {
             prepared: Mutex::new(prepared),
             index: RwLock::new(index),
             failure: OnceLock::new(),
+            suspicion_is_over: AtomicBool::new(false),
         }
     }
 
@@ -127,6 +130,7 @@ impl<D: Disk> Shared<D> {
         next.generation = current.generation + 1;
         next.next_id = self.next_id.load(Ordering::Relaxed);
         next.durable = self.index().durable;
+        next.suspect &= !self.suspicion_is_over.load(Ordering::Relaxed);
         next.write(&self.disk).map_err(|failure| {
             if failure.switched {
                 self.fail(crate::names::MANIFEST, &failure.source)

@@ -11,7 +11,7 @@ mod forget;
 mod import;
 mod recycle;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 pub use commit::{Change, SnapshotOrigin};
 pub use export::{Export, ExportedFile};
@@ -126,8 +126,10 @@ impl<D: Disk> Store<D> {
     }
 
     /// Ends the suspicion that an ambiguous tail left (see [`crate::RecoveryReport`]): the replicas
-    /// here have caught up with what the others know.
+    /// here have caught up with what the others know. What cannot be written now, for want of space, is written with the
+    /// next manifest.
     pub fn clear_suspicion(&self) -> Result<(), Error> {
+        self.shared.suspicion_is_over.store(true, Ordering::Relaxed);
         let mut manifest = self.shared.manifest();
         if !manifest.suspect {
             return Ok(());

@@ -1,6 +1,8 @@
 //! What a start makes of how the log ended: closed, a crash of the process, or of the machine.
 
-use anser_log::{Log, Opened, Options, disk::simulated::SimulatedDisk};
+use std::collections::BTreeMap;
+
+use anser_log::{Error, Log, Opened, Options, disk::simulated::SimulatedDisk};
 
 use crate::{driver::plain_write, faults::small_options};
 
@@ -57,6 +59,22 @@ fn a_crash_of_the_process_alone_is_no_reason_to_suspect_anything() {
     let disk = SimulatedDisk::default();
     drop(three_batches(&disk, Some(1)));
     assert!(!open(&disk, Some(1)).report.suspect);
+}
+
+#[test]
+fn suspicion_that_ends_on_a_full_disk_ends_there_when_there_is_room() {
+    let disk = SimulatedDisk::default();
+    drop(three_batches(&disk, Some(1)));
+    let opened = open(&disk, Some(2));
+    assert!(opened.report.suspect);
+    disk.set_capacity(disk.used_bytes());
+    let refused = opened.store.clear_suspicion();
+    assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+    disk.set_capacity(u64::MAX);
+    // Any manifest will do.
+    opened.store.commit_all(&BTreeMap::new()).unwrap();
+    drop(opened);
+    assert!(!open(&disk, Some(2)).report.suspect);
 }
 
 #[test]

@@ -221,7 +221,11 @@ impl Drop for InFlight {
 
 #[cfg(test)]
 mod tests {
-    use anser_broker::{codec::BatchBuilder, id::QueueId, id::Sequence, time::Stamp};
+    use anser_broker::{
+        codec::BatchBuilder,
+        id::{QueueId, Sequence},
+        time::Stamp,
+    };
     use bytes::Bytes;
 
     use super::*;

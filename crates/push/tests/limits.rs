@@ -30,8 +30,8 @@ async fn row_70_an_answer_that_never_comes_ends_with_the_time() {
     .await;
     for receiver in [silent, half, drip] {
         let failure = failure_of(&receiver.url(), hasty()).await;
-        assert_eq!(failure.reason, "no answer within 500 ms");
-        assert!(failure.took.0 >= 500);
+        assert_eq!(failure.reason, "no answer within 1500 ms");
+        assert!(failure.took.0 >= 1_500);
     }
 }
 
@@ -193,7 +193,7 @@ async fn a_lookup_that_hangs_ends_with_the_time_to_connect() {
         ..hasty()
     };
     let failure = failure_of("http://slow.example/", config).await;
-    assert_eq!(failure.reason, "no connection within 400 ms");
+    assert_eq!(failure.reason, "no connection within 1200 ms");
 }
 
 /// A receiver that notes how many pushes were under way at most.

@@ -10,7 +10,11 @@ use anser_broker::{
 };
 use bytes::Bytes;
 
-use crate::{input::ReceiveRequest, input::Ticket, tail::Place, waiters::Waiter};
+use crate::{
+    input::{ReceiveRequest, Ticket},
+    tail::Place,
+    waiters::Waiter,
+};
 
 /// Who waits for a command's reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,15 +141,17 @@ impl Proposals {
         }
     }
 
-    /// Gives up everything: first those in an entry, whose outcome is unknown, then those that were
-    /// never in one.
-    pub(crate) fn abandon(&mut self) -> (Vec<Caller>, Vec<Caller>) {
-        let unknown = self
-            .in_flight
-            .drain(..)
-            .flat_map(|entry| entry.callers)
-            .collect();
-        let unproposed = self.waiting.drain(..).map(|(caller, _)| caller).collect();
-        (unknown, unproposed)
+    /// Gives up those that were never in an entry.
+    pub(crate) fn abandon_waiting(&mut self) -> Vec<Caller> {
+        self.waiting.drain(..).map(|(caller, _)| caller).collect()
+    }
+
+    /// Gives up those in an entry, whose outcome nobody will know: of all terms, or of those before one.
+    pub(crate) fn abandon_in_flight(&mut self, before: Option<u64>) -> Vec<Caller> {
+        let is_over = |entry: &InFlight| before.is_none_or(|term| entry.place.term < term);
+        let all = std::mem::take(&mut self.in_flight).into_iter();
+        let (over, rest): (VecDeque<InFlight>, _) = all.partition(is_over);
+        self.in_flight = rest;
+        over.into_iter().flat_map(|entry| entry.callers).collect()
     }
 }

@@ -23,6 +23,7 @@ use anser_broker::{
 use crate::{
     EntriesHeld, Input, Membership, Output, PeerMessage, ReplicaStatus, Start, Ticket, Tombstone,
     consensus::{Beginning, Consensus, Turn},
+    elections::ELECTION_TICKS,
     entries::Content,
     fetches::Fetch,
     held::Held,
@@ -35,6 +36,9 @@ use crate::{
 
 /// Entries on their way to the disk at once: while one is being synced the next is packed.
 const ENTRIES_IN_FLIGHT_MAX: usize = 2;
+/// Ticks after which one that leads no more gives up what it had proposed. A successor that took over in order has long
+/// said by then what became of it.
+const DEPOSED_TICKS_MAX: usize = 2 * ELECTION_TICKS;
 
 /// One shard's replica.
 pub struct Replica {
@@ -49,6 +53,8 @@ pub struct Replica {
     crowded: BTreeSet<QueueId>,
     now: Timestamp,
     serving: bool,
+    /// Ticks since it stopped serving.
+    deposed_ticks: usize,
     failed: bool,
 }
 
@@ -127,6 +133,7 @@ impl Replica {
             held: Held::default(),
             crowded: BTreeSet::new(),
             serving: false,
+            deposed_ticks: 0,
             failed: false,
         }
     }
@@ -137,7 +144,7 @@ impl Replica {
         self.pass(now);
         match input {
             Input::Durable { number } => self.consensus.durable(number),
-            Input::Tick => self.consensus.tick(),
+            Input::Tick => self.tick(outputs),
             Input::Cancel { ticket } => self.cancel(ticket, outputs),
             Input::Propose { ticket: None, .. } if !self.serving => {}
             Input::Propose {
@@ -270,6 +277,11 @@ impl Replica {
         self.consensus.status()
     }
 
+    /// The replica goes, and those who still wait for it hear that nobody knows.
+    pub fn end(&mut self, outputs: &mut Vec<Output>) {
+        self.give_up_in_flight(None, outputs);
+    }
+
     /// What to remember of this replica when it goes because its shard's members had let go of it by the
     /// entry `decided`.
     pub fn tombstone(&self, decided: u64) -> Tombstone {
@@ -317,6 +329,22 @@ impl Replica {
         deadline.is_some_and(|deadline| deadline <= self.now)
     }
 
+    fn tick(&mut self, outputs: &mut Vec<Output>) {
+        self.consensus.tick();
+        if !self.serving {
+            self.deposed_ticks += 1;
+            if self.deposed_ticks >= DEPOSED_TICKS_MAX {
+                self.give_up_in_flight(None, outputs);
+            }
+        }
+    }
+
+    /// Nobody will know what became of entries under way: all of them, or those of terms before one.
+    pub(super) fn give_up_in_flight(&mut self, before: Option<u64>, outputs: &mut Vec<Output>) {
+        let lost = self.proposals.abandon_in_flight(before);
+        self.give_up(lost, Error::Unknown, outputs);
+    }
+
     fn message(&mut self, message: PeerMessage, outputs: &mut Vec<Output>) {
         if self.failed {
             return;
@@ -349,6 +377,8 @@ impl Replica {
         };
         self.shard = shard;
         self.applied = place;
+        // What the copy had applied has been answered by nobody.
+        self.give_up_in_flight(None, outputs);
         self.consensus.installed();
         outputs.push(Output::MembershipChanged(membership));
     }
@@ -473,11 +503,12 @@ impl Replica {
         }));
     }
 
-    /// Leadership is lost: entries under way may or may not be applied by the next leader.
+    /// Leadership is lost: entries under way may or may not be applied by the next leader. Where they are, at their place
+    /// and of their term, their callers are answered as if nothing had happened.
     fn step_down(&mut self, outputs: &mut Vec<Output>) {
         self.serving = false;
-        let (unknown, unproposed) = self.proposals.abandon();
-        self.give_up(unknown, Error::Unknown, outputs);
+        self.deposed_ticks = 0;
+        let unproposed = self.proposals.abandon_waiting();
         self.give_up(unproposed, Error::Unavailable, outputs);
         for ticket in self.held.abandon() {
             let error = Error::Unknown;

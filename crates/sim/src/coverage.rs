@@ -51,6 +51,7 @@ pub const PLACES: &[&str] = &[
     "maintenance met damage",
     "a follower could not be fed from a damaged log",
     "a crash cut a batch in the middle",
+    "a log was closed",
     "a crash cut maintenance in the middle",
     "a damaged disk was refused",
     "a damaged disk opened all the same",

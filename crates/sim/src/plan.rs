@@ -44,10 +44,11 @@ pub enum Fault {
     LostQuorum,
     OldCopy,
     WrongClock,
+    Restart,
 }
 
 impl Fault {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Latency,
         Self::Drops,
         Self::Doubles,
@@ -80,6 +81,7 @@ impl Fault {
         Self::LostQuorum,
         Self::OldCopy,
         Self::WrongClock,
+        Self::Restart,
     ];
 
     /// Whether it strikes at moments; the others last for the whole of the chaos.

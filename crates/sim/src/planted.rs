@@ -93,9 +93,15 @@ pub const PLANTED: &[Planted] = &[
         "blank at its word",
         "replica: a voter is let go of for what it said before it had a state",
     ),
-    planted(
+    found_by(
         "suspects become voters",
         "replica: who may lack what it acknowledged is made a voter",
+        &[
+            Fault::Membership,
+            Fault::LostSector,
+            Fault::PowerLoss,
+            Fault::Transfer,
+        ],
     ),
     planted(
         "hidden by a claim",

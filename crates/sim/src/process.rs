@@ -78,6 +78,8 @@ pub(crate) struct Process {
     cluster: Cluster,
     /// Shards whose replicas may have lost something.
     suspects: BTreeSet<u16>,
+    /// They have not any more, but the full disk may not say so yet.
+    is_noted_suspect: bool,
     /// When the thread that takes in copies is free.
     incoming_at: Micros,
     forgotten: BTreeSet<u16>,

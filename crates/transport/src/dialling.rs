@@ -1,6 +1,9 @@
 //! The connection to one peer: dial, live, wait, dial again.
 
-use std::{rc::Rc, sync::Arc, sync::atomic::Ordering};
+use std::{
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+};
 
 use tokio::{
     sync::watch,

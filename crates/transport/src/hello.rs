@@ -3,11 +3,11 @@
 
 use tokio::io::{self, AsyncRead, AsyncReadExt};
 
-use crate::handshake::{CHALLENGE_BYTES, NOBODY, Purpose, VERSIONS, part, random};
 use crate::{
     config::{Identity, Start},
     error::Refusal,
     handler::Visitor,
+    handshake::{CHALLENGE_BYTES, NOBODY, Purpose, VERSIONS, part, random},
     secret::{PROOF_BYTES, Secret},
 };
 

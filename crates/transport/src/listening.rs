@@ -1,6 +1,12 @@
 //! Connections from others: accept, agree on TLS, hear who it is, serve.
 
-use std::{io, net::SocketAddr, rc::Rc, sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpStream},

@@ -2,10 +2,10 @@
 
 use tokio::io::{self, AsyncRead, AsyncReadExt};
 
-use crate::handshake::{CHALLENGE_BYTES, part};
 use crate::{
     config::Identity,
     error::{DialError, Refusal},
+    handshake::{CHALLENGE_BYTES, part},
     secret::{PROOF_BYTES, Secret},
 };
 

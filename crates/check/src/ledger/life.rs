@@ -132,4 +132,13 @@ impl Ledger<'_> {
             .map(|(since, age)| self.outages.latest(since, age));
         due.is_some_and(|due| due < at)
     }
+
+    /// Whether a message may have given up for a receive whose answer nobody got, and have ended in its dead-letter
+    /// queue by a purge: nobody can say of such a one where it is.
+    pub(crate) fn may_be_purged_elsewhere(&self, copy: &Copy<'_>) -> bool {
+        let (queue, sent) = (self.queue_of(copy), self.sent_of(copy).invoked);
+        let target = queue.dead_letter.map(|(place, _)| &self.queues[place]);
+        let mut purges = target.into_iter().flat_map(|target| &target.purges);
+        purges.any(|purge| purge.may_follow(sent)) && queue.evidence.foggy(sent, Nanos::MAX)
+    }
 }

@@ -183,7 +183,9 @@ impl Life<'_, '_> {
             .dead_letter
             .map(|(place, _)| &self.ledger.queues[place]);
         let target_ended = target.is_some_and(|target| target.ended.is_some());
-        target_ended || self.moved.of(self.ledger, self.copy).is_some()
+        self.ledger.may_be_purged_elsewhere(self.copy)
+            || target_ended
+            || self.moved.of(self.ledger, self.copy).is_some()
     }
 
     fn certain(&mut self, state: State, from: Nanos, to: Nanos) {

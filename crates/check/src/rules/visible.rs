@@ -70,7 +70,8 @@ fn one_copy(
     let Some(from) = visible_from else {
         return Ok(());
     };
-    if from >= kept || moved.of(ledger, copy).is_some_and(|_| copy.is_source(sent)) {
+    let has_moved = moved.of(ledger, copy).is_some_and(|_| copy.is_source(sent));
+    if from >= kept || has_moved || ledger.may_be_purged_elsewhere(copy) {
         return Ok(());
     }
     match queue.absence(from, kept) {

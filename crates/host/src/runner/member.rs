@@ -127,12 +127,16 @@ impl<T> Runner<T> {
 
     /// Lets go of a replica, if nothing in it is newer than the decision.
     fn forget(&mut self, shard: ShardId, decided: u64) {
-        let Some(Hosted { replica, .. }) = self.hosted.get(&shard) else {
+        let Some(Hosted { replica, .. }) = self.hosted.get_mut(&shard) else {
             return;
         };
         if replica.status().last > decided || replica.serves() {
             return;
         }
+        let mut outputs = Vec::new();
+        replica.end(&mut outputs);
+        let outputs = outputs.into_iter().map(|output| (shard, output));
+        self.outputs.extend(outputs);
         let tombstone = replica.tombstone(decided);
         self.forgetting.insert(shard, replica.image());
         self.hosted.remove(&shard);

@@ -14,7 +14,10 @@ use anser_log::{FileSystem, Reader, Store};
 use anser_replica::Replica;
 use anser_transport::{Config, Identity as TransportIdentity, Limits, Start, Transport};
 use tokio::{
-    sync::{mpsc::UnboundedReceiver, mpsc::unbounded_channel, oneshot},
+    sync::{
+        mpsc::{UnboundedReceiver, unbounded_channel},
+        oneshot,
+    },
     task::LocalSet,
 };
 use tracing::warn;

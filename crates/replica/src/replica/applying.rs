@@ -64,6 +64,8 @@ impl Replica {
             // This turn's time is what the shell took for that of others. Until it knows what they made of it, which has
             // just been applied, nothing may fall due by it.
             self.now = self.shard.now().now;
+            // What it had proposed as an earlier leader is applied by now, or never.
+            self.give_up_in_flight(Some(place.term), outputs);
             outputs.push(Output::LeadershipChanged { leads: true });
         }
         served.extend(std::mem::take(&mut self.crowded));
@@ -109,6 +111,12 @@ impl Replica {
             Caller::Nobody => None,
             Caller::Ticket(ticket) => {
                 outputs.push(Output::Reply { ticket, reply });
+                None
+            }
+            // Only a leader knows who else has it.
+            Caller::Everywhere(ticket) if !self.serving => {
+                let error = Error::Unknown;
+                outputs.push(Output::Refuse { ticket, error });
                 None
             }
             Caller::Everywhere(ticket) => {

@@ -114,7 +114,11 @@ impl Replica {
         let ReceiveRequest { queue, max, .. } = waiter.request;
         self.waiters.release(queue, u64::from(max));
         let nothing = matches!(&reply, Reply::Received { deliveries } if deliveries.is_empty());
-        if nothing && waiter.until > self.now {
+        if nothing && !self.serving {
+            // Whoever asked goes on waiting at the next leader.
+            let (ticket, error) = (waiter.ticket, Error::Unavailable);
+            outputs.push(Output::Refuse { ticket, error });
+        } else if nothing && waiter.until > self.now {
             self.waiters.park_first(waiter);
         } else {
             outputs.push(Output::Reply {

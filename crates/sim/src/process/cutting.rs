@@ -13,6 +13,20 @@ pub(crate) enum Stop {
     Kill,
     /// The machine: what was not synced may be lost, page by page.
     PowerLoss,
+    /// The process, in order: it writes what it has to and closes its log.
+    Exit,
+    /// The process in order, and then the machine.
+    Shutdown,
+}
+
+impl Stop {
+    pub(crate) fn is_of_the_machine(self) -> bool {
+        matches!(self, Self::PowerLoss | Self::Shutdown)
+    }
+
+    fn is_in_order(self) -> bool {
+        matches!(self, Self::Exit | Self::Shutdown)
+    }
 }
 
 /// What is left of a process.
@@ -21,6 +35,8 @@ pub(crate) struct Remains {
     pub(crate) disk: SimulatedDisk,
     /// Entries from this index on, by shard, that were being written when it ended.
     pub(crate) under_way: Vec<(u16, u64)>,
+    /// Its log was closed, and nothing of it was in doubt.
+    pub(crate) is_closed: bool,
 }
 
 /// A moment to end a process at.
@@ -42,6 +58,9 @@ impl Process {
     }
 
     pub(crate) fn end(mut self, stop: Stop, common: &mut Common) -> Remains {
+        if stop.is_in_order() && self.finish_writing(common) {
+            return self.close(stop, common);
+        }
         let mut under_way = Vec::new();
         if let Some(UnderWay { batch, .. }) = &self.writer.under_way {
             for write in &batch.writes {
@@ -70,11 +89,33 @@ impl Process {
                 durability.apply(operation);
             }
         }
-        let disk = match stop {
-            Stop::Kill => SimulatedDisk::after_kill(&durability),
-            Stop::PowerLoss => after_power_loss(&durability, &mut common.random),
+        Remains {
+            disk: after(stop, &durability, common),
+            under_way,
+            is_closed: false,
+        }
+    }
+
+    fn close(self, stop: Stop, common: &mut Common) -> Remains {
+        sometimes("a log was closed");
+        let is_whole = self.suspects.is_empty() && !self.is_noted_suspect;
+        let is_closed = match self.appender.close() {
+            Ok(()) => is_whole,
+            Err(_) => false,
         };
-        Remains { disk, under_way }
+        Remains {
+            disk: after(stop, &self.disk.durability(), common),
+            under_way: Vec::new(),
+            is_closed,
+        }
+    }
+}
+
+fn after(stop: Stop, durability: &Durability, common: &mut Common) -> SimulatedDisk {
+    if stop.is_of_the_machine() {
+        after_power_loss(durability, &mut common.random)
+    } else {
+        SimulatedDisk::after_kill(durability)
     }
 }
 

@@ -197,6 +197,7 @@ impl Opening<'_> {
             live: BTreeMap::new(),
             cluster: Cluster::new(self.identity, self.policy, &now),
             suspects,
+            is_noted_suspect: false,
             incoming_at: 0,
             forgotten: BTreeSet::new(),
             turn_comes: false,

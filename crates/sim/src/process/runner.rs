@@ -352,10 +352,12 @@ impl Process {
 
     fn clear_suspicion(&mut self, common: &mut Common) {
         sometimes("a suspect was cleared");
-        if let Err(error) = self.store.clear_suspicion()
-            && !matches!(error, anser_log::Error::NoSpace { .. })
-        {
-            self.fail_for("clearing the suspicion", &error, common);
+        self.is_noted_suspect = false;
+        if let Err(error) = self.store.clear_suspicion() {
+            if !matches!(error, anser_log::Error::NoSpace { .. }) {
+                return self.fail_for("clearing the suspicion", &error, common);
+            }
+            self.is_noted_suspect = true;
         }
     }
 

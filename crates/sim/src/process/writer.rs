@@ -103,6 +103,26 @@ impl Process {
         self.begin_batch(common);
     }
 
+    /// Writes all that was handed in; false if that cannot be done now.
+    pub(super) fn finish_writing(&mut self, common: &mut Common) -> bool {
+        self.write(common);
+        let is_stuck = self.writer.unwritten().is_some();
+        while self.failed.is_none() && !is_stuck && !self.writer.jobs.is_empty() {
+            let jobs = &mut self.writer.jobs;
+            let batch = Batch::gather(std::iter::from_fn(|| jobs.pop_front()));
+            self.writer.under_way = Some(UnderWay {
+                batch,
+                is_written: false,
+                began: common.now,
+            });
+            self.write(common);
+            if self.writer.unwritten().is_some() {
+                return false;
+            }
+        }
+        self.failed.is_none() && !is_stuck
+    }
+
     /// Writes the batch to the disk, unless it is there.
     pub(super) fn write(&mut self, common: &mut Common) {
         let waits = self.writer.under_way.as_mut();

@@ -52,6 +52,8 @@ pub struct Statistics {
     pub states: u64,
     pub elections: u64,
     pub kills: u64,
+    /// Processes that ended in order.
+    pub exits: u64,
     pub power_losses: u64,
     pub membership_changes: u64,
     pub requests: u64,
@@ -72,6 +74,7 @@ impl Statistics {
             states,
             elections,
             kills,
+            exits,
             power_losses,
             membership_changes,
             requests,
@@ -86,6 +89,7 @@ impl Statistics {
         self.states += states;
         self.elections += elections;
         self.kills += kills;
+        self.exits += exits;
         self.power_losses += power_losses;
         self.membership_changes += membership_changes;
         self.requests += requests;

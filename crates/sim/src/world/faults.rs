@@ -51,6 +51,7 @@ impl World {
             Fault::Flapping => self.flap(node),
             Fault::Kill => self.crash_soon(node, Stop::Kill),
             Fault::PowerLoss => self.crash_soon(node, Stop::PowerLoss),
+            Fault::Restart => self.restart(node),
             Fault::TotalPowerLoss => {
                 if self.common.random.permille(700) {
                     return false;
@@ -158,6 +159,13 @@ impl World {
             _ => Moment::Writing,
         };
         self.nodes.get_mut(&number).expect("it is up").trap = Some((moment, stop));
+    }
+
+    /// Ends a node in order, alone or with its machine.
+    pub(super) fn restart(&mut self, number: u64) {
+        let stops = [Stop::Exit, Stop::Shutdown];
+        let stop = self.common.random.pick(&stops).expect("there are two");
+        self.crash(number, stop);
     }
 
     /// Ends a node's process, which starts again some time later.

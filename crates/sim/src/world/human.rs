@@ -348,7 +348,7 @@ impl World {
         if let Some(number) = self.human.to_restart.pop_first()
             && self.nodes[&number].is_up()
         {
-            self.crash(number, Stop::Kill);
+            self.restart(number);
         }
     }
 

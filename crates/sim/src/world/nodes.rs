@@ -47,6 +47,8 @@ pub(super) struct Node {
     pub(super) unnoticed_until: Micros,
     /// It will distrust its log when it starts next.
     pub(super) is_wary: bool,
+    /// Its last process closed the log, of which nothing was in doubt.
+    is_closed: bool,
     /// Counts how often the machine was switched on.
     boot: u64,
     /// The disk did not keep all that it had promised.
@@ -128,6 +130,7 @@ impl World {
             struck: None,
             unnoticed_until: 0,
             is_wary: false,
+            is_closed: false,
             boot: 1,
             lost_a_sector: false,
             trap: None,
@@ -175,6 +178,7 @@ impl World {
         }
         let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
         let struck = node.struck;
+        let is_closed = std::mem::take(&mut node.is_closed) && !node.is_wary && !node.is_damaged();
         if node.disk.is_adrift("") {
             sometimes("a node started on what a failed sync had left in the cache");
         }
@@ -224,6 +228,10 @@ impl World {
             };
             format!("node {number} starts, life {life}{suspect}, with {destroyed:?} lost")
         });
+        if is_closed && process.is_suspect() {
+            let text = format!("node {number} distrusts a log that was closed");
+            self.common.checks.fail(text);
+        }
         if node.is_damaged() {
             sometimes("a damaged disk opened all the same");
         }
@@ -436,6 +444,7 @@ impl World {
         match stop {
             Stop::Kill => self.common.statistics.kills += 1,
             Stop::PowerLoss => self.common.statistics.power_losses += 1,
+            Stop::Exit | Stop::Shutdown => self.common.statistics.exits += 1,
         }
         let now = self.common.now;
         self.common
@@ -444,10 +453,15 @@ impl World {
         node.identity.cluster_version = process.version();
         node.identity.earlier = process.others();
         node.identity.start_is_known |= process.start_of(number) == Some(node.identity.start);
-        let Remains { disk, under_way } = process.end(stop, &mut self.common);
+        let Remains {
+            disk,
+            under_way,
+            is_closed,
+        } = process.end(stop, &mut self.common);
+        node.is_closed = is_closed;
         node.disk = disk;
         node.struck = None;
-        node.boot += u64::from(stop == Stop::PowerLoss);
+        node.boot += u64::from(stop.is_of_the_machine());
         node.paused_until = 0;
         node.missed.clear();
         node.trap = None;

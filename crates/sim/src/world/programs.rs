@@ -11,7 +11,7 @@ use crate::{
     coverage::sometimes,
     event::{Event, SECOND},
     plan::Plan,
-    process::{Process, Stop},
+    process::Process,
 };
 
 const OLD: ClusterVersion = ClusterVersion::FIRST;
@@ -65,7 +65,7 @@ impl World {
         } else {
             return;
         }
-        self.crash(number, Stop::Kill);
+        self.restart(number);
     }
 
     /// The version of the cluster as any node says that can be asked.

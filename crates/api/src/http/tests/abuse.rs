@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// A bound that a test waits for.
-const SHORT: Duration = Duration::from_millis(150);
+/// A bound that a test waits for. A client that does nothing wrong stays within it on a machine that others use too.
+const SHORT: Duration = Duration::from_secs(1);
 
 fn overdue(world: &World) {
     until("the connection is overdue", || {
@@ -137,7 +137,7 @@ fn a_slow_head_ends_the_connection() {
     let mut client = world.connect();
     client.say(&world.post(SEND));
     client.answer();
-    thread::sleep(SHORT * 2);
+    thread::sleep(SHORT + SHORT / 2);
     // Between requests the longer bound holds; within a head the short one does.
     let start = Instant::now();
     for byte in world.head("A: ").chars().cycle() {
@@ -146,7 +146,7 @@ fn a_slow_head_ends_the_connection() {
         }
         thread::sleep(Duration::from_millis(20));
     }
-    assert!(start.elapsed() < Duration::from_secs(3));
+    assert!(start.elapsed() < PATIENCE, "the connection goes on");
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_wait_is_not_idle() {
     let mut client = world.connect();
     client.say(&world.post(POLL));
     until("the wait begins", || world.fake.waiting() == 1);
-    thread::sleep(SHORT * 3);
+    thread::sleep(SHORT * 2);
     assert_eq!(world.fake.waiting(), 1);
     assert_eq!(world.server.metrics().connections_overdue(), 0);
 }
