@@ -332,10 +332,10 @@ impl Clients {
             (Work::Change { queue, .. }, _) if self.random.permille(400) => {
                 self.all[client].changes_again = Some(*queue);
             }
-            (Work::Purge { queue }, Response::Reply(_)) => {
-                if self.queues[*queue].gets != Gets::Nothing {
-                    sometimes("a queue was purged that gets messages from others");
-                }
+            (Work::Purge { queue }, Response::Reply(_))
+                if self.queues[*queue].gets != Gets::Nothing =>
+            {
+                sometimes("a queue was purged that gets messages from others");
             }
             (Work::Topic(work), response) => self.conclude_topic(client, work, response),
             _ => {}

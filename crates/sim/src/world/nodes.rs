@@ -218,16 +218,8 @@ impl World {
                 return self.refused(number, &error, struck);
             }
         };
-        let destroyed = &self.destroyed;
-        self.common.trace.say(now, || {
-            let life = process.life;
-            let suspect = if process.is_suspect() {
-                ", suspect"
-            } else {
-                ""
-            };
-            format!("node {number} starts, life {life}{suspect}, with {destroyed:?} lost")
-        });
+        self.say_start(&process);
+        let node = self.nodes.get_mut(&number).expect("it was just seen");
         if is_closed && process.is_suspect() {
             let text = format!("node {number} distrusts a log that was closed");
             self.common.checks.fail(text);
@@ -241,6 +233,19 @@ impl World {
         if !self.does_not_begin(&process) {
             self.begin(process, &durable);
         }
+    }
+
+    fn say_start(&mut self, process: &Process) {
+        let (now, destroyed) = (self.common.now, &self.destroyed);
+        self.common.trace.say(now, || {
+            let Process { node, life, .. } = process;
+            let suspect = if process.is_suspect() {
+                ", suspect"
+            } else {
+                ""
+            };
+            format!("node {node} starts, life {life}{suspect}, with {destroyed:?} lost")
+        });
     }
 
     /// A process has opened its disk, and begins.
