@@ -196,6 +196,7 @@ impl World {
             if let Some(process) = &mut node.process {
                 for (shard, _) in process.replicas() {
                     process.hash_state(shard, &mut self.common);
+                    process.tell_time(shard, &mut self.common);
                 }
                 process.check_bounds(&mut self.common);
             }
@@ -254,10 +255,12 @@ impl World {
             plan,
             now,
             lost_receives,
+            checks,
             ..
         } = &self.common;
         let ruined = self.clients.queues_given_up();
-        let history = self.clients.into_history(plan, *now, lost_receives);
+        let leaps = checks.leaps();
+        let history = self.clients.into_history(plan, *now, lost_receives, leaps);
         (history, ruined, self.common)
     }
 }

@@ -9,7 +9,7 @@ use anser_broker::{command::NodeStart, version::ClusterVersion};
 use anser_host::{OpenError, Order, Peer, Policy};
 use anser_log::{Error, disk::simulated::SimulatedDisk};
 
-use super::{World, human::Machine};
+use super::{Common, World, human::Machine};
 use crate::{
     checks::DurableShard,
     clock::Clock,
@@ -151,6 +151,20 @@ impl World {
         identity.start_is_known = false;
     }
 
+    /// A machine that starts finds another wall clock than the one it had.
+    fn set_clock(&mut self, number: u64) {
+        let Common {
+            plan,
+            random,
+            healed,
+            ..
+        } = &mut self.common;
+        if plan.has(Fault::WrongClock) && healed.is_none() && random.permille(500) {
+            let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
+            node.clock.start_anew(random);
+        }
+    }
+
     pub(super) fn start(&mut self, number: u64) {
         let may_be_suspect = self.may_be_suspect(number);
         let knows = self.programs.knows(number);
@@ -160,6 +174,7 @@ impl World {
         }
         if node.life > 0 {
             self.next_start(number);
+            self.set_clock(number);
         }
         let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
         let struck = node.struck;
@@ -318,7 +333,8 @@ impl World {
                     ));
                 }
                 if lost.is_some() {
-                    self.common.checks.lost(number, shard, before.log);
+                    let now = self.common.now;
+                    self.common.checks.lost(number, shard, before.log, now);
                 }
                 // A suspect may lack entries, and nothing else.
                 if forgot {
