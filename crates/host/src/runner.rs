@@ -83,6 +83,23 @@ struct Hosted {
     time: ShardTime,
 }
 
+impl Hosted {
+    /// Until the replica leads, its time is what the entries of its leaders say. That is so before anything is done with
+    /// what came of a step: the very next one, whenever it is, goes by this time.
+    fn keep_time(&mut self, outputs: &[Output], now: &Now) {
+        let stamp = stamp_of(&self.replica);
+        for output in outputs {
+            match output {
+                Output::Applied { .. } if self.replica.serves() => self.time.made(stamp),
+                Output::Applied { .. } => self.time.follow(stamp, now),
+                Output::LeadershipChanged { leads: true } => self.time.lead(stamp, now),
+                Output::LeadershipChanged { leads: false } => self.time.cease(),
+                _ => {}
+            }
+        }
+    }
+}
+
 /// Requests that have no answer yet.
 #[expect(
     clippy::disallowed_types,
@@ -246,6 +263,7 @@ impl<T> Runner<T> {
         hosted
             .replica
             .step(hosted.time.now(now), input, &mut stepped);
+        hosted.keep_time(&stepped, now);
         self.outputs
             .extend(stepped.into_iter().map(|output| (shard, output)));
         self.touched.insert(shard);
@@ -280,6 +298,7 @@ impl<T> Runner<T> {
             };
             if self.touched.contains(&shard) || due() {
                 hosted.replica.turn(hosted.time.stamp(now), &mut turned);
+                hosted.keep_time(&turned, now);
                 let turned = turned.drain(..);
                 self.outputs.extend(turned.map(|output| (shard, output)));
                 self.turned.push(shard);
@@ -289,23 +308,22 @@ impl<T> Runner<T> {
     }
 
     /// The next thing that is to be done, until there is nothing more.
-    pub fn next_job(&mut self, now: &Now) -> Option<Job<T>> {
+    pub fn next_job(&mut self) -> Option<Job<T>> {
         loop {
             if let Some(job) = self.jobs.pop_front() {
                 return Some(job);
             }
             let (shard, output) = self.outputs.pop_front()?;
-            if let Some(job) = self.job_of(now, shard, output) {
+            if let Some(job) = self.job_of(shard, output) {
                 return Some(job);
             }
         }
     }
 
-    fn job_of(&mut self, now: &Now, shard: ShardId, output: Output) -> Option<Job<T>> {
+    fn job_of(&mut self, shard: ShardId, output: Output) -> Option<Job<T>> {
         Some(match output {
             Output::Append(append) => Job::Write(writer::Job::Append { shard, append }),
             Output::Applied { index, payload } => {
-                self.applied(now, shard);
                 if codec::body(&payload, 0).is_some() {
                     self.cache.put(shard, index, payload);
                 }
@@ -319,7 +337,7 @@ impl<T> Runner<T> {
             Output::Reply { ticket, reply } => self.reply(shard, ticket, reply),
             Output::Answer { ticket, answer } => self.respond(ticket, Ok(Response::Answer(answer))),
             Output::Refuse { ticket, error } => self.respond(ticket, Err(error)),
-            Output::LeadershipChanged { leads } => self.leadership(now, shard, leads)?,
+            Output::LeadershipChanged { leads } => self.leadership(shard, leads)?,
             Output::Failed(reason) => Job::Failed { shard, reason },
             among_peers => Self::job_among_peers(shard, among_peers),
         })
@@ -329,25 +347,11 @@ impl<T> Runner<T> {
         Some(self.hosted.get(&shard)?.replica.shard())
     }
 
-    /// Until a replica leads, its time is what the entries of its leaders say.
-    fn applied(&mut self, now: &Now, shard: ShardId) {
-        let Some(hosted) = self.hosted.get_mut(&shard) else {
-            return;
-        };
-        let stamp = stamp_of(&hosted.replica);
-        if hosted.replica.serves() {
-            hosted.time.made(stamp);
-        } else {
-            hosted.time.follow(stamp, now);
-        }
-    }
-
     /// Who begins to lead finds what its predecessor left undone.
-    fn leadership(&mut self, now: &Now, shard: ShardId, leads: bool) -> Option<Job<T>> {
+    fn leadership(&mut self, shard: ShardId, leads: bool) -> Option<Job<T>> {
         let hosted = self.hosted.get_mut(&shard)?;
         let (term, _) = hosted.replica.leader();
         if leads {
-            hosted.time.lead(stamp_of(&hosted.replica), now);
             let state = hosted.replica.shard();
             let moves = state.queues_with_moves().into_iter();
             let moves = moves.map(|queue| Effect::MovesPending { queue });
@@ -357,9 +361,6 @@ impl<T> Runner<T> {
             let effects = moves.chain(unsettled).chain(ready);
             self.jobs
                 .extend(effects.map(|effect| Job::Effect { shard, effect }));
-        }
-        if !leads {
-            hosted.time.cease();
         }
         Some(Job::Leadership { shard, term, leads })
     }

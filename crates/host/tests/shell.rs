@@ -156,7 +156,7 @@ impl Shell {
         loop {
             self.runner.end_turns(&self.now);
             let mut is_quiet = true;
-            while let Some(job) = self.runner.next_job(&self.now) {
+            while let Some(job) = self.runner.next_job() {
                 is_quiet = false;
                 self.carry_out(job);
             }

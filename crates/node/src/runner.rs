@@ -118,7 +118,7 @@ impl Runner {
     fn end_turns(&mut self) {
         let now = self.clock.now();
         self.host.end_turns(&now);
-        while let Some(job) = self.host.next_job(&now) {
+        while let Some(job) = self.host.next_job() {
             self.carry_out(job);
         }
         self.end_turns_among_peers(&now);

@@ -73,9 +73,10 @@ pub const PLANTED: &[Planted] = &[
         "applied before commit",
         "replica: the leader takes its log for everybody's",
     ),
-    planted(
+    found_by(
         "lease kept over pause",
         "replica: reads without a round of heartbeats",
+        &[Fault::Pause, Fault::Partition],
     ),
     planted(
         "suspects vote",

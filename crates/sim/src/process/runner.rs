@@ -114,7 +114,7 @@ impl Process {
         self.turn_comes = false;
         let now = self.clock.now(common.now);
         self.host.end_turns(&now);
-        while let Some(job) = self.host.next_job(&now) {
+        while let Some(job) = self.host.next_job() {
             self.carry_out(job, common);
         }
         // Only now: the routes are as the catalog says.
