@@ -150,6 +150,11 @@ impl Process {
     }
 
     /// A node of this process's shards that is suspect.
+    /// Whether it has been told to give its leaderships away, for it ends soon.
+    pub(crate) fn leaves(&self) -> bool {
+        self.leaves
+    }
+
     pub(crate) fn is_suspect(&self) -> bool {
         !self.suspects.is_empty()
     }

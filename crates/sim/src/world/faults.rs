@@ -9,7 +9,7 @@ use crate::{
     coverage::sometimes,
     event::{Event, Happening, MILLISECOND, Micros, Relief, SECOND},
     plan::Fault,
-    process::{Moment, Stop},
+    process::{Moment, Process, Stop},
 };
 
 /// Longer than any election timeout.
@@ -318,6 +318,12 @@ impl World {
             node.relieve();
             node.paused_until = 0;
             node.trap = None;
+            // Who has begun to leave ends.
+            let leaves = node.process.as_ref().is_some_and(Process::leaves);
+            if leaves {
+                self.stop(number, Stop::Exit);
+            }
+            let node = self.nodes.get_mut(&number).expect("it is listed");
             if !node.is_up() && !node.is_gone {
                 self.common
                     .agenda

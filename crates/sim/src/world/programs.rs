@@ -11,7 +11,7 @@ use crate::{
     coverage::sometimes,
     event::{Event, SECOND},
     plan::Plan,
-    process::Process,
+    process::{Process, Stop},
 };
 
 const OLD: ClusterVersion = ClusterVersion::FIRST;
@@ -65,7 +65,7 @@ impl World {
         } else {
             return;
         }
-        self.restart(number);
+        self.crash(number, Stop::Exit);
     }
 
     /// The version of the cluster as any node says that can be asked.
