@@ -181,7 +181,8 @@ impl Checks {
         }
     }
 
-    /// A send was answered that every voter must have.
+    /// A send was answered that every voter must have. What a disk has lost since, though it had promised it, its node
+    /// had said to have: the leader cannot know.
     pub(crate) fn everywhere(
         &mut self,
         node: u64,
@@ -193,12 +194,14 @@ impl Checks {
         let voters = voters.chain(&membership.voters_outgoing);
         let lacking = voters.filter(|voter| {
             let durable = self.durable.get(&(**voter, shard));
+            let lost = self.lost.get(&(**voter, shard)).into_iter().flatten();
+            let mut logs = durable.map(|durable| &durable.log).into_iter().chain(lost);
             let has = |log: &LogView| match term {
                 Some(term) => log.contains(index, term),
                 // A snapshot has taken its place: it was committed long ago.
                 None => log.last() >= index,
             };
-            !durable.is_some_and(|durable| has(&durable.log))
+            !logs.any(has)
         });
         let lacking: Vec<u64> = lacking.copied().collect();
         if !lacking.is_empty() {
