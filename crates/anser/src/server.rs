@@ -28,6 +28,10 @@ use crate::{
 const KEYS_PATIENCE: Duration = Duration::from_secs(10);
 /// The node that forms a cluster, whose access keys are the beginning.
 const FIRST_NODE: u64 = 1;
+/// How long a node that ends waits until others lead what it led.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(3);
+/// How long clients of a node that ends may ask on connections that they have.
+const IDLE: Duration = Duration::from_secs(1);
 /// How often a node looks whether the catalog has a leader.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -124,15 +128,21 @@ impl Server {
         &self.node
     }
 
-    /// Lets the requests and pushes under way end, then flushes everything.
+    /// Gives leaderships away, lets the requests and pushes under way end, then flushes everything.
     pub fn shutdown(self) {
         // The admin port reads the numbers of the others, so it ends first; to whoever asks, a server
         // that stops is as little ready as one that is gone.
         drop(self.admin);
         let begun = Instant::now();
         self.pusher.close();
+        let mut idle = Duration::ZERO;
+        if self.in_cluster {
+            // Others serve on: no client should notice.
+            self.node.leave(LEAVE_PATIENCE.min(self.stop));
+            idle = IDLE;
+        }
         let api = Arc::into_inner(self.api).expect("only the admin port had another reference");
-        api.shutdown(self.stop);
+        api.shutdown(idle, self.stop);
         let pusher = Arc::into_inner(self.pusher);
         let pusher = pusher.expect("only the admin port had another reference");
         pusher.shutdown(self.stop.saturating_sub(begun.elapsed()));

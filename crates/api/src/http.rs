@@ -38,8 +38,17 @@ mod tests;
 /// What the wall clock shows now.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// When the server stops: nothing until it shall, then the end of the grace.
-pub(crate) type Stop = watch::Receiver<Option<Instant>>;
+/// When the server stops: nothing until it shall.
+pub(crate) type Stop = watch::Receiver<Option<Stopping>>;
+
+/// How long those who are connected are served while the server stops.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stopping {
+    /// Until then who says nothing may still ask for something, and is told with the answer that the connection ends.
+    idle_until: Instant,
+    /// Who has no answer by then is cut off.
+    end: Instant,
+}
 
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
@@ -55,7 +64,7 @@ pub struct ServerConfig {
 pub struct Server {
     address: SocketAddr,
     metrics: Arc<HttpMetrics>,
-    stop: watch::Sender<Option<Instant>>,
+    stop: watch::Sender<Option<Stopping>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -69,6 +78,17 @@ struct Edge<S> {
     /// Of bodies that do not fit one read, by the network that they come from.
     bodies: Arc<Memory<IpAddr>>,
     stop: Stop,
+}
+
+#[cfg(test)]
+impl Stopping {
+    pub(crate) fn now() -> Self {
+        let now = Instant::now();
+        Self {
+            idle_until: now,
+            end: now,
+        }
+    }
 }
 
 /// Opens the port and serves until [`Server::shutdown`].
@@ -127,13 +147,19 @@ impl Server {
     }
 
     /// Accepts no more connections, ends waits, lets running requests finish and returns when all
-    /// have, or after `grace`.
-    pub fn shutdown(mut self, grace: Duration) {
-        self.end(grace);
+    /// have, or after `grace`. Connections between two requests stay for `idle`: a client that asks just then has its
+    /// answer, and goes elsewhere afterwards.
+    pub fn shutdown(mut self, idle: Duration, grace: Duration) {
+        self.end(idle, grace);
     }
 
-    fn end(&mut self, grace: Duration) {
-        self.stop.send_replace(Some(Instant::now() + grace));
+    fn end(&mut self, idle: Duration, grace: Duration) {
+        let now = Instant::now();
+        let stopping = Stopping {
+            idle_until: now + idle.min(grace),
+            end: now + grace,
+        };
+        self.stop.send_replace(Some(stopping));
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("an HTTP thread panicked");
@@ -144,6 +170,6 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.end(Duration::ZERO);
+        self.end(Duration::ZERO, Duration::ZERO);
     }
 }

@@ -81,6 +81,11 @@ pub enum Operation {
     },
     /// The server did not serve between the two times. Concerns all queues.
     Outage,
+    /// The queue's own time went ahead of what had passed, by this much at most and at some moment between the two
+    /// times. Without a queue: the time of what knows the names of all queues.
+    Leap {
+        by_ms: u64,
+    },
     /// The final drain of this queue: receive and delete until nothing comes any more. Of a topic:
     /// all receivers were good, and nothing waited for a subscription at the end.
     Drain,
@@ -235,6 +240,10 @@ pub struct Settings {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeadLetter {
     pub queue: String,
-    /// Deliveries after which a message moves.
+    /// Deliveries after which a message moves; as many as can be counted if it moves by its age.
     pub receives_max: u32,
+    /// How long after its sending a message moves, if it moves by its age: from where it waits, or when its lease
+    /// or its delay ends.
+    #[serde(default)]
+    pub age_ms: Option<u64>,
 }

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use crate::{
     event::{Answer, Counters, Nanos, QueueFacts, Settings},
     evidence::{Evidence, Outages},
+    leaps::Leaps,
     report::{Invalid, Statistics},
     subscription::{Labels, SubscriptionFacts},
 };
@@ -30,6 +31,8 @@ pub(crate) struct Ledger<'h> {
     pub(crate) outages: Outages,
     /// What was done and told by the names of queues.
     pub(crate) named: BTreeMap<&'h str, Vec<Named>>,
+    /// Of the time in which names are free again.
+    pub(crate) leaps_of_names: Leaps,
     pub(crate) told: Vec<Told>,
     /// What fits no send or no receipt, found while sorting.
     pub(crate) strays: Vec<Stray<'h>>,
@@ -40,6 +43,7 @@ pub(crate) struct Ledger<'h> {
 pub(crate) struct Queue<'h> {
     pub(crate) facts: &'h QueueFacts,
     pub(crate) attributes: Attributes,
+    pub(crate) leaps: Leaps,
     pub(crate) purges: Vec<Span>,
     /// Its creation, if it is part of the history.
     pub(crate) created: Option<Span>,
@@ -47,6 +51,8 @@ pub(crate) struct Queue<'h> {
     pub(crate) ended: Option<Span>,
     /// The place of the dead-letter queue, and the deliveries after which messages go there.
     pub(crate) dead_letter: Option<(usize, u32)>,
+    /// The age at which they go there, if they go by their age.
+    pub(crate) dead_letter_age: Option<Nanos>,
     /// When messages ceased to go there.
     pub(crate) unbound: Option<Span>,
     pub(crate) evidence: Evidence,
@@ -126,6 +132,8 @@ pub(crate) struct Sent<'h> {
     /// At least, and at most if the queue's own may have been one of several.
     pub(crate) delay: Nanos,
     pub(crate) delay_most: Nanos,
+    /// Until when its delay certainly lasts if it was taken at once.
+    pub(crate) hidden_until: Nanos,
     /// When it must be visible at the latest, if it was acknowledged.
     pub(crate) due: Nanos,
     /// Whether a topic carries it here, and nobody sent it.

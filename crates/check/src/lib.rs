@@ -10,6 +10,7 @@ mod body;
 mod event;
 mod evidence;
 mod history;
+mod leaps;
 mod ledger;
 mod report;
 mod rules;

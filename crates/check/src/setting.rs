@@ -4,7 +4,7 @@
 //! was acknowledged before it began. One without an answer may come into force at any later time. What a reader is
 //! told ends the values from before its read too, for it shows which of several changes was the last.
 
-use crate::event::Nanos;
+use crate::{event::Nanos, leaps::Leaps};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Setting<T> {
@@ -106,9 +106,9 @@ impl<T: Copy + Ord> Setting<T> {
 
 impl Setting<Nanos> {
     /// When a length that counts from `base` may be over for the first time, whatever was in force then.
-    pub(crate) fn may_end(&self, base: Nanos) -> Nanos {
+    pub(crate) fn may_end(&self, base: Nanos, leaps: &Leaps) -> Nanos {
         let ends = self.values.iter().filter_map(|value| {
-            let end = base.saturating_add(value.of).max(value.from);
+            let end = leaps.earliest(base, value.of).max(value.from);
             (end <= value.until).then_some(end)
         });
         ends.min().unwrap_or(Nanos::MAX)
@@ -156,13 +156,14 @@ mod tests {
 
     #[test]
     fn a_length_may_end_when_a_shorter_one_comes_into_force() {
+        let none = Leaps::default();
         let mut setting = Setting::new(1_000);
-        assert_eq!(setting.may_end(50), 1_050);
+        assert_eq!(setting.may_end(50, &none), 1_050);
         setting.change(100, 400, Some(410));
-        assert_eq!(setting.may_end(50), 400);
-        assert_eq!(setting.may_end(390), 490);
+        assert_eq!(setting.may_end(50, &none), 400);
+        assert_eq!(setting.may_end(390, &none), 490);
         setting.change(5_000, 600, Some(610));
-        assert_eq!(setting.may_end(500), 600);
-        assert_eq!(setting.may_end(590), 5_590);
+        assert_eq!(setting.may_end(500, &none), 600);
+        assert_eq!(setting.may_end(590, &none), 5_590);
     }
 }

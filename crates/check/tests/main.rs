@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
+mod ages;
 mod bad;
 mod fan_out;
 mod good;
+mod leaps;
 mod queues;
 mod speed;
 mod story;

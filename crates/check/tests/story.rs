@@ -36,6 +36,7 @@ impl Story {
         let policy = DeadLetter {
             queue: "d".to_owned(),
             receives_max: 2,
+            age_ms: None,
         };
         let queues = vec![facts("q", None), facts("s", Some(policy)), facts("d", None)];
         Self {

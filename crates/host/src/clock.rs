@@ -48,6 +48,10 @@ pub struct ShardTime {
     base: Timestamp,
     base_elapsed: Duration,
     follows: bool,
+    /// It makes the stamps.
+    leads: bool,
+    /// The last stamp of which it is known by whose time it was made: this node's own, or one that was guessed from.
+    known: Timestamp,
 }
 
 impl ShardTime {
@@ -77,6 +81,8 @@ impl ShardTime {
             base,
             base_elapsed: now.elapsed,
             follows: false,
+            leads: false,
+            known: last.now,
         }
     }
 
@@ -86,6 +92,8 @@ impl ShardTime {
             base: stamp,
             base_elapsed: now.elapsed,
             follows: true,
+            leads: false,
+            known: stamp,
         }
     }
 
@@ -95,12 +103,32 @@ impl ShardTime {
         *self = Self::of_others(stamp, now);
     }
 
-    /// From now on this node's clock makes the time, which is at least the shard's last stamp: it may have seen
-    /// a later moment than was guessed here, in entries that were applied together with the new leader's first.
+    /// From now on this node's clock makes the time, from the shard's last stamp on. A stamp that is not known came in
+    /// entries that were applied together with this leader's first. Who made it may have had less time than was
+    /// guessed here, or than this node had when it led before; what was leased by that time must not end early, so
+    /// nothing is added to it.
     pub fn lead(&mut self, stamp: Timestamp, now: &Now) {
-        self.base = self.now(now).max(stamp);
+        self.base = if stamp == self.known || keeps_its_own() {
+            self.now(now).max(stamp)
+        } else {
+            stamp
+        };
         self.base_elapsed = now.elapsed;
         self.follows = false;
+        self.leads = true;
+        self.known = stamp;
+    }
+
+    /// An entry was applied that this node made, if it leads.
+    pub fn made(&mut self, stamp: Timestamp) {
+        if self.leads {
+            self.known = stamp;
+        }
+    }
+
+    /// This node does not lead any more.
+    pub fn cease(&mut self) {
+        self.leads = false;
     }
 
     pub fn now(&self, now: &Now) -> Timestamp {
@@ -137,6 +165,14 @@ pub fn time_off(last: Stamp, now: &Now) -> Millis {
 fn asks_the_wall() -> bool {
     #[cfg(feature = "sabotage")]
     return anser_broker::sabotage::is_planted("time from the wall clock");
+    #[cfg(not(feature = "sabotage"))]
+    false
+}
+
+/// Whether a new leader goes on with what it took for the time, whoever led meanwhile, which is a bug.
+fn keeps_its_own() -> bool {
+    #[cfg(feature = "sabotage")]
+    return anser_broker::sabotage::is_planted("time of before kept");
     #[cfg(not(feature = "sabotage"))]
     false
 }
@@ -215,6 +251,19 @@ mod tests {
         time.follow(Timestamp(1), &latest);
         time.lead(Timestamp(30_000), &latest);
         assert_eq!(time.now(&latest), Timestamp(30_000));
+    }
+
+    /// A leader is cut off, and who is elected meanwhile has lost the time of the election. What was leased by that time
+    /// must not end by the one of who was cut off, when it leads again and learns of those entries by its own first.
+    #[test]
+    fn who_leads_again_goes_on_by_the_time_of_who_led_meanwhile() {
+        let mut time = ShardTime::of_others(Timestamp(1_000), &at(0, 0));
+        time.lead(Timestamp(1_000), &at(0, 0));
+        time.made(Timestamp(2_000));
+        time.lead(Timestamp(2_000), &at(5_000, 0));
+        assert_eq!(time.now(&at(5_000, 0)), Timestamp(6_000), "its own time");
+        time.lead(Timestamp(3_000), &at(5_000, 0));
+        assert_eq!(time.now(&at(5_000, 0)), Timestamp(3_000));
     }
 
     #[test]

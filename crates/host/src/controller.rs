@@ -129,7 +129,7 @@ impl Controller {
             up: heard.is_some_and(|heard| heard.is_recent(known.now)),
             dead: silent > self.policy.grace,
             slow: sync_micros > SLOW_MICROS && sync_micros > usual_sync_micros * SLOW_FACTOR
-                || heard.is_some_and(|heard| heard.report.full),
+                || heard.is_some_and(|heard| heard.report.full || heard.report.leaves),
         }
     }
 

@@ -54,6 +54,8 @@ pub enum Event<T> {
         shard: ShardId,
         to: u64,
     },
+    /// The node will end soon: its replicas give their leaderships away.
+    Leave,
     /// The shard's members have decided, in an entry up to this index, that no replica of it is here.
     Forget {
         shard: ShardId,

@@ -45,7 +45,7 @@ pub(crate) struct NodeView {
     pub up: bool,
     /// Silent for longer than the grace time.
     pub dead: bool,
-    /// Its disk is much slower than the others'.
+    /// It should not lead: its disk is much slower than the others', or full, or it ends soon.
     pub slow: bool,
 }
 

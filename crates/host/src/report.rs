@@ -20,6 +20,9 @@ pub struct NodeReport {
     /// programs from before there were versions leave it out and do not read it.
     #[serde(skip)]
     pub knows: ClusterVersion,
+    /// It ends soon, and is to be handed no leadership. It follows too.
+    #[serde(skip)]
+    pub leaves: bool,
 }
 
 /// One of its replicas.

@@ -331,10 +331,14 @@ impl<T> Runner<T> {
 
     /// Until a replica leads, its time is what the entries of its leaders say.
     fn applied(&mut self, now: &Now, shard: ShardId) {
-        if let Some(hosted) = self.hosted.get_mut(&shard)
-            && !hosted.replica.serves()
-        {
-            hosted.time.follow(stamp_of(&hosted.replica), now);
+        let Some(hosted) = self.hosted.get_mut(&shard) else {
+            return;
+        };
+        let stamp = stamp_of(&hosted.replica);
+        if hosted.replica.serves() {
+            hosted.time.made(stamp);
+        } else {
+            hosted.time.follow(stamp, now);
         }
     }
 
@@ -353,6 +357,9 @@ impl<T> Runner<T> {
             let effects = moves.chain(unsettled).chain(ready);
             self.jobs
                 .extend(effects.map(|effect| Job::Effect { shard, effect }));
+        }
+        if !leads {
+            hosted.time.cease();
         }
         Some(Job::Leadership { shard, term, leads })
     }

@@ -40,7 +40,7 @@ use crate::{
     },
     config::Config,
     desk::Desk,
-    event::Event,
+    event::{Event, HostEvent},
     failure::{Failed, Failure, FailureKind},
     failures::Failures,
     inboxes::Inboxes,
@@ -51,6 +51,8 @@ use crate::{
 
 /// How long to wait for what the runners have to say of their shards.
 const STATUS_PATIENCE: Duration = Duration::from_secs(2);
+/// How often a node that leaves looks whether it leads nothing.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// How long the start of a member waits until every shard has a leader.
 const LEADERS_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -120,6 +122,24 @@ impl Node {
     /// Why the node is about to stop, if it is.
     pub fn failure(&self) -> Option<Failure> {
         self.0.failed.get()
+    }
+
+    /// Has other nodes lead what this one leads, as the first step of an end in order, and returns when they do, or when
+    /// the time is over: what only this node has stays here. Meanwhile it serves on. Nothing to do for a node alone.
+    pub fn leave(&self, patience: Duration) {
+        let Some(cluster) = &self.desk().cluster else {
+            return;
+        };
+        cluster.leaves.store(true, Ordering::Relaxed);
+        cluster.reports.hurry();
+        for inbox in self.0.inboxes.all() {
+            // A runner that is gone leads nothing.
+            drop(inbox.send(Event::Host(HostEvent::Leave)));
+        }
+        let end = Instant::now() + patience;
+        while !cluster.leaders.leads_nothing() && Instant::now() < end {
+            thread::sleep(LOOK_INTERVAL);
+        }
     }
 
     /// Stops the threads; everything acknowledged is on the disk already. Requests that come later

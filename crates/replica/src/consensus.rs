@@ -74,6 +74,8 @@ pub(crate) struct Consensus {
     lives: Lives,
     /// Voters that have said to this leader that they have no state.
     doubts: Doubts,
+    /// Its node ends soon.
+    leaving: bool,
     ballots: Ballots,
     fetches: Fetches,
     /// The tick at which a snapshot was asked for that has not come.
@@ -168,6 +170,7 @@ impl Consensus {
             run: beginning.jitter.max(1),
             lives: Lives::default(),
             doubts: Doubts::default(),
+            leaving: false,
             ballots: Ballots::default(),
             fetches: Fetches::default(),
             preparing: None,
@@ -222,6 +225,9 @@ impl Consensus {
             return;
         }
         self.node.tick();
+        if self.leaving {
+            self.give_away();
+        }
         self.elections.settle(&mut self.node.raft);
     }
 

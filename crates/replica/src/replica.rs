@@ -186,6 +186,7 @@ impl Replica {
             }
             Input::ChangeMembership(_) => {}
             Input::TransferLeadership { to } => self.consensus.transfer_leadership(to),
+            Input::Leave => self.consensus.leave(),
             Input::Unreachable { node } => self.consensus.unreachable(node),
         }
     }

@@ -7,7 +7,7 @@ use anser_broker::{
     id::QueueId,
     time::Millis,
 };
-use anser_replica::{Input, Role, Ticket};
+use anser_replica::{Input, MembershipStep, Role, Ticket};
 
 use crate::{
     cluster::{Cluster, Outcome},
@@ -162,6 +162,49 @@ fn a_leader_that_gives_its_place_away_answers_what_it_had_proposed() {
         assert!(cluster.is_acknowledged(sent));
         assert_eq!(cluster.outcomes.get(&received), Some(&Outcome::Other));
     }
+}
+
+#[test]
+fn a_replica_that_leaves_gives_its_leadership_away_and_takes_none() {
+    for seed in 0..10 {
+        let mut cluster = Cluster::serving(3, 3, 650 + seed);
+        cluster.send_many(2);
+        let first = cluster.leader();
+        cluster.step(first, Input::Leave);
+        cluster.turn(first);
+        let sent = cluster.send_at(first);
+        cluster.run(10);
+        let second = cluster.leader();
+        assert_ne!(second, first);
+        assert!(!matches!(
+            cluster.outcomes.get(&sent),
+            Some(Outcome::Refused(Error::Unknown))
+        ));
+        cluster.step(second, Input::TransferLeadership { to: first });
+        cluster.turn(second);
+        cluster.run(30);
+        assert_ne!(cluster.leader(), first, "it has said that it leaves");
+        // It still counts.
+        let third = cluster.followers().into_iter().find(|&id| id != first);
+        cluster.crash(third.expect("there are three"), 0);
+        let sent = cluster.send();
+        cluster.run(5);
+        assert!(cluster.is_acknowledged(sent));
+    }
+}
+
+#[test]
+fn a_replica_that_leaves_leads_on_while_no_other_answers() {
+    let mut cluster = Cluster::serving(1, 2, 660);
+    cluster.change(&[MembershipStep::AddLearner(2)]);
+    cluster.run(20);
+    cluster.step(1, Input::Leave);
+    cluster.run(40);
+    assert_eq!(cluster.leader(), 1);
+    cluster.send_many(1);
+    cluster.change(&[MembershipStep::AddVoter(2)]);
+    cluster.run(10);
+    assert_eq!(cluster.leader(), 2);
 }
 
 /// It leads again before it has heard what became of them.

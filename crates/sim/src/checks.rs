@@ -6,6 +6,7 @@ mod log_view;
 mod old_copies;
 pub(crate) mod placement;
 mod shard;
+mod time;
 mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,8 @@ use anser_replica::{Membership, Place, ReplicaStatus, Role, StoredEntry, StoredK
 
 pub(crate) use log_view::LogView;
 use shard::ShardChecks;
+use time::Times;
+pub(crate) use time::{Leap, Led};
 
 use crate::{
     coverage::sometimes,
@@ -54,10 +57,13 @@ pub(crate) struct DurableShard {
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     shards: BTreeMap<u16, ShardChecks>,
+    times: Times,
     /// By node and shard; of destroyed nodes as it was.
     pub(crate) durable: BTreeMap<(u64, u16), DurableShard>,
     /// What disks had and lost, though they had promised it: copies of a minority, as those of destroyed nodes.
     lost: BTreeMap<(u64, u16), Vec<LogView>>,
+    /// When that was seen last.
+    lost_at: BTreeMap<(u64, u16), Micros>,
     /// Replicas that are being taken off their disks: what is still written of them counts no more.
     leaving: BTreeSet<(u64, u16)>,
     /// Nodes that go on with an old copy of their disks, and their last starts before.
@@ -181,26 +187,31 @@ impl Checks {
         }
     }
 
-    /// A send was answered that every voter must have. What a disk has lost since, though it had promised it, its node
-    /// had said to have: the leader cannot know.
+    /// A send was answered that every voter must have.
     pub(crate) fn everywhere(
         &mut self,
-        node: u64,
-        shard: u16,
+        (node, shard): (u64, u16),
         (index, term): (u64, Option<u64>),
         membership: &Membership,
+        now: Micros,
     ) {
         let voters = membership.voters.iter();
         let voters = voters.chain(&membership.voters_outgoing);
         let lacking = voters.filter(|voter| {
             let durable = self.durable.get(&(**voter, shard));
-            let lost = self.lost.get(&(**voter, shard)).into_iter().flatten();
-            let mut logs = durable.map(|durable| &durable.log).into_iter().chain(lost);
             let has = |log: &LogView| match term {
                 Some(term) => log.contains(index, term),
                 // A snapshot has taken its place: it was committed long ago.
                 None => log.last() >= index,
             };
+            // It had it, and the leader cannot have heard yet that it has lost it: that is one copy less, as budgeted.
+            let lost_at = self.lost_at.get(&(**voter, shard));
+            let is_news = lost_at.is_some_and(|&at| now < at + WRONG_AT_MOST);
+            let lost = self.lost.get(&(**voter, shard)).filter(|_| is_news);
+            let mut logs = durable
+                .map(|durable| &durable.log)
+                .into_iter()
+                .chain(lost.into_iter().flatten());
             !logs.any(has)
         });
         let lacking: Vec<u64> = lacking.copied().collect();
@@ -225,12 +236,13 @@ impl Checks {
     }
 
     /// A disk does not have any more what it had promised. Who heard of it before counts on it still.
-    pub(crate) fn lost(&mut self, node: u64, shard: u16, log: LogView) {
+    pub(crate) fn lost(&mut self, node: u64, shard: u16, log: LogView, now: Micros) {
         // What an old copy had is durable on no disk.
         if self.is_old_copy(node) {
             return;
         }
         self.lost.entry((node, shard)).or_default().push(log);
+        self.lost_at.insert((node, shard), now);
     }
 
     /// A membership is in force on a replica that has applied up to this index.
@@ -239,6 +251,10 @@ impl Checks {
         if let Err(text) = changed {
             self.fail(format!("shard {shard}: {text}"));
         }
+    }
+
+    pub(crate) fn leaps(&self) -> &[Leap] {
+        &self.times.leaps
     }
 
     /// The newest membership that anybody has applied, and the one before it.

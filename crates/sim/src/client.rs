@@ -15,6 +15,7 @@ use anser_broker::{
 };
 
 use crate::{
+    coverage::sometimes,
     event::{Event, Happening, MILLISECOND, Micros, Request, Response, SECOND},
     plan::Plan,
     random::Random,
@@ -48,6 +49,8 @@ struct Client {
     now: Option<Doing>,
     leases: Vec<Lease>,
     names: u64,
+    /// A queue that it has changed a moment ago, and changes again.
+    changes_again: Option<usize>,
     /// Of queues that it has deleted.
     free_names: Vec<String>,
     bodies: u64,
@@ -325,6 +328,14 @@ impl Clients {
                     self.queues[queue].last_sent = Some(last.sent.seconds());
                 }
                 self.note_drain(queue, messages.is_empty(), invoked, common);
+            }
+            (Work::Change { queue, .. }, _) if self.random.permille(400) => {
+                self.all[client].changes_again = Some(*queue);
+            }
+            (Work::Purge { queue }, Response::Reply(_))
+                if self.queues[*queue].gets != Gets::Nothing =>
+            {
+                sometimes("a queue was purged that gets messages from others");
             }
             (Work::Topic(work), response) => self.conclude_topic(client, work, response),
             _ => {}

@@ -19,6 +19,8 @@ use anser_log::ExportedFile;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::process::Stop;
+
 /// Simulated microseconds since the beginning.
 pub(crate) type Micros = u64;
 
@@ -39,6 +41,8 @@ pub(crate) enum Event {
     },
     /// A node's process is started.
     Start { node: u64 },
+    /// A node that has begun to leave ends, if it has not by itself.
+    End { node: u64, life: u64, stop: Stop },
     /// A client does what it does next.
     Client { client: usize },
     /// A client gives up waiting.
@@ -166,6 +170,8 @@ pub(crate) enum Happening {
     Order {
         order: Order,
     },
+    /// The process is to end soon.
+    Leave,
 }
 
 /// Who waits for an answer of another node.

@@ -11,9 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anser_sim::{Outcome, PLACES, PLANTED, Planted, Statistics, plant, run_only};
+use anser_sim::{Fault, Outcome, PLACES, PLANTED, Planted, Statistics, plant, run_only};
 
-const USAGE: &str = "anser-sim --seeds FIRST..LAST [--threads N] [--planted NAME|all] | --seed N";
+const USAGE: &str = "anser-sim --seeds FIRST..LAST [--threads N] [--planted NAME|all] [--faults KIND,...] | --seed N";
 
 struct Arguments {
     first: u64,
@@ -21,6 +21,8 @@ struct Arguments {
     prints: bool,
     threads: u64,
     planted: String,
+    /// If any are named, just these kinds, whatever a bug that is planted is found by.
+    faults: Vec<Fault>,
 }
 
 fn main() -> ExitCode {
@@ -54,6 +56,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
         prints: false,
         threads: 1,
         planted: String::new(),
+        faults: Vec::new(),
     };
     while let Some(word) = words.next() {
         let value = words.next()?;
@@ -70,10 +73,17 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
             }
             "--threads" => arguments.threads = value.parse().ok()?,
             "--planted" => arguments.planted = value,
+            "--faults" => arguments.faults = value.split(',').map(named).collect::<Option<_>>()?,
             _ => return None,
         }
     }
     (arguments.last >= arguments.first).then_some(arguments)
+}
+
+/// The kind of fault of this name.
+fn named(name: &str) -> Option<Fault> {
+    let mut all = Fault::ALL.into_iter();
+    all.find(|fault| format!("{fault:?}") == name)
 }
 
 #[derive(Default)]
@@ -134,7 +144,11 @@ fn run_all(arguments: &Arguments, planted: &Planted, failures_max: u64) -> Total
                         return;
                     }
                     let begun = Instant::now();
-                    let outcome = run_only(seed, arguments.prints, planted.faults);
+                    let faults = match &arguments.faults[..] {
+                        [] => planted.faults,
+                        named => named,
+                    };
+                    let outcome = run_only(seed, arguments.prints, faults);
                     if let Some(first) = outcome.failures.first() {
                         failures.fetch_add(1, Ordering::Relaxed);
                         tell(seed, planted.name, first);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use anser_broker::{limits::TOKEN_WINDOW, time::Millis};
+
 use crate::{
     event::{Micros, SECOND},
     random::Random,
@@ -41,11 +43,12 @@ pub enum Fault {
     UnreadableSector,
     LostQuorum,
     OldCopy,
+    WrongClock,
     Restart,
 }
 
 impl Fault {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Latency,
         Self::Drops,
         Self::Doubles,
@@ -77,6 +80,7 @@ impl Fault {
         Self::UnreadableSector,
         Self::LostQuorum,
         Self::OldCopy,
+        Self::WrongClock,
         Self::Restart,
     ];
 
@@ -84,7 +88,12 @@ impl Fault {
     pub(crate) fn strikes(self) -> bool {
         !matches!(
             self,
-            Self::Latency | Self::Drops | Self::Doubles | Self::Reordering | Self::ClockDrift
+            Self::Latency
+                | Self::Drops
+                | Self::Doubles
+                | Self::Reordering
+                | Self::ClockDrift
+                | Self::WrongClock
         )
     }
 }
@@ -121,6 +130,8 @@ pub(crate) struct Plan {
     pub(crate) sync: Micros,
     /// Applied entries that a replica keeps in memory for others, in bytes.
     pub(crate) memory_bytes: usize,
+    /// How much of the time that a node was off counts at most.
+    pub(crate) time_off_max: Millis,
     /// The usual pause of a client between two requests.
     pub(crate) pace: Micros,
 }
@@ -181,9 +192,17 @@ impl Plan {
             wal_files: random.between(3, 8),
             sync: random.between(100, 4_000),
             memory_bytes: usize::try_from(random.between(1, 64) * 1_024).expect("little memory"),
+            time_off_max: time_off_max(&mut random),
             pace: random.between(20, 200) * 1_000,
             upgrades: random.permille(250) && !is_calm,
         }
+    }
+
+    /// Whether a shard's time may go ahead by more than a send is known that is made again: then nobody can say of
+    /// one whether it counts as the same.
+    pub(crate) fn may_forget_sends(&self) -> bool {
+        let jumps = self.has(Fault::WallJump) || self.has(Fault::WrongClock);
+        jumps && self.time_off_max >= TOKEN_WINDOW
     }
 
     pub(crate) fn has(&self, fault: Fault) -> bool {
@@ -193,5 +212,14 @@ impl Plan {
     /// Whether nothing goes wrong at all.
     pub(crate) fn is_calm(&self) -> bool {
         self.faults.is_empty()
+    }
+}
+
+/// None, as much as matters to what ends within a run, or what the product has if nobody says otherwise.
+fn time_off_max(random: &mut Random) -> Millis {
+    match random.below(3) {
+        0 => Millis(0),
+        1 => Millis(random.between(1_000, 20_000)),
+        _ => Millis::from_seconds(6 * 3_600),
     }
 }

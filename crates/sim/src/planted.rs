@@ -93,9 +93,15 @@ pub const PLANTED: &[Planted] = &[
         "blank at its word",
         "replica: a voter is let go of for what it said before it had a state",
     ),
-    planted(
+    found_by(
         "suspects become voters",
         "replica: who may lack what it acknowledged is made a voter",
+        &[
+            Fault::Membership,
+            Fault::LostSector,
+            Fault::PowerLoss,
+            Fault::Transfer,
+        ],
     ),
     planted(
         "hidden by a claim",
@@ -172,6 +178,10 @@ pub const PLANTED: &[Planted] = &[
     planted(
         "time from the wall clock",
         "shell: a restart asks the wall clock",
+    ),
+    planted(
+        "time of before kept",
+        "host: who leads goes on with its own time, whoever has led meanwhile",
     ),
     planted(
         "empty disk under the old number",

@@ -76,6 +76,8 @@ pub(crate) struct Process {
     /// How many messages were alive in each shard at the last few inspections.
     live: BTreeMap<ShardId, VecDeque<u64>>,
     cluster: Cluster,
+    /// It ends soon.
+    leaves: bool,
     /// Shards whose replicas may have lost something.
     suspects: BTreeSet<u16>,
     /// They have not any more, but the full disk may not say so yet.

@@ -153,6 +153,7 @@ impl World {
         match event {
             Event::Node { node, life, what } => self.node_event(node, life, what),
             Event::Start { node } => self.start(node),
+            Event::End { node, life, stop } => self.end(node, life, stop),
             Event::Client { client } => self.clients.act(client, &mut self.common),
             Event::Patience { client, request } => {
                 self.clients.give_up(client, request, &mut self.common);
@@ -195,6 +196,7 @@ impl World {
             if let Some(process) = &mut node.process {
                 for (shard, _) in process.replicas() {
                     process.hash_state(shard, &mut self.common);
+                    process.tell_time(shard, &mut self.common);
                 }
                 process.check_bounds(&mut self.common);
             }
@@ -253,10 +255,12 @@ impl World {
             plan,
             now,
             lost_receives,
+            checks,
             ..
         } = &self.common;
         let ruined = self.clients.queues_given_up();
-        let history = self.clients.into_history(plan, *now, lost_receives);
+        let leaps = checks.leaps();
+        let history = self.clients.into_history(plan, *now, lost_receives, leaps);
         (history, ruined, self.common)
     }
 }

@@ -5,6 +5,7 @@
 
 use std::{io, ops::Range};
 
+use rustix::{io::Errno, net::RecvFlags};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -47,10 +48,12 @@ impl Connection {
         })
     }
 
-    /// Whether the server has kept the idle connection open, as far as can be known.
+    /// Whether the server has kept the idle connection open, as far as can be known. The system is asked: the runtime
+    /// hears of an end only when it has had time to look.
     pub(crate) fn is_usable(&self) -> bool {
-        let would_block = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
-        self.usable && self.stream.try_read(&mut [0]).is_err_and(would_block)
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let seen = rustix::net::recv(&self.stream, &mut [0_u8; 1][..], flags);
+        self.usable && seen.is_err_and(|error| error == Errno::AGAIN)
     }
 
     /// After an error, or when this future was dropped, the connection is not usable any more.
@@ -221,6 +224,18 @@ mod tests {
         let chunks =
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x\r\nlo\r\n0\r\n\r\n";
         assert_eq!(run(chunks).unwrap(), (200, b"hello".to_vec(), true));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_the_server_has_closed_is_not_used_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let connection = Connection::open(&address).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        assert!(connection.is_usable());
+        drop(stream);
+        // Without giving the runtime a chance to hear of it.
+        assert!(!connection.is_usable());
     }
 
     #[test]

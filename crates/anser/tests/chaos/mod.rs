@@ -23,6 +23,7 @@ mod probes;
 mod receivers;
 mod recorder;
 mod replacing;
+mod rolling;
 pub(crate) mod served;
 mod server;
 mod slow_disk;

@@ -67,6 +67,7 @@ impl Story {
             dead_letter: (queue == "doomed").then(|| DeadLetter {
                 queue: "dead".to_owned(),
                 receives_max: RECEIVES_MAX,
+                age_ms: None,
             }),
             ..QueueFacts::default()
         });

@@ -1,6 +1,12 @@
 //! One thread's loop: accept, hand over, and at the end wait for those still running.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use anser_broker::service::Service;
 use tokio::{task::JoinSet, time::Instant};
@@ -36,11 +42,27 @@ pub(super) async fn serve<S: Service>(edge: Arc<Edge<S>>, listener: TcpListener)
             _ = stop.wait_for(Option::is_some) => break,
         }
     }
+    // Who has connected by now is not turned away.
+    while let Some((socket, peer)) = waiting(&listener).await {
+        admit(&edge, &mut connections, socket, peer.ip());
+    }
     drop(listener);
-    let end = stop.borrow().unwrap_or_else(Instant::now);
+    let stopping = *stop.borrow();
+    let end = stopping.map_or_else(Instant::now, |stopping| stopping.end);
     let all = async { while connections.join_next().await.is_some() {} };
     // Who is not done by then is cut off.
     let _ = tokio::time::timeout_at(end, all).await;
+}
+
+/// The next connection that can be accepted at once.
+async fn waiting(
+    listener: &tokio::net::TcpListener,
+) -> Option<(tokio::net::TcpStream, SocketAddr)> {
+    poll_fn(|context| match listener.poll_accept(context) {
+        Poll::Ready(Ok(accepted)) => Poll::Ready(Some(accepted)),
+        Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 fn admit<S: Service>(

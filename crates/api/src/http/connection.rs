@@ -42,7 +42,12 @@ pub(super) async fn serve<S: Service>(edge: Arc<Edge<S>>, socket: TcpStream, net
     });
     let mut connection = pin!(builder(&edge.limits).serve_connection(stream, service));
     let mut overdue = Watch::new(&link);
-    let mut stopping = pin!(stop.wait_for(Option::is_some));
+    let mut stopping = pin!(async {
+        let stopping = stop.wait_for(Option::is_some).await.map(|stop| *stop);
+        if let Ok(Some(stopping)) = stopping {
+            tokio::time::sleep_until(stopping.idle_until).await;
+        }
+    });
     let mut is_stopping = false;
     poll_fn(|context| {
         if !is_stopping && stopping.as_mut().poll(context).is_ready() {

@@ -67,7 +67,11 @@ pub(super) async fn respond<S: Service>(
         }
     };
     link.enter(Phase::Write);
-    response
+    if edge.stop.borrow().is_some() {
+        closing(response)
+    } else {
+        response
+    }
 }
 
 enum Route<'a> {

@@ -61,6 +61,7 @@ pub(super) fn ledger(history: &History) -> Result<Ledger<'_>, Invalid> {
     for event in &history.events {
         match &event.operation {
             Operation::Outage
+            | Operation::Leap { .. }
             | Operation::Publish { .. }
             | Operation::Subscribe { .. }
             | Operation::Unsubscribe { .. }
@@ -210,6 +211,7 @@ impl<'h> Builder<'h> {
                 returned: event.returned,
                 delay,
                 delay_most,
+                hidden_until: 0,
                 due: 0,
                 is_carried: false,
                 outcome,
@@ -258,6 +260,7 @@ impl<'h> Builder<'h> {
             publishes,
             outages,
             named: lives.named,
+            leaps_of_names: lives.leaps_of_names,
             told: lives.told,
             strays,
             statistics,
@@ -268,9 +271,14 @@ impl<'h> Builder<'h> {
     fn settle(&mut self, outages: &Outages) {
         let drains: Vec<_> = self.notes.iter().map(|notes| notes.drain).collect();
         set_due(&mut self.sends, &drains, outages);
+        for sent in &mut self.sends {
+            let leaps = &self.lives.leaps[sent.queue];
+            sent.hidden_until = leaps.earliest(sent.invoked, sent.delay);
+        }
         for copy in &mut self.copies {
             let visibility = &self.lives.attributes[copy.queue].visibility;
-            handouts::settle(copy, &self.sends[copy.send], visibility);
+            let leaps = &self.lives.leaps[copy.queue];
+            handouts::settle(copy, &self.sends[copy.send], visibility, leaps);
             let drain = drains[copy.queue].unwrap_or((Nanos::MAX, Nanos::MAX));
             let handouts = copy.handouts.iter();
             let drained = handouts.filter(|handout| handout.invoked >= drain.0);
@@ -317,6 +325,7 @@ impl<'h> Builder<'h> {
             }
             None => None,
         };
+        let age = facts.dead_letter.as_ref().and_then(|policy| policy.age_ms);
         let unanswered = notes.receives.iter();
         let unanswered = unanswered.filter(|one| one.outcome == ReceiveOutcome::Unknown);
         let unanswered: Vec<(Nanos, Nanos)> =
@@ -325,10 +334,12 @@ impl<'h> Builder<'h> {
         Ok(Queue {
             facts,
             attributes,
+            leaps: std::mem::take(&mut self.lives.leaps[place]),
             purges: std::mem::take(&mut self.lives.purges[place]),
             created: self.lives.created[place],
             ended,
             dead_letter,
+            dead_letter_age: age.map(|age| age.saturating_mul(MILLISECOND)),
             unbound: self.lives.unbound[place],
             evidence: Evidence::new(notes.empties, &unanswered, longest, outages),
             rewinds: notes.rewinds,

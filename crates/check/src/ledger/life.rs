@@ -72,15 +72,20 @@ impl Queue<'_> {
         let purges = purges.filter(|purge| purge.may_follow(since));
         let ends = purges.chain(&self.ended);
         let ends = ends.map(|span| span.invoked.max(since));
-        let retention = self.attributes.retention.may_end(since);
+        let retention = self.attributes.retention.may_end(since, &self.leaps);
         ends.min().unwrap_or(Nanos::MAX).min(retention)
     }
 }
 
 impl Ledger<'_> {
-    /// Until when a message certainly stays if nobody deletes it.
+    /// Until when a message certainly stays if nobody deletes it, and it does not give up by its receives.
     pub(crate) fn kept_until(&self, copy: &Copy<'_>) -> Nanos {
-        self.queue_of(copy).keeps_until(self.sent_of(copy).invoked)
+        let queue = self.queue_of(copy);
+        let sent = self.sent_of(copy).invoked;
+        let aged = queue
+            .dead_letter_age
+            .map(|age| queue.leaps.earliest(sent, age));
+        queue.keeps_until(sent).min(aged.unwrap_or(Nanos::MAX))
     }
 
     /// From when on a message was certainly in its queue.
@@ -110,5 +115,30 @@ impl Ledger<'_> {
         let is_over = || self.outages.latest(since, retention) < at;
         (is_sent_here && since.saturating_add(retention) < at && is_over())
             .then_some("long after its retention had ended")
+    }
+
+    /// Whether a message that nobody held had certainly given up by its age at this moment.
+    pub(crate) fn is_too_old(&self, copy: &Copy<'_>, at: Nanos) -> bool {
+        let (queue, sent) = (self.queue_of(copy), self.sent_of(copy));
+        let target = queue.dead_letter.map(|(place, _)| &self.queues[place]);
+        // It comes back, or stays, if there is no such queue any more.
+        let goes = queue.unbound.is_none() && target.is_some_and(|target| target.ended.is_none());
+        let age = queue
+            .dead_letter_age
+            .filter(|_| goes && copy.is_source(sent));
+        let since = self.here_since(copy).filter(|since| *since < at);
+        let due = since
+            .zip(age)
+            .map(|(since, age)| self.outages.latest(since, age));
+        due.is_some_and(|due| due < at)
+    }
+
+    /// Whether a message may have given up for a receive whose answer nobody got, and have ended in its dead-letter
+    /// queue by a purge: nobody can say of such a one where it is.
+    pub(crate) fn may_be_purged_elsewhere(&self, copy: &Copy<'_>) -> bool {
+        let (queue, sent) = (self.queue_of(copy), self.sent_of(copy).invoked);
+        let target = queue.dead_letter.map(|(place, _)| &self.queues[place]);
+        let mut purges = target.into_iter().flat_map(|target| &target.purges);
+        purges.any(|purge| purge.may_follow(sent)) && queue.evidence.foggy(sent, Nanos::MAX)
     }
 }

@@ -112,7 +112,7 @@ fn rewound(
         let returned = rewind.returned.filter(|_| reaches)?;
         // Of one that was not sent here itself nobody knows when it came.
         let length = queue.attributes.rewind.least(delete.invoked, returned);
-        let is_kept = returned < sent.invoked.saturating_add(length);
+        let is_kept = returned < queue.leaps.earliest(sent.invoked, length);
         (is_kept && copy.is_source(sent)).then_some(returned)
     });
     let Some(back_at) = reaching else {

@@ -12,7 +12,10 @@ use crate::{
 pub(super) fn judge(ledger: &Ledger<'_>, report: &mut Report) {
     for copy in &ledger.copies {
         for handout in &copy.handouts {
-            if let Some(why) = ledger.ended_before(copy, handout.invoked) {
+            let too_old = "long after the age at which it gives up";
+            let too_old = ledger.is_too_old(copy, handout.invoked).then_some(too_old);
+            let why = ledger.ended_before(copy, handout.invoked);
+            if let Some(why) = why.or(too_old) {
                 let detail = format!("{} came {why}", called(ledger, copy));
                 report.add(Rule::Ending, ledger.name(copy.queue), detail);
             }

@@ -221,8 +221,10 @@ fn surely_delayed(ledger: &Ledger<'_>, copy: &Copy<'_>, sent: &Sent<'_>) -> (Nan
     if !copy.is_source(sent) || !sent.acknowledged() || sent.is_carried {
         return NEVER;
     }
-    let until = sent.invoked.saturating_add(sent.delay);
-    (sent.returned, until.min(ledger.kept_until(copy)))
+    (
+        sent.returned,
+        sent.hidden_until.min(ledger.kept_until(copy)),
+    )
 }
 
 /// Without an answer it may have been taken much later.

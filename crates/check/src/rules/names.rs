@@ -79,7 +79,11 @@ impl Name<'_, '_> {
     fn is_too_soon(&self, from: Nanos, to: Nanos, reuse_after: Nanos) -> bool {
         self.ends().any(|end| {
             let is_before = end.returned.is_some_and(|returned| returned < from);
-            is_before && to < end.invoked.saturating_add(reuse_after)
+            let free_from = self
+                .ledger
+                .leaps_of_names
+                .earliest(end.invoked, reuse_after);
+            is_before && to < free_from
         })
     }
 

@@ -24,7 +24,7 @@ pub(super) fn judge(
 
 fn early(ledger: &Ledger<'_>, copy: &Copy<'_>, report: &mut Report) {
     let sent = ledger.sent_of(copy);
-    let due = sent.invoked.saturating_add(sent.delay);
+    let due = sent.hidden_until;
     for handout in copy
         .handouts
         .iter()
@@ -70,7 +70,8 @@ fn one_copy(
     let Some(from) = visible_from else {
         return Ok(());
     };
-    if from >= kept || moved.of(ledger, copy).is_some_and(|_| copy.is_source(sent)) {
+    let has_moved = moved.of(ledger, copy).is_some_and(|_| copy.is_source(sent));
+    if from >= kept || has_moved || ledger.may_be_purged_elsewhere(copy) {
         return Ok(());
     }
     match queue.absence(from, kept) {

@@ -48,6 +48,11 @@ impl Leaders {
             .is_some_and(|led| led.serves_here)
     }
 
+    /// Whether this node leads none.
+    pub fn leads_nothing(&self) -> bool {
+        self.lock().iter().all(|led| !led.serves_here)
+    }
+
     /// Whether every shard has a leader.
     pub fn all_known(&self) -> bool {
         self.lock().iter().all(|led| led.leader.is_some())

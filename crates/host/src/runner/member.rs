@@ -28,6 +28,7 @@ impl<T> Runner<T> {
             Event::Unreachable { node } => {
                 return self.step_all(now, || Input::Unreachable { node });
             }
+            Event::Leave => return self.step_all(now, || Input::Leave),
             Event::Change { shard, change } => (shard, Input::ChangeMembership(change)),
             Event::Transfer { shard, to } => (shard, Input::TransferLeadership { to }),
             Event::Forget { shard, decided } => return self.forget(shard, decided),

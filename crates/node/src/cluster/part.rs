@@ -3,7 +3,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -167,6 +167,7 @@ impl Teller {
             ),
             replicas,
             knows: self.cluster.versions.knows(),
+            leaves: self.cluster.leaves.load(Ordering::Relaxed),
         };
         self.cluster.reports.put(report.clone());
         self.cluster.tell_all(&Note::Report(report));

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, atomic::AtomicBool},
 };
 
 use anser_broker::{
@@ -50,6 +50,8 @@ pub(crate) struct Cluster {
     pub(crate) versions: Arc<Versions>,
     /// The last entry that this node's copy of the catalog has applied.
     pub(crate) catalog: Signal<u64>,
+    /// The node ends soon.
+    pub(crate) leaves: AtomicBool,
     /// Shards whose replicas may have lost something in a crash and do not vote yet.
     suspects: Mutex<BTreeSet<ShardId>>,
     all_cleared: Box<dyn Fn() + Send + Sync>,
@@ -85,6 +87,7 @@ impl Cluster {
             shared: Shared::default(),
             versions: beginning.versions,
             catalog: Signal::default(),
+            leaves: AtomicBool::new(false),
             suspects: Mutex::new(beginning.suspects),
             all_cleared: beginning.all_cleared,
             transport: RwLock::default(),

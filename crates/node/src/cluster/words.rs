@@ -81,7 +81,10 @@ impl Note {
                 }
                 frame.take()
             }
-            Self::Report(report) => tagged(REPORT, &(report, Trailing::of(report.knows))),
+            Self::Report(report) => {
+                let version = Trailing::of(report.knows);
+                tagged(REPORT, &(report, version, report.leaves))
+            }
             Self::Shared { revision, bytes } => {
                 let mut out = vec![SHARED];
                 out.put_u64_le(*revision);
@@ -110,7 +113,9 @@ impl Note {
             }
             REPORT => {
                 let (mut report, rest) = postcard::take_from_bytes::<NodeReport>(&bytes).ok()?;
-                report.knows = Trailing::read(rest)?.version;
+                let (trailing, rest) = Trailing::take(rest)?;
+                report.knows = trailing.version;
+                report.leaves = !rest.is_empty() && postcard::from_bytes(rest).ok()?;
                 Some(Self::Report(report))
             }
             SHARED => {
@@ -136,10 +141,15 @@ impl Trailing {
 
     /// `None` for bytes that are no such thing.
     fn read(bytes: &[u8]) -> Option<Self> {
+        Self::take(bytes).map(|(trailing, _)| trailing)
+    }
+
+    /// As [`Trailing::read`], with what follows it.
+    fn take(bytes: &[u8]) -> Option<(Self, &[u8])> {
         if bytes.is_empty() {
-            return Some(Self::default());
+            return Some((Self::default(), bytes));
         }
-        postcard::from_bytes(bytes).ok()
+        postcard::take_from_bytes(bytes).ok()
     }
 }
 

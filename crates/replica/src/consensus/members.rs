@@ -111,6 +111,46 @@ impl Consensus {
         }
     }
 
+    /// The node ends soon.
+    pub(crate) fn leave(&mut self) {
+        self.leaving = true;
+        self.give_away();
+    }
+
+    /// Hands the leadership, if it is here, to one of those voters that have most and answer. An attempt that is under
+    /// way goes on until an election's time is over.
+    pub(super) fn give_away(&mut self) {
+        let raft = &self.node.raft;
+        if !self.leads() || raft.lead_transferee.is_some() {
+            return;
+        }
+        let others = raft.prs().iter().filter(|&(&node, progress)| {
+            node != raft.id
+                && progress.recent_active
+                && self.membership.voters.contains(&node)
+                && self.doubts.memory(node) == Memory::Whole
+        });
+        let others: Vec<(u64, u64)> = others
+            .map(|(&node, progress)| (progress.matched, node))
+            .collect();
+        let most = others.iter().map(|(matched, _)| *matched).max();
+        let mut heirs: Vec<u64> = others
+            .into_iter()
+            .filter(|(matched, _)| Some(*matched) == most)
+            .map(|(_, node)| node)
+            .collect();
+        heirs.sort_unstable();
+        // Replicas of one node begin with different runs, so that not all its shards go to one heir.
+        let count = heirs.len() as u64;
+        let choice = self
+            .run
+            .checked_rem(count)
+            .and_then(|at| usize::try_from(at).ok());
+        if let Some(&heir) = choice.and_then(|at| heirs.get(at)) {
+            self.node.transfer_leader(heir);
+        }
+    }
+
     /// raft-rs lets a leader that is no voter any more go on, and then fails to find itself.
     pub(super) fn resign_if_removed(&mut self) {
         let raft = &mut self.node.raft;

@@ -61,6 +61,9 @@ impl Replica {
         }
         if !self.serving && self.consensus.leads() && place.term == self.consensus.term() {
             self.serving = true;
+            // This turn's time is what the shell took for that of others. Until it knows what they made of it, which has
+            // just been applied, nothing may fall due by it.
+            self.now = self.shard.now().now;
             // What it had proposed as an earlier leader is applied by now, or never.
             self.give_up_in_flight(Some(place.term), outputs);
             outputs.push(Output::LeadershipChanged { leads: true });

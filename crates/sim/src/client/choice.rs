@@ -1,7 +1,7 @@
 //! What a client does next.
 
 use anser_broker::{
-    attributes::{AttributeChanges, QueueAttributes},
+    attributes::{AttributeChanges, DeadLetterAfter, QueueAttributes},
     id::AccountId,
     time::Millis,
 };
@@ -40,6 +40,12 @@ impl Clients {
         {
             return Some(work.into());
         }
+        // Changes that follow each other closely may overtake each other on their way to the home.
+        if let Some(queue) = self.all[client].changes_again.take()
+            && self.queues[queue].lives()
+        {
+            return Some(self.change(queue, &common.plan));
+        }
         let queue = self.pick_queue();
         if self.random.permille(70)
             && let Some(work) = self.manage(client, queue, &common.plan)
@@ -48,7 +54,7 @@ impl Clients {
         }
         let leases = self.all[client].leases.len();
         Some(match self.random.below(100) {
-            0..36 => self.send(client, queue),
+            0..36 => self.send(client, queue, &common.plan),
             36..58 if leases > 0 => self.delete(client),
             58..62 if leases > 0 => self.extend(client, &common.plan),
             62..70 => Work::Count { queue },
@@ -75,9 +81,7 @@ impl Clients {
             0..2 => Some(Work::Describe { queue }),
             2..5 if !of.is_fleeting => Some(self.change(queue, plan)),
             2..5 if ends => Some(Work::End { queue }),
-            5 if self.random.permille(300) && of.gets == Gets::Nothing => {
-                Some(Work::Purge { queue })
-            }
+            5 if self.random.permille(300) => Some(Work::Purge { queue }),
             6 if !of.is_fleeting && of.dead_letter().is_some() && self.random.permille(300) => {
                 Some(Work::Unbind { queue })
             }
@@ -202,7 +206,7 @@ impl Clients {
         &mut self,
         account: AccountId,
         attributes: &mut QueueAttributes,
-    ) -> Option<(String, u32)> {
+    ) -> Option<(String, DeadLetterAfter)> {
         if !self.random.permille(250) {
             return None;
         }
@@ -214,11 +218,17 @@ impl Clients {
         let target = &mut self.queues[target];
         (target.gets, target.is_used) = (Gets::DeadLetters, true);
         attributes.rewind = Millis(0);
-        let most = u32::try_from(self.random.between(1, 3)).expect("a small number");
-        Some((target.name.clone(), most))
+        let after = if self.random.permille(350) {
+            let age = self.random.between(2_000, 12_000);
+            DeadLetterAfter::Age(Millis(age.min(attributes.retention.0 / 2)))
+        } else {
+            let most = u32::try_from(self.random.between(1, 3)).expect("a small number");
+            DeadLetterAfter::Receives(most)
+        };
+        Some((target.name.clone(), after))
     }
 
-    fn send(&mut self, client: usize, queue: usize) -> Work {
+    fn send(&mut self, client: usize, queue: usize, plan: &Plan) -> Work {
         let count = if self.random.permille(250) {
             self.random.between(2, 6)
         } else {
@@ -229,7 +239,7 @@ impl Clients {
             1..4 => Some(0),
             _ => None,
         };
-        let once = self.random.permille(300);
+        let once = self.random.permille(300) && !plan.may_forget_sends();
         self.bodies(client, queue, count, delay, once)
     }
 

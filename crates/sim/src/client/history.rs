@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use anser_broker::{
-    attributes::AttributeChanges,
+    attributes::{AttributeChanges, DeadLetterAfter},
     command::{Answer, Placed, Reply},
     error::Error,
-    id::Sequence,
+    id::{Sequence, ShardId},
     op::ReceivedMessage,
     time::Millis,
 };
@@ -22,6 +22,7 @@ use super::{
     work::{SLICE, Work},
 };
 use crate::{
+    checks::Leap,
     coverage::sometimes,
     event::{LostReceive, Micros, Response, SECOND},
     plan::Plan,
@@ -36,6 +37,15 @@ const GIVEN_UP_AFTER: Micros = 120 * SECOND;
 fn watch(work: &Work, response: &Response) {
     match (work, response) {
         (Work::End { .. }, Response::Reply(_)) => sometimes("a queue was deleted"),
+        (
+            Work::Create {
+                dead_letter: Some((_, DeadLetterAfter::Age(_))),
+                ..
+            },
+            Response::Reply(_),
+        ) => {
+            sometimes("a queue was made whose messages give up by their age");
+        }
         (
             Work::Create {
                 dead_letter: Some(_),
@@ -268,12 +278,24 @@ impl Clients {
         drains.collect()
     }
 
+    /// What a shard's time went ahead by concerns all its queues, and in the catalog's shard the names of all.
+    fn leap(&self, leap: &Leap) -> Vec<Event> {
+        let queues = self.queues.iter();
+        let queues = queues.filter(|queue| queue.shard == leap.shard);
+        let names = (ShardId(leap.shard) == ShardId::CATALOG).then(String::new);
+        let titles = queues.map(Queue::title).chain(names);
+        let by_ms = leap.by.0;
+        let leap = |title: String| event(&title, leap.at, leap.at, Operation::Leap { by_ms });
+        titles.map(leap).collect()
+    }
+
     /// The whole history. While things go wrong nothing is promised to be in time.
     pub(crate) fn into_history(
         mut self,
         plan: &Plan,
         now: Micros,
         lost: &[LostReceive],
+        leaps: &[Leap],
     ) -> History {
         let used = || self.queues.iter().filter(|queue| queue.is_used);
         let queues = self.queues.iter().map(|queue| queue.facts(&self.queues));
@@ -324,6 +346,8 @@ impl Clients {
         self.events.extend(lost);
         let given_up = self.drains_given_up(now);
         self.events.extend(given_up);
+        let leaps: Vec<Event> = leaps.iter().flat_map(|leap| self.leap(leap)).collect();
+        self.events.extend(leaps);
         if let Some(first) = queues.first()
             && !plan.is_calm()
         {

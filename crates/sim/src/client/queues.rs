@@ -18,7 +18,8 @@ use crate::{
 
 /// As good as no limit.
 const PLENTY: u64 = 1_000_000;
-const DAY: u64 = 86_400_000;
+/// Longer than time can go ahead within a run.
+pub(super) const AGES: Millis = Millis::from_seconds(100 * 86_400);
 
 /// A queue that was ready for use once.
 pub(super) struct Queue {
@@ -102,7 +103,7 @@ impl Queue {
     /// Whether everything that comes to it stays until it is received: then it can be said what must be there.
     pub(super) fn can_get(&self, gets: Gets) -> bool {
         let attributes = &self.attributes;
-        let keeps = attributes.retention == Millis(DAY) && attributes.backlog_max == PLENTY;
+        let keeps = attributes.retention == AGES && attributes.backlog_max == PLENTY;
         let is_free =
             self.gets == Gets::Nothing || self.gets == Gets::DeadLetters && gets == self.gets;
         self.lives() && keeps && is_free && attributes.dead_letter.is_none()
@@ -130,12 +131,16 @@ impl Queue {
             name: self.title(),
             visibility_ms: certain(attributes.visibility.0),
             retention_ms: certain(attributes.retention.0),
-            dead_letter: dead_letter.map(|(target, policy)| DeadLetter {
-                queue: target.title(),
-                receives_max: match policy.after {
-                    DeadLetterAfter::Receives(receives) => receives,
-                    DeadLetterAfter::Age(_) => unreachable!("clients ask for no such policy"),
-                },
+            dead_letter: dead_letter.map(|(target, policy)| {
+                let (receives_max, age_ms) = match policy.after {
+                    DeadLetterAfter::Receives(receives) => (receives, None),
+                    DeadLetterAfter::Age(age) => (u32::MAX, Some(certain(age.0))),
+                };
+                DeadLetter {
+                    queue: target.title(),
+                    receives_max,
+                    age_ms,
+                }
             }),
             called: Some(called(self.account, &self.name)),
             delay_ms: certain(attributes.delay.0),
@@ -187,7 +192,7 @@ pub(super) fn attributes(plan: &Plan, random: &mut Random) -> QueueAttributes {
         wait: Millis(0),
         visibility: Millis(plan.visibility),
         body_bytes_max: 64 << 10,
-        retention: Millis(DAY),
+        retention: AGES,
         retention_from: RetentionFrom::Sent,
         rewind: Millis(0),
         delay: Millis(0),
@@ -204,7 +209,7 @@ pub(super) fn attributes(plan: &Plan, random: &mut Random) -> QueueAttributes {
         attributes.retention = Millis(retention(random));
     }
     // With clocks that jump nobody could say to which second it goes.
-    if random.permille(250) && !plan.has(Fault::WallJump) {
+    if random.permille(250) && !plan.has(Fault::WallJump) && !plan.has(Fault::WrongClock) {
         let rewind = Millis(random.between(8_000, 40_000));
         attributes.rewind = rewind.min(attributes.retention);
     }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use super::{
     Clients,
     history::{done_outcome, sent_outcome},
-    queues::Gets,
+    queues::{AGES, Gets},
     work::{Work, name},
 };
 use crate::event::{Ask, Response};
@@ -359,7 +359,7 @@ fn attributes(name: &str) -> TopicAttributes {
     };
     TopicAttributes {
         body_bytes_max: 64 << 10,
-        retention: Millis::from_seconds(86_400),
+        retention: AGES,
         filter: FilterKind::Tags,
         acknowledge,
     }

@@ -26,8 +26,8 @@ pub(super) enum Work {
         account: AccountId,
         name: String,
         attributes: Box<QueueAttributes>,
-        /// The name of another queue, and how often a message is received before it goes there.
-        dead_letter: Option<(String, u32)>,
+        /// The name of another queue, and when a message goes there.
+        dead_letter: Option<(String, DeadLetterAfter)>,
         reuse_after: u64,
     },
     Change {
@@ -154,8 +154,7 @@ impl Work {
                     account: *account,
                     name: name(of),
                     attributes: (**attributes).clone(),
-                    dead_letter: dead_letter
-                        .map(|(queue, most)| (name(queue), DeadLetterAfter::Receives(*most))),
+                    dead_letter: dead_letter.map(|(queue, after)| (name(queue), *after)),
                     queues_max: 1_000,
                     reuse_after: Millis(*reuse_after),
                     avoid: Vec::new(),

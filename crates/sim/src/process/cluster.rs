@@ -100,6 +100,12 @@ impl Process {
             Happening::TurnedAway { stranger } => self.turned_away(stranger, common),
             Happening::Register => self.register(common),
             Happening::Order { order } => self.order(order, common),
+            Happening::Leave => {
+                sometimes("a node gave its leaderships away before it ended");
+                self.leaves = true;
+                self.report_urgently(common);
+                self.tell(anser_host::Event::Leave, common);
+            }
             other => unreachable!("taken elsewhere: {other:?}"),
         }
     }
@@ -309,6 +315,7 @@ impl Process {
         let report = NodeReport {
             node: self.node,
             knows: self.knows(),
+            leaves: self.leaves,
             full: self.maintenance.is_full(),
             sync_micros: self.cluster.syncs.mean(syncs, length, under_way),
             replicas,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anser_broker::{id::ShardId, time::Millis, version::ClusterVersion};
+use anser_broker::{id::ShardId, version::ClusterVersion};
 use anser_host::{
     Beginning, BodyReader, OpenError, Opener, Policy, Port as _, Reconciler, Runner, Transfers,
     Versions,
@@ -155,8 +155,7 @@ impl Opening<'_> {
             shards: self.plan.shards,
             run: self.run(),
             cache_bytes: CACHE_BYTES,
-            // Wall clocks jump.
-            time_off_max: Millis(0),
+            time_off_max: self.plan.time_off_max,
             replicas,
         };
         let port = self.port(&beginning.replicas);
@@ -197,6 +196,7 @@ impl Opening<'_> {
             file_bytes: self.plan.wal_file_bytes,
             live: BTreeMap::new(),
             cluster: Cluster::new(self.identity, self.policy, &now),
+            leaves: false,
             suspects,
             is_noted_suspect: false,
             incoming_at: 0,

@@ -193,9 +193,9 @@ impl Process {
         for message in messages {
             let index = message.index();
             let term = view.term(index);
-            common
-                .checks
-                .everywhere(self.node, pending.shard, (index, term), &membership);
+            let (place, now) = ((self.node, pending.shard), common.now);
+            let checks = &mut common.checks;
+            checks.everywhere(place, (index, term), &membership, now);
         }
     }
 

@@ -1,7 +1,11 @@
 //! The events around a runner of `anser-host`: what happens is told to it, and what its shards ask for is carried
 //! out in the simulated world, under the eyes of the judges.
 
-use anser_broker::{command::Effect, id::ShardId};
+use anser_broker::{
+    command::Effect,
+    id::ShardId,
+    time::{Stamp, Timestamp},
+};
 use anser_host::{Deferred, Event as HostEvent, Job, Port as _, WriterJob};
 use anser_log::Error;
 use anser_replica::{Append, Membership, MembershipChange, PeerMessage, Replica, Role, StoredKind};
@@ -9,8 +13,9 @@ use bytes::Bytes;
 
 use super::{Process, Watched};
 use crate::{
+    checks::Led,
     coverage::sometimes,
-    event::{Event, Fetching, Happening, MILLISECOND, SECOND},
+    event::{Event, Fetching, Happening, MILLISECOND, Micros, SECOND},
     random,
     world::Common,
 };
@@ -24,6 +29,11 @@ impl Process {
         let first = common.random.below(150 * MILLISECOND);
         common.later(self.node, self.life, first, Happening::Maintain);
         for (&shard, watched) in &self.watched {
+            if let Some(time) = self.time_of(shard, common.now) {
+                let most = common.plan.time_off_max;
+                let checks = &mut common.checks;
+                checks.begins_at((self.node, shard), time, common.now, most);
+            }
             let (index, membership) = (watched.applied, &watched.membership);
             common.checks.membership(shard, index, membership);
             self.hash_state(shard, common);
@@ -202,11 +212,9 @@ impl Process {
                     range,
                     bytes_max,
                 };
-                let usual = if common.random.permille(250) {
-                    4 * SECOND
-                } else {
-                    300
-                };
+                // Where nothing goes wrong nobody waits for a disk for seconds: lateness is judged there.
+                let is_slow = common.random.permille(250) && !common.plan.is_calm();
+                let usual = if is_slow { 4 * SECOND } else { 300 };
                 // A shard has a leader, and its followers what it has, within a while after the chaos.
                 let length = common.random.spread(usual) * self.slowness;
                 let length = length.min(10 * SECOND);
@@ -295,6 +303,10 @@ impl Process {
         common
             .checks
             .applied(self.node, shard, (index, within), view, membership);
+        // Before it is said to lead, its time is not the shard's.
+        if common.led.get(&shard) == Some(&self.node) {
+            self.tell_time(shard, common);
+        }
     }
 
     fn leadership(&mut self, shard: u16, leads: bool, common: &mut Common) {
@@ -307,6 +319,7 @@ impl Process {
             .say(now, || format!("node {node} shard {shard} leads: {leads}"));
         if leads {
             common.led.insert(shard, node);
+            self.tell_time(shard, common);
             return self.hurry(common);
         }
         if common.led.get(&shard) == Some(&node) {
@@ -461,6 +474,29 @@ impl Process {
                     self.hash_state(shard, common);
                 }
             }
+        }
+    }
+
+    /// The time of a shard here. Until something was done with it, it has none that anybody relies on.
+    fn time_of(&self, shard: u16, now: Micros) -> Option<Timestamp> {
+        let replica = self.replica(shard)?;
+        let is_stamped = replica.shard().now() != Stamp::default();
+        let time = self.host.time_of(ShardId(shard), &self.clock.now(now));
+        time.filter(|_| is_stamped)
+    }
+
+    /// Tells the judges by what time a replica leads.
+    pub(crate) fn tell_time(&self, shard: u16, common: &mut Common) {
+        let serving = self.replica(shard).filter(|replica| replica.serves());
+        let time = self.time_of(shard, common.now);
+        if let Some((replica, time)) = serving.zip(time) {
+            let (term, _) = replica.leader();
+            let led = Led {
+                term,
+                time,
+                stamp: replica.shard().now().now,
+            };
+            common.checks.leads_at((self.node, shard), led, common.now);
         }
     }
 

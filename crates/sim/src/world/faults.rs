@@ -7,7 +7,7 @@ use anser_host::Order;
 use super::World;
 use crate::{
     coverage::sometimes,
-    event::{Event, MILLISECOND, Micros, Relief, SECOND},
+    event::{Event, Happening, MILLISECOND, Micros, Relief, SECOND},
     plan::Fault,
     process::{Moment, Stop},
 };
@@ -165,7 +165,24 @@ impl World {
     pub(super) fn restart(&mut self, number: u64) {
         let stops = [Stop::Exit, Stop::Shutdown];
         let stop = self.common.random.pick(&stops).expect("there are two");
-        self.crash(number, stop);
+        let Some(&life) = self.common.lives.get(&number) else {
+            return;
+        };
+        if self.common.random.permille(500) {
+            return self.crash(number, stop);
+        }
+        // It gives its leaderships away first.
+        self.common.later(number, life, 1, Happening::Leave);
+        let at = self.common.now + self.common.random.between(50, 3_000) * MILLISECOND;
+        let node = number;
+        self.common.agenda.add(at, Event::End { node, life, stop });
+    }
+
+    /// The end of a node that has left.
+    pub(super) fn end(&mut self, number: u64, life: u64, stop: Stop) {
+        if self.common.lives.get(&number) == Some(&life) && self.common.healed.is_none() {
+            self.crash(number, stop);
+        }
     }
 
     /// Ends a node's process, which starts again some time later.

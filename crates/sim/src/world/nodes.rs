@@ -9,7 +9,7 @@ use anser_broker::{command::NodeStart, version::ClusterVersion};
 use anser_host::{OpenError, Order, Peer, Policy};
 use anser_log::{Error, disk::simulated::SimulatedDisk};
 
-use super::{World, human::Machine};
+use super::{Common, World, human::Machine};
 use crate::{
     checks::DurableShard,
     clock::Clock,
@@ -151,6 +151,20 @@ impl World {
         identity.start_is_known = false;
     }
 
+    /// A machine that starts finds another wall clock than the one it had.
+    fn set_clock(&mut self, number: u64) {
+        let Common {
+            plan,
+            random,
+            healed,
+            ..
+        } = &mut self.common;
+        if plan.has(Fault::WrongClock) && healed.is_none() && random.permille(500) {
+            let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
+            node.clock.start_anew(random);
+        }
+    }
+
     pub(super) fn start(&mut self, number: u64) {
         let may_be_suspect = self.may_be_suspect(number);
         let knows = self.programs.knows(number);
@@ -160,6 +174,7 @@ impl World {
         }
         if node.life > 0 {
             self.next_start(number);
+            self.set_clock(number);
         }
         let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
         let struck = node.struck;
@@ -203,9 +218,22 @@ impl World {
                 return self.refused(number, &error, struck);
             }
         };
-        let destroyed = &self.destroyed;
-        self.common.trace.say(now, || {
-            let life = process.life;
+        if node.is_damaged() {
+            sometimes("a damaged disk opened all the same");
+        }
+        process.damaged.clone_from(&node.damaged);
+        process.struck = struck;
+        process.slowness = node.slowness;
+        self.judge_doubt(&process, is_closed);
+        if !self.does_not_begin(&process) {
+            self.begin(process, &durable);
+        }
+    }
+
+    /// What was closed is whole.
+    fn judge_doubt(&mut self, process: &Process, is_closed: bool) {
+        let (number, life, destroyed) = (process.node, process.life, &self.destroyed);
+        self.common.trace.say(self.common.now, || {
             let suspect = if process.is_suspect() {
                 ", suspect"
             } else {
@@ -216,15 +244,6 @@ impl World {
         if is_closed && process.is_suspect() {
             let text = format!("node {number} distrusts a log that was closed");
             self.common.checks.fail(text);
-        }
-        if node.is_damaged() {
-            sometimes("a damaged disk opened all the same");
-        }
-        process.damaged.clone_from(&node.damaged);
-        process.struck = struck;
-        process.slowness = node.slowness;
-        if !self.does_not_begin(&process) {
-            self.begin(process, &durable);
         }
     }
 
@@ -314,7 +333,8 @@ impl World {
                     ));
                 }
                 if lost.is_some() {
-                    self.common.checks.lost(number, shard, before.log);
+                    let now = self.common.now;
+                    self.common.checks.lost(number, shard, before.log, now);
                 }
                 // A suspect may lack entries, and nothing else.
                 if forgot {

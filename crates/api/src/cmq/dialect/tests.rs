@@ -32,7 +32,7 @@ struct World {
     fake: Fake,
     dialect: Dialect<Fake>,
     host: Host<'static>,
-    stop: watch::Sender<Option<tokio::time::Instant>>,
+    stop: watch::Sender<Option<crate::http::Stopping>>,
 }
 
 fn world_with(config: Config, keys: impl IntoIterator<Item = AccessKey>) -> World {

@@ -132,11 +132,34 @@ fn stopping_ends_waits_with_an_answer_and_closes_idle_connections() {
     until("the wait begins", || world.fake.waiting() == 1);
     let address = world.server.address();
     let start = Instant::now();
-    world.server.shutdown(PATIENCE);
+    world.server.shutdown(Duration::ZERO, PATIENCE);
     assert!(start.elapsed() < PATIENCE / 2);
     assert!(waiting.rest().contains("(10200)no message"));
     assert_eq!(idle.rest(), "");
     assert!(TcpStream::connect(address).is_err());
+}
+
+/// It would meet a connection that is closed under its request, and not know whether that was done.
+#[test]
+fn who_asks_while_the_server_stops_has_an_answer_and_is_told_to_go() {
+    let world = world();
+    let mut client = world.connect();
+    client.say(&world.post(SEND));
+    let (head, _) = client.answer();
+    assert!(!head.to_lowercase().contains("connection: close"), "{head}");
+    let address = world.server.address();
+    let request = world.post(SEND);
+    let stopping = thread::spawn(move || world.server.shutdown(PATIENCE / 2, PATIENCE));
+    until("nobody new is let in", || {
+        TcpStream::connect(address).is_err()
+    });
+    client.say(&request);
+    let (head, answer) = client.answer();
+    assert!(head.to_lowercase().contains("connection: close"), "{head}");
+    assert!(answer.contains(r#""code":0,"#), "{answer}");
+    assert_eq!(client.rest(), "");
+    // It waits for nobody else.
+    stopping.join().unwrap();
 }
 
 #[test]
@@ -148,7 +171,9 @@ fn a_request_that_does_not_end_is_cut_off_after_the_grace() {
         world.server.metrics().connections_open() == 1
     });
     let start = Instant::now();
-    world.server.shutdown(Duration::from_millis(100));
+    world
+        .server
+        .shutdown(Duration::ZERO, Duration::from_millis(100));
     assert!(start.elapsed() < PATIENCE / 2);
     assert_eq!(client.rest(), "");
 }

@@ -4,6 +4,7 @@ use super::Builder;
 use crate::{
     event::{Answer, Delivery, Event, Nanos, Operation, Outcome},
     evidence::MILLISECOND,
+    leaps::Leaps,
     ledger::{Copy, Handout, Purpose, ReceiveOutcome, Received, Rewind, Sent, StrayKind, Use},
     setting::Setting,
 };
@@ -198,18 +199,23 @@ impl<'h> Builder<'h> {
 }
 
 /// Sorts the handouts of a copy and works out between which times each lease began and ended.
-pub(super) fn settle(copy: &mut Copy<'_>, sent: &Sent<'_>, visibility: &Setting<Nanos>) {
+pub(super) fn settle(
+    copy: &mut Copy<'_>,
+    sent: &Sent<'_>,
+    visibility: &Setting<Nanos>,
+    leaps: &Leaps,
+) {
     copy.handouts
         .sort_by_key(|handout| (handout.returned, handout.count));
     for handout in &mut copy.handouts {
         handout.uses.sort_by_key(|one| (one.invoked, one.returned));
         // A long poll may have been open for long before the message was there.
-        handout.earliest = handout.invoked.max(sent.invoked.saturating_add(sent.delay));
+        handout.earliest = handout.invoked.max(sent.hidden_until);
         let (least, most) = (
             visibility.least(handout.invoked, handout.returned),
             visibility.most(handout.invoked, handout.returned),
         );
-        handout.held_until = handout.earliest.saturating_add(least);
+        handout.held_until = leaps.earliest(handout.earliest, least);
         handout.free_from = handout.returned.saturating_add(most);
         handout.unchanged_until = handout.free_from;
         for one in &handout.uses {
@@ -218,11 +224,12 @@ pub(super) fn settle(copy: &mut Copy<'_>, sent: &Sent<'_>, visibility: &Setting<
             };
             match one.answer {
                 Some(Answer::Done) => {
-                    handout.held_until = one.invoked.saturating_add(length);
+                    handout.held_until = leaps.earliest(one.invoked, length);
                     handout.free_from = one.returned.saturating_add(length);
                 }
                 None => {
-                    handout.held_until = handout.held_until.min(one.invoked.saturating_add(length));
+                    handout.held_until =
+                        handout.held_until.min(leaps.earliest(one.invoked, length));
                     handout.free_from = handout.free_from.max(one.returned.saturating_add(length));
                 }
                 Some(_) => {}

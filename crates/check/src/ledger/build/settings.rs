@@ -6,6 +6,7 @@ use crate::{
     event::{Changes, Event, Nanos, Operation, Outcome, QueueFacts, Settings, refusal},
     evidence::MILLISECOND,
     history::History,
+    leaps::Leaps,
     ledger::{Attributes, Named, NamedAct, Span, Told},
     report::Invalid,
     setting::Setting,
@@ -16,6 +17,8 @@ use crate::{
 pub(super) struct Lives<'h> {
     /// In the order of the facts.
     pub(super) attributes: Vec<Attributes>,
+    pub(super) leaps: Vec<Leaps>,
+    pub(super) leaps_of_names: Leaps,
     pub(super) purges: Vec<Vec<Span>>,
     pub(super) created: Vec<Option<Span>>,
     pub(super) ended: Vec<Option<Span>>,
@@ -34,6 +37,7 @@ impl<'h> Lives<'h> {
         let count = history.queues.len();
         let mut lives = Self {
             attributes: history.queues.iter().map(attributes).collect(),
+            leaps: vec![Leaps::default(); count],
             purges: vec![Vec::new(); count],
             created: vec![None; count],
             ended: vec![None; count],
@@ -54,6 +58,15 @@ impl<'h> Lives<'h> {
                             note_end(&mut lives.unbound[place], span);
                         }
                     }
+                }
+                Operation::Leap { by_ms } => {
+                    let leaps = if event.queue.is_empty() {
+                        &mut lives.leaps_of_names
+                    } else {
+                        &mut lives.leaps[place()?]
+                    };
+                    let by = by_ms.saturating_mul(MILLISECOND);
+                    leaps.add(event.invoked, event.returned, by);
                 }
                 Operation::Purge { outcome } => {
                     lives.purges[place()?].extend(span(event, outcome));

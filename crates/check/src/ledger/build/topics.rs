@@ -186,6 +186,7 @@ impl<'h> Builder<'h> {
                 returned: published.returned,
                 delay: 0,
                 delay_most: 0,
+                hidden_until: 0,
                 due: 0,
                 is_carried: true,
                 outcome,

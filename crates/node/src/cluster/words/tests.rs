@@ -42,6 +42,7 @@ fn report() -> NodeReport {
             }),
         }],
         knows: ClusterVersion(2),
+        leaves: true,
     }
 }
 
@@ -242,7 +243,12 @@ fn without_trailing(bytes: &[u8]) -> &[u8] {
 #[test]
 fn a_node_that_says_no_version_knows_the_first() {
     let bytes = Note::Report(report()).encode();
-    let old = Bytes::copy_from_slice(without_trailing(&bytes));
+    let without_leaves = bytes.strip_suffix(&[1]).unwrap();
+    let Some(Note::Report(read)) = Note::decode(Bytes::copy_from_slice(without_leaves)) else {
+        panic!("no report")
+    };
+    assert_eq!((read.knows, read.leaves), (ClusterVersion(2), false));
+    let old = Bytes::copy_from_slice(without_trailing(without_leaves));
     let Some(Note::Report(read)) = Note::decode(old.clone()) else {
         panic!("no report")
     };

@@ -88,7 +88,7 @@ fn an_empty_receive_is_no_message() {
         assert_eq!(answer["message"], "(10200)no message");
     }
     // A wait ends when the server does.
-    world.stop.send_replace(Some(tokio::time::Instant::now()));
+    world.stop.send_replace(Some(crate::http::Stopping::now()));
     let receive = [
         ("Action", "ReceiveMessage"),
         ("queueName", "q"),
