@@ -56,7 +56,7 @@ impl Maintenance {
 impl Process {
     /// Looks whether something is to be done.
     pub(super) fn maintain(&mut self, common: &mut Common) {
-        let length = common.random.spread(INTERVAL);
+        let length = common.random.spread(INTERVAL).min(8 * INTERVAL);
         common.later(self.node, self.life, length, Happening::Maintain);
         if common.random.permille(250) && self.maintenance.sweeping.is_none() {
             self.maintenance.sweeping = Some(self.images());

@@ -316,8 +316,13 @@ impl World {
         self.set_state(node, NodeState::Draining);
     }
 
-    /// A node that runs is to be gone at once.
+    /// A node that runs is to be gone at once. Until the catalog says so, placement may still make a voter of it, which
+    /// shards with fewer than three cannot spare.
     fn remove(&mut self, node: u64, active: &[u64]) {
+        let mut sets = (0..self.common.plan.shards).flat_map(|shard| self.sets_of_voters(shard));
+        if sets.any(|set| set.len() < 3) {
+            return;
+        }
         let left = active.len() - 1;
         let aim = aim_of(self.human.replicas, left);
         if left > 0 && self.is_enough(Some(node), aim) {
