@@ -93,16 +93,6 @@ impl Membership {
         (!sets.voters.is_empty()).then(|| sets.into_membership())
     }
 
-    /// The members once a change is over, and those that it lets go of have left.
-    pub(crate) fn outcome(&self, change: &MembershipChange) -> Option<Self> {
-        let after = self.after(change)?;
-        if after.is_joint() {
-            after.after(&MembershipChange { steps: Vec::new() })
-        } else {
-            Some(after)
-        }
-    }
-
     /// Whether a change of several steps is under way.
     pub fn is_joint(&self) -> bool {
         !self.voters_outgoing.is_empty()

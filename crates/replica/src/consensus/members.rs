@@ -12,13 +12,13 @@ impl Consensus {
     /// log is not written, whoever ordered it: it would stop all of them, for ever.
     pub(crate) fn propose_change(&mut self, change: &MembershipChange) {
         let bytes = change.encode();
-        let outcome = self.membership.outcome(change);
         if !self.leads()
             || MembershipChange::decode(&bytes).is_err()
             || self.node.raft.has_pending_conf()
             || self.membership.is_joint()
             || change.steps.is_empty()
-            || outcome.is_none_or(|outcome| outcome == self.membership)
+            || self.membership.after(change).is_none()
+            || !self.is_of_these_members(change)
             || !self.may_all_vote(change)
             || !self.could_decide_after(change)
         {
@@ -28,6 +28,17 @@ impl Consensus {
         self.node
             .propose_conf_change(bytes.to_vec(), change.to_raft())
             .ok();
+    }
+
+    /// Whether each step changes something. A change of which a part has happened was decided for other members than
+    /// these: the rest of it might let go of one too many.
+    fn is_of_these_members(&self, change: &MembershipChange) -> bool {
+        let members = &self.membership;
+        change.steps.iter().all(|step| match step {
+            MembershipStep::AddVoter(node) => !members.voters.contains(node),
+            MembershipStep::AddLearner(node) => !members.learners.contains(node),
+            MembershipStep::Remove(node) => members.contains(*node),
+        })
     }
 
     fn may_all_vote(&self, change: &MembershipChange) -> bool {

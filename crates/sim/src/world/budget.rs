@@ -105,9 +105,12 @@ impl World {
                     node.is_gone || node.is_damaged() || node.lost_a_sector
                 })
         };
-        let sets = (0..self.common.plan.shards).flat_map(|shard| self.sets_of_voters(shard));
-        let mut sets = sets.filter(|set| set.contains(&number));
-        let all_return = sets.all(|set| !set.iter().any(is_lost));
+        // In the middle of a change the voters of both sets have to agree.
+        let mut shards = 0..self.common.plan.shards;
+        let all_return = shards.all(|shard| {
+            let voters: BTreeSet<u64> = self.sets_of_voters(shard).concat().into_iter().collect();
+            !voters.contains(&number) || !voters.iter().any(is_lost)
+        });
         // Nobody may trust what certainly lacks something. Of another that was suspect before, and still is in some
         // shard, others may need the vote by now: it became a voter meanwhile.
         let node = &self.nodes[&number];
