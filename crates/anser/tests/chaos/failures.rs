@@ -49,6 +49,15 @@ impl Failures {
         rest.cloned().collect()
     }
 
+    /// Those besides connections that broke, and how many did. A server can end a connection just when a request is on
+    /// its way; HTTP/1.1 has no word for it.
+    pub(crate) fn besides_broken(&self) -> (Vec<String>, u64) {
+        let kinds = self.lock();
+        let others = kinds.keys().filter(|kind| *kind != BROKEN);
+        let broken = kinds.get(BROKEN).copied().unwrap_or_default();
+        (others.cloned().collect(), broken)
+    }
+
     fn add(&self, kind: String) {
         *self.lock().entry(kind).or_default() += 1;
     }

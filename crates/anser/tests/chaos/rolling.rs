@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     alone,
+    failures::Failures,
     fleet::Fleet,
     node_kill::{SHARDS, note_outage},
     probes::Probes,
@@ -61,12 +62,22 @@ fn no_request_fails_when_all_nodes_are_restarted_one_after_the_other() {
     probes.rest();
     // A receive that was passed on to a node that ended may have been repeated.
     note_outage(&story.load, began, &QUEUES);
-    let failed = [&story.load.failures, probes.failures()].map(ToString::to_string);
+    let failures = [&story.load.failures, probes.failures()];
+    let [(failed, broken), (probes_failed, probes_broken)] = failures.map(Failures::besides_broken);
+    let ends = story.rounds() * u64::from(NODES);
     let report = story.finish(&fleet);
     assert!(report.passed(), "{report}; {}", fleet.logs());
     let wrong = probes.finish(&fleet);
     assert!(wrong.is_empty(), "{wrong:#?}; {}", fleet.logs());
-    assert_eq!(failed, ["none", "none"], "{}", fleet.logs());
+    let failed = [failed, probes_failed].concat();
+    assert_eq!(failed, [""; 0], "{}", fleet.logs());
+    // None on a quiet machine; on another one a client may be held up between its look and its request.
+    let broken = broken + probes_broken;
+    assert!(
+        broken <= ends,
+        "{broken} connections broke; {}",
+        fleet.logs()
+    );
     for node in fleet.running() {
         fleet.stop(u16::try_from(node).unwrap());
     }
