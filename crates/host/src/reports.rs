@@ -1,6 +1,9 @@
 //! What was heard last of each node, when, and what follows from it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anser_broker::id::ShardId;
 
@@ -100,6 +103,17 @@ impl Reports {
         shards
     }
 
+    /// Whether a node leads a shard of which another voter is up and stays.
+    pub fn can_hand_over(&self, node: u64, now: Duration) -> bool {
+        let others = self.recent(now).filter(|(other, _)| *other != node);
+        let stay: BTreeSet<u64> = others
+            .filter(|(_, report)| !report.leaves)
+            .map(|(other, _)| other)
+            .collect();
+        let mut led = self.shards(now).into_values();
+        led.any(|shard| shard.leader == node && !shard.voters.is_disjoint(&stay))
+    }
+
     /// Whether every shard of so many could decide to let go of a node without asking it.
     pub fn can_spare(&self, node: u64, shards: u16, now: Duration) -> bool {
         let known = self.shards(now);
@@ -180,6 +194,26 @@ mod tests {
         reports.put(leads(2, 4, &[(1, true), (3, true)]), NOW);
         assert_eq!(reports.shards(NOW)[&0].leader, 1);
         assert!(reports.shards(NOW + SILENCE).is_empty());
+    }
+
+    #[test]
+    fn a_node_has_somebody_to_hand_its_shards_to_unless_all_go() {
+        let mut reports = Reports::default();
+        reports.put(leads(1, 5, &[(2, true)]), NOW);
+        assert!(!reports.can_hand_over(1, NOW), "node 2 was not heard of");
+        let leaves = |leaves| NodeReport {
+            node: 2,
+            leaves,
+            ..NodeReport::default()
+        };
+        reports.put(leaves(false), NOW);
+        assert!(reports.can_hand_over(1, NOW));
+        assert!(!reports.can_hand_over(2, NOW), "it leads nothing");
+        reports.put(leaves(true), NOW);
+        assert!(!reports.can_hand_over(1, NOW));
+        reports.put(leads(1, 6, &[]), NOW);
+        reports.put(leaves(false), NOW);
+        assert!(!reports.can_hand_over(1, NOW), "it is the only voter");
     }
 
     #[test]

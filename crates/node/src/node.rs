@@ -124,8 +124,8 @@ impl Node {
         self.0.failed.get()
     }
 
-    /// Has other nodes lead what this one leads, as the first step of an end in order, and returns when they do, or when
-    /// the time is over: what only this node has stays here. Meanwhile it serves on. Nothing to do for a node alone.
+    /// Has other nodes lead what this one leads, as the first step of an end in order, and returns when they do, when
+    /// nobody is there who could, or when the time is over. Meanwhile it serves on. Nothing to do for a node alone.
     pub fn leave(&self, patience: Duration) {
         let Some(cluster) = &self.desk().cluster else {
             return;
@@ -137,7 +137,10 @@ impl Node {
             drop(inbox.send(Event::Host(HostEvent::Leave)));
         }
         let end = Instant::now() + patience;
-        while !cluster.leaders.leads_nothing() && Instant::now() < end {
+        while !cluster.leaders.leads_nothing()
+            && cluster.reports.can_hand_over(cluster.node)
+            && Instant::now() < end
+        {
             thread::sleep(LOOK_INTERVAL);
         }
     }

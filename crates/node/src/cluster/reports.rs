@@ -51,6 +51,12 @@ impl Reports {
         self.lock().is_full(shard, now)
     }
 
+    /// Whether a node leads a shard of which another voter is up and stays.
+    pub(crate) fn can_hand_over(&self, node: u64) -> bool {
+        let now = self.now();
+        self.lock().can_hand_over(node, now)
+    }
+
     pub(crate) fn all(&self) -> anser_host::Reports {
         self.lock().clone()
     }
