@@ -7,7 +7,8 @@ use std::time::Duration;
 use anser_broker::{
     command::Command,
     error::Error,
-    id::{QueueId, ShardId},
+    id::{AccountId, QueueId, ShardId},
+    name::QueueName,
 };
 use anser_host::{Port, Reconciler, Transfers};
 use tokio::sync::oneshot;
@@ -147,6 +148,90 @@ fn tasks_end_when_another_node_leads_the_catalog() {
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(node.tasks(), 0);
     });
+}
+
+/// Two clients change a queue, one after the other, while its home has no leader. The first is not told that its change
+/// is in force because the second one's has taken its place: the home knows of neither.
+#[test]
+fn a_change_is_answered_when_the_home_was_told_it_or_a_newer_one() {
+    run(async {
+        let node = Node::new();
+        node.mute(MUTE);
+        let reconciler = Reconciler::new(node.clone());
+        let mut changes = Vec::new();
+        for revision in 1..=2 {
+            node.changes_to(placed(QueueId(9), MUTE, revision));
+            let (done, changed) = oneshot::channel();
+            reconciler.change(change(), done);
+            changes.push(changed);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        // Another home is told something meanwhile.
+        reconciler.place(&placed(QueueId(10), WELL, 1));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(node.told(QueueId(10)), Some(1));
+        for changed in &mut changes {
+            assert!(changed.try_recv().is_err(), "its home was not told");
+        }
+        node.refuse_unanswered();
+        node.unmute(MUTE);
+        for (changed, revision) in changes.into_iter().zip(1..) {
+            let answered = changed.await.unwrap().unwrap();
+            assert_eq!(answered.revision(), revision);
+        }
+        assert_eq!(node.told(QueueId(9)), Some(2));
+    });
+}
+
+/// Who asks for changes of a queue whose home cannot be told hears so in time, and nothing is left of the change but what
+/// the home is to be told.
+#[test]
+fn changes_of_a_home_that_cannot_be_told_leave_one_task() {
+    run(async {
+        let node = Node::new();
+        node.mute(MUTE);
+        let reconciler = Reconciler::new(node.clone());
+        let mut changes = Vec::new();
+        for revision in 1..=100 {
+            node.changes_to(placed(QueueId(9), MUTE, revision));
+            let (done, changed) = oneshot::channel();
+            reconciler.change(change(), done);
+            changes.push(changed);
+        }
+        for changed in changes {
+            assert_eq!(changed.await.unwrap(), Err(Error::Unknown));
+        }
+        assert!(node.tasks() <= 1, "{} tasks", node.tasks());
+    });
+}
+
+/// A node that leads the catalog is deposed before the home is told, and leads again at once.
+#[test]
+fn a_change_that_a_deposed_leader_gave_up_is_not_known_to_be_in_force() {
+    run(async {
+        let node = Node::new();
+        node.mute(MUTE);
+        let reconciler = Reconciler::new(node.clone());
+        node.changes_to(placed(QueueId(9), MUTE, 1));
+        let (done, changed) = oneshot::channel();
+        reconciler.change(change(), done);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let leaders = node.cluster().unwrap().leaders;
+        leaders.serves(ShardId::CATALOG, 2, false);
+        node.refuse_unanswered();
+        tokio::task::yield_now().await;
+        leaders.serves(ShardId::CATALOG, 3, true);
+        assert_eq!(changed.await.unwrap(), Err(Error::Unknown));
+        assert_eq!(node.told(QueueId(9)), None);
+    });
+}
+
+/// What it is does not matter to the tests' catalog.
+fn change() -> Command {
+    Command::DeleteQueue {
+        account: AccountId(1),
+        name: QueueName::new("a").expect("a letter"),
+    }
 }
 
 #[test]

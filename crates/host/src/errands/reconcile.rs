@@ -22,7 +22,6 @@ use super::{RETRY_INTERVAL, lines::Lines};
 use crate::{
     port::{Port, Retry, within},
     routing::{freshness, router},
-    signal::Signal,
 };
 
 /// Homes of one shard that are being told at once what the catalog says.
@@ -38,9 +37,15 @@ pub struct Reconciler<P> {
     port: P,
     lines: Arc<Lines>,
     /// What is being told, by number.
-    telling: Arc<Mutex<BTreeMap<u64, Placed>>>,
-    /// Counts what was told, for whoever waits for it.
-    told: Arc<Signal<u64>>,
+    telling: Arc<Mutex<BTreeMap<u64, Telling>>>,
+}
+
+/// What a home is being told.
+#[derive(Debug)]
+struct Telling {
+    newest: Placed,
+    /// Who waits until the home has this revision or a newer one. Dropped, they hear that nobody here knows.
+    waiting: Vec<(u64, oneshot::Sender<()>)>,
 }
 
 impl<P: Port> Reconciler<P> {
@@ -49,73 +54,72 @@ impl<P: Port> Reconciler<P> {
             port,
             lines: Arc::new(Lines::new(TELLERS_MAX)),
             telling: Arc::default(),
-            told: Arc::default(),
         }
     }
 
     /// Has a home told what the catalog says, until it is told.
     pub fn place(&self, placed: &Placed) {
+        self.begin(placed, None);
+    }
+
+    /// As [`Self::place`]; what is returned gets a word when the home has been told this, or something newer, and ends
+    /// without one if this node gives up.
+    fn place_and_hear(&self, placed: &Placed) -> oneshot::Receiver<()> {
+        let (told, hears) = oneshot::channel();
+        self.begin(placed, Some(told));
+        hears
+    }
+
+    fn begin(&self, placed: &Placed, told: Option<oneshot::Sender<()>>) {
         let number = placed.number();
-        if self.is_news(placed) {
+        if self.is_news(placed, told) {
             let this = self.clone();
             self.port.spawn(async move { this.settle(number).await });
         }
     }
 
     /// Notes what a home is to be told, unless that is older than what is known; whether a task is to be begun.
-    fn is_news(&self, placed: &Placed) -> bool {
-        let mut telling = self.telling();
-        let known = telling.get(&placed.number()).map(Placed::revision);
-        if known.is_none_or(|known| known < placed.revision()) {
-            telling.insert(placed.number(), placed.clone());
+    fn is_news(&self, placed: &Placed, told: Option<oneshot::Sender<()>>) -> bool {
+        let mut all = self.telling();
+        let is_new = !all.contains_key(&placed.number());
+        let telling = all.entry(placed.number()).or_insert_with(|| Telling {
+            newest: placed.clone(),
+            waiting: Vec::new(),
+        });
+        if telling.newest.revision() < placed.revision() {
+            telling.newest = placed.clone();
         }
-        known.is_none()
+        // Many may have given up on a home that cannot be told.
+        telling.waiting.retain(|(_, told)| !told.is_closed());
+        let told = told.map(|told| (placed.revision(), told));
+        telling.waiting.extend(told);
+        is_new
     }
 
     /// Changes the catalog and the home. It is done here and not by whoever asked, who may leave in the middle.
     pub fn change(&self, command: Command, done: oneshot::Sender<Result<Placed, Error>>) {
-        let (finished, changed) = oneshot::channel();
         let this = self.clone();
         self.port.spawn(async move {
-            // Nobody may wait for it any more.
-            finished.send(this.carry_through(command).await).ok();
-        });
-        let port = self.port.clone();
-        self.port.spawn(async move {
-            let changed = within(&port, CHANGE_PATIENCE, changed).await;
-            let answer = match changed {
-                Some(Ok(changed)) => changed,
-                Some(Err(_)) | None => Err(Error::Unknown),
-            };
+            let changed = within(&this.port, CHANGE_PATIENCE, this.carry_through(command)).await;
             // Whoever asked may have left.
-            done.send(answer).ok();
+            done.send(changed.unwrap_or(Err(Error::Unknown))).ok();
         });
     }
 
     /// Fails with [`Error::Unavailable`] if the catalog is not led here, and nothing has happened: another leader would
-    /// not know that its home is to be told.
+    /// not know that its home is to be told. It is in force when this returns: a newer change that came meanwhile is not
+    /// enough, as long as the home knows of neither.
     async fn carry_through(&self, mut command: Command) -> Result<Placed, Error> {
         self.steer(&mut command);
         let proposed = router::propose_here(&self.port, ShardId::CATALOG, &command);
         let Reply::Placed(placed) = proposed.await? else {
             unreachable!("changes of the catalog are answered with what was placed")
         };
-        let (number, revision) = (placed.number(), placed.revision());
-        self.place(&placed);
-        let is_told = |_: &u64| self.has_told(number, revision);
-        self.told.wait_for(is_told).await;
-        if !self.leads_catalog() {
-            // Another tells the home, and nobody here knows when.
-            return Err(Error::Unknown);
-        }
+        // Otherwise another leader of the catalog tells the home, and nobody here knows when.
+        let told = self.place_and_hear(&placed).await;
+        told.map_err(|_| Error::Unknown)?;
         freshness::spread(&self.port).await;
         Ok(placed)
-    }
-
-    fn has_told(&self, number: u64, revision: u64) -> bool {
-        let telling = self.telling();
-        let known = telling.get(&number).map(Placed::revision);
-        known.is_none_or(|known| known > revision)
     }
 
     /// What is made goes where somebody leads.
@@ -140,8 +144,8 @@ impl<P: Port> Reconciler<P> {
                 self.tell(&placed).await
             };
             match told {
-                Ok(()) => self.forget(&placed),
-                Err(_) if !self.leads_catalog() => self.forget(&placed),
+                Ok(()) => self.note_told(&placed),
+                Err(_) if !self.leads_catalog() => self.give_up(&placed),
                 Err(error) => {
                     self.port.retries(Retry::Home { number }, error);
                     self.wait_for_leaders(news, rest).await;
@@ -152,18 +156,26 @@ impl<P: Port> Reconciler<P> {
     }
 
     fn newest(&self, number: u64) -> Option<Placed> {
-        self.telling().get(&number).cloned()
+        let telling = self.telling();
+        telling.get(&number).map(|telling| telling.newest.clone())
     }
 
-    /// Nothing more is to be done about this, unless there is something newer.
-    fn forget(&self, placed: &Placed) {
-        let mut telling = self.telling();
-        let known = telling.get(&placed.number()).map(Placed::revision);
-        if known == Some(placed.revision()) {
-            telling.remove(&placed.number());
+    /// The home has been told: whoever waited for this, or for something older, hears so.
+    fn note_told(&self, placed: &Placed) {
+        let mut all = self.telling();
+        if let Some(telling) = all.get_mut(&placed.number()) {
+            let heard = |of: &mut (u64, _)| of.0 <= placed.revision();
+            for (_, told) in telling.waiting.extract_if(.., heard) {
+                // Who waited may have given up.
+                told.send(()).ok();
+            }
         }
-        drop(telling);
-        self.told.count();
+        forget(&mut all, placed);
+    }
+
+    /// It is not for this node any more.
+    fn give_up(&self, placed: &Placed) {
+        forget(&mut self.telling(), placed);
     }
 
     fn leads_catalog(&self) -> bool {
@@ -171,7 +183,7 @@ impl<P: Port> Reconciler<P> {
         cluster.is_none_or(|cluster| cluster.leaders.serves_here(ShardId::CATALOG))
     }
 
-    fn telling(&self) -> MutexGuard<'_, BTreeMap<u64, Placed>> {
+    fn telling(&self) -> MutexGuard<'_, BTreeMap<u64, Telling>> {
         self.telling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -200,6 +212,14 @@ impl<P: Port> Reconciler<P> {
         };
         router::propose_now(&self.port, ShardId::CATALOG, &settled).await?;
         Ok(())
+    }
+}
+
+/// Nothing more is to be done about this, unless there is something newer.
+fn forget(all: &mut BTreeMap<u64, Telling>, placed: &Placed) {
+    let known = all.get(&placed.number());
+    if known.is_some_and(|known| known.newest.revision() == placed.revision()) {
+        all.remove(&placed.number());
     }
 }
 

@@ -57,6 +57,8 @@ struct State {
     settled: u64,
     failed: u64,
     told: BTreeMap<QueueId, u64>,
+    /// What a change of the catalog is answered with.
+    changed: Option<Placed>,
 }
 
 pub(super) fn run(test: impl Future<Output = ()>) {
@@ -147,6 +149,19 @@ impl Node {
 
     pub(super) fn unmute(&self, shard: ShardId) {
         self.state().mute.remove(&shard);
+    }
+
+    /// Who waits for an answer hears that there is no leader.
+    pub(super) fn refuse_unanswered(&self) {
+        for sender in self.state().unanswered.drain(..) {
+            // Whoever asked may have given up.
+            sender.send(Err(Error::Unavailable)).ok();
+        }
+    }
+
+    /// The next change of the catalog comes to this.
+    pub(super) fn changes_to(&self, placed: Placed) {
+        self.state().changed = Some(placed);
     }
 
     pub(super) fn route(&self, queue: QueueId, shard: ShardId) {
@@ -247,6 +262,9 @@ impl State {
                 self.lanes.remove(&queue);
             }
             Command::MoveFailed { .. } => self.failed += 1,
+            Command::DeleteQueue { .. } => {
+                return Reply::Placed(self.changed.clone().expect("it was said before"));
+            }
             Command::DropQueue { queue, floor } => drop(self.told.insert(queue, floor)),
             _ => {}
         }
