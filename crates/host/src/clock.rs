@@ -100,6 +100,10 @@ impl ShardTime {
     /// Follows another leader's time: its stamp is at least this old. A clock may run faster than the
     /// leader's by half a thousandth, so what has passed since counts a little less.
     pub fn follow(&mut self, stamp: Timestamp, now: &Now) {
+        // Of the stamps that who leads again has followed, its own is never ahead: both must be left out to see it.
+        if keeps_its_own() && self.known > Timestamp(0) {
+            return;
+        }
         *self = Self::of_others(stamp, now);
     }
 

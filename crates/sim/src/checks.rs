@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anser_broker::{command::NodeStart, version::ClusterVersion};
 use anser_log::Write;
-use anser_replica::{Membership, Place, ReplicaStatus, Role, StoredEntry, StoredKind};
+use anser_replica::{Membership, Memory, Place, ReplicaStatus, Role, StoredEntry, StoredKind};
 
 pub(crate) use log_view::LogView;
 use shard::ShardChecks;
@@ -356,7 +356,8 @@ impl Checks {
     }
 
     /// A leader hears a replica and believes it to have this much. For a moment it may be wrong about one
-    /// that has just lost something.
+    /// that has just lost something. About a voter that it takes for blank, and that others let go of because of that, it
+    /// is never wrong: nobody else gives it a state.
     pub(crate) fn believed(
         &mut self,
         shard: u16,
@@ -369,6 +370,14 @@ impl Checks {
         for peer in &status.peers {
             let durable = self.durable.get(&(peer.node, shard));
             let last = durable.map_or(0, |durable| durable.log.last());
+            let votes = status.membership.voters.contains(&peer.node);
+            let is_blank = peer.memory == Memory::Empty;
+            if is_newest && votes && is_blank && last > 0 && !self.is_old_copy(peer.node) {
+                self.fail(format!(
+                    "shard {shard}: leader {leader} takes voter {} for blank, whose disk ends at entry {last}",
+                    peer.node
+                ));
+            }
             let beliefs = &mut self.shard(shard).wrong_beliefs;
             let key = (leader, peer.node, status.term);
             if !is_newest || !peer.active || peer.matched <= last {

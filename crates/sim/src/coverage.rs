@@ -73,6 +73,7 @@ pub const PLACES: &[&str] = &[
     "leases were given back",
     "a request was forwarded",
     "the answer of another node was lost",
+    "a request came whose connection had broken",
     "messages waited for the leader of their target",
     "messages waited for their target to take them",
     "a home waited to be told what the catalog says",

@@ -10,6 +10,8 @@ use crate::{
 /// In a thousand: messages that come when everybody has forgotten them.
 const STRAGGLERS: u64 = 10;
 const STRAGGLING: Micros = 3 * SECOND;
+/// In a thousand: requests that come though their connection has broken.
+const STRAYS: u64 = 500;
 
 #[derive(Debug, Default)]
 pub(crate) struct Network {
@@ -106,6 +108,13 @@ impl Network {
         } else {
             0
         }
+    }
+
+    /// How much later a request comes whose connection has broken, if ever: it may lie in the buffers of a machine that
+    /// gets round to it when whoever asked has asked again.
+    pub(crate) fn straying(&self, random: &mut Random) -> Option<Micros> {
+        let strays = self.reorders && !self.is_healed && random.permille(STRAYS);
+        strays.then(|| random.spread(STRAGGLING))
     }
 
     /// The time that a message between a client and a node takes.

@@ -1,6 +1,9 @@
 //! What the tasks of a process ask for, carried out in the simulated world.
 
-use anser_broker::id::ShardId;
+use anser_broker::{
+    id::{QueueId, ShardId},
+    time::Stamp,
+};
 use anser_host::{Event as HostEvent, Request};
 use anser_replica::Ticket;
 
@@ -11,7 +14,7 @@ use super::{
 };
 use crate::{
     coverage::sometimes,
-    event::{Happening, Reading, micros},
+    event::{Happening, Micros, Reading, micros},
     world::Common,
 };
 
@@ -100,6 +103,7 @@ impl Process {
             shard: shard.0,
             sends_to,
             known: common.checks.last_acknowledged(shard.0),
+            receives: self.receives(shard, &request, common.now),
             polls,
             responder,
         };
@@ -111,6 +115,20 @@ impl Process {
             asker: ticket.0,
         };
         self.tell(request, common);
+    }
+
+    /// Where a receive looks, and by what time it is asked for, if that is known here.
+    fn receives(&self, shard: ShardId, request: &Request, now: Micros) -> Option<(QueueId, Stamp)> {
+        let Request::Receive(receive) = request else {
+            return None;
+        };
+        let clocks = self.clock.now(now);
+        let asked = Stamp {
+            now: self.host.time_of(shard, &clocks)?,
+            wall: clocks.wall,
+            ..Stamp::default()
+        };
+        Some((receive.queue, asked))
     }
 
     /// Whoever looks for a replica that is not here hears so by the end of its channel.

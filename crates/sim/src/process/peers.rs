@@ -91,16 +91,14 @@ impl Process {
             life: self.life,
             number,
         };
-        if send(
-            self.node,
-            (node, life),
-            Happening::Asked { caller, request },
-            common,
-        ) {
+        if let Some(at) = arrival(self.node, node, common) {
+            let what = Happening::Asked { caller, request };
+            common.agenda.add(at, Event::Node { node, life, what });
             let what = Happening::LookAt { number };
             common.later(self.node, self.life, LOOKED_AT_EVERY, what);
         } else {
             lose_soon(caller, common);
+            stray(caller, (node, life), request, common);
         }
     }
 
@@ -201,12 +199,33 @@ fn lose_soon(caller: Caller, common: &mut Common) {
     );
 }
 
+/// The connection has broken, and what was asked comes all the same, long after. Not a receive: of what it leases then
+/// nobody is told, and the judge knows only until when its answer was waited for.
+fn stray(caller: Caller, (node, life): (u64, u64), request: PeerRequest, common: &mut Common) {
+    if matches!(
+        request,
+        PeerRequest::Shard {
+            request: Request::Receive(_),
+            ..
+        }
+    ) {
+        return;
+    }
+    if let Some(late) = common.network.straying(&mut common.random) {
+        sometimes("a request came whose connection had broken");
+        common.later(node, life, late, Happening::Asked { caller, request });
+    }
+}
+
+fn arrival(from: u64, to: u64, common: &mut Common) -> Option<Micros> {
+    let network = &mut common.network;
+    let arrivals = network.arrivals(from, to, common.now, &mut common.random);
+    arrivals.first().copied()
+}
+
 /// Whether it arrives.
 fn send(from: u64, (node, life): (u64, u64), what: Happening, common: &mut Common) -> bool {
-    let arrivals = common
-        .network
-        .arrivals(from, node, common.now, &mut common.random);
-    let Some(&at) = arrivals.first() else {
+    let Some(at) = arrival(from, node, common) else {
         return false;
     };
     common.agenda.add(at, Event::Node { node, life, what });

@@ -2,10 +2,13 @@
 
 use anser_broker::{
     attributes::Acknowledge,
-    command::{Destination, Placed, Reply},
+    codec::{BatchBuilder, encode},
+    command::{Command, Destination, Placed, Reply},
     error::Error,
-    id::{Sequence, ShardId},
+    id::{QueueId, Sequence, ShardId},
     op::ReceivedMessage,
+    shard::Shard,
+    time::Stamp,
 };
 use anser_host::{
     Admission, Denied, Leases, Request as HostRequest, Response as HostResponse, Unreadable,
@@ -32,6 +35,8 @@ pub(super) struct Pending {
     pub(super) sends_to: Option<Destination>,
     /// What a client may know to be applied when it asked.
     pub(super) known: u64,
+    /// Where a receive looks, and by what time it was asked for.
+    pub(super) receives: Option<(QueueId, Stamp)>,
     pub(super) polls: bool,
     pub(super) responder: Responder,
 }
@@ -161,6 +166,9 @@ impl Process {
                 }
             }
             Ok(HostResponse::Answer(_)) => self.check_read(ticket, common),
+            Ok(HostResponse::Messages(messages)) if messages.is_empty() => {
+                self.check_nothing_is_hidden(ticket, common);
+            }
             Err(Error::Unknown) => sometimes("a deposed leader answered that it does not know"),
             Ok(HostResponse::Messages(_)) | Err(_) => {}
         }
@@ -196,6 +204,28 @@ impl Process {
             let (place, now) = ((self.node, pending.shard), common.now);
             let checks = &mut common.checks;
             checks.everywhere(place, (index, term), &membership, now);
+        }
+    }
+
+    /// Whoever hears that nothing is there hears so of everything that had fallen due, by the leader's own time, when it
+    /// asked: what did later may come later.
+    fn check_nothing_is_hidden(&self, ticket: u64, common: &mut Common) {
+        let pending = self.pending.get(&ticket);
+        let Some((shard, (queue, asked))) =
+            pending.and_then(|pending| Some((pending.shard, pending.receives?)))
+        else {
+            return;
+        };
+        let Some(replica) = self.replica(shard) else {
+            return;
+        };
+        let hidden = hidden(replica.shard(), queue, asked);
+        if hidden > 0 {
+            let node = self.node;
+            common.checks.fail(format!(
+                "node {node}, shard {shard}: a receive of queue {} heard that nothing is there, and {hidden} had fallen due when it was asked for",
+                queue.0
+            ));
         }
     }
 
@@ -323,6 +353,31 @@ impl Process {
         }
         pending.responder.send(response).is_ok()
     }
+}
+
+/// How many messages of a queue an entry of this moment would make ready, if nothing later has been applied.
+fn hidden(shard: &Shard, queue: QueueId, at: Stamp) -> u64 {
+    let is_due = shard.next_deadline().is_some_and(|due| due <= at.now);
+    if !is_due || at.now <= shard.now().now {
+        return 0;
+    }
+    let ready = |shard: &Shard| {
+        let mut all = shard.counts();
+        all.find(|(id, _)| *id == queue)
+            .map_or(0, |(_, counts)| counts.ready)
+    };
+    let mut settled = shard.clone();
+    let mut entry = BatchBuilder::new(at);
+    entry.push(&encode(&Command::Settle));
+    settled
+        .apply(
+            shard.applied() + 1,
+            &entry.finish(),
+            &mut Vec::new(),
+            &mut Vec::new(),
+        )
+        .expect("it was just encoded");
+    ready(&settled).saturating_sub(ready(shard))
 }
 
 fn answer_at_door(request: u64, response: Response, common: &mut Common) {
