@@ -36,6 +36,8 @@ pub(crate) struct Clients {
     topics: Topics,
     events: Vec<anser_check::Event>,
     random: Random,
+    /// About the most bytes of a body.
+    body_bytes: usize,
     counted: u64,
     /// By request.
     asked: BTreeMap<u64, usize>,
@@ -90,6 +92,7 @@ impl Clients {
             topics: Topics::default(),
             events: Vec::new(),
             random: Random::new(plan.seed ^ 0x636c_6965_6e74),
+            body_bytes: plan.body_bytes,
             counted: 0,
             asked: BTreeMap::new(),
             healed: None,

@@ -11,7 +11,7 @@ use crate::{
 const STRAGGLERS: u64 = 10;
 const STRAGGLING: Micros = 3 * SECOND;
 /// In a thousand: requests that come though their connection has broken.
-const STRAYS: u64 = 500;
+const STRAYS: u64 = 800;
 
 #[derive(Debug, Default)]
 pub(crate) struct Network {

@@ -134,6 +134,12 @@ pub(crate) struct Plan {
     pub(crate) time_off_max: Millis,
     /// The usual pause of a client between two requests.
     pub(crate) pace: Micros,
+    /// Most of what clients do is done with one queue.
+    pub(crate) crowds: bool,
+    /// How often they do something with a whole queue, in a thousand.
+    pub(crate) restlessness: u64,
+    /// About the most bytes of a body.
+    pub(crate) body_bytes: usize,
 }
 
 /// In a thousand: seeds that go beyond the budget.
@@ -195,6 +201,9 @@ impl Plan {
             time_off_max: time_off_max(&mut random),
             pace: random.between(20, 200) * 1_000,
             upgrades: random.permille(250) && !is_calm,
+            crowds: random.permille(250),
+            restlessness: if random.permille(250) { 250 } else { 70 },
+            body_bytes: if random.permille(200) { 1_000 } else { 200 },
         }
     }
 

@@ -46,8 +46,8 @@ impl Clients {
         {
             return Some(self.change(queue, &common.plan));
         }
-        let queue = self.pick_queue();
-        if self.random.permille(70)
+        let queue = self.pick_queue(&common.plan);
+        if self.random.permille(common.plan.restlessness)
             && let Some(work) = self.manage(client, queue, &common.plan)
         {
             return Some(work);
@@ -62,8 +62,12 @@ impl Clients {
         })
     }
 
-    /// One of the living queues; now and then one that was deleted.
-    fn pick_queue(&mut self) -> usize {
+    /// One of the living queues; now and then one that was deleted. Where clients crowd it is mostly the first, which
+    /// stays.
+    fn pick_queue(&mut self, plan: &Plan) -> usize {
+        if plan.crowds && self.random.permille(600) {
+            return 0;
+        }
         for _ in 0..8 {
             let queue = self.random.place(self.queues.len());
             if self.queues[queue].lives() || self.random.permille(60) {
@@ -271,7 +275,7 @@ impl Clients {
         let new = |_| {
             let body = Body::new(1, producer, self.all[client].bodies);
             self.all[client].bodies += 1;
-            let bytes = 60 + self.random.place(200);
+            let bytes = 60 + self.random.place(self.body_bytes);
             let text = body.text(bytes);
             let sent = body.sent(&text);
             (Bytes::from(text), sent)

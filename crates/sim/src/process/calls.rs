@@ -122,6 +122,10 @@ impl Process {
         let Request::Receive(receive) = request else {
             return None;
         };
+        // One that waits may end while something is settled that was sent, by an older stamp, after it was asked for.
+        if receive.wait.is_some_and(|wait| wait.0 > 0) {
+            return None;
+        }
         let clocks = self.clock.now(now);
         let asked = Stamp {
             now: self.host.time_of(shard, &clocks)?,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anser_broker::{codec, command::Command};
 use anser_host::{PeerError, PeerRequest, PeerResponse, Request};
 
 use super::{
@@ -199,22 +200,38 @@ fn lose_soon(caller: Caller, common: &mut Common) {
     );
 }
 
-/// The connection has broken, and what was asked comes all the same, long after. Not a receive: of what it leases then
-/// nobody is told, and the judge knows only until when its answer was waited for.
+/// The connection has broken, and what a node's errands ask again and again comes all the same, long after. What clients
+/// ask does not: the judge takes a visibility that was changed without an answer for one that is changed by then.
 fn stray(caller: Caller, (node, life): (u64, u64), request: PeerRequest, common: &mut Common) {
-    if matches!(
-        request,
-        PeerRequest::Shard {
-            request: Request::Receive(_),
-            ..
-        }
-    ) {
+    if !is_of_an_errand(&request) {
         return;
     }
     if let Some(late) = common.network.straying(&mut common.random) {
         sometimes("a request came whose connection had broken");
         common.later(node, life, late, Happening::Asked { caller, request });
     }
+}
+
+/// Whether it tells a home what the catalog says, or carries messages to another queue.
+fn is_of_an_errand(request: &PeerRequest) -> bool {
+    let PeerRequest::Shard {
+        request: Request::Propose(command),
+        ..
+    } = request
+    else {
+        return false;
+    };
+    matches!(
+        codec::decode(&command.bytes),
+        Ok(Command::PutQueue { .. }
+            | Command::DropQueue { .. }
+            | Command::PutTopic { .. }
+            | Command::DropTopic { .. }
+            | Command::PutSubscription { .. }
+            | Command::DropSubscription { .. }
+            | Command::AcceptMoved { .. }
+            | Command::Settled { .. })
+    )
 }
 
 fn arrival(from: u64, to: u64, common: &mut Common) -> Option<Micros> {
