@@ -19,6 +19,7 @@ use super::{
     say,
     server::{self, Server},
     skipped,
+    summary::Summary,
     workload::{Load, Worker, later},
 };
 
@@ -203,7 +204,7 @@ fn finish(mut worker: Worker, load: Load, server: Server, name: &str) {
     let report = Arc::into_inner(load.recorder)
         .expect("all clients have ended")
         .judged(name);
-    say(&format!("{name}: {report}"));
+    Summary::new(name, (load.seed, 1), &report).say();
     server.stop();
     assert!(report.passed(), "{report}");
 }

@@ -17,6 +17,7 @@ use super::{
     probes::Probes,
     say,
     story::{QUEUES, Story},
+    summary::conclude,
     workload::{Chance, Worker},
 };
 use crate::cluster::dev_cluster::{DevCluster, within};
@@ -64,10 +65,7 @@ impl Stage {
 
     pub(crate) fn finish(self) {
         wait_until_whole(&self.cluster, &self.probes);
-        let report = self.story.finish(&self.cluster);
-        assert!(report.passed(), "{report}; {}", self.cluster.logs());
-        let wrong = self.probes.finish(&self.cluster);
-        assert!(wrong.is_empty(), "{wrong:#?}; {}", self.cluster.logs());
+        conclude(self.story, Some(self.probes), &self.cluster);
         self.cluster.stop();
     }
 }

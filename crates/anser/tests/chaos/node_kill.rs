@@ -15,6 +15,7 @@ use super::{
     say,
     served::Nodes,
     story::{self, QUEUES, Story},
+    summary::conclude,
     workload::{Chance, Load},
 };
 use crate::cluster::dev_cluster::{DevCluster, within};
@@ -77,10 +78,7 @@ fn nothing_acknowledged_is_lost_when_a_node_is_killed() {
     ));
     figures.say();
     wait_until_whole(&cluster, &probes);
-    let report = story.finish(&cluster);
-    assert!(report.passed(), "{report}; {}", cluster.logs());
-    let wrong = probes.finish(&cluster);
-    assert!(wrong.is_empty(), "{wrong:#?}; {}", cluster.logs());
+    conclude(story, Some(probes), &cluster);
     cluster.stop();
     let longest = figures.led.iter().chain(&figures.others).max().unwrap();
     assert!(*longest < GAP_MAX, "a shard was not served for {longest:?}");

@@ -14,8 +14,9 @@ use super::{
     node_kill::{SHARDS, note_outage, wait_until_served},
     probes::Probes,
     say,
-    served::Nodes,
+    served::Served,
     story::{QUEUES, Story},
+    summary::conclude,
 };
 
 const FILLED_BYTES: u64 = 24 << 20;
@@ -81,10 +82,7 @@ fn a_node_that_is_gone_is_replaced_after_its_grace() {
         story.load.failures,
         probes.failures()
     ));
-    let report = story.finish(&fleet);
-    assert!(report.passed(), "{report}; {}", fleet.logs());
-    let wrong = probes.finish(&fleet);
-    assert!(wrong.is_empty(), "{wrong:#?}; {}", fleet.logs());
+    conclude(story, Some(probes), &fleet);
 }
 
 /// Away for less than the grace time: it finds its copies as they were, and nothing was made again.

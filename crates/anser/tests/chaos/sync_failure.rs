@@ -8,7 +8,9 @@ use std::{
 
 use anser_check::Operation;
 
-use super::{alone, say, server, skipped, story::Story, strace::Strace, workload::Chance};
+use super::{
+    alone, say, server, skipped, story::Story, strace::Strace, summary::conclude, workload::Chance,
+};
 
 /// `docs/operations.md`: a write or fsync of the storage failed and the node stopped.
 const EXIT_STORAGE: i32 = 74;
@@ -64,9 +66,8 @@ fn a_failed_fsync_stops_the_server_and_loses_nothing() {
     }
     assert_eq!(story.load.round.load(Ordering::Relaxed), story.rounds());
     thread::sleep(Duration::from_millis(10));
-    let report = story.finish(&server);
+    conclude(story, None, &server);
     server.stop();
-    assert!(report.passed(), "{report}");
 }
 
 /// The wall clock's time in nanoseconds when the recorder's was zero. strace writes wall times.

@@ -1,0 +1,132 @@
+//! A node that gets a tenth of a processor: the others go on, nothing is lost, and it comes back when it may run again.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    alone,
+    node_faults::Stage,
+    node_kill::{NODES, led, note_outage},
+    say, skipped,
+    story::QUEUES,
+};
+
+const STARVED_FOR: Duration = Duration::from_secs(10);
+/// The promise is 3 s; a machine that others use too gets more.
+const GAP_MAX: Duration = Duration::from_secs(15);
+/// What a node that does not answer costs a probe.
+const IMPATIENT: Duration = Duration::from_millis(300);
+const PERIOD_MICROS: u32 = 100_000;
+const QUOTA_MICROS: u32 = PERIOD_MICROS / 10;
+
+#[test]
+#[ignore = "by command: scripts/chaos starved"]
+fn a_node_without_processor_time_holds_nobody_up() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let scarcity = match Scarcity::new() {
+        Ok(scarcity) => scarcity,
+        Err(why) => return skipped("a node without processor time", &why),
+    };
+    let stage = Stage::new(folder.path(), "starved", 1, IMPATIENT);
+    let running = stage.story.run(&stage.cluster);
+    for _ in 0..stage.story.rounds() {
+        let led_by = |node: u16| stage.cluster.status(node).map(|status| led(&status).len());
+        let victim = (1..=NODES).max_by_key(|&node| led_by(node));
+        let victim = victim.expect("there are nodes");
+        stage.probes.go(victim);
+        thread::sleep(Duration::from_secs(1));
+        let before = led_by(victim).unwrap();
+        let (began, fell) = (stage.story.load.recorder.now(), Instant::now());
+        scarcity.take_in(stage.cluster.process(victim));
+        thread::sleep(STARVED_FOR);
+        let silent = stage.probes.silent_since(fell);
+        let longest = stage.probes.gaps(fell).into_iter().max().unwrap();
+        // It may be too slow to say so itself.
+        let view = stage.cluster.status(victim % NODES + 1).unwrap();
+        let number = stage.cluster.number(victim);
+        let kept = view
+            .shards
+            .iter()
+            .filter(|shard| shard.leader == Some(number));
+        let kept = kept.count();
+        scarcity.let_go(stage.cluster.process(victim));
+        say(&format!(
+            "node {victim} with a tenth of a processor: it led {before} shards, {kept} after {STARVED_FOR:?}; longest \
+             gap of any shard {longest:.0?}"
+        ));
+        assert!(silent.is_empty(), "{silent:?}; {}", stage.cluster.logs());
+        assert!(longest < GAP_MAX, "{longest:?}; {}", stage.cluster.logs());
+        note_outage(&stage.story.load, began, &QUEUES);
+        thread::sleep(Duration::from_secs(5));
+    }
+    running.join();
+    stage.finish();
+}
+
+/// A control group whose processes get a tenth of a processor together.
+struct Scarcity {
+    group: PathBuf,
+    root: PathBuf,
+}
+
+impl Scarcity {
+    /// Either form of control groups will do.
+    fn new() -> Result<Self, String> {
+        let first = Path::new("/sys/fs/cgroup/cpu");
+        let root = if first.join("cpu.cfs_quota_us").exists() {
+            first
+        } else {
+            Path::new("/sys/fs/cgroup")
+        };
+        let group = root.join(format!("anser-starved-{}", std::process::id()));
+        let fails = |error| format!("no control group for processors: {error}");
+        fs::create_dir(&group).map_err(fails)?;
+        let scarcity = Self {
+            group,
+            root: root.to_owned(),
+        };
+        let limited = if root == first {
+            fs::write(
+                scarcity.group.join("cpu.cfs_period_us"),
+                PERIOD_MICROS.to_string(),
+            )
+            .and_then(|()| {
+                fs::write(
+                    scarcity.group.join("cpu.cfs_quota_us"),
+                    QUOTA_MICROS.to_string(),
+                )
+            })
+        } else {
+            fs::write(
+                scarcity.group.join("cpu.max"),
+                format!("{QUOTA_MICROS} {PERIOD_MICROS}"),
+            )
+        };
+        limited.map_err(fails)?;
+        Ok(scarcity)
+    }
+
+    fn take_in(&self, process: u32) {
+        fs::write(self.group.join("cgroup.procs"), process.to_string()).unwrap();
+    }
+
+    fn let_go(&self, process: u32) {
+        fs::write(self.root.join("cgroup.procs"), process.to_string()).unwrap();
+    }
+}
+
+impl Drop for Scarcity {
+    /// Who is still in it after a failed test ends just after; a group can be removed when it is empty.
+    fn drop(&mut self) {
+        let inside = fs::read_to_string(self.group.join("cgroup.procs")).unwrap_or_default();
+        for process in inside.lines() {
+            fs::write(self.root.join("cgroup.procs"), process).ok();
+        }
+        fs::remove_dir(&self.group).ok();
+    }
+}
