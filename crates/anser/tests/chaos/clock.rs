@@ -15,6 +15,7 @@ use super::{
     alone,
     disk::run,
     fleet::Fleet,
+    folder,
     node_kill::{SHARDS, note_outage},
     probes::Probes,
     say, skipped,
@@ -34,7 +35,7 @@ const LIBRARY: &str = "libfaketime.so.1";
 #[test]
 fn nothing_is_early_and_nothing_is_lost_when_a_wall_clock_jumps() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let clocks = match Clocks::new(folder.path()) {
         Ok(clocks) => clocks,
         Err(why) => return skipped("jumps of the wall clock", &why),

@@ -9,6 +9,7 @@ use std::{
 use super::{
     alone,
     fleet::Fleet,
+    folder,
     node_kill::{SHARDS, note_outage, wait_until_served},
     probes::Probes,
     say,
@@ -34,7 +35,7 @@ const KILLS: u64 = 4;
 /// Each round empties a disk and kills four times.
 pub(crate) fn kill_while_copying(name: &'static str, rounds: u64) {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let story = Story::with_bulk(name, rounds, BULK_QUEUES);
     let mut chance = Chance::new(story.load.seed);
     let mut fleet = Fleet::start(folder.path(), NODES, NODES, SETTINGS);

@@ -15,6 +15,7 @@ use anser_check::{Operation, QueueFacts};
 use super::{
     alone,
     disk::Disk,
+    folder,
     recorder::Recorder,
     say,
     server::{self, Server},
@@ -34,7 +35,7 @@ const HEAL_WITHIN: Duration = Duration::from_secs(60);
 #[test]
 fn a_full_disk_refuses_sends_and_nothing_else() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let disk = match Disk::new(folder.path(), DISK_MEBIBYTES) {
         Ok(disk) => disk,
         Err(why) => return skipped("full disk", &why),
@@ -83,7 +84,7 @@ fn a_full_disk_refuses_sends_and_nothing_else() {
 #[test]
 fn space_that_others_give_back_heals_a_full_disk() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let disk = match Disk::new(folder.path(), DISK_MEBIBYTES) {
         Ok(disk) => disk,
         Err(why) => return skipped("full disk", &why),

@@ -9,6 +9,7 @@ use std::{
 use super::{
     alone,
     fleet::{COPIES, Fleet, Watched, copies},
+    folder,
     node_kill::{SHARDS, note_outage},
     probes::Probes,
     say,
@@ -34,7 +35,7 @@ const PATIENT: Duration = Duration::from_secs(10);
 #[test]
 fn nodes_come_and_go_under_load() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let story = Story::with_bulk("growing", 1, BULK_QUEUES);
     let fleet = Fleet::start(folder.path(), FIRST, MOST, SETTINGS);
     fleet.wait_until_even(&[1, 2, 3], EVEN_WITHIN);

@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use super::{alone, server, story::Story, summary::conclude, workload::Chance};
+use super::{alone, folder, server, story::Story, summary::conclude, workload::Chance};
 use anser_check::Operation;
 
 const ROUNDS: u64 = 25;
@@ -10,7 +10,7 @@ const ROUNDS: u64 = 25;
 #[test]
 fn nothing_acknowledged_is_lost_by_kill_9() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let place = server::place_in(folder.path());
     let story = Story::new("kill", ROUNDS);
     let mut chance = Chance::new(story.load.seed);

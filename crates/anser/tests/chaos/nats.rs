@@ -13,6 +13,7 @@ use anser::client::QueueSettings;
 use super::{
     alone, copying, damage,
     fleet::Fleet,
+    folder,
     node_kill::{SHARDS, note_outage, wait_until_served},
     powerless::{self, Stage, WHOLE_WITHIN},
     probes::Probes,
@@ -39,7 +40,7 @@ fn finding_7564_what_is_acknowledged_survives_the_power_loss_of_all() {
 #[ignore = "by command: scripts/chaos nats-7567"]
 fn finding_7567_one_power_loss_and_pauses_of_the_others_do_not_split_the_cluster() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let mut stage = match Stage::new(folder.path(), "nats-7567", 3) {
         Ok(stage) => stage,
         Err(why) => return skipped("nats-7567", &why),
@@ -122,7 +123,7 @@ fn finding_7545_a_change_of_members_under_kills_loses_nothing() {
 fn finding_6888_a_queue_that_was_just_made_survives_the_death_of_all() {
     const MADE: u64 = 20;
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let story = Story::new("nats-6888", 5);
     let mut chance = Chance::new(story.load.seed);
     let mut fleet = Fleet::start(folder.path(), NODES, NODES, "");

@@ -10,7 +10,7 @@ use anser::cluster::view::Cluster;
 use anser_check::{Operation, Outcome};
 
 use super::{
-    alone,
+    alone, folder,
     probes::Probes,
     say,
     served::Nodes,
@@ -34,7 +34,7 @@ pub(crate) const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 #[test]
 fn nothing_acknowledged_is_lost_when_a_node_is_killed() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let mut cluster = DevCluster::new(folder.path(), NODES);
     cluster.start();
     cluster.wait_for_copies();

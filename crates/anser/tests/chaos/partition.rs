@@ -12,7 +12,7 @@ use anser::{
 };
 
 use super::{
-    alone,
+    Folder, alone, folder,
     namespaces::{Network, Processes},
     node_kill::{
         NODES, SHARDS, WHOLE_WITHIN, is_whole, led, note_outage, spread, wait_until_whole,
@@ -38,7 +38,7 @@ const ASKED: usize = 8;
 
 /// Three machines with a node each.
 pub(crate) struct Machines {
-    folder: tempfile::TempDir,
+    folder: Folder,
     // Ended before the machines are taken away.
     _nodes: Processes,
     pub(crate) network: Network,
@@ -47,7 +47,7 @@ pub(crate) struct Machines {
 impl Machines {
     pub(crate) fn start() -> Result<Self, String> {
         let network = Network::new(NODES)?;
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let mut place = place_in(folder.path());
         place.data = folder.path().join("data-1");
         fs::create_dir_all(&place.home).unwrap();

@@ -7,7 +7,7 @@ use anser_check::{Operation, Rule};
 use super::{
     alone,
     disk::{Disk, lose_power},
-    say, server, skipped,
+    folder, say, server, skipped,
     story::Story,
     strace::Strace,
     summary::conclude,
@@ -23,7 +23,7 @@ const STORAGE: &str = "shards = 4\nwal_file_bytes = \"8MiB\"\nwal_budget_bytes =
 #[test]
 fn nothing_acknowledged_is_lost_by_power_loss() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let mut disk = match Disk::new(folder.path(), DISK_MEBIBYTES) {
         Ok(disk) => disk,
         Err(why) => return skipped("power loss", &why),
@@ -64,7 +64,7 @@ fn nothing_acknowledged_is_lost_by_power_loss() {
 #[test]
 fn a_disk_that_lies_about_syncs_is_found_out() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let mut disk = match Disk::new(folder.path(), DISK_MEBIBYTES) {
         Ok(disk) => disk,
         Err(why) => return skipped("lying disk", &why),

@@ -12,6 +12,7 @@ use super::{
     alone,
     disk::{Disk, lose_power},
     fleet::Fleet,
+    folder,
     node_kill::{SHARDS, note_outage, wait_until_served},
     probes::Probes,
     skipped,
@@ -109,7 +110,7 @@ fn disk_of(folder: &Path, node: u16) -> Result<Disk, String> {
 /// `count` nodes lose power in each round, which they are is chance.
 pub(crate) fn lose_power_together(name: &'static str, rounds: u64, count: usize) {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let mut stage = match Stage::new(folder.path(), name, rounds) {
         Ok(stage) => stage,
         Err(why) => return skipped(name, &why),
@@ -141,6 +142,7 @@ fn nothing_acknowledged_is_lost_when_all_nodes_lose_power_at_once() {
 }
 
 #[test]
+#[ignore = "by command: scripts/chaos power-two"]
 fn nothing_acknowledged_is_lost_when_two_nodes_lose_power_at_once() {
     lose_power_together("powerless-two", 3, 2);
 }

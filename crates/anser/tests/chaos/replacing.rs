@@ -11,6 +11,7 @@ use anser::cluster::view::Cluster;
 use super::{
     alone,
     fleet::{Fleet, Watched, copies},
+    folder,
     node_kill::{SHARDS, note_outage, wait_until_served},
     probes::Probes,
     say,
@@ -31,7 +32,7 @@ const PATIENT: Duration = Duration::from_secs(10);
 #[test]
 fn a_node_that_is_gone_is_replaced_after_its_grace() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let story = Story::with_bulk("replacing", 1, BULK_QUEUES);
     let mut fleet = Fleet::start(folder.path(), NODES, NODES, SETTINGS);
     let all = [1, 2, 3, 4];

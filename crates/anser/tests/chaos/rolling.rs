@@ -10,6 +10,7 @@ use super::{
     alone,
     failures::Failures,
     fleet::Fleet,
+    folder,
     node_kill::{SHARDS, note_outage},
     probes::Probes,
     say,
@@ -27,7 +28,7 @@ const CALM: Duration = Duration::from_secs(1);
 #[test]
 fn no_request_fails_when_all_nodes_are_restarted_one_after_the_other() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let story = Story::new("rolling", 1);
     let mut fleet = Fleet::start(folder.path(), NODES, NODES, "");
     fleet.wait_until_even(&[1, 2, 3], EVEN_WITHIN);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    alone,
+    alone, folder,
     node_faults::Stage,
     node_kill::{NODES, led, note_outage},
     say, skipped,
@@ -27,7 +27,7 @@ const QUOTA_MICROS: u32 = PERIOD_MICROS / 10;
 #[ignore = "by command: scripts/chaos starved"]
 fn a_node_without_processor_time_holds_nobody_up() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let scarcity = match Scarcity::new() {
         Ok(scarcity) => scarcity,
         Err(why) => return skipped("a node without processor time", &why),

@@ -221,7 +221,7 @@ pub(crate) fn seed_and_rounds(name: &str, rounds_default: u64) -> (u64, u64) {
     let module = name.split('-').next().expect("a split has a first part");
     say(&format!(
         "{name}: {rounds} rounds, seed {seed}; again with CHAOS_SEED={seed} \
-         CHAOS_ROUNDS={rounds} cargo test -p anser --test main chaos::{module} -- --nocapture"
+         CHAOS_ROUNDS={rounds} cargo test -p anser --test main chaos::{module} -- --include-ignored --nocapture"
     ));
     (seed, rounds)
 }

@@ -7,7 +7,12 @@ use std::{fmt, time::Duration};
 
 use anser_check::{Report, Rule};
 
-use super::{probes::Probes, say, served::Served, story::Story};
+use super::{
+    probes::{Probes, Wrong},
+    say,
+    served::Served,
+    story::Story,
+};
 
 #[derive(Debug)]
 pub(crate) struct Summary {
@@ -77,7 +82,7 @@ pub(crate) fn conclude(story: Story, probes: Option<Probes>, served: &impl Serve
         summary.unknown += unknown;
         summary.longest_gap = Some(probes.longest_gap());
         wrong = probes.finish(served);
-        summary.lost += wrong.iter().map(|one| one.lost()).sum::<u64>();
+        summary.lost += wrong.iter().map(Wrong::lost).sum::<u64>();
         summary.violations += wrong.len() as u64;
     }
     summary.say();

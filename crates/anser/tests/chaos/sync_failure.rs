@@ -9,7 +9,8 @@ use std::{
 use anser_check::Operation;
 
 use super::{
-    alone, say, server, skipped, story::Story, strace::Strace, summary::conclude, workload::Chance,
+    alone, folder, say, server, skipped, story::Story, strace::Strace, summary::conclude,
+    workload::Chance,
 };
 
 /// `docs/operations.md`: a write or fsync of the storage failed and the node stopped.
@@ -20,7 +21,7 @@ const ROUNDS: u64 = 3;
 #[test]
 fn a_failed_fsync_stops_the_server_and_loses_nothing() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let place = server::place_in(folder.path());
     let story = Story::new("sync_failure", ROUNDS);
     let mut chance = Chance::new(story.load.seed);

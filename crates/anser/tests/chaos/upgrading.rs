@@ -15,6 +15,7 @@ use super::{
     alone,
     failures::Failures,
     fleet::Fleet,
+    folder,
     node_kill::{SHARDS, note_outage},
     probes::Probes,
     say,
@@ -35,7 +36,7 @@ const MIXED_SECONDS: u64 = 600;
 #[ignore = "by command: scripts/chaos upgrading"]
 fn no_request_fails_when_all_nodes_are_upgraded_one_after_the_other() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let new = PathBuf::from(env!("CARGO_BIN_EXE_anser"));
     let old = env::var_os("CHAOS_OLD_BINARY").map_or_else(|| new.clone(), PathBuf::from);
     let mixed = env::var("CHAOS_MIXED_SECONDS").map_or(MIXED_SECONDS, |text| text.parse().unwrap());

@@ -6,7 +6,7 @@ use super::cell::Target;
 pub(super) enum Outcome {
     /// It said so, serves, has all its copies again, and the damage is gone.
     Healed,
-    /// Nobody had read it before the file was written anew.
+    /// Nobody had to read it: the file was written anew, or fetched from another node, or is needed no more.
     Overwritten,
     /// It serves, and says nothing of bytes that are still as they were damaged.
     Unnoticed,
@@ -22,13 +22,14 @@ pub(super) enum Outcome {
     Stranger,
 }
 
-use Outcome::{Healed, Overwritten, Refused, Told, Unnoticed};
+use Outcome::{Healed, Mute, Overwritten, Refused, Told, Unnoticed};
 
-/// What is accepted. `Mute`, `Stuck` and `Stranger` never are, nor is a loss.
+/// What is accepted. `Stuck` and `Stranger` never are, nor is a loss.
 ///
 /// While no damaged replica heals by itself, `Refused` and `Told` stand where `Healed` alone belongs: they leave the
 /// rows of log, segments and snapshots when it does, and the rounds then show that it does. `Unnoticed` stays where
-/// bytes may mean nothing: garbage behind the end, what was written before and is used again, one mark of two.
+/// bytes may mean nothing: garbage behind the end, what was written before and is used again, one mark of two. `Mute` stands
+/// in one row, for the refusal does not give the name of `node.json`; it leaves when it does.
 pub(super) const ACCEPTED: [(Target, &[Outcome]); 7] = [
     (
         Target::Wal,
@@ -44,7 +45,10 @@ pub(super) const ACCEPTED: [(Target, &[Outcome]); 7] = [
         &[Healed, Overwritten, Unnoticed, Told, Refused],
     ),
     (Target::Manifest, &[Healed, Overwritten, Unnoticed, Refused]),
-    (Target::Identity, &[Healed, Overwritten, Unnoticed, Refused]),
+    (
+        Target::Identity,
+        &[Healed, Overwritten, Unnoticed, Refused, Mute],
+    ),
     (Target::Keys, &[Healed, Overwritten, Unnoticed, Refused]),
 ];
 
