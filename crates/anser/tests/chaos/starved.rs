@@ -71,26 +71,22 @@ fn a_node_without_processor_time_holds_nobody_up() {
 /// A control group whose processes get a tenth of a processor together.
 struct Scarcity {
     group: PathBuf,
-    root: PathBuf,
+    /// Where processes of this test belong.
+    own: PathBuf,
 }
 
 impl Scarcity {
     /// Either form of control groups will do.
     fn new() -> Result<Self, String> {
-        let first = Path::new("/sys/fs/cgroup/cpu");
-        let root = if first.join("cpu.cfs_quota_us").exists() {
-            first
-        } else {
-            Path::new("/sys/fs/cgroup")
-        };
+        let (first, second) = (Path::new("/sys/fs/cgroup/cpu"), Path::new("/sys/fs/cgroup"));
+        let is_first = first.join("cpu.shares").exists();
+        let root = if is_first { first } else { second };
+        let own = root.join(own_group(if is_first { ":cpu:/" } else { "0::/" })?);
         let group = root.join(format!("anser-starved-{}", std::process::id()));
         let fails = |error| format!("no control group for processors: {error}");
         fs::create_dir(&group).map_err(fails)?;
-        let scarcity = Self {
-            group,
-            root: root.to_owned(),
-        };
-        let limited = if root == first {
+        let scarcity = Self { group, own };
+        let limited = if is_first {
             fs::write(
                 scarcity.group.join("cpu.cfs_period_us"),
                 PERIOD_MICROS.to_string(),
@@ -116,8 +112,17 @@ impl Scarcity {
     }
 
     fn let_go(&self, process: u32) {
-        fs::write(self.root.join("cgroup.procs"), process.to_string()).unwrap();
+        fs::write(self.own.join("cgroup.procs"), process.to_string()).unwrap();
     }
+}
+
+/// The group of this process, by what its line says before it.
+fn own_group(mark: &str) -> Result<String, String> {
+    let groups = fs::read_to_string("/proc/self/cgroup").map_err(|error| error.to_string())?;
+    let mut lines = groups.lines();
+    let group = lines.find_map(|line| line.split_once(mark));
+    let group = group.ok_or_else(|| format!("no control group for processors: {groups}"))?;
+    Ok(group.1.to_owned())
 }
 
 impl Drop for Scarcity {
@@ -125,7 +130,7 @@ impl Drop for Scarcity {
     fn drop(&mut self) {
         let inside = fs::read_to_string(self.group.join("cgroup.procs")).unwrap_or_default();
         for process in inside.lines() {
-            fs::write(self.root.join("cgroup.procs"), process).ok();
+            fs::write(self.own.join("cgroup.procs"), process).ok();
         }
         fs::remove_dir(&self.group).ok();
     }
