@@ -28,7 +28,8 @@ const NODES: u16 = 3;
 const JUMP_SECONDS: i64 = 3_600;
 const EVEN_WITHIN: Duration = Duration::from_secs(120);
 const PATIENT: Duration = Duration::from_secs(10);
-/// The promise is that nobody notices, and the figure is said; a machine that many others use gets more.
+/// The promise is that nobody notices, and the figure is said. All processes of a test may stand still together for 20 s on a machine that gives
+/// them a fifth of its time; this bounds what is never served again.
 const GAP_MAX: Duration = Duration::from_secs(60);
 const LIBRARY: &str = "libfaketime.so.1";
 

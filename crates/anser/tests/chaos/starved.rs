@@ -16,7 +16,8 @@ use super::{
 };
 
 const STARVED_FOR: Duration = Duration::from_secs(10);
-/// The promise is 3 s and the figure is said; a machine that many others use has made it 27 s.
+/// The promise is 3 s, and the figure is said. All processes of a test may stand still together for 20 s on a machine that gives
+/// them a fifth of its time; this bounds what is never served again.
 const GAP_MAX: Duration = Duration::from_secs(60);
 /// What a node that does not answer costs a probe.
 const IMPATIENT: Duration = Duration::from_millis(300);
