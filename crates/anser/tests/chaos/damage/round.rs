@@ -28,8 +28,8 @@ use crate::{
 const THERE_WITHIN: Duration = Duration::from_secs(60);
 /// While its node runs, what is damaged is met by whoever reads it, and by the scrub in time.
 const MET_WITHIN: Duration = Duration::from_secs(10);
-/// After a start everything at rest is read within a round of the scrub, which takes 4 MiB a second.
-const SCRUBBED_WITHIN: Duration = Duration::from_secs(120);
+/// After a start everything at rest is read within a round of the scrub, which takes a second for each segment and snapshot.
+const SCRUBBED_WITHIN: Duration = Duration::from_secs(180);
 /// All other files are read at the start or not at all.
 const READ_WITHIN: Duration = Duration::from_secs(3);
 const WHOLE_WITHIN: Duration = Duration::from_secs(180);
