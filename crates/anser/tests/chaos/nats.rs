@@ -110,7 +110,7 @@ fn finding_7556_unreadable_state_of_one_node_deletes_nothing() {
     });
 }
 
-/// Messages were lost while nodes came and went and others were killed.
+/// Messages were lost while nodes came and went, others were killed, and the network was cut. This has the first two.
 #[test]
 #[ignore = "by command: scripts/chaos nats-7545"]
 fn finding_7545_a_change_of_members_under_kills_loses_nothing() {
