@@ -134,6 +134,8 @@ impl Stage {
         let from = Instant::now();
         act(&mut self.fleet);
         let took = from.elapsed();
+        // A request that hangs is one of this step, though its failure is told only after ten seconds.
+        self.probes.rest_until_idle();
         let mut times = self.probes.times(from);
         times.sort_unstable();
         let p99 = times.get(times.len() * 99 / 100).copied();
@@ -146,6 +148,7 @@ impl Stage {
             p99.unwrap_or_default(),
         ));
         self.failed = failed;
+        self.probes.go(0);
     }
 
     /// Besides connections that a node ended just when a request was on its way, of which there may be one at each end on a
