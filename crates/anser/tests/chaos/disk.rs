@@ -11,12 +11,12 @@ use std::{
     time::Duration,
 };
 
-/// Shuts an ext4 file system down at once, without flushing its journal: what was not synced is lost.
+/// Shuts ext4 file systems down at once, without flushing its journal: what was not synced is lost.
 /// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`; in perl, since this crate has no unsafe code.
 const SHUT_DOWN: &str = r#"
-    sysopen(my $folder, $ARGV[0], 0) or die "open: $!";
+    my @folders = map { sysopen(my $folder, $_, 0) or die "open: $!"; $folder } @ARGV;
     my $flags = pack("I", 2);
-    ioctl($folder, 0x8004587d, $flags) or die "ioctl: $!";
+    ioctl($_, 0x8004587d, $flags) or die "ioctl: $!" for @folders;
 "#;
 const UNMOUNT_TRIES: u32 = 50;
 
@@ -64,13 +64,6 @@ impl Disk {
         Ok(())
     }
 
-    /// Takes the power away: from now on every access fails, and what was not synced is gone.
-    pub(crate) fn lose_power(&self) -> Result<(), String> {
-        run(Command::new("perl")
-            .args(["-e", SHUT_DOWN])
-            .arg(&self.mount))
-    }
-
     pub(crate) fn unmount(&mut self) -> Result<(), String> {
         let mut outcome = Ok(());
         for _ in 0..UNMOUNT_TRIES {
@@ -99,6 +92,13 @@ impl Drop for Disk {
         }
         fs::remove_file(&self.image).ok();
     }
+}
+
+/// Takes the power away from all of these at one moment: from now on every access fails, and what was not synced is
+/// gone.
+pub(crate) fn lose_power(disks: &[&Disk]) -> Result<(), String> {
+    let mounts = disks.iter().map(|disk| &disk.mount);
+    run(Command::new("perl").args(["-e", SHUT_DOWN]).args(mounts))
 }
 
 /// Runs a command to its end; its words on failure.

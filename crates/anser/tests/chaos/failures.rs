@@ -39,6 +39,11 @@ impl Failures {
         }
     }
 
+    /// How many there were of all kinds.
+    pub(crate) fn total(&self) -> u64 {
+        self.lock().values().sum()
+    }
+
     /// Those that no client should have to see.
     pub(crate) fn final_ones(&self) -> Vec<String> {
         let busy = CODE_BUSY.to_string();

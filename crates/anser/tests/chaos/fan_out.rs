@@ -17,7 +17,7 @@ use anser::client::SubscriptionSettings;
 use anser_check::{Labels, Operation, Rule};
 
 use super::{
-    alone,
+    alone, folder,
     node_kill::{WHOLE_WITHIN, is_whole, note_outage},
     receivers::Temper,
     story::{self, Running},
@@ -38,7 +38,7 @@ const TOPICS: [&str; 3] = ["tagged", "routed", "rare"];
 #[test]
 fn what_was_published_comes_to_all_who_want_it_and_to_no_other() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let rows: Vec<Row> = ROWS.into_iter().chain(ORDERED).collect();
     let (seed, rounds) = story::seed_and_rounds("fan_out", ROUNDS);
     let mut stage = Stage::new(seed, folder.path(), rows, &QUEUES);
@@ -62,7 +62,7 @@ fn what_was_published_comes_to_all_who_want_it_and_to_no_other() {
 fn what_was_published_comes_to_all_though_nodes_are_killed() {
     const NODES: u16 = 3;
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let rows: Vec<Row> = ROWS.into_iter().chain(ORDERED).collect();
     let (seed, rounds) = story::seed_and_rounds("fan_out-nodes", CLUSTER_ROUNDS);
     let mut stage = Stage::new(seed, folder.path(), rows, &QUEUES);
@@ -97,7 +97,7 @@ fn what_was_published_comes_to_all_though_nodes_are_killed() {
 fn pushes_that_a_kill_cut_off_are_made_again() {
     const UNDER_WAY: usize = 8;
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let ponders = To::Simplified(shows(Temper::Ponders, 1));
     let rows = vec![row("tagged", "every", &[], ponders)];
     let (seed, _) = story::seed_and_rounds("fan_out-cut_off", 1);
@@ -139,7 +139,7 @@ fn pushes_that_a_kill_cut_off_are_made_again() {
 #[test]
 fn a_wrong_filter_is_found_out() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let good = || To::Json(shows(Temper::Good, 1));
     let rows = vec![
         row("tagged", "every", &[], good()),

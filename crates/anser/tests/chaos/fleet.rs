@@ -1,11 +1,13 @@
 //! Servers of one cluster on this machine, each with a configuration file of its own as the documentation
-//! has it: started one by one, drained, removed and killed.
+//! has it: started one by one, drained, removed, killed, and made again with an empty disk.
+
+mod placement;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -15,8 +17,10 @@ use anser::{
     config::Config,
 };
 
+use self::placement::is_even;
+pub(crate) use self::placement::{Watched, copies};
 use super::{
-    node_kill::SHARDS,
+    node_kill::is_whole,
     served::{Doors, Nodes, Served},
     server::{KEY_ID, Place, SECRET, place_in},
 };
@@ -28,7 +32,7 @@ use crate::{
 /// Copies of each shard.
 pub(crate) const COPIES: usize = 3;
 /// Of a fresh server, and of one that reads its log, on a busy machine.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_secs(120);
 /// Placement is settled when it was so for as long: the next step is planned twice a second.
 const SETTLED_FOR: Duration = Duration::from_millis(1_200);
 const LOOK: Duration = Duration::from_millis(100);
@@ -36,7 +40,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const PORTS: usize = 3;
 
 /// Nodes `1..=most`, of which some run. They join one after the other, so that each has the number by
-/// which it is called here.
+/// which it is called here, until it is made again.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     folder: PathBuf,
@@ -45,29 +49,61 @@ pub(crate) struct Fleet {
     ports: Vec<u16>,
     /// In the section `[cluster]` of each, and what follows it.
     settings: String,
+    /// The program that each starts from now on, and what is in its environment.
+    program: PathBuf,
+    environment: BTreeMap<u16, Vec<(&'static str, String)>>,
     servers: BTreeMap<u16, Child>,
+    /// What the cluster calls them.
+    numbers: BTreeMap<u16, u64>,
+}
+
+/// A server that did not come to serve.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// `None` for one that neither served nor ended in time, and was killed.
+    pub(crate) status: Option<ExitStatus>,
+    /// What it logged since it was started.
+    pub(crate) words: String,
 }
 
 impl Fleet {
     /// Forms a cluster of the first `count` nodes.
     pub(crate) fn start(folder: &Path, count: u16, most: u16, settings: &str) -> Self {
+        let mut fleet = Self::new(folder, most, settings);
+        for node in 1..=count {
+            fleet.join(node);
+        }
+        fleet
+    }
+
+    /// None runs yet.
+    pub(crate) fn new(folder: &Path, most: u16, settings: &str) -> Self {
         let mut place = place_in(folder);
         place.data = folder.join("node-1");
         fs::create_dir_all(&place.home).unwrap();
         place.make_key();
-        let mut fleet = Self {
+        let fleet = Self {
             folder: folder.to_owned(),
             place,
             most,
             ports: ports::free(usize::from(most) * PORTS),
             settings: settings.to_owned(),
+            program: env!("CARGO_BIN_EXE_anser").into(),
+            environment: BTreeMap::new(),
             servers: BTreeMap::new(),
+            numbers: BTreeMap::new(),
         };
         fleet.run(&["token", "token"]);
-        for node in 1..=count {
-            fleet.join(node);
-        }
         fleet
+    }
+
+    /// What servers are started with from now on.
+    pub(crate) fn set_program(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
+    }
+
+    pub(crate) fn set_environment(&mut self, node: u16, variables: Vec<(&'static str, String)>) {
+        self.environment.insert(node, variables);
     }
 
     /// Starts a node that asks those that run for a place among them, and waits until it serves; the first one
@@ -92,18 +128,84 @@ impl Fleet {
             cluster::form(&Config::read(&self.configuration(node)).unwrap()).unwrap();
         }
         self.begin(node);
-        let number = self.status(node).unwrap().node;
-        assert_eq!(number, u64::from(node), "{}", self.logs());
+        assert_eq!(self.number(node), u64::from(node), "{}", self.logs());
     }
 
     /// Starts a node again, and waits until it serves.
     pub(crate) fn begin(&mut self, node: u16) {
+        if let Err(ended) = self.try_begin(node) {
+            panic!("node {node}: {ended:?}; {}", self.logs());
+        }
+    }
+
+    /// Starts all of these at once.
+    pub(crate) fn begin_all(&mut self, nodes: &[u16]) {
+        let mut said = Vec::new();
+        for &node in nodes {
+            said.push((node, self.logged(node)));
+            self.spawn(node);
+        }
+        for (node, from) in said {
+            if let Err(ended) = self.wait_until_it_serves(node, from) {
+                panic!("node {node}: {ended:?}; {}", self.logs());
+            }
+        }
+    }
+
+    /// Starts a node again; its last words if it ends instead of serving.
+    pub(crate) fn try_begin(&mut self, node: u16) -> Result<(), Ended> {
+        let from = self.logged(node);
+        self.spawn(node);
+        self.wait_until_it_serves(node, from)
+    }
+
+    /// A machine whose disk was replaced: it joins those that run as a new node, and its old number is removed.
+    pub(crate) fn renew(&mut self, node: u16) {
+        assert!(!self.servers.contains_key(&node), "it runs");
+        let (old, data) = (self.number(node), self.data(node));
+        for entry in fs::read_dir(data).unwrap() {
+            let path = entry.unwrap().path();
+            let removed = if path.is_dir() {
+                fs::remove_dir_all(path)
+            } else {
+                fs::remove_file(path)
+            };
+            removed.unwrap();
+        }
+        let runs = *self.servers.keys().next().expect("another one runs");
+        let address = self.address(runs, 2);
+        let text = fs::read_to_string(self.configuration(node)).unwrap();
+        let lines = text.lines().map(|line| {
+            if line.starts_with("join = ") {
+                format!("join = [\"{address}\"]\n")
+            } else {
+                format!("{line}\n")
+            }
+        });
+        fs::write(self.configuration(node), lines.collect::<String>()).unwrap();
+        self.begin(node);
+        assert_ne!(self.number(node), old, "{}", self.logs());
+        // Not asked of the new one, which knows nobody before it has its copy of the catalog. Refused while some shard elects a leader, or its leader has not heard from the others yet.
+        let words = ["remove", &old.to_string()];
+        let removed = within(READY_WITHIN, || match self.try_run(Some(runs), &words) {
+            Ok(()) => true,
+            Err(why) => {
+                assert!(why.contains("not now"), "{why}; {}", self.logs());
+                false
+            }
+        });
+        assert!(removed, "{:?}; {}", self.status(node), self.logs());
+    }
+
+    fn spawn(&mut self, node: u16) {
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.log(node));
+        let variables = self.environment.get(&node).into_iter().flatten();
         let child = self
             .command()
+            .envs(variables.map(|(name, value)| (name, value)))
             .args(["serve", "--config"])
             .arg(self.configuration(node))
             .stdin(Stdio::null())
@@ -111,16 +213,73 @@ impl Fleet {
             .stderr(log.unwrap())
             .spawn();
         self.servers.insert(node, child.unwrap());
-        let serves = || self.status(node).is_some_and(|one| one.node != 0);
-        let has_begun = within(READY_WITHIN, serves);
-        assert!(has_begun, "node {node}: {}", self.logs());
+    }
+
+    fn wait_until_it_serves(&mut self, node: u16, from: usize) -> Result<(), Ended> {
+        let until = Instant::now() + READY_WITHIN;
+        let status = loop {
+            if let Some(number) = self
+                .status(node)
+                .map(|one| one.node)
+                .filter(|&one| one != 0)
+            {
+                self.numbers.insert(node, number);
+                return Ok(());
+            }
+            let ended = self.ended(node);
+            if ended.is_some() || Instant::now() > until {
+                break ended;
+            }
+            thread::sleep(LOOK / 5);
+        };
+        self.kill(node);
+        let words = self.logged_since(node, from);
+        Err(Ended { status, words })
+    }
+
+    /// How a server ended by itself, if it did.
+    pub(crate) fn ended(&mut self, node: u16) -> Option<ExitStatus> {
+        let server = self.servers.get_mut(&node).expect("it was started");
+        server.try_wait().unwrap()
     }
 
     /// kill -9, and waits until the process is gone.
     pub(crate) fn kill(&mut self, node: u16) {
-        let mut server = self.servers.remove(&node).expect("it runs");
-        server.kill().unwrap();
-        server.wait().unwrap();
+        self.kill_all(&[node]);
+    }
+
+    /// kill -9 of all of these at one moment.
+    pub(crate) fn kill_all(&mut self, nodes: &[u16]) {
+        let servers = nodes.iter().map(|node| self.servers.remove(node));
+        let mut servers: Vec<Child> = servers.map(|server| server.expect("it runs")).collect();
+        for server in &mut servers {
+            server.kill().unwrap();
+        }
+        for server in &mut servers {
+            server.wait().unwrap();
+        }
+    }
+
+    /// Sends a signal by its name, like `STOP`.
+    pub(crate) fn signal(&self, node: u16, signal: &str) {
+        let id = self.process(node).to_string();
+        let sent = Command::new("kill")
+            .args([&format!("-{signal}"), &id])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    pub(crate) fn process(&self, node: u16) -> u32 {
+        self.servers[&node].id()
+    }
+
+    /// What the cluster calls it.
+    pub(crate) fn number(&self, node: u16) -> u64 {
+        self.numbers[&node]
+    }
+
+    pub(crate) fn data(&self, node: u16) -> PathBuf {
+        self.folder.join(format!("node-{node}"))
     }
 
     /// SIGTERM; it must end with code 0.
@@ -132,20 +291,34 @@ impl Fleet {
     }
 
     /// The nodes that run.
-    pub(crate) fn running(&self) -> BTreeSet<u64> {
-        self.servers.keys().map(|&node| node.into()).collect()
+    pub(crate) fn running(&self) -> Vec<u16> {
+        self.servers.keys().copied().collect()
+    }
+
+    /// What the cluster calls those that run.
+    pub(crate) fn running_numbers(&self) -> Vec<u64> {
+        self.servers.keys().map(|node| self.numbers[node]).collect()
     }
 
     /// `anser cluster` with these words, on a node that runs.
     pub(crate) fn run(&self, words: &[&str]) {
+        self.try_run(self.servers.keys().next().copied(), words)
+            .unwrap();
+    }
+
+    /// The same on this node, or what it said.
+    fn try_run(&self, on: Option<u16>, words: &[&str]) -> Result<(), String> {
         let mut command = self.command();
         command.arg("cluster").args(words);
-        if let Some(&node) = self.servers.keys().next() {
+        if let Some(node) = on {
             command.arg("--config").arg(self.configuration(node));
         }
         let output = command.stdin(Stdio::null()).output().unwrap();
+        if output.status.success() {
+            return Ok(());
+        }
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{words:?}: {said}");
+        Err(format!("{words:?}: {said}"))
     }
 
     /// The cluster as the node sees it that leads the catalog and decides what moves; waits until there is
@@ -173,17 +346,33 @@ impl Fleet {
 
     /// Bytes of copies that all running nodes together have taken in since they were started.
     pub(crate) fn copied_bytes(&self) -> u64 {
-        let copied = |&node: &u16| {
-            let metrics = ask_admin(&self.address(node, 1), "/metrics").expect("it runs");
-            let mut lines = metrics.lines();
-            let value =
-                lines.find_map(|line| line.strip_prefix("anser_copy_received_bytes_total "));
-            value
-                .expect("there is such a metric")
-                .parse::<u64>()
-                .unwrap()
-        };
-        self.servers.keys().map(copied).sum()
+        self.servers.keys().map(|&node| self.copied_to(node)).sum()
+    }
+
+    pub(crate) fn copied_to(&self, node: u16) -> u64 {
+        let copied = self.metric(node, "anser_copy_received_bytes_total");
+        copied.expect("it runs")
+    }
+
+    /// A number without labels; `None` from a node that does not answer.
+    pub(crate) fn metric(&self, node: u16, name: &str) -> Option<u64> {
+        let metrics = ask_admin(&self.address(node, 1), "/metrics")?;
+        let mut lines = metrics.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = value.unwrap_or_else(|| panic!("there is no {name}: {metrics}"));
+        Some(value.parse().unwrap())
+    }
+
+    /// Looks until every shard has its copies on the nodes that run, and none is behind; how long that took.
+    pub(crate) fn wait_until_whole(&self, patience: Duration) -> Result<Duration, String> {
+        let begun = Instant::now();
+        let running = self.running();
+        let whole = |&node: &u16| self.status(node).is_some_and(|one| is_whole(&one));
+        if within(patience, || running.iter().all(whole)) {
+            Ok(begun.elapsed())
+        } else {
+            Err(format!("not whole after {patience:?}: {:?}", self.look()))
+        }
     }
 
     /// Looks until nothing moves any more and every shard has its copies on these nodes and nowhere else,
@@ -233,8 +422,18 @@ impl Fleet {
         self.folder.join(format!("node-{node}.log"))
     }
 
+    /// How much a node has logged until now.
+    pub(crate) fn logged(&self, node: u16) -> usize {
+        fs::read(self.log(node)).map_or(0, |log| log.len())
+    }
+
+    pub(crate) fn logged_since(&self, node: u16, from: usize) -> String {
+        let log = fs::read(self.log(node)).unwrap();
+        String::from_utf8_lossy(&log[from..]).into_owned()
+    }
+
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_anser"));
+        let mut command = Command::new(&self.program);
         command.env_clear().env("HOME", &self.place.home);
         command.current_dir(&self.folder);
         command
@@ -251,13 +450,6 @@ impl Served for Fleet {
             secret: SECRET,
         }
     }
-}
-
-impl Nodes for Fleet {
-    fn status(&self, node: u16) -> Option<Cluster> {
-        let body = ask_admin(&self.address(node, 1), "/cluster")?;
-        Some(serde_json::from_str(&body).unwrap())
-    }
 
     fn logs(&self) -> String {
         let log = |node| {
@@ -270,6 +462,13 @@ impl Nodes for Fleet {
     }
 }
 
+impl Nodes for Fleet {
+    fn status(&self, node: u16) -> Option<Cluster> {
+        let body = ask_admin(&self.address(node, 1), "/cluster")?;
+        Some(serde_json::from_str(&body).unwrap())
+    }
+}
+
 impl Drop for Fleet {
     fn drop(&mut self) {
         for server in self.servers.values_mut() {
@@ -277,80 +476,4 @@ impl Drop for Fleet {
             server.wait().ok();
         }
     }
-}
-
-/// What was seen of placement until it settled.
-#[derive(Debug, Default)]
-pub(crate) struct Watched {
-    pub(crate) took: Duration,
-    /// When a shard's members were first seen to change.
-    pub(crate) first: Option<Duration>,
-    /// Every copy that was begun: the shard and the node. The catalog is copied to every node anyhow.
-    pub(crate) begun: BTreeSet<(u16, u64)>,
-    former: BTreeMap<u16, Vec<u64>>,
-}
-
-impl Watched {
-    fn look(&mut self, view: &Cluster, at: Duration) {
-        let members: BTreeMap<u16, Vec<u64>> = view
-            .shards
-            .iter()
-            .map(|shard| {
-                let mut members = [shard.voters.clone(), shard.learners.clone()].concat();
-                members.sort_unstable();
-                (shard.shard, members)
-            })
-            .collect();
-        // A shard that elects a leader is not in the view.
-        let differs = |(shard, members): (&u16, &Vec<u64>)| {
-            let former = self.former.get(shard);
-            former.is_some_and(|former| former != members)
-        };
-        let changed = members.iter().any(differs);
-        if changed {
-            self.first.get_or_insert(at);
-        }
-        for shard in view.shards.iter().filter(|shard| shard.shard != 0) {
-            let learners = shard.learners.iter();
-            self.begun
-                .extend(learners.map(|&learner| (shard.shard, learner)));
-        }
-        self.former.extend(members);
-    }
-}
-
-fn is_even(view: &Cluster, on: &[u64]) -> bool {
-    let has_copies = view.shards.iter().all(|shard| {
-        let learners = if shard.shard == 0 {
-            &[]
-        } else {
-            &shard.learners[..]
-        };
-        let voters = shard
-            .replicas
-            .iter()
-            .filter(|one| shard.voters.contains(&one.node));
-        !shard.joint
-            && learners.is_empty()
-            && shard.voters.len() == COPIES
-            && shard.voters.iter().all(|voter| on.contains(voter))
-            && voters.clone().all(|voter| voter.active)
-    });
-    let spread = |counts: &BTreeMap<u64, usize>| {
-        let (least, most) = (counts.values().min(), counts.values().max());
-        most.zip(least).map_or(0, |(most, least)| most - least)
-    };
-    view.shards.len() == usize::from(SHARDS)
-        && view.moves.is_empty()
-        && has_copies
-        && spread(&copies(view, on)) < 2
-}
-
-/// How many copies are on each of these nodes.
-pub(crate) fn copies(view: &Cluster, on: &[u64]) -> BTreeMap<u64, usize> {
-    let mut counts: BTreeMap<u64, usize> = on.iter().map(|&node| (node, 0)).collect();
-    for &voter in view.shards.iter().flat_map(|shard| &shard.voters) {
-        *counts.entry(voter).or_default() += 1;
-    }
-    counts
 }

@@ -15,10 +15,12 @@ use anser_check::{Operation, QueueFacts};
 use super::{
     alone,
     disk::Disk,
+    folder,
     recorder::Recorder,
     say,
     server::{self, Server},
     skipped,
+    summary::Summary,
     workload::{Load, Worker, later},
 };
 
@@ -33,7 +35,7 @@ const HEAL_WITHIN: Duration = Duration::from_secs(60);
 #[test]
 fn a_full_disk_refuses_sends_and_nothing_else() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let disk = match Disk::new(folder.path(), DISK_MEBIBYTES) {
         Ok(disk) => disk,
         Err(why) => return skipped("full disk", &why),
@@ -82,7 +84,7 @@ fn a_full_disk_refuses_sends_and_nothing_else() {
 #[test]
 fn space_that_others_give_back_heals_a_full_disk() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let disk = match Disk::new(folder.path(), DISK_MEBIBYTES) {
         Ok(disk) => disk,
         Err(why) => return skipped("full disk", &why),
@@ -203,7 +205,7 @@ fn finish(mut worker: Worker, load: Load, server: Server, name: &str) {
     let report = Arc::into_inner(load.recorder)
         .expect("all clients have ended")
         .judged(name);
-    say(&format!("{name}: {report}"));
+    Summary::new(name, (load.seed, 1), &report).say();
     server.stop();
     assert!(report.passed(), "{report}");
 }

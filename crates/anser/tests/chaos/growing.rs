@@ -9,11 +9,13 @@ use std::{
 use super::{
     alone,
     fleet::{COPIES, Fleet, Watched, copies},
+    folder,
     node_kill::{SHARDS, note_outage},
     probes::Probes,
     say,
-    served::Nodes,
+    served::Served,
     story::{QUEUES, Story},
+    summary::conclude,
 };
 use crate::cluster::dev_cluster::within;
 
@@ -33,7 +35,7 @@ const PATIENT: Duration = Duration::from_secs(10);
 #[test]
 fn nodes_come_and_go_under_load() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let story = Story::with_bulk("growing", 1, BULK_QUEUES);
     let fleet = Fleet::start(folder.path(), FIRST, MOST, SETTINGS);
     fleet.wait_until_even(&[1, 2, 3], EVEN_WITHIN);
@@ -73,13 +75,10 @@ fn nodes_come_and_go_under_load() {
     say(&format!(
         "probes: {acknowledged} acknowledged, {unknown} unknown"
     ));
-    let report = story.finish(&fleet);
-    assert!(report.passed(), "{report}; {}", fleet.logs());
-    let wrong = probes.finish(&fleet);
-    assert!(wrong.is_empty(), "{wrong:#?}; {}", fleet.logs());
+    conclude(story, Some(probes), &fleet);
     assert_eq!(failures.concat(), [""; 0], "{}", fleet.logs());
     for node in fleet.running() {
-        fleet.stop(u16::try_from(node).unwrap());
+        fleet.stop(node);
     }
 }
 
@@ -156,7 +155,7 @@ impl Stage {
     fn take_away(&mut self, node: u16, nodes: u64) {
         let left: Vec<u64> = self
             .fleet
-            .running()
+            .running_numbers()
             .into_iter()
             .filter(|&other| other != u64::from(node))
             .collect();

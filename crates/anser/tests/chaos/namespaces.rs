@@ -6,6 +6,9 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+/// An address of a link that is given to no interface.
+const NOBODY: &str = "02:00:00:00:00:99";
+
 /// Machines `1..=count`. Clients reach machine k at [`Network::outer`], machines each other at
 /// [`Network::inner`].
 #[derive(Debug)]
@@ -69,6 +72,34 @@ impl Network {
 
     pub(crate) fn mend(&self, node: u16) {
         self.set(node, "up");
+    }
+
+    /// From now on nothing that `from` says comes to `to`; what `to` says comes. Frames go to an address of the link that no
+    /// machine has, so nobody is told.
+    pub(crate) fn cut_one_way(&self, from: u16, to: u16) {
+        let (place, to) = (self.name(&from.to_string()), Self::inner(to));
+        ip(&format!(
+            "-n {place} neigh replace {to} lladdr {NOBODY} dev inner nud permanent"
+        ))
+        .unwrap();
+    }
+
+    pub(crate) fn mend_one_way(&self, from: u16, to: u16) {
+        let (place, to) = (self.name(&from.to_string()), Self::inner(to));
+        ip(&format!("-n {place} neigh del {to} dev inner")).unwrap();
+    }
+
+    /// Whether a new connection between these comes about, which needs both directions.
+    pub(crate) fn connects(&self, from: u16, to: u16) -> bool {
+        let place = self.name(&from.to_string());
+        let opens = format!("exec 3<>/dev/tcp/{}/9326", Self::inner(to));
+        let tried = Command::new("ip")
+            .args([
+                "netns", "exec", &place, "timeout", "1", "bash", "-c", &opens,
+            ])
+            .stderr(Stdio::null())
+            .status();
+        tried.unwrap().success()
     }
 
     /// Our program, to be started on a machine.

@@ -9,7 +9,7 @@ use std::{
 use anser::cluster::view::Cluster;
 
 use super::{
-    alone,
+    alone, folder,
     node_kill::{
         NODES, SHARDS, WHOLE_WITHIN, is_whole, led, note_outage, spread, wait_until_served,
         wait_until_whole,
@@ -17,6 +17,7 @@ use super::{
     probes::Probes,
     say,
     story::{QUEUES, Story},
+    summary::conclude,
     workload::{Chance, Worker},
 };
 use crate::cluster::dev_cluster::{DevCluster, within};
@@ -64,10 +65,7 @@ impl Stage {
 
     pub(crate) fn finish(self) {
         wait_until_whole(&self.cluster, &self.probes);
-        let report = self.story.finish(&self.cluster);
-        assert!(report.passed(), "{report}; {}", self.cluster.logs());
-        let wrong = self.probes.finish(&self.cluster);
-        assert!(wrong.is_empty(), "{wrong:#?}; {}", self.cluster.logs());
+        conclude(self.story, Some(self.probes), &self.cluster);
         self.cluster.stop();
     }
 }
@@ -75,8 +73,8 @@ impl Stage {
 #[test]
 fn nothing_acknowledged_is_lost_when_all_nodes_are_killed_at_once() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
-    let mut stage = Stage::new(folder.path(), "node_faults-all", 2, PATIENT);
+    let folder = folder();
+    let mut stage = Stage::new(folder.path(), "node_faults-all", 3, PATIENT);
     let mut times = Vec::new();
     for _ in 0..stage.story.rounds() {
         let running = stage.story.run(&stage.cluster);
@@ -103,7 +101,7 @@ fn nothing_acknowledged_is_lost_when_all_nodes_are_killed_at_once() {
 #[test]
 fn a_leader_that_stands_still_says_nothing_afterwards_that_is_not_so() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let mut stage = Stage::new(folder.path(), "node_faults-standstill", 2, IMPATIENT);
     let (mut led_gaps, mut other_gaps) = (Vec::new(), Vec::new());
     for _ in 0..stage.story.rounds() {
@@ -166,7 +164,7 @@ fn a_node_that_lost_its_disk_is_made_again() {
     const BODY_BYTES: usize = 60_000;
     const BATCH: usize = 16;
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let mut stage = Stage::new(folder.path(), "node_faults-wiped", 1, PATIENT);
     let mut filler = Worker::new(&stage.cluster, &stage.story.load, 80);
     for _ in 0..FILLED_BYTES / (BODY_BYTES * BATCH) {

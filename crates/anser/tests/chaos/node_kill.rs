@@ -10,11 +10,12 @@ use anser::cluster::view::Cluster;
 use anser_check::{Operation, Outcome};
 
 use super::{
-    alone,
+    alone, folder,
     probes::Probes,
     say,
     served::Nodes,
     story::{self, QUEUES, Story},
+    summary::conclude,
     workload::{Chance, Load},
 };
 use crate::cluster::dev_cluster::{DevCluster, within};
@@ -33,7 +34,7 @@ pub(crate) const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 #[test]
 fn nothing_acknowledged_is_lost_when_a_node_is_killed() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let mut cluster = DevCluster::new(folder.path(), NODES);
     cluster.start();
     cluster.wait_for_copies();
@@ -77,10 +78,7 @@ fn nothing_acknowledged_is_lost_when_a_node_is_killed() {
     ));
     figures.say();
     wait_until_whole(&cluster, &probes);
-    let report = story.finish(&cluster);
-    assert!(report.passed(), "{report}; {}", cluster.logs());
-    let wrong = probes.finish(&cluster);
-    assert!(wrong.is_empty(), "{wrong:#?}; {}", cluster.logs());
+    conclude(story, Some(probes), &cluster);
     cluster.stop();
     let longest = figures.led.iter().chain(&figures.others).max().unwrap();
     assert!(*longest < GAP_MAX, "a shard was not served for {longest:?}");

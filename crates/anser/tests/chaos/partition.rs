@@ -12,7 +12,7 @@ use anser::{
 };
 
 use super::{
-    alone,
+    Folder, alone, folder,
     namespaces::{Network, Processes},
     node_kill::{
         NODES, SHARDS, WHOLE_WITHIN, is_whole, led, note_outage, spread, wait_until_whole,
@@ -23,6 +23,7 @@ use super::{
     server::{KEY_ID, SECRET, place_in},
     skipped,
     story::{QUEUES, Story},
+    summary::conclude,
 };
 use crate::cluster::dev_cluster::{ask_admin, within};
 
@@ -36,17 +37,17 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const ASKED: usize = 8;
 
 /// Three machines with a node each.
-struct Machines {
-    folder: tempfile::TempDir,
+pub(crate) struct Machines {
+    folder: Folder,
     // Ended before the machines are taken away.
     _nodes: Processes,
-    network: Network,
+    pub(crate) network: Network,
 }
 
 impl Machines {
-    fn start() -> Result<Self, String> {
+    pub(crate) fn start() -> Result<Self, String> {
         let network = Network::new(NODES)?;
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let mut place = place_in(folder.path());
         place.data = folder.path().join("data-1");
         fs::create_dir_all(&place.home).unwrap();
@@ -96,13 +97,6 @@ impl Served for Machines {
             secret: SECRET,
         }
     }
-}
-
-impl Nodes for Machines {
-    fn status(&self, node: u16) -> Option<Cluster> {
-        let body = ask_admin(&admin(node), "/cluster")?;
-        Some(serde_json::from_str(&body).unwrap())
-    }
 
     fn logs(&self) -> String {
         let log = |node| {
@@ -113,6 +107,13 @@ impl Nodes for Machines {
             format!("\n== node {node}\n{tail}")
         };
         (1..=NODES).map(log).collect()
+    }
+}
+
+impl Nodes for Machines {
+    fn status(&self, node: u16) -> Option<Cluster> {
+        let body = ask_admin(&admin(node), "/cluster")?;
+        Some(serde_json::from_str(&body).unwrap())
     }
 }
 
@@ -185,10 +186,7 @@ fn the_majority_goes_on_and_the_isolated_node_acknowledges_nothing() {
         "not served, other shards: {}",
         spread(&other_gaps)
     ));
-    let report = story.finish(&machines);
-    assert!(report.passed(), "{report}; {}", machines.logs());
-    let wrong = probes.finish(&machines);
-    assert!(wrong.is_empty(), "{wrong:#?}; {}", machines.logs());
+    conclude(story, Some(probes), &machines);
     let longest = led_gaps.iter().chain(&other_gaps).max().unwrap();
     assert!(*longest < GAP_MAX, "a shard was not served for {longest:?}");
 }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -32,6 +33,47 @@ struct Pulse {
     /// When acknowledged probes were answered, in order, and when each was asked.
     answered: Vec<(Instant, Instant)>,
     unknown: u64,
+    /// Since when nothing was answered, and the longest that it was so; rests do not count.
+    silent_since: Option<Instant>,
+    longest: Duration,
+}
+
+impl Pulse {
+    /// Answered now, or about to rest.
+    fn end_silence(&mut self, goes_on: bool) {
+        let now = Instant::now();
+        if let Some(since) = self.silent_since {
+            self.longest = self.longest.max(now - since);
+        }
+        self.silent_since = goes_on.then_some(now);
+    }
+}
+
+/// A queue that does not hold what was acknowledged, or more than was sent.
+#[derive(Debug)]
+pub(crate) struct Wrong {
+    queue: String,
+    held: u64,
+    least: u64,
+    most: u64,
+}
+
+impl Wrong {
+    pub(crate) fn lost(&self) -> u64 {
+        self.least.saturating_sub(self.held)
+    }
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            queue,
+            held,
+            least,
+            most,
+        } = self;
+        write!(formatter, "{queue} holds {held}, not {least} to {most}")
+    }
 }
 
 #[derive(Debug)]
@@ -96,6 +138,15 @@ impl Probes {
         self.shared.rests.store(true, Ordering::Relaxed);
     }
 
+    /// Rests, and waits until the last answer is there or is given up.
+    pub(crate) fn rest_until_idle(&self) {
+        self.rest();
+        let asks = |pulse: &Mutex<Pulse>| lock(pulse).silent_since.is_some();
+        while self.shared.pulses.iter().any(asks) {
+            thread::sleep(INTERVAL);
+        }
+    }
+
     /// The shards on which no probe that was asked after `moment` was acknowledged.
     pub(crate) fn silent_since(&self, moment: Instant) -> Vec<usize> {
         let answers = |pulse: &Mutex<Pulse>| {
@@ -147,10 +198,21 @@ impl Probes {
         &self.shared.failures
     }
 
-    /// Ends, and compares what each queue holds with what was acknowledged: by shard, if it is too little
-    /// or too much.
-    pub(crate) fn finish(mut self, served: &impl Served) -> Vec<String> {
+    /// The longest that any shard was not served while the probes did not rest.
+    pub(crate) fn longest_gap(&self) -> Duration {
+        let longest = self.shared.pulses.iter().map(|pulse| lock(pulse).longest);
+        longest.max().unwrap_or_default()
+    }
+
+    /// Ends, and compares.
+    pub(crate) fn finish(mut self, served: &impl Served) -> Vec<Wrong> {
         self.end();
+        self.compare(served)
+    }
+
+    /// Compares what each queue holds with what was acknowledged: those that hold too little or too much. Only while the
+    /// probes rest.
+    pub(crate) fn compare(&self, served: &impl Served) -> Vec<Wrong> {
         let doors = served.doors();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -174,7 +236,12 @@ impl Probes {
             let least = 1 + pulse.answered.len() as u64;
             let most = least + pulse.unknown;
             if !(least..=most).contains(&held) {
-                wrong.push(format!("{queue} holds {held}, not {least} to {most}"));
+                wrong.push(Wrong {
+                    queue: queue.clone(),
+                    held,
+                    least,
+                    most,
+                });
             }
         }
         wrong
@@ -209,8 +276,12 @@ async fn probe(shared: Arc<Shared>, shard: usize, queue: String, mut clients: Ve
     while !shared.stop.load(Ordering::Relaxed) {
         ticks.tick().await;
         if shared.rests.load(Ordering::Relaxed) {
+            lock(&shared.pulses[shard]).end_silence(false);
             continue;
         }
+        lock(&shared.pulses[shard])
+            .silent_since
+            .get_or_insert_with(Instant::now);
         turn += 1;
         if turn % clients.len() + 1 == shared.avoided.load(Ordering::Relaxed) {
             turn += 1;
@@ -223,7 +294,10 @@ async fn probe(shared: Arc<Shared>, shard: usize, queue: String, mut clients: Ve
         }
         let mut pulse = lock(&shared.pulses[shard]);
         match sent {
-            Ok(_) => pulse.answered.push((Instant::now(), asked)),
+            Ok(_) => {
+                pulse.answered.push((Instant::now(), asked));
+                pulse.end_silence(true);
+            }
             Err(Error::Unknown(_)) => pulse.unknown += 1,
             Err(_) => {}
         }

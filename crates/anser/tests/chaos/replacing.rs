@@ -11,11 +11,13 @@ use anser::cluster::view::Cluster;
 use super::{
     alone,
     fleet::{Fleet, Watched, copies},
+    folder,
     node_kill::{SHARDS, note_outage, wait_until_served},
     probes::Probes,
     say,
-    served::Nodes,
+    served::Served,
     story::{QUEUES, Story},
+    summary::conclude,
 };
 
 const FILLED_BYTES: u64 = 24 << 20;
@@ -30,7 +32,7 @@ const PATIENT: Duration = Duration::from_secs(10);
 #[test]
 fn a_node_that_is_gone_is_replaced_after_its_grace() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let story = Story::with_bulk("replacing", 1, BULK_QUEUES);
     let mut fleet = Fleet::start(folder.path(), NODES, NODES, SETTINGS);
     let all = [1, 2, 3, 4];
@@ -81,10 +83,7 @@ fn a_node_that_is_gone_is_replaced_after_its_grace() {
         story.load.failures,
         probes.failures()
     ));
-    let report = story.finish(&fleet);
-    assert!(report.passed(), "{report}; {}", fleet.logs());
-    let wrong = probes.finish(&fleet);
-    assert!(wrong.is_empty(), "{wrong:#?}; {}", fleet.logs());
+    conclude(story, Some(probes), &fleet);
 }
 
 /// Away for less than the grace time: it finds its copies as they were, and nothing was made again.

@@ -10,11 +10,13 @@ use super::{
     alone,
     failures::Failures,
     fleet::Fleet,
+    folder,
     node_kill::{SHARDS, note_outage},
     probes::Probes,
     say,
-    served::Nodes,
+    served::Served,
     story::{QUEUES, Story},
+    summary::conclude,
 };
 
 const NODES: u16 = 3;
@@ -26,7 +28,7 @@ const CALM: Duration = Duration::from_secs(1);
 #[test]
 fn no_request_fails_when_all_nodes_are_restarted_one_after_the_other() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let story = Story::new("rolling", 1);
     let mut fleet = Fleet::start(folder.path(), NODES, NODES, "");
     fleet.wait_until_even(&[1, 2, 3], EVEN_WITHIN);
@@ -65,10 +67,7 @@ fn no_request_fails_when_all_nodes_are_restarted_one_after_the_other() {
     let failures = [&story.load.failures, probes.failures()];
     let [(failed, broken), (probes_failed, probes_broken)] = failures.map(Failures::besides_broken);
     let ends = story.rounds() * u64::from(NODES);
-    let report = story.finish(&fleet);
-    assert!(report.passed(), "{report}; {}", fleet.logs());
-    let wrong = probes.finish(&fleet);
-    assert!(wrong.is_empty(), "{wrong:#?}; {}", fleet.logs());
+    conclude(story, Some(probes), &fleet);
     let failed = [failed, probes_failed].concat();
     assert_eq!(failed, [""; 0], "{}", fleet.logs());
     // None on a quiet machine; on another one a client may be held up between its look and its request.
@@ -79,6 +78,6 @@ fn no_request_fails_when_all_nodes_are_restarted_one_after_the_other() {
         fleet.logs()
     );
     for node in fleet.running() {
-        fleet.stop(u16::try_from(node).unwrap());
+        fleet.stop(node);
     }
 }

@@ -5,14 +5,14 @@ use anser::cluster::view::Cluster;
 /// Something that serves clients.
 pub(crate) trait Served {
     fn doors(&self) -> Doors;
+    /// The last lines of every log, for messages of failed tests.
+    fn logs(&self) -> String;
 }
 
 /// The nodes of a cluster, which can be asked how they are.
 pub(crate) trait Nodes: Served {
     /// What a node knows of the cluster; `None` if it does not answer.
     fn status(&self, node: u16) -> Option<Cluster>;
-    /// The last lines of every log, for messages of failed tests.
-    fn logs(&self) -> String;
 }
 
 /// Every address there is, and the key that all of them know.

@@ -139,6 +139,10 @@ impl Served for Server {
             secret: SECRET,
         }
     }
+
+    fn logs(&self) -> String {
+        self.log_tail()
+    }
 }
 
 impl Server {

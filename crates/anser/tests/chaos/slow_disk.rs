@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    alone,
+    alone, folder,
     node_faults::Stage,
     node_kill::{NODES, led},
     say, skipped,
@@ -24,7 +24,7 @@ const WATCHED: Duration = Duration::from_secs(3);
 #[test]
 fn leaders_leave_a_node_with_a_slow_disk_and_come_back() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let stage = Stage::new(folder.path(), "slow_disk", 1, PATIENT);
     let running = stage.story.run(&stage.cluster);
     stage.probes.go(0);

@@ -4,13 +4,14 @@
 //! use some receipts too late. What comes three times from `doomed` without being deleted goes to `dead`.
 
 use std::{
+    collections::BTreeSet,
     env,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anser::client::QueueSettings;
@@ -28,6 +29,8 @@ pub(crate) const RETENTION_SECONDS: u64 = 86_400;
 const DELAY_SECONDS_MAX: u64 = 3;
 const RECEIVES_MAX: u32 = 3;
 pub(crate) const QUEUES: [&str; 3] = ["work", "doomed", "dead"];
+/// As many as a queue takes at once.
+const BATCH: usize = 16;
 /// Lateness that is promised, moves to the dead-letter queue, and the machine being busy.
 const DRAIN_MARGIN: Duration = Duration::from_secs(4);
 
@@ -80,6 +83,10 @@ impl Story {
         }
     }
 
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
     pub(crate) fn rounds(&self) -> u64 {
         self.rounds
     }
@@ -104,26 +111,72 @@ impl Story {
     /// Sends so many bytes to the queues that hold them, all alike, and says how many it were.
     pub(crate) fn fill(&self, server: &impl Served, bytes: u64) -> u64 {
         const BODY_BYTES: usize = 48_000;
-        const BATCH: usize = 16;
-        const FILLERS: usize = 4;
         let bytes_of_one = (BODY_BYTES * BATCH) as u64;
         let batches = bytes.div_ceil(bytes_of_one * self.bulk.len() as u64);
+        self.fill_each(server, batches, BODY_BYTES);
+        batches * bytes_of_one * self.bulk.len() as u64
+    }
+
+    /// Sends so many batches to each queue that holds them.
+    pub(crate) fn fill_each(&self, server: &impl Served, batches: u64, body_bytes: usize) {
+        self.for_all_bulk(server, |worker, queue| {
+            for _ in 0..batches {
+                let taken = worker.send(queue, BATCH, body_bytes, 0);
+                assert!(taken.is_ok_and(|taken| taken), "{queue} does not take them");
+            }
+        });
+    }
+
+    /// Receives what each queue was filled with and leaves it there: the queues of which not all `batches` came.
+    pub(crate) fn incomplete(
+        &self,
+        server: &impl Served,
+        batches: u64,
+        patience: Duration,
+    ) -> Vec<String> {
+        let incomplete = Mutex::new(Vec::new());
+        let until = Instant::now() + patience;
+        let expected = usize::try_from(batches).expect("a few") * BATCH;
+        self.for_all_bulk(server, |worker, queue| {
+            let mut seen = BTreeSet::new();
+            while seen.len() < expected && Instant::now() < until {
+                // Without an answer another node is asked.
+                let received = worker.receive(queue, 16, 1).unwrap_or_default();
+                seen.extend(received.into_iter().map(|message| message.msg_id));
+            }
+            if seen.len() < expected {
+                let mut incomplete = incomplete.lock().unwrap_or_else(PoisonError::into_inner);
+                incomplete.push(format!("{queue}: {} of {expected}", seen.len()));
+            }
+        });
+        incomplete
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn for_all_bulk(&self, server: &impl Served, act: impl Fn(&mut Worker, &str) + Sync) {
+        const CLIENTS_MAX: usize = 4;
+        let act = &act;
         thread::scope(|scope| {
             for (queues, number) in self
                 .bulk
-                .chunks(self.bulk.len().div_ceil(FILLERS))
+                .chunks(self.bulk.len().div_ceil(CLIENTS_MAX))
                 .zip(80..)
             {
                 let mut worker = Worker::new(server, &self.load, number);
                 scope.spawn(move || {
-                    for queue in (0..batches).flat_map(|_| queues) {
-                        let taken = worker.send(queue, BATCH, BODY_BYTES, 0);
-                        assert!(taken.is_ok_and(|taken| taken), "{queue} does not take them");
+                    for queue in queues {
+                        act(&mut worker, queue);
                     }
                 });
             }
         });
-        batches * bytes_of_one * self.bulk.len() as u64
+    }
+
+    /// Every queue of the story.
+    pub(crate) fn queues(&self) -> Vec<&str> {
+        let bulk = self.bulk.iter().map(String::as_str);
+        QUEUES.into_iter().chain(bulk).collect()
     }
 
     /// Starts all clients against this server.
@@ -133,8 +186,7 @@ impl Story {
 
     /// Receives and deletes everything, to the end, and asks the judge.
     pub(crate) fn finish(self, server: &impl Served) -> Report {
-        let bulk = self.bulk.iter().map(String::as_str);
-        let queues: Vec<&str> = QUEUES.into_iter().chain(bulk).collect();
+        let queues = self.queues();
         thread::scope(|scope| {
             for (queue, number) in queues.iter().zip(100..) {
                 let mut worker = Worker::new(server, &self.load, number);
@@ -169,7 +221,7 @@ pub(crate) fn seed_and_rounds(name: &str, rounds_default: u64) -> (u64, u64) {
     let module = name.split('-').next().expect("a split has a first part");
     say(&format!(
         "{name}: {rounds} rounds, seed {seed}; again with CHAOS_SEED={seed} \
-         CHAOS_ROUNDS={rounds} cargo test -p anser --test main chaos::{module} -- --nocapture"
+         CHAOS_ROUNDS={rounds} cargo test -p anser --test main chaos::{module} -- --include-ignored --nocapture"
     ));
     (seed, rounds)
 }

@@ -20,7 +20,7 @@ use anser::client::QueueSettings;
 use anser_check::Body;
 
 use super::{
-    alone,
+    alone, folder,
     recorder::Recorder,
     say, server, skipped,
     strace::Strace,
@@ -37,7 +37,7 @@ const ASKERS: u32 = 2;
 #[test]
 fn a_send_is_synced_before_it_is_acknowledged() {
     let _turn = alone();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let place = server::place_in(folder.path());
     let server = place.start();
     let load = Load::new(Arc::new(Recorder::new(Vec::new())), 5);

@@ -292,15 +292,15 @@ impl Served for DevCluster {
             secret: SECRET,
         }
     }
+
+    fn logs(&self) -> String {
+        self.logs()
+    }
 }
 
 impl Nodes for DevCluster {
     fn status(&self, node: u16) -> Option<Cluster> {
         self.status(node)
-    }
-
-    fn logs(&self) -> String {
-        self.logs()
     }
 }
 

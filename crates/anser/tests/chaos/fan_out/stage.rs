@@ -21,6 +21,7 @@ use crate::chaos::{
     served::Served,
     server::{self, Place, Server},
     story::{self, RETENTION_SECONDS, Running, VISIBILITY_SECONDS},
+    summary::Summary,
     workload::{Chance, Load, Worker},
 };
 
@@ -177,6 +178,7 @@ impl Stage {
         let recorder = Arc::into_inner(self.load.recorder).expect("all clients have ended");
         let (report, history) = recorder.judged_and_kept(name);
         say(&format!("{name}: {} kills; {report}", self.kills));
+        Summary::new(name, (self.load.seed, self.kills), &report).say();
         Played {
             report,
             history,
