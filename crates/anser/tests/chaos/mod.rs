@@ -15,6 +15,7 @@ mod full_disk;
 mod growing;
 mod kill;
 mod namespaces;
+mod nervous;
 mod node_faults;
 mod node_kill;
 mod partition;
