@@ -12,7 +12,7 @@ use super::Checks;
 const CHANGES_IN_PEACE: u64 = 8;
 /// Leaders of one shard that are moved away in peace, at most: from a node that is let go of or was slow, with a copy, and to
 /// even them out.
-const MOVES_IN_PEACE: usize = 6;
+const MOVES_IN_PEACE: usize = 4;
 
 /// What the node knows that decides.
 pub(crate) struct Known<'a> {
