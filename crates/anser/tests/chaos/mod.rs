@@ -18,6 +18,7 @@ mod namespaces;
 mod nervous;
 mod node_faults;
 mod node_kill;
+mod overload;
 mod partition;
 mod power_loss;
 mod probes;

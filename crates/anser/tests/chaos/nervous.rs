@@ -19,7 +19,7 @@ use super::{
     node_kill::{NODES, led, spread},
     say,
 };
-use crate::cluster::dev_cluster::within;
+use crate::cluster::dev_cluster::{DevCluster, within};
 
 /// How long each kind of overload lasts, in each round.
 const OVERLOAD: Duration = Duration::from_secs(12);
@@ -84,17 +84,23 @@ impl Drop for Hogs {
 }
 
 /// How often placement has moved a leader so far, and why.
-fn moves(stage: &Stage) -> Vec<String> {
-    let logs = (1..=NODES).map(|node| stage.cluster.log(node));
+pub(super) fn moves(cluster: &DevCluster) -> Vec<String> {
+    let logs = (1..=NODES).map(|node| cluster.log(node));
     let lines = logs.flat_map(|log| log.lines().map(str::to_owned).collect::<Vec<_>>());
     lines.filter(|line| line.contains("Transfer(")).collect()
 }
 
 /// The terms of all shards together: how often leaders were elected.
-fn terms(stage: &Stage) -> u64 {
-    let views = (1..=NODES).filter_map(|node| stage.cluster.status(node));
+pub(super) fn terms(cluster: &DevCluster) -> u64 {
+    let views = (1..=NODES).filter_map(|node| cluster.status(node));
     let terms = views.map(|view| view.shards.iter().map(|shard| shard.term).sum());
     terms.max().unwrap_or(0)
+}
+
+/// Whether every node leads about as much: five of sixteen or six.
+pub(super) fn is_even(cluster: &DevCluster) -> bool {
+    let mut views = (1..=NODES).map(|node| cluster.status(node));
+    views.all(|view| view.is_some_and(|view| led(&view).len() > 4))
 }
 
 #[test]
@@ -104,27 +110,28 @@ fn no_leader_moves_when_the_whole_machine_is_overloaded() {
     let stage = Stage::new(folder.path(), "nervous", 1, PATIENT);
     let running = stage.story.run(&stage.cluster);
     stage.probes.go(0);
-    let is_even = || {
-        let led = (1..=NODES).map(|node| stage.cluster.status(node).map(|view| led(&view).len()));
-        led.into_iter().all(|led| led > Some(4))
-    };
-    assert!(within(EVEN_WITHIN, is_even), "{}", stage.cluster.logs());
+    let is_even = within(EVEN_WITHIN, || is_even(&stage.cluster));
+    assert!(is_even, "{}", stage.cluster.logs());
     thread::sleep(Duration::from_secs(3));
     let mut moved = Vec::new();
     for _ in 0..stage.story.rounds() {
         for kind in ["processors", "disk", "both"] {
-            let (before, elected, from) = (moves(&stage).len(), terms(&stage), Instant::now());
+            let (before, elected, from) = (
+                moves(&stage.cluster).len(),
+                terms(&stage.cluster),
+                Instant::now(),
+            );
             let processors = (kind != "disk").then(Hogs::of_processors);
             let disk = (kind != "processors").then(|| Hogs::of_disk(folder.path()));
             thread::sleep(OVERLOAD);
             let gap = stage.probes.gaps(from).into_iter().max();
             drop((processors, disk));
             let times = stage.probes.times(from);
-            let new = moves(&stage).split_off(before);
+            let new = moves(&stage.cluster).split_off(before);
             say(&format!(
                 "{kind}: {} leaders moved by placement, {} terms, longest gap {:.0?}, probes {}; failed requests: {}, {}",
                 new.len(),
-                terms(&stage) - elected,
+                terms(&stage.cluster) - elected,
                 gap.unwrap_or_default(),
                 spread(&times),
                 stage.story.load.failures,
