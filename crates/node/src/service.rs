@@ -38,9 +38,10 @@ impl Service for Node {
     ) -> Result<O::Output, Error> {
         let operation = operation.into();
         let waits = matches!(operation, AnyOperation::ReceiveMessages(_));
-        let _place = match waits {
-            true => None,
-            false => Some(self.door().enter(account)?),
+        let _place = if waits {
+            None
+        } else {
+            Some(self.door().enter(account)?)
         };
         let output = self.perform_freshly(account, operation).await?;
         Ok(O::output(output).expect("each operation is answered with its own output"))
