@@ -117,7 +117,7 @@ mod tests {
         while tenures.restless(later).contains(&7) {
             later += Duration::from_secs(1);
         }
-        later - now
+        later.saturating_sub(now)
     }
 
     #[test]
