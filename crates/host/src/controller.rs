@@ -8,14 +8,11 @@ use std::{
 use anser_broker::command::NodeRecord;
 
 use crate::{
+    fitness::Fitness,
     order::Order,
-    placement::{self, Action, ActionKind, NodeView, ShardView, View},
+    placement::{self, Action, ActionKind, NodeView, ShardView, Tenures, View},
     reports::{Reports, SILENCE},
 };
-
-/// A disk is slow if its syncs take so many times as long as most others' do, and longer than this.
-const SLOW_FACTOR: u64 = 10;
-const SLOW_MICROS: u64 = 20_000;
 
 /// How long after a node came or went leaders are not spread: reports are older than elections.
 const SETTLING: Duration = Duration::from_secs(2);
@@ -55,6 +52,8 @@ pub struct Controller {
     looked: Duration,
     /// The nodes that were up at the last look, and since when these.
     up: (BTreeSet<u64>, Duration),
+    fitness: Fitness,
+    tenures: Tenures,
 }
 
 impl Controller {
@@ -64,18 +63,28 @@ impl Controller {
             since: None,
             looked: now,
             up: (BTreeSet::new(), now),
+            fitness: Fitness::default(),
+            tenures: Tenures::default(),
         }
     }
 
-    /// Another node leads the catalog, and decides.
-    pub fn rest(&mut self) {
+    /// Takes a look on a node that does not decide, so that it knows how the others have been when it does.
+    pub fn watch(&mut self, known: Knowledge<'_>) {
         self.since = None;
+        self.fitness.look(known.reports, known.now);
+        self.tenures
+            .look(&known.reports.shards(known.now), known.now);
     }
 
     /// Takes a look, on the node that leads the catalog.
     pub fn look(&mut self, known: Knowledge<'_>) -> Decided {
         let view = self.view(known);
         let actions = placement::plan(&view);
+        for action in &actions {
+            if matches!(action.kind, ActionKind::Transfer(_)) {
+                self.tenures.told(action.shard, known.now);
+            }
+        }
         let mut orders: Vec<(u64, Order)> = actions.iter().filter_map(order_of).collect();
         orders.extend(clear_away(known.reports, &view));
         Decided { actions, orders }
@@ -83,12 +92,13 @@ impl Controller {
 
     fn view(&mut self, known: Knowledge<'_>) -> View {
         let since = self.listening_since(known.now);
-        let usual = usual_sync_micros(known.reports);
+        let shards = known.reports.shards(known.now);
+        self.fitness.look(known.reports, known.now);
+        self.tenures.look(&shards, known.now);
         let members = known.members.iter();
         let nodes: BTreeMap<u64, NodeView> = members
-            .map(|(&number, record)| (number, self.node_view(number, record, known, since, usual)))
+            .map(|(&number, record)| (number, self.node_view(number, record, known, since)))
             .collect();
-        let shards = known.reports.shards(known.now);
         View {
             replicas: self.policy.replicas,
             moves_max: self.policy.moves_max,
@@ -96,6 +106,8 @@ impl Controller {
             is_complete: shards.len() == usize::from(known.shards),
             nodes,
             shards,
+            restless: self.tenures.restless(known.now),
+            told: self.tenures.told_lately(known.now),
         }
     }
 
@@ -114,22 +126,19 @@ impl Controller {
         record: &NodeRecord,
         known: Knowledge<'_>,
         since: Duration,
-        usual_sync_micros: u64,
     ) -> NodeView {
         let heard = known.reports.of(number);
         let listened = known.now.saturating_sub(since);
         let silent = heard.map_or(listened, |heard| {
             known.now.saturating_sub(heard.at).min(listened + SILENCE)
         });
-        let sync_micros = heard.map_or(0, |heard| heard.report.sync_micros);
         NodeView {
             host: record.host.clone(),
             zone: record.zone.clone(),
             state: record.state,
             up: heard.is_some_and(|heard| heard.is_recent(known.now)),
             dead: silent > self.policy.grace,
-            slow: sync_micros > SLOW_MICROS && sync_micros > usual_sync_micros * SLOW_FACTOR
-                || heard.is_some_and(|heard| heard.report.full || heard.report.leaves),
+            unfit: self.fitness.of(number),
         }
     }
 
@@ -191,14 +200,6 @@ fn most_know(reports: &Reports, number: u16, shard: &ShardView) -> bool {
         replica.any(|replica| replica.applied >= shard.settled_at)
     };
     shard.voters.iter().filter(knows).count() * 2 > shard.voters.len()
-}
-
-fn usual_sync_micros(reports: &Reports) -> u64 {
-    let heard = reports.all();
-    let mut micros: Vec<u64> = heard.map(|(_, heard)| heard.report.sync_micros).collect();
-    micros.sort_unstable();
-    let middle = micros.len().saturating_sub(1) / 2;
-    micros.get(middle).copied().unwrap_or(0)
 }
 
 #[cfg(test)]

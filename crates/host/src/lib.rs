@@ -10,6 +10,7 @@ mod clock;
 mod controller;
 mod errands;
 mod event;
+mod fitness;
 mod incoming;
 mod job;
 mod joining;

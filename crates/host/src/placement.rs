@@ -10,13 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anser_broker::command::NodeState;
 
-use crate::order::Step;
+use crate::{fitness::Unfit, order::Step};
 use planner::Planner;
+pub(crate) use tenures::Tenures;
 
 mod leaders;
 mod planner;
 mod steps;
 mod targets;
+mod tenures;
 
 /// Entries that a learner may be behind to become a voter.
 const CAUGHT_UP: u64 = 1_000;
@@ -34,6 +36,10 @@ pub(crate) struct View {
     pub nodes: BTreeMap<u64, NodeView>,
     /// Only shards whose leader was heard lately.
     pub shards: BTreeMap<u16, ShardView>,
+    /// Shards whose leader has just come, and does not go for the sake of evenness.
+    pub restless: BTreeSet<u16>,
+    /// Shards whose leader has just been told to go.
+    pub told: BTreeSet<u16>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -45,8 +51,8 @@ pub(crate) struct NodeView {
     pub up: bool,
     /// Silent for longer than the grace time.
     pub dead: bool,
-    /// It should not lead: its disk is much slower than the others', or full, or it ends soon.
-    pub slow: bool,
+    /// Why it should not lead.
+    pub unfit: Option<Unfit>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -95,10 +101,18 @@ pub(crate) fn plan(view: &View) -> Vec<Action> {
     let mut planner = Planner::new(view);
     let targets = planner.targets();
     let mut actions = Vec::new();
-    for (&shard, target) in &targets {
+    if !view.is_unsettled {
+        actions.extend(planner.relieve());
+    }
+    let relieved: BTreeSet<u16> = actions.iter().map(|action| action.shard).collect();
+    for (&shard, target) in targets
+        .iter()
+        .filter(|(shard, _)| !relieved.contains(shard))
+    {
         actions.extend(planner.step(shard, &view.shards[&shard], target));
     }
-    if actions.is_empty() && view.is_complete && !view.is_unsettled {
+    let is_quiet = actions.is_empty() && view.told.is_empty();
+    if is_quiet && view.is_complete && !view.is_unsettled {
         actions.extend(planner.spread_leaders());
     }
     actions

@@ -27,6 +27,9 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// Bytes of requests under way in one shard; beyond it requests are refused as too busy.
     pub in_flight_bytes: u64,
+    /// Requests of clients under way, receives apart: at least so many, or as many as were answered in the last second;
+    /// beyond it requests are refused as too busy.
+    pub in_flight_requests: usize,
     /// At most so much of the time that the node was off, as its wall clock tells it at the start, counts for the
     /// delays, leases and retentions of shards that it decides alone.
     pub time_off_max: Millis,
@@ -46,6 +49,7 @@ impl Default for Config {
             cache_bytes: 64 << 20,
             reserve_bytes: 512 << 20,
             in_flight_bytes: 64 << 20,
+            in_flight_requests: 2_000,
             time_off_max: Millis::from_seconds(6 * 3_600),
             cluster: None,
         }

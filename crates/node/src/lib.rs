@@ -12,6 +12,7 @@ mod cluster;
 mod config;
 mod courier;
 mod desk;
+mod door;
 mod event;
 mod failure;
 mod failures;

@@ -40,6 +40,7 @@ use crate::{
     },
     config::Config,
     desk::Desk,
+    door::Door,
     event::{Event, HostEvent},
     failure::{Failed, Failure, FailureKind},
     failures::Failures,
@@ -62,6 +63,7 @@ pub struct Node(Arc<Inner>);
 
 struct Inner {
     desk: Desk,
+    door: Door,
     announcements: Arc<Announcements>,
     failures: Arc<Failures>,
     clock: Clock,
@@ -257,6 +259,10 @@ impl Node {
 
     pub(crate) fn desk(&self) -> &Desk {
         &self.0.desk
+    }
+
+    pub(crate) fn door(&self) -> &Door {
+        &self.0.door
     }
 
     pub(crate) fn announcements(&self) -> &Announcements {

@@ -36,7 +36,14 @@ impl Service for Node {
         account: AccountId,
         operation: O,
     ) -> Result<O::Output, Error> {
-        let output = self.perform_freshly(account, operation.into()).await?;
+        let operation = operation.into();
+        let waits = matches!(operation, AnyOperation::ReceiveMessages(_));
+        let _place = if waits {
+            None
+        } else {
+            Some(self.door().enter(account)?)
+        };
+        let output = self.perform_freshly(account, operation).await?;
         Ok(O::output(output).expect("each operation is answered with its own output"))
     }
 }

@@ -189,6 +189,7 @@ fn config(folder: &Path) -> Config {
         cache_bytes: 64 << 10,
         reserve_bytes: 0,
         in_flight_bytes: 8 << 20,
+        in_flight_requests: 1_000,
         time_off_max: Millis(86_400_000),
         cluster: None,
     }

@@ -72,6 +72,7 @@ pub(crate) struct Checks {
     version: ClusterVersion,
     /// How often placement has changed the voters of each shard since there is peace.
     changes_in_peace: BTreeMap<u16, u64>,
+    moves_in_peace: BTreeMap<u16, BTreeSet<u64>>,
     failures: Vec<String>,
 }
 

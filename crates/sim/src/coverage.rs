@@ -98,6 +98,8 @@ pub const PLACES: &[&str] = &[
     "a node heard that it was removed",
     "a node without the catalog heard of another by its visit",
     "leaders were spread",
+    "a leader left a slow disk",
+    "all disks were slow at once",
     "an order came to a node that did not lead any more",
     "a node that was emptied left",
     "a node was to be emptied whose copies had no other place",

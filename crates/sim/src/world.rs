@@ -208,6 +208,9 @@ impl World {
         let taken = changes * 100 / most;
         let statistics = &mut self.common.statistics;
         statistics.note("changes of a shard's voters in peace", taken);
+        let (moves, most) = self.common.checks.moves_in_peace();
+        let taken = u64::try_from(moves * 100 / most).expect("a small share");
+        statistics.note("leaders of a shard moved in peace", taken);
         let Some(healed) = self.common.healed else {
             return;
         };

@@ -214,6 +214,10 @@ section! {
         /// The requests under way in one shard may hold this much memory; beyond it clients hear "too
         /// busy".
         in_flight_bytes: ByteCount = ByteCount(node_default().in_flight_bytes), 8 * MIB => 64 * GIB;
+        /// How many requests of clients are under way at once, those that receive apart: at least so many, or as many as
+        /// were answered in the last second. Beyond it clients hear "too busy" at once. Each account can have
+        /// its share of them.
+        in_flight_requests: u64 = node_default().in_flight_requests as u64, 1 => 1_000_000;
         /// How much of the time that a node was off counts at most, as its wall clock tells it at the start. Delays,
         /// visibility timeouts and retentions that ended meanwhile end at the start; what is beyond this makes
         /// them later. 0: none counts. A machine may boot with a wrong clock, which must not end what
@@ -375,6 +379,8 @@ impl Storage {
             cache_bytes: usize::try_from(self.cache_bytes.0).unwrap_or(usize::MAX),
             reserve_bytes: self.reserve_bytes.0,
             in_flight_bytes: self.in_flight_bytes.0,
+            in_flight_requests: usize::try_from(self.in_flight_requests)
+                .expect("checked to be small"),
             time_off_max: Millis::from_seconds(self.time_off_seconds),
             cluster: None,
         }

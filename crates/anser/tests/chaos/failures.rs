@@ -54,6 +54,18 @@ impl Failures {
         rest.cloned().collect()
     }
 
+    /// Those besides answers that did not come in time and "too busy", which a server that has too much to do may give.
+    pub(crate) fn besides_overload(&self) -> Vec<String> {
+        let busy = CODE_BUSY.to_string();
+        let kinds = self.lock();
+        let others = kinds
+            .iter()
+            .filter(|(kind, _)| **kind != busy && *kind != LATE);
+        others
+            .map(|(kind, times)| format!("{kind}: {times}"))
+            .collect()
+    }
+
     /// Those besides connections that broke, and how many did. A server can end a connection just when a request is on
     /// its way; HTTP/1.1 has no word for it.
     pub(crate) fn besides_broken(&self) -> (Vec<String>, u64) {

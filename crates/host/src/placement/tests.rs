@@ -357,7 +357,7 @@ fn copies_stand_on_different_hosts_and_in_different_zones() {
 fn a_slow_disk_does_not_lead() {
     let mut world = World::new(3, 16, 3);
     world.settle();
-    world.node(2).slow = true;
+    world.node(2).unfit = Some(Unfit::Slow);
     world.settle();
     assert_eq!(world.leaders_on(2), 0);
 }

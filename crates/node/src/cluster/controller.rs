@@ -20,17 +20,18 @@ pub(crate) struct Controller {
 impl Controller {
     /// Takes a look, and the next steps.
     pub(crate) fn step(&mut self) {
-        if !self.cluster.leaders.serves_here(ShardId::CATALOG) {
-            self.host.rest();
-            self.decided().clear();
-            return;
-        }
-        let decided = self.host.look(Knowledge {
+        let known = Knowledge {
             now: self.cluster.reports.now(),
             shards: self.cluster.shards,
             members: &self.cluster.members.all(),
             reports: &self.cluster.reports.all(),
-        });
+        };
+        if !self.cluster.leaders.serves_here(ShardId::CATALOG) {
+            self.host.watch(known);
+            self.decided().clear();
+            return;
+        }
+        let decided = self.host.look(known);
         for action in &decided.actions {
             if !self.decided().contains(action) {
                 info!(shard = action.shard, kind = ?action.kind, why = %action.why, "placement");

@@ -31,6 +31,7 @@ use crate::{
     config::Config,
     courier::{self, Errand},
     desk::{Around, Bounds, Desk},
+    door::Door,
     event::Event,
     failure::Failed,
     failures::Failures,
@@ -200,6 +201,7 @@ impl<'a> Assembly<'a> {
         };
         Ok(Node(Arc::new(Inner {
             desk,
+            door: Door::new(self.config.in_flight_requests),
             announcements: parts.announcements,
             failures,
             clock: parts.clock,

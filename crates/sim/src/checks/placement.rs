@@ -10,6 +10,9 @@ use super::Checks;
 
 /// Changes of one shard's voters that are enough to repair it and to even it out, once nothing fails any more.
 const CHANGES_IN_PEACE: u64 = 8;
+/// Leaders of one shard that are moved away in peace, at most: from a node that is let go of or was slow, with a copy, and to
+/// even them out.
+const MOVES_IN_PEACE: usize = 4;
 
 /// What the node knows that decides.
 pub(crate) struct Known<'a> {
@@ -49,7 +52,35 @@ impl Checks {
         (most.copied().unwrap_or(0), CHANGES_IN_PEACE)
     }
 
+    /// The most leaders of one shard that were moved away in peace, of those that there may be.
+    pub(crate) fn moves_in_peace(&self) -> (usize, usize) {
+        let most = self.moves_in_peace.values().map(BTreeSet::len).max();
+        (most.unwrap_or(0), MOVES_IN_PEACE)
+    }
+
+    /// An order that was lost is given again, so the terms count of those that were told to go.
+    fn leaders_moved(&mut self, by: u64, decided: &Decided, known: &Known<'_>) {
+        if !known.is_peace {
+            return;
+        }
+        for action in &decided.actions {
+            let ActionKind::Transfer(to) = action.kind else {
+                continue;
+            };
+            let terms = self.moves_in_peace.entry(action.shard).or_default();
+            terms.insert(known.shards[&action.shard].term);
+            if terms.len() > MOVES_IN_PEACE {
+                let terms = terms.clone();
+                self.fail(format!(
+                    "node {by}: shard {} goes from node {} to node {to}, for {}, and again and again, in terms {terms:?}: placement does not end",
+                    action.shard, action.leader, action.why
+                ));
+            }
+        }
+    }
+
     pub(crate) fn decided(&mut self, by: u64, decided: &Decided, known: &Known<'_>) {
+        self.leaders_moved(by, decided, known);
         let changes = decided.actions.iter().filter_map(|action| {
             let ActionKind::Change(steps) = &action.kind else {
                 return None;

@@ -342,17 +342,22 @@ impl Process {
     }
 
     fn decide(&mut self, common: &mut Common) {
-        if !self.serves(ShardId::CATALOG.0) {
+        let decides = self.serves(ShardId::CATALOG.0);
+        if decides {
+            self.raise(common);
+        } else {
             self.cluster.agreement = Agreement::default();
-            return self.cluster.controller.rest();
         }
-        self.raise(common);
-        let decided = self.cluster.controller.look(Knowledge {
+        let known = Knowledge {
             now: self.clock.now(common.now).beat,
             shards: common.plan.shards,
             members: self.cluster.members.all(),
             reports: &self.cluster.reports,
-        });
+        };
+        if !decides {
+            return self.cluster.controller.watch(known);
+        }
+        let decided = self.cluster.controller.look(known);
         self.watch(&decided, common);
         for (node, order) in decided.orders {
             let (from, now) = (self.node, common.now);
@@ -395,6 +400,9 @@ impl Process {
                 }
                 ActionKind::Transfer(_) if action.why.contains("leads more") => {
                     sometimes("leaders were spread");
+                }
+                ActionKind::Transfer(_) if action.why.contains("slower disk") => {
+                    sometimes("a leader left a slow disk");
                 }
                 ActionKind::Transfer(_) | ActionKind::Wait(_) => {}
             }

@@ -66,7 +66,7 @@ impl World {
                 }
             }
             Fault::Pause => self.pause(node),
-            Fault::SlowDisk => self.slow_disk(node),
+            Fault::SlowDisk => self.slow_disks(node, &up),
             Fault::FullDisk => self.fill_disk(node),
             Fault::WallJump => self.move_wall_clock(node),
             Fault::ReadError
@@ -231,15 +231,23 @@ impl World {
         }
     }
 
-    fn slow_disk(&mut self, number: u64) {
+    /// Now and then all at once, as disks of one machine are.
+    fn slow_disks(&mut self, number: u64, up: &[u64]) {
         let times = self.common.random.between(10, 500);
-        let node = self.nodes.get_mut(&number).expect("it is up");
-        node.slowness = times;
-        node.process.as_mut().expect("it is up").slowness = times;
         let at = self.common.now + self.some_time();
-        self.common
-            .agenda
-            .add(at, Event::Relief(Relief::Disk { node: number }));
+        let mut slow = vec![number];
+        if self.common.random.permille(300) {
+            sometimes("all disks were slow at once");
+            slow = up.to_vec();
+        }
+        for number in slow {
+            let node = self.nodes.get_mut(&number).expect("it is up");
+            node.slowness = times;
+            node.process.as_mut().expect("it is up").slowness = times;
+            self.common
+                .agenda
+                .add(at, Event::Relief(Relief::Disk { node: number }));
+        }
     }
 
     fn fill_disk(&mut self, number: u64) {
