@@ -18,6 +18,7 @@ use bytes::Bytes;
 
 use crate::{
     cache::{EntryCache, Payload},
+    event::Event,
     opening::stored,
 };
 
@@ -25,6 +26,13 @@ use crate::{
 pub struct BodyReader<D: Disk> {
     reader: Reader<D>,
     cache: EntryCache<Stored>,
+}
+
+impl Unreadable {
+    /// What it means for the shard, if damage is the reason.
+    pub fn damage<T>(&self, shard: ShardId) -> Option<Event<T>> {
+        Event::damaged(shard, self.reason.as_ref()?)
+    }
 }
 
 /// A body that the log should hold and cannot give.

@@ -87,10 +87,27 @@ pub enum Event<T> {
         membership: Membership,
         state: Box<Shard>,
     },
+    /// Something that the disk should hold of the shard is not what was written, or could not be read, which may pass.
+    Damaged {
+        shard: ShardId,
+        what: String,
+        may_pass: bool,
+    },
     /// The shard is off the disk; a replica of it may begin anew.
     Forgot {
         shard: ShardId,
     },
+}
+
+impl<T> Event<T> {
+    /// What an error of the log means for a shard, if it tells of damage.
+    pub fn damaged(shard: ShardId, error: &anser_log::Error) -> Option<Self> {
+        error.is_damage().then(|| Self::Damaged {
+            shard,
+            what: error.to_string(),
+            may_pass: error.may_pass(),
+        })
+    }
 }
 
 #[derive(Debug, Clone)]

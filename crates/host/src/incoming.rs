@@ -241,8 +241,12 @@ impl<D: Disk> Incoming<D> {
         };
         let done = match deferred {
             Deferred::Install { shard, place } => self.install(shard, place),
-            Deferred::Forget { shard, floor } => {
-                let forgotten = self.forget(shard, floor);
+            Deferred::Forget {
+                shard,
+                floor,
+                damaged,
+            } => {
+                let forgotten = self.forget(shard, floor, damaged);
                 if let Err(reason) = forgotten {
                     return Attempt::Again(reason);
                 }
@@ -280,8 +284,8 @@ impl<D: Disk> Incoming<D> {
     }
 
     /// Takes a shard off the disk. Copies of it that have come are of a time when it was here.
-    fn forget(&mut self, shard: ShardId, floor: u64) -> Result<(), Error> {
-        self.store.forget(shard.0, floor)?;
+    fn forget(&mut self, shard: ShardId, floor: u64, damaged: bool) -> Result<(), Error> {
+        self.store.forget(shard.0, floor, damaged)?;
         self.taken.forgotten += 1;
         self.ended.remove(&shard);
         self.coming.remove(&shard);
@@ -356,6 +360,7 @@ mod tests {
             place,
         };
         let forget = Deferred::Forget {
+            damaged: false,
             shard: SHARD,
             floor: 9,
         };

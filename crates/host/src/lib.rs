@@ -42,9 +42,9 @@ pub use incoming::{
 };
 pub use job::{CatalogNodes, Job, Leases};
 pub use joining::{Admission, Denied, take_in};
-pub use maintenance::{Done, Images, Maintenance, Round, followers, is_passing};
+pub use maintenance::{Damage, Done, Images, Maintenance, Round, followers, is_passing};
 pub use members::{Members, Peer, Stranger, Visitor};
-pub use opening::{OpenError, Opener, begin, is_untouched, stored};
+pub use opening::{OpenError, Opener, Restored, begin, is_untouched, stored};
 pub use order::{Order, Step};
 pub use outgoing::{COPY_INTERVAL, CopyAnswer, Next, Offers, Sending, Sendings, offer_of};
 pub use placement::{Action, ActionKind, PeerView, ShardView};
@@ -57,7 +57,7 @@ pub use routing::{
     freshness::catch_up,
     router::{ask, ask_here, ask_now, change, propose, propose_now},
 };
-pub use runner::{Beginning, Runner};
+pub use runner::{Beginning, Closed, Runner};
 pub use signal::Signal;
 pub use snapshots::{ReadError, read, save};
 pub use upgrade::Agreement;

@@ -17,6 +17,7 @@ use anser_broker::id::ShardId;
 use anser_log::{Disk, Error, Export, Follower, Reader, Store};
 use anser_replica::{Image, Replica, Role, SnapshotOffer};
 
+use crate::event::Event;
 use scrub::Scrub;
 
 pub use recycle::Round;
@@ -34,7 +35,39 @@ pub struct Maintenance<D: Disk> {
     alive: BTreeMap<ShardId, BTreeMap<u64, u64>>,
     sweeps: usize,
     scrub: Scrub<D>,
+    /// What was found damaged, and nobody was told yet.
+    damaged: Vec<Damage>,
+    /// How often something of a shard could not be read that was to be copied.
+    failed_reads: BTreeMap<u16, u32>,
     pub done: Done,
+}
+
+/// Something of a shard that could not be read, or is not what was written.
+#[derive(Debug)]
+pub struct Damage {
+    pub shard: ShardId,
+    pub error: Error,
+    /// It is tried again.
+    may_pass: bool,
+}
+
+impl Damage {
+    fn new(shard: u16, error: Error) -> Self {
+        Self {
+            shard: ShardId(shard),
+            may_pass: error.may_pass(),
+            error,
+        }
+    }
+
+    /// For the shard's runner.
+    pub fn event<T>(&self) -> Event<T> {
+        Event::Damaged {
+            shard: self.shard,
+            what: self.error.to_string(),
+            may_pass: self.may_pass,
+        }
+    }
 }
 
 /// What was done since the start.
@@ -59,8 +92,15 @@ impl<D: Disk> Maintenance<D> {
             alive: BTreeMap::new(),
             sweeps: 0,
             scrub: Scrub::default(),
+            damaged: Vec::new(),
+            failed_reads: BTreeMap::new(),
             done: Done::default(),
         }
+    }
+
+    /// What was found damaged since it was asked last, and of which shard.
+    pub fn take_damaged(&mut self) -> Vec<Damage> {
+        std::mem::take(&mut self.damaged)
     }
 
     /// Whether the space that is left is for what frees some.
@@ -69,19 +109,23 @@ impl<D: Disk> Maintenance<D> {
     }
 
     /// Holds a copy of a shard open for other nodes: everything alive is in segments, the rest in a
-    /// snapshot.
+    /// snapshot. `None` if something is missing here that another voter has, who is to lead instead.
     pub fn offer(
         &mut self,
         shard: ShardId,
         image: &Image,
-    ) -> Result<(SnapshotOffer, Export<D>), Error> {
+    ) -> Result<Option<(SnapshotOffer, Export<D>)>, Error> {
         let sealed = self.seal(shard.0, (0, image.applied.index), image)?;
         self.commit(BTreeMap::from([(shard.0, sealed)]))?;
+        let is_only_copy = image.membership().voters.len() < 2;
+        if self.store.is_damaged(shard.0) && !is_only_copy {
+            return Ok(None);
+        }
         let snapshot = SnapshotOffer {
             place: image.applied,
             membership: image.membership().clone(),
         };
-        Ok((snapshot, self.store.export(shard.0)?))
+        Ok(Some((snapshot, self.store.export(shard.0)?)))
     }
 }
 
@@ -104,11 +148,10 @@ pub fn is_passing(error: &Error) -> bool {
     matches!(
         error,
         Error::NoSpace { .. }
-            | Error::Corrupt { .. }
             | Error::Missing { .. }
             | Error::Overtaken { .. }
             | Error::NotCovered { .. }
-    )
+    ) || error.is_damage()
 }
 
 /// Whether a commit has certainly not happened, so that its files can go: the disk was full, or a copy of

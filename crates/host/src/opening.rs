@@ -4,13 +4,18 @@
 //! manifest is missing is damage and never an empty shard.
 
 use anser_broker::{codec, id::ShardId, shard::Shard};
-use anser_log::{Change, Disk, Entry, EntryKind, Opened, Reader, RecoveredShard, Store};
+use anser_log::{
+    Change, Disk, Entry, EntryKind, Opened, Reader, RecoveredShard, RecoveryReport, Store,
+};
 use anser_replica::{
     Image, Membership, MembershipChange, Place, Replica, SnapshotImage, Start, StoredEntry,
     StoredKind, Tombstone,
 };
 
-use crate::snapshots::{self, ReadError};
+use crate::{
+    runner::Closed,
+    snapshots::{self, ReadError},
+};
 
 /// Where a fresh shard begins: raft-rs wants a place before its first entry.
 const BEGINNING: Place = Place { index: 1, term: 1 };
@@ -82,9 +87,65 @@ pub struct Opener<'a, D: Disk> {
     pub reader: &'a Reader<D>,
 }
 
+impl OpenError {
+    /// Whether something of one shard is not what was written: the others are not touched by it. A read that failed may
+    /// succeed at the next start.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Log(error) => error.is_damage() && !error.may_pass(),
+            Self::Snapshot { .. } | Self::Replay { .. } => true,
+            Self::Newer { .. } => false,
+        }
+    }
+}
+
+/// What the log holds, ready to run.
+#[derive(Debug, Default)]
+pub struct Restored {
+    pub replicas: Vec<(ShardId, Replica)>,
+    /// What is damaged of these.
+    pub damaged: Vec<(ShardId, String)>,
+    /// Shards of which too much is damaged.
+    pub closed: Vec<Closed>,
+}
+
 impl<D: Disk> Opener<'_, D> {
+    /// Restores every shard. One that cannot be stays closed, if others may have copies of it: to a node for
+    /// itself, and to one whose program is too old, it is an error.
+    pub fn restore_all(
+        &self,
+        shards: &[RecoveredShard],
+        report: &RecoveryReport,
+    ) -> Result<Restored, OpenError> {
+        let mut restored = Restored::default();
+        for recovered in shards {
+            let shard = ShardId(recovered.shard);
+            match self.restore(recovered) {
+                Ok(replica) => restored.replicas.push((shard, replica)),
+                Err(error) if self.is_member && error.is_damage() => {
+                    let what = error.to_string();
+                    restored.closed.push(closed(recovered, what));
+                }
+                Err(error) => return Err(error),
+            }
+            let mut damage = report.damage.iter();
+            let found = damage.find(|damage| damage.shard == recovered.shard);
+            let what = found.map(|damage| damage.error.to_string());
+            let earlier = || String::from("something could not be read when its log was recycled");
+            let what = what.or_else(|| recovered.damaged.then(earlier));
+            restored.damaged.extend(what.map(|what| (shard, what)));
+        }
+        Ok(restored)
+    }
+
     pub fn restore(&self, recovered: &RecoveredShard) -> Result<Replica, OpenError> {
         let number = recovered.shard;
+        if recovered.has_gap {
+            return Err(OpenError::Snapshot {
+                shard: number,
+                reason: "entries between it and the end of the log are missing".into(),
+            });
+        }
         let Some((mut state, mut applied)) = self.snapshot(recovered)? else {
             return self.unfinished(recovered);
         };
@@ -155,6 +216,20 @@ impl<D: Disk> Opener<'_, D> {
         Ok(Replica::new(Start::empty(
             self.node, shard, tombstone, jitter,
         )))
+    }
+}
+
+fn closed(recovered: &RecoveredShard, what: String) -> Closed {
+    Closed {
+        shard: ShardId(recovered.shard),
+        tombstone: Tombstone {
+            term: recovered.hard_state.term,
+            vote: recovered.hard_state.vote,
+            // It acknowledged no entry behind this one, unless the end of the log is lost too. The floor is laid at
+            // the decision of those who let go of it, which is behind that.
+            floor: recovered.last_index.max(1),
+        },
+        what,
     }
 }
 

@@ -67,6 +67,8 @@ pub struct ShardView {
     /// Whoever has applied this entry knows these members too.
     pub settled_at: u64,
     pub joint: bool,
+    /// Nodes that say that something of theirs is damaged.
+    pub damaged: BTreeSet<u64>,
     /// What the leader knows of the others.
     pub peers: BTreeMap<u64, PeerView>,
 }

@@ -23,6 +23,16 @@ pub struct NodeReport {
     /// It ends soon, and is to be handed no leadership. It follows too.
     #[serde(skip)]
     pub leaves: bool,
+    /// The shards of which its disk has something damaged, and what: their replicas here are to be replaced. It
+    /// follows too.
+    #[serde(skip)]
+    pub damaged: Vec<(u16, String)>,
+}
+
+impl NodeReport {
+    pub fn has_damaged(&self, shard: u16) -> bool {
+        self.damaged.iter().any(|(damaged, _)| *damaged == shard)
+    }
 }
 
 /// One of its replicas.
@@ -63,6 +73,14 @@ pub struct PeerReport {
 }
 
 impl ReplicaReport {
+    /// Of a shard that could not be opened: it is on the disk, and nothing is known of it.
+    pub fn closed(shard: ShardId) -> Self {
+        Self {
+            shard: shard.0,
+            ..Self::default()
+        }
+    }
+
     /// The members that a leader reports are those that it would know of after a restart: others act on them.
     pub fn of(shard: ShardId, replica: &Replica) -> Self {
         let status = replica.status();

@@ -71,6 +71,11 @@ impl Reports {
     /// The shards as their leaders see them; of two that say they lead, the one of the newer term counts.
     pub fn shards(&self, now: Duration) -> BTreeMap<u16, ShardView> {
         let mut shards: BTreeMap<u16, ShardView> = BTreeMap::new();
+        let damaged = |shard| {
+            let recent = self.recent(now);
+            let damaged = recent.filter(|(_, report)| report.has_damaged(shard));
+            damaged.map(|(node, _)| node).collect()
+        };
         for (leader, report) in self.recent(now) {
             for replica in &report.replicas {
                 let Some(led) = &replica.led else { continue };
@@ -95,6 +100,7 @@ impl Reports {
                     learners: led.learners.iter().copied().collect(),
                     settled_at: led.settled_at,
                     joint: led.joint,
+                    damaged: damaged(replica.shard),
                     peers: peers.collect(),
                 };
                 shards.insert(replica.shard, shard);

@@ -47,6 +47,20 @@ pub struct Beginning {
     /// At most so much of the time that the node was off counts for shards that it decides alone.
     pub time_off_max: Millis,
     pub replicas: Vec<(ShardId, Replica)>,
+    /// Of which the disk has something damaged, and what.
+    pub damaged: Vec<(ShardId, String)>,
+    /// Shards that could not be opened.
+    pub closed: Vec<Closed>,
+}
+
+/// A shard of which too much is damaged for a replica: it is here and takes part in nothing, until the others have let
+/// go of it.
+#[derive(Debug, Clone)]
+pub struct Closed {
+    pub shard: ShardId,
+    pub tombstone: Tombstone,
+    /// What is damaged.
+    pub what: String,
 }
 
 /// `T` is what the shell keeps of whoever asked.
@@ -70,6 +84,12 @@ pub struct Runner<T> {
     forgetting: BTreeMap<ShardId, Image>,
     /// Of the replicas that were here.
     tombstones: BTreeMap<ShardId, Tombstone>,
+    /// What was found first, of each shard of which the disk has something damaged.
+    damaged: BTreeMap<ShardId, String>,
+    /// Of these, those that could not be opened, with what is left of their replicas.
+    closed: BTreeMap<ShardId, Tombstone>,
+    /// Since when reads of a shard have failed, and how many.
+    failed_reads: BTreeMap<ShardId, (Duration, u32)>,
     /// How many replicas began here.
     begun: u64,
     said_unreachable: BTreeMap<u64, Duration>,
@@ -116,6 +136,8 @@ struct Waiting<T> {
 
 impl<T> Runner<T> {
     pub fn new(beginning: Beginning, now: &Now) -> Self {
+        let closed = beginning.closed.iter();
+        let of_closed = closed.clone().map(|it| (it.shard, it.what.clone()));
         let replicas = beginning.replicas.into_iter();
         let hosted: BTreeMap<ShardId, Hosted> = replicas
             .map(|(shard, replica)| {
@@ -137,6 +159,9 @@ impl<T> Runner<T> {
             next_tick: now.beat,
             forgetting: BTreeMap::new(),
             tombstones: BTreeMap::new(),
+            damaged: of_closed.chain(beginning.damaged).collect(),
+            failed_reads: BTreeMap::new(),
+            closed: closed.map(|it| (it.shard, it.tombstone)).collect(),
             begun: 0,
             said_unreachable: BTreeMap::new(),
             memory_bytes: None,
@@ -176,6 +201,17 @@ impl<T> Runner<T> {
     pub fn replicas(&self) -> impl Iterator<Item = (ShardId, &Replica)> {
         let hosted = self.hosted.iter();
         hosted.map(|(&shard, hosted)| (shard, &hosted.replica))
+    }
+
+    /// The shards that could not be opened.
+    pub fn closed(&self) -> impl Iterator<Item = ShardId> {
+        self.closed.keys().copied()
+    }
+
+    /// The shards of which the disk has something damaged, each with what was found first.
+    pub fn damaged(&self) -> impl Iterator<Item = (ShardId, &str)> {
+        let damaged = self.damaged.iter();
+        damaged.map(|(&shard, what)| (shard, what.as_str()))
     }
 
     /// The time of a shard, for whoever reads a trace.

@@ -35,8 +35,13 @@ impl Job {
 pub enum Deferred {
     /// The accepted copy becomes the beginning of the shard's log.
     Install { shard: ShardId, place: Place },
-    /// The shard goes off the disk; a state of it from before this index must not come back.
-    Forget { shard: ShardId, floor: u64 },
+    /// The shard goes off the disk; a state of it from before this index must not come back. If it is damaged, its files
+    /// are set aside.
+    Forget {
+        shard: ShardId,
+        floor: u64,
+        damaged: bool,
+    },
 }
 
 impl Deferred {
@@ -156,7 +161,11 @@ mod tests {
             },
         };
         let shard = ShardId(3);
-        let deferred = Deferred::Forget { shard, floor: 1 };
+        let deferred = Deferred::Forget {
+            shard,
+            floor: 1,
+            damaged: false,
+        };
         let mut jobs = vec![append(1), append(2), Job::Defer(deferred), append(3)].into_iter();
         let batch = Batch::gather(&mut jobs);
         assert_eq!(batch.appends, [(ShardId(3), 1), (ShardId(3), 2)]);

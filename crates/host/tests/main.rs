@@ -1,5 +1,6 @@
 //! A runner with its disk and no threads: what the shell around it may rely on.
 
+mod closed;
 mod errands;
 mod shell;
 

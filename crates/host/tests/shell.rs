@@ -84,6 +84,8 @@ impl Shell {
             cache_bytes,
             time_off_max: Millis(0),
             replicas: restored.collect(),
+            damaged: Vec::new(),
+            closed: Vec::new(),
         };
         let now = Now {
             elapsed: Duration::from_secs(1),

@@ -2,7 +2,7 @@
 //!
 //! `NoSpace` may be retried after space was freed (or file descriptors); nothing was lost. `Failed` ends this process's use
 //! of the disk. `Corrupt`, `MissingFile` and `UnknownVersion` name the file and are never healed
-//! here: a peer or an operator has to.
+//! here: a peer or an operator has to. What can be said of one shard alone is its own affair ([`Error::is_damage`]).
 
 use std::io;
 
@@ -83,6 +83,21 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it tells of bytes that should be there and cannot be read, or are not what was written. Nothing was
+    /// changed: only what lies there is lost to this disk.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } | Self::MissingFile { .. } => true,
+            Self::Io { action, .. } => *action == "read",
+            _ => false,
+        }
+    }
+
+    /// Whether the same read may succeed later, unlike one of bytes that are not what was written.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::NoSpace { .. })
+    }
+
     /// An error of a read, or of anything that leaves the disk as it was.
     pub(crate) fn io(action: &'static str, file: &str, source: io::Error) -> Self {
         if is_short_of_descriptors(&source) {

@@ -48,7 +48,7 @@ pub use holds::{Follower, Holds};
 pub use names::MANIFEST;
 pub use options::{Options, RECORD_BYTES_MAX};
 pub use reader::Reader;
-pub use recovery::{Certainty, Log, Opened, RecoveredShard, RecoveryReport, TornTail};
+pub use recovery::{Certainty, Log, Opened, RecoveredShard, RecoveryReport, ShardDamage, TornTail};
 pub use segment::writer::SegmentWriter;
 pub use snapshot::{SnapshotReader, SnapshotWriter};
 pub use store::{

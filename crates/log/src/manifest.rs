@@ -17,7 +17,10 @@ use crate::{
 mod codec;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"AMAN");
-const VERSION: u32 = 3;
+/// Written unless something is damaged, so that an older program can read it.
+const WHOLE_VERSION: u32 = 3;
+/// Also says what is damaged.
+const VERSION: u32 = 4;
 const HEADER_BYTES: usize = 32;
 const CHECKED_BYTES: usize = 28;
 /// A disk full of the smallest sensible segments stays far below.
@@ -49,6 +52,8 @@ pub(crate) struct ShardManifest {
     /// The shard was forgotten here, and only a snapshot at this index or a later one holds all that its
     /// replica may have acknowledged before. Zero if it was not, or has such a snapshot since.
     pub(crate) floor: u64,
+    /// Something that was alive could not be read when its log file was recycled, and is not in any segment.
+    pub(crate) damaged: bool,
     /// By first index.
     pub(crate) segments: Vec<SegmentInfo>,
 }
@@ -94,7 +99,7 @@ impl Manifest {
         if file.read_at(&mut header, 0).map_err(error)? < HEADER_BYTES {
             return Err(damaged(0, "shorter than its header"));
         }
-        let generation = check_header(&header)?;
+        let (generation, version) = check_header(&header)?;
         let length = get_u64(&header, 16);
         if length > BODY_BYTES_MAX {
             return Err(damaged(16, "impossible length"));
@@ -106,7 +111,7 @@ impl Manifest {
         if read < body.len() || crc32c::crc32c(&body) != get_u32(&header, 24) {
             return Err(damaged(HEADER_BYTES as u64, "checksum"));
         }
-        let manifest = codec::decode(&body, generation);
+        let manifest = codec::decode(&body, generation, version >= VERSION);
         manifest
             .map(Some)
             .ok_or_else(|| damaged(HEADER_BYTES as u64, "impossible content"))
@@ -146,10 +151,12 @@ impl Manifest {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let body = codec::encode(self);
+        let tells_damage = self.shards.values().any(|shard| shard.damaged);
+        let version = if tells_damage { VERSION } else { WHOLE_VERSION };
+        let body = codec::encode(self, tells_damage);
         let mut bytes = vec![0; HEADER_BYTES];
         put_u32(&mut bytes, 0, MAGIC);
-        put_u32(&mut bytes, 4, VERSION);
+        put_u32(&mut bytes, 4, version);
         put_u64(&mut bytes, 8, self.generation);
         put_u64(&mut bytes, 16, u64::from(narrow(body.len())));
         put_u32(&mut bytes, 24, crc32c::crc32c(&body));
@@ -160,14 +167,14 @@ impl Manifest {
     }
 }
 
-/// Gives the generation.
-fn check_header(header: &[u8; HEADER_BYTES]) -> Result<u64, Error> {
+/// Gives the generation and the version.
+fn check_header(header: &[u8; HEADER_BYTES]) -> Result<(u64, u32), Error> {
     let checksum = crc32c::crc32c(&header[..CHECKED_BYTES]);
     if get_u32(header, 0) != MAGIC || get_u32(header, CHECKED_BYTES) != checksum {
         return Err(damaged(0, "header checksum"));
     }
     let version = get_u32(header, 4);
-    if version != VERSION {
+    if !(WHOLE_VERSION..=VERSION).contains(&version) {
         let file = names::MANIFEST.to_owned();
         return Err(Error::UnknownVersion {
             file,
@@ -175,7 +182,7 @@ fn check_header(header: &[u8; HEADER_BYTES]) -> Result<u64, Error> {
             known: VERSION,
         });
     }
-    Ok(get_u64(header, 8))
+    Ok((get_u64(header, 8), version))
 }
 
 fn damaged(offset: u64, what: &'static str) -> Error {
@@ -187,8 +194,8 @@ mod tests {
     use super::*;
     use crate::disk::simulated::{Image, SimulatedDisk};
 
-    /// What the frozen manifest holds.
-    fn sample() -> Manifest {
+    /// What the frozen manifests hold.
+    fn sample(damaged: bool) -> Manifest {
         let segment = |id, first_index| SegmentInfo {
             id,
             first_index,
@@ -208,6 +215,7 @@ mod tests {
             snapshot: Some(snapshot),
             void_before: place(2, 64),
             floor: 0,
+            damaged,
             segments: vec![segment(2, 1), segment(3, 10)],
         };
         let tombstone = ShardManifest {
@@ -249,8 +257,11 @@ mod tests {
 
     #[test]
     fn bytes_of_a_manifest_are_frozen() {
-        let frozen = bytes(include_str!("../tests/golden/manifest-3.hex"));
-        assert_eq!(sample().encode(), frozen);
-        assert_eq!(read(frozen), sample());
+        let whole = bytes(include_str!("../tests/golden/manifest-3.hex"));
+        let damaged = bytes(include_str!("../tests/golden/manifest-4.hex"));
+        for (frozen, is_damaged) in [(whole, false), (damaged, true)] {
+            assert_eq!(sample(is_damaged).encode(), frozen);
+            assert_eq!(read(frozen), sample(is_damaged));
+        }
     }
 }

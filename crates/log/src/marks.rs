@@ -57,7 +57,7 @@ impl<D: Disk> Marks<D> {
 
     pub(crate) fn open(disk: &D, boot: Option<u64>) -> Result<Self, Error> {
         let error = |error| Error::io("read", names::MARKS, error);
-        let file = disk.open(names::MARKS, OpenMode::Existing).map_err(error)?;
+        let file = Self::open_or_make(disk).map_err(error)?;
         file.forget_cache().map_err(error)?;
         let mut last = Mark::default();
         for slot in 0..2 {
@@ -73,6 +73,18 @@ impl<D: Disk> Marks<D> {
         }
         let boot = boot.unwrap_or(0);
         Ok(Self { file, last, boot })
+    }
+
+    /// A file that is gone proves nothing any more, as one whose marks are damaged: the log is suspect then.
+    fn open_or_make(disk: &D) -> io::Result<D::File> {
+        match disk.open(names::MARKS, OpenMode::Existing) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Self::create(disk)?;
+                disk.sync_directory(names::WAL)?;
+                disk.open(names::MARKS, OpenMode::Existing)
+            }
+            opened => opened,
+        }
     }
 
     pub(crate) fn last(&self) -> Mark {

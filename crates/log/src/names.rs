@@ -10,6 +10,8 @@ pub(crate) const WAL: &str = "wal";
 pub(crate) const WAL_STAGED: &str = "wal/next.temp";
 pub(crate) const MARKS: &str = "wal/durable";
 pub(crate) const SHARDS: &str = "shards";
+/// How the name of a file ends that was set aside because it is damaged.
+pub(crate) const SET_ASIDE: &str = ".damaged";
 
 pub(crate) fn wal_file(sequence: u64) -> String {
     format!("wal/{sequence:016}.wal")
@@ -18,6 +20,12 @@ pub(crate) fn wal_file(sequence: u64) -> String {
 /// The sequence in a file name of the folder `wal`.
 pub(crate) fn wal_sequence(name: &str) -> Option<u64> {
     name.strip_suffix(".wal")?.parse().ok()
+}
+
+/// The shard to which a file belongs, by its path.
+pub(crate) fn shard_of(path: &str) -> Option<u16> {
+    let (shard, _) = path.strip_prefix("shards/")?.split_once('/')?;
+    shard.parse().ok()
 }
 
 pub(crate) fn shard_directory(shard: u16) -> String {

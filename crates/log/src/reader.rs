@@ -169,6 +169,26 @@ impl<D: Disk> Reader<D> {
         }
     }
 
+    /// Whose the bytes are that an error names; `None` if they are nobody's, or everybody's.
+    pub fn shard_of(&self, error: &Error) -> Option<u16> {
+        let (file, offset) = match error {
+            Error::Corrupt { file, offset, .. } => (file, Some(*offset)),
+            Error::Io { file, .. } | Error::MissingFile { file } => (file, None),
+            _ => return None,
+        };
+        if let Some(shard) = names::shard_of(file) {
+            return Some(shard);
+        }
+        let place = Position {
+            sequence: names::wal_sequence(file.strip_prefix("wal/")?)?,
+            offset: u32::try_from(offset?).ok()?,
+        };
+        let index = self.shared.index();
+        let mut shards = index.shards.iter();
+        let found = shards.find(|(_, shard)| shard.runs.has_at(place));
+        found.map(|(&shard, _)| shard)
+    }
+
     /// An entry of the write-ahead log; `None` if it is not there.
     fn entry(&self, shard: u16, index: u64) -> Result<Option<Entry>, Error> {
         Ok(self

@@ -2,7 +2,7 @@
 //!
 //! The chain of batches is followed from the first listed file to the first bad byte. If anything
 //! proves that the place was durable once (a later batch, a mark, the manifest), that is damage and
-//! the log stays closed. Otherwise the rest was never acknowledged, or cannot be told from it: it is
+//! the log stays closed; damage to files of a single shard is that shard's affair. Otherwise the rest was never acknowledged, or cannot be told from it: it is
 //! wiped before new batches may stand there. After a power failure the disk may have lost the end
 //! without a trace: then the log is suspect whatever stands there. Recovery may crash at any point and begin again.
 
@@ -59,10 +59,14 @@ pub struct RecoveredShard {
     /// The shard was forgotten, and only a snapshot at this index or a later one may bring it back
     /// ([`Store::forget`]). Zero otherwise.
     pub floor: u64,
+    /// Something that was alive could not be read when its log file was recycled.
+    pub damaged: bool,
+    /// Entries between the snapshot and the last one are not here: no state can be made of the rest.
+    pub has_gap: bool,
 }
 
 /// What recovery found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct RecoveryReport {
     /// A batch at the end that was not whole and was removed.
     pub torn_tail: Option<TornTail>,
@@ -70,8 +74,17 @@ pub struct RecoveryReport {
     /// switched off since, and [`Store::clear_suspicion`] was not called yet. Concerns all shards:
     /// their replicas may have lost acknowledged entries.
     pub suspect: bool,
+    /// What is damaged of single shards, each error with its file. The others are not touched by it.
+    pub damage: Vec<ShardDamage>,
     pub files_replayed: u64,
     pub bytes_replayed: u64,
+}
+
+/// Something of a shard that cannot be read.
+#[derive(Debug)]
+pub struct ShardDamage {
+    pub shard: u16,
+    pub error: Error,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,8 +115,8 @@ impl Log {
         let mut index = Index::new(manifest.wal_first);
         let replayed = replay::replay(&disk, &manifest, &marks.last(), &mut index)?;
         let segments = Arc::new(SegmentFiles::new(disk.clone(), options.open_segments));
-        sealed::open_sealed(&disk, &segments, &manifest, &mut index)?;
-        let shards = recovered_shards(&manifest, &index)?;
+        let sealed = sealed::open_sealed(&disk, &segments, &manifest, &mut index)?;
+        let (shards, gaps) = recovered_shards(&manifest, &index);
         sealed::check_unlisted(&disk, &manifest)?;
 
         // From here on the disk is changed.
@@ -116,15 +129,17 @@ impl Log {
             .begin(replayed.end, manifest.generation)
             .map_err(|error| Error::io("write", names::MARKS, error))?;
 
-        let report = report(&manifest, &replayed);
+        let mut report = report(&manifest, &replayed);
         let end = LogEnd::new(current_file(&index, &replayed));
         let prepared = prepared_files(&disk, &manifest, &index)?;
         let shared = Arc::new(Shared::new(
             disk, options, segments, manifest, prepared, index, end,
         ));
+        let reader = Reader::new(Arc::clone(&shared));
+        report.damage = damage(sealed.into_iter().chain(gaps), &reader);
         Ok(Opened {
             appender: Appender::new(Arc::clone(&shared), marks),
-            reader: Reader::new(Arc::clone(&shared)),
+            reader,
             store: Store::new(shared),
             shards,
             report,
@@ -182,25 +197,24 @@ fn make_names_durable<D: Disk>(disk: &D) -> io::Result<()> {
     disk.sync_directory(names::ROOT)
 }
 
+/// By shard, and where entries are missing.
 fn recovered_shards<D: Disk>(
     manifest: &Manifest,
     index: &Index<D>,
-) -> Result<Vec<RecoveredShard>, Error> {
+) -> (Vec<RecoveredShard>, Vec<Error>) {
     let mut recovered = Vec::new();
+    let mut gaps = Vec::new();
     for (&number, shard) in &index.shards {
         let covered = shard.snapshot_index();
-        let floor = manifest
-            .shards
-            .get(&number)
-            .map_or(0, |listed| listed.floor);
-        if let Some(first) = shard.runs.first()
-            && first > covered + 1
-        {
+        let listed = manifest.shards.get(&number);
+        let floor = listed.map_or(0, |listed| listed.floor);
+        let behind_gap = shard.runs.first().filter(|&first| first > covered + 1);
+        gaps.extend(behind_gap.map(|first| {
             let place = shard.runs.find(first).unwrap_or_default();
             let file = names::wal_file(place.sequence);
             let what = "entries before this one are neither in the log nor in a snapshot";
-            return Err(Error::corrupt(&file, place.offset.into(), what));
-        }
+            Error::corrupt(&file, place.offset.into(), what)
+        }));
         let (term, vote, commit) = shard
             .hard_state
             .map_or((0, 0, 0), |state| (state.term, state.vote, state.commit));
@@ -218,15 +232,27 @@ fn recovered_shards<D: Disk>(
             first_index: covered + 1,
             last_index: shard.last_index(),
             floor,
+            damaged: listed.is_some_and(|listed| listed.damaged),
+            has_gap: behind_gap.is_some(),
         });
     }
-    Ok(recovered)
+    (recovered, gaps)
+}
+
+/// Whose each damage is.
+fn damage<D: Disk>(found: impl Iterator<Item = Error>, reader: &Reader<D>) -> Vec<ShardDamage> {
+    let damage = found.map(|error| {
+        let shard = reader.shard_of(&error).expect("it is of one shard");
+        ShardDamage { shard, error }
+    });
+    damage.collect()
 }
 
 fn report(manifest: &Manifest, replayed: &Replayed) -> RecoveryReport {
     RecoveryReport {
         torn_tail: replayed.torn_tail(),
         suspect: manifest.suspect,
+        damage: Vec::new(),
         files_replayed: replayed.files,
         bytes_replayed: replayed.bytes,
     }

@@ -110,6 +110,12 @@ impl Runs {
         (index < run.end()).then_some(run)
     }
 
+    /// Whether an entry begins at a place.
+    pub(crate) fn has_at(&self, place: Position) -> bool {
+        let mut runs = self.runs.iter();
+        runs.any(|run| run.sequence == place.sequence && run.offsets.contains(&place.offset))
+    }
+
     pub(crate) fn find(&self, index: u64) -> Option<Position> {
         let run = self.run(index)?;
         let offset = run.offsets[usize_of(index - run.first_index)];
@@ -196,6 +202,7 @@ mod tests {
         let runs = sample();
         assert_eq!((runs.first(), runs.last()), (Some(1), Some(10)));
         assert_eq!(runs.find(5), Some(at(2, 500)));
+        assert!(runs.has_at(at(2, 500)) && !runs.has_at(at(2, 504)) && !runs.has_at(at(1, 500)));
         assert_eq!((runs.term(5), runs.term(6)), (Some(1), Some(2)));
         assert_eq!((runs.find(0), runs.find(11)), (None, None));
         assert_eq!(runs.terms(), [(1, 1), (6, 2)]);

@@ -10,6 +10,7 @@ mod export;
 mod forget;
 mod import;
 mod recycle;
+mod set_aside;
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -107,6 +108,12 @@ impl<D: Disk> Store<D> {
     /// The shard's snapshot.
     pub fn snapshot(&self, shard: u16) -> Option<SnapshotInfo> {
         self.shared.index().shards.get(&shard)?.snapshot
+    }
+
+    /// Whether something that was alive could not be read when it was to be copied, and is in none of the shard's segments.
+    pub fn is_damaged(&self, shard: u16) -> bool {
+        let manifest = self.shared.manifest();
+        manifest.shards.get(&shard).is_some_and(|it| it.damaged)
     }
 
     /// The shard's segments by first index.

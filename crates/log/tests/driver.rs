@@ -285,6 +285,7 @@ impl Driver {
                     origin: anser_log::SnapshotOrigin::Peer,
                     add,
                     remove,
+                    ..Change::default()
                 },
             )
             .unwrap();
@@ -456,7 +457,7 @@ impl Driver {
         let floor = shard.last_index() + self.random.up_to(3);
         shard.forget(floor);
         let began = self.disk.recorded_count();
-        self.opened.store.forget(number, floor).unwrap();
+        self.opened.store.forget(number, floor, false).unwrap();
         self.called(began, Vec::new(), after);
         match self.random.up_to(3) {
             0 => self.import(number),

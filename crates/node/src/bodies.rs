@@ -29,6 +29,8 @@ pub(crate) enum Job {
         /// Of all of them together; a larger one comes alone.
         bytes_max: usize,
         responder: oneshot::Sender<Vec<Bytes>>,
+        /// Who hears of damage.
+        runner: mpsc::Sender<Event>,
     },
     /// Entries that a follower is missing and that are in memory no more.
     Entries {
@@ -71,12 +73,13 @@ impl<D: Disk> Bodies<D> {
                     messages,
                     bytes_max,
                     responder,
+                    runner,
                 } => {
                     let mut unreadable = Vec::new();
                     let bodies = self
                         .reader
                         .fetch(shard, &messages, bytes_max, &mut unreadable);
-                    self.complain(shard, &unreadable);
+                    self.complain(shard, &unreadable, &runner);
                     // Whoever asked may be gone; bodies are not theirs to give back.
                     drop(responder.send(bodies));
                 }
@@ -89,6 +92,9 @@ impl<D: Disk> Bodies<D> {
                 } => {
                     let read = self.reader.entries(shard, &range, bytes_max);
                     let entries = read.unwrap_or_else(|reason| {
+                        if let Some(damaged) = HostEvent::damaged(shard, &reason) {
+                            drop(runner.send(damaged.into()));
+                        }
                         debug!(shard = shard.0, first = range.start, %reason, "entries for a follower cannot be read");
                         Vec::new()
                     });
@@ -116,14 +122,18 @@ impl<D: Disk> Bodies<D> {
         let delivered = self
             .reader
             .deliver(leases.shard, &leases.deliveries, &mut unreadable);
-        self.complain(leases.shard, &unreadable);
+        self.complain(leases.shard, &unreadable, &runner);
         if !responder.send(delivered.map(Response::Messages)) {
             give_back(&runner, &leases);
         }
     }
 
-    fn complain(&self, shard: ShardId, unreadable: &[Unreadable]) {
-        for Unreadable { message, reason } in unreadable {
+    fn complain(&self, shard: ShardId, unreadable: &[Unreadable], runner: &mpsc::Sender<Event>) {
+        for body in unreadable {
+            if let Some(damaged) = body.damage(shard) {
+                drop(runner.send(HostEvent::into(damaged)));
+            }
+            let Unreadable { message, reason } = body;
             if let Some(reason) = reason {
                 error!(shard = shard.0, index = message.index(), %reason, "a body cannot be read");
             }

@@ -109,6 +109,16 @@ pub struct NodeStatus {
     pub free_bytes: u64,
     /// Mean duration of its recent syncs.
     pub sync_micros: u64,
+    /// What is damaged on its disk, until it is replaced by copies of other nodes.
+    pub damaged: Vec<Damage>,
+}
+
+/// Something on a node's disk that cannot be read, or is not what was written.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Damage {
+    pub shard: u16,
+    /// The file, the place in it, and what is wrong there.
+    pub what: String,
 }
 
 #[derive(Debug, Clone, Default, Serialize)]

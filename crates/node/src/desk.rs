@@ -86,6 +86,10 @@ impl Desk {
         inbox.send(event).map_err(|_| Error::Unavailable)
     }
 
+    pub(crate) fn inbox_of(&self, shard: ShardId) -> mpsc::Sender<Event> {
+        self.inboxes.of(shard).clone()
+    }
+
     pub(crate) fn read_bodies(&self, job: bodies::Job) -> Result<(), Error> {
         let bodies::Job::Fetch { shard, .. } = &job else {
             unreachable!("runners deliver and fetch entries")

@@ -63,6 +63,8 @@ pub(crate) enum Look {
 pub(crate) struct Reported {
     pub(crate) status: ShardStatus,
     pub(crate) replica: ReplicaReport,
+    /// What of it is damaged on this disk.
+    pub(crate) damaged: Option<String>,
 }
 
 /// Where an answer goes. Until then the request counts as under way, whether or not its caller still

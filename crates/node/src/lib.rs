@@ -32,8 +32,8 @@ mod writer;
 pub use anser_broker::command::NodeState;
 pub use clock::Clock;
 pub use cluster::{
-    ClusterConfig, ClusterStatus, Move, NodeStatus, ReplicaPlacement, ShardPlacement, TlsFiles,
-    join::form,
+    ClusterConfig, ClusterStatus, Damage, Move, NodeStatus, ReplicaPlacement, ShardPlacement,
+    TlsFiles, join::form,
 };
 pub use config::Config;
 pub use failure::{Failure, FailureKind};

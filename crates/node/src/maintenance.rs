@@ -50,6 +50,7 @@ impl Maintenance {
         let mut sweep_at = Instant::now();
         let mut wait = Duration::ZERO;
         loop {
+            self.tell_damage();
             let Some(wanted) = self.wanted_offers(wait) else {
                 return;
             };
@@ -78,6 +79,15 @@ impl Maintenance {
                     return;
                 }
             }
+        }
+    }
+
+    fn tell_damage(&mut self) {
+        for damage in self.host.take_damaged() {
+            let (shard, reason) = (damage.shard, &damage.error);
+            error!(shard = shard.0, %reason, "what is stored of a shard is damaged");
+            add(&self.counters.scrub_errors, 1);
+            drop(self.inboxes.of(shard).send(damage.event().into()));
         }
     }
 
@@ -165,7 +175,9 @@ impl Maintenance {
         let Some(copies) = &self.copies else {
             return Ok(());
         };
-        let (snapshot, export) = self.host.offer(shard, &image)?;
+        let Some((snapshot, export)) = self.host.offer(shard, &image)? else {
+            return Ok(());
+        };
         let followers = self.look(shard, Look::Followers).unwrap_or_default();
         copies.offer(shard, export, &followers);
         // A runner that is gone needs no offer.

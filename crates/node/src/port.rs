@@ -94,6 +94,7 @@ impl Port for Desk {
             messages,
             bytes_max,
             responder,
+            runner: self.inbox_of(shard),
         })?;
         receiver.await.map_err(|_| Error::Unavailable)
     }

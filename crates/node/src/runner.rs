@@ -157,9 +157,10 @@ impl Runner {
     }
 
     fn write(&self, job: WriterJob) {
-        if let WriterJob::Defer(Deferred::Forget { shard, .. }) = &job {
+        if let WriterJob::Defer(Deferred::Forget { shard, damaged, .. }) = &job {
             warn!(
                 shard = shard.0,
+                set_aside = damaged,
                 "the shard's members have decided that no replica of it is here"
             );
         }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use anser_broker::{id::ShardId, version::ClusterVersion};
-use anser_host::{OpenError, Opener};
+use anser_host::{OpenError, Opener, Restored};
 use anser_log::{FileSystem, Log, Opened, Options, RecoveredShard};
 use anser_replica::Replica;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     cluster::{
@@ -44,7 +44,11 @@ pub enum StartError {
     Restore(OpenError),
     #[error("a thread cannot be started: {0}")]
     Thread(std::io::Error),
-    #[error("the file that says which node this is cannot be used: {reason}")]
+    #[error(
+        "{FILE}, which says which node this is, cannot be used: {reason}. Restore it from a copy, or remove the node from \
+         its cluster with `anser cluster remove` and let the machine join as a new one with an empty data folder",
+        FILE = identity::FILE
+    )]
     Identity { reason: std::io::Error },
     #[error(transparent)]
     Version(#[from] TooOld),
@@ -53,9 +57,10 @@ pub enum StartError {
     #[error(transparent)]
     LetGo(#[from] Failure),
     #[error(
-        "the log is gone, with everything that was in it, while {file} says that this is node {node} of a \
+        "{manifest} is missing, and so the log is gone, with everything that was in it, while {file} says that this is node {node} of a \
          cluster: look whether another disk belongs here. If the data is lost, the machine joins as a new node \
-         with an empty data folder, and node {node} is to be removed with `anser cluster remove {node}`"
+         with an empty data folder, and node {node} is to be removed with `anser cluster remove {node}`",
+        manifest = anser_log::MANIFEST
     )]
     LogMissing { file: &'static str, node: u64 },
     #[error("no place in the cluster: {reason}")]
@@ -123,7 +128,7 @@ impl StartError {
 
 pub(crate) struct Opening {
     pub(crate) log: Opened<FileSystem>,
-    pub(crate) replicas: Vec<(ShardId, Replica)>,
+    pub(crate) restored: Restored,
     /// `None`: a node for itself.
     pub(crate) identity: Option<Identity>,
     /// Shards of the whole cluster.
@@ -181,19 +186,17 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
         run,
         reader: &log.reader,
     };
-    let replicas = log.shards.iter().map(|recovered| {
-        let replica = opener.restore(recovered)?;
-        Ok((ShardId(recovered.shard), replica))
-    });
-    let replicas = replicas.collect::<Result<Vec<_>, StartError>>()?;
-    let versions = versions(&replicas, identity.as_ref(), knows)?;
+    let restored = opener.restore_all(&log.shards, &log.report)?;
+    report_damage(&restored);
+    let replicas = &restored.replicas;
+    let versions = versions(replicas, identity.as_ref(), knows)?;
     if !replicas.iter().any(|(_, replica)| replica.status().suspect) {
         // A sole voter has nobody to ask for what it may have lost; the log says so above.
         log.store.clear_suspicion()?;
     }
     Ok(Opening {
         log,
-        replicas,
+        restored,
         identity,
         shards,
         node,
@@ -301,6 +304,16 @@ fn report(log: &Opened<FileSystem>) {
         );
     }
     info!(shards = log.shards.len(), "log opened");
+}
+
+fn report_damage(restored: &Restored) {
+    for (shard, what) in &restored.damaged {
+        error!(shard = shard.0, %what, "what is stored of a shard is damaged");
+    }
+    for closed in &restored.closed {
+        let (shard, what) = (closed.shard.0, &closed.what);
+        error!(shard, %what, "a shard stays closed; it comes back as a copy of another node's");
+    }
 }
 
 fn check_shards(shards: &[RecoveredShard]) -> Result<(), StartError> {

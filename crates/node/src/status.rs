@@ -79,6 +79,8 @@ pub struct ShardStatus {
     pub shard: u16,
     /// Whether this node's replica leads and serves it.
     pub serves: bool,
+    /// Something of it on this disk cannot be read, or is not what was written; it is to be replaced.
+    pub damaged: bool,
     pub applied: u64,
     /// All its queues together.
     pub totals: Totals,

@@ -134,8 +134,8 @@ pub(crate) struct Plan {
     pub(crate) time_off_max: Millis,
     /// The usual pause of a client between two requests.
     pub(crate) pace: Micros,
-    /// Most of what clients do is done with one queue.
-    pub(crate) crowds: bool,
+    /// How often clients choose one queue of all, in a thousand.
+    pub(crate) crowding: u64,
     /// How often they do something with a whole queue, in a thousand.
     pub(crate) restlessness: u64,
     /// About the most bytes of a body.
@@ -201,7 +201,7 @@ impl Plan {
             time_off_max: time_off_max(&mut random),
             pace: random.between(20, 200) * 1_000,
             upgrades: random.permille(250) && !is_calm,
-            crowds: random.permille(250),
+            crowding: if random.permille(250) { 600 } else { 0 },
             restlessness: if random.permille(250) { 250 } else { 70 },
             body_bytes: if random.permille(200) { 1_000 } else { 200 },
         }

@@ -175,11 +175,30 @@ impl Process {
         self.failed.get_or_insert(Failed { reason, of_disk });
     }
 
+    /// The shards that could not be opened.
+    pub(crate) fn closed(&self) -> BTreeSet<u16> {
+        self.host.closed().map(|shard| shard.0).collect()
+    }
+
+    /// Whether nothing is left that the node knows to be damaged.
+    pub(crate) fn has_healed(&self) -> bool {
+        self.host.damaged().next().is_none()
+    }
+
+    /// Whether the node knows that something of a shard is damaged: then what could not be read may be left out.
+    fn is_known_damaged(&self, shard: u16) -> bool {
+        let mut damaged = self.host.damaged();
+        damaged.any(|(known, _)| known.0 == shard)
+    }
+
     /// Whether the disk gave cause for an error: the file that it names is damaged, or an operation failed.
     fn is_excused(&self, error: &Error) -> bool {
         match error {
             Error::Corrupt { file, .. } => self.damaged.contains(file),
-            Error::Io { file, .. } => self.struck.is_some() || self.disk.cannot_read(file),
+            Error::Io { file, .. } => {
+                // Its file may have another name by now.
+                self.struck.is_some() || self.disk.cannot_read(file) || self.damaged.contains(file)
+            }
             Error::Failed { .. } => self.struck.is_some(),
             _ => false,
         }

@@ -201,6 +201,7 @@ impl World {
                 process.check_bounds(&mut self.common);
             }
         }
+        self.note_healed();
         self.watch_members();
         self.note_starts();
         self.watch_ruin();

@@ -3,7 +3,11 @@
 //! It reads the little of HTTP/1.1 that a server of ours sends: a status, headers, and a body of a
 //! stated length or in chunks. Anything else is an error, never a guess.
 
-use std::{io, ops::Range};
+use std::{
+    io,
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 use rustix::{io::Errno, net::RecvFlags};
 use tokio::{
@@ -11,6 +15,8 @@ use tokio::{
     net::TcpStream,
 };
 
+/// So soon after an answer no server has ended a connection that it said it keeps.
+const JUST_USED: Duration = Duration::from_millis(5);
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Above the largest answer: sixteen bodies of one MiB, each byte escaped by six, and what is around.
 const BODY_BYTES_MAX: usize = 16 * 6 * 1024 * 1024 + 1024 * 1024;
@@ -20,6 +26,8 @@ pub(crate) struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
     usable: bool,
+    /// When the last answer had come, if any has.
+    idle_since: Option<Instant>,
 }
 
 /// An answer whose body stands in the connection's buffer.
@@ -45,12 +53,17 @@ impl Connection {
             stream,
             received: Vec::with_capacity(4096),
             usable: true,
+            idle_since: None,
         })
     }
 
     /// Whether the server has kept the idle connection open, as far as can be known. The system is asked: the runtime
-    /// hears of an end only when it has had time to look.
+    /// hears of an end only when it has had time to look. Right after an answer, which says if it is the last, it is not.
     pub(crate) fn is_usable(&self) -> bool {
+        let is_fresh = |since: Instant| since.elapsed() < JUST_USED;
+        if self.usable && self.idle_since.is_some_and(is_fresh) {
+            return true;
+        }
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         let seen = rustix::net::recv(&self.stream, &mut [0_u8; 1][..], flags);
         self.usable && seen.is_err_and(|error| error == Errno::AGAIN)
@@ -72,6 +85,7 @@ impl Connection {
             None => return Err(malformed("an answer without length")),
         };
         self.usable = !head.close;
+        self.idle_since = Some(Instant::now());
         Ok(Answer {
             status: head.status,
             body: &self.received[body],

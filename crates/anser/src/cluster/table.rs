@@ -15,6 +15,20 @@ pub fn page(cluster: &Cluster) -> String {
     add_table(&mut page, NODE_HEAD, nodes);
     let shards = cluster.shards.iter().map(shard_row).collect();
     add_table(&mut page, SHARD_HEAD, shards);
+    let damaged = cluster.nodes.iter().flat_map(|node| {
+        let damaged = node.damaged.iter();
+        damaged.map(|one| {
+            vec![
+                node.node.to_string(),
+                one.shard.to_string(),
+                one.what.clone(),
+            ]
+        })
+    });
+    let damaged: Vec<Vec<String>> = damaged.collect();
+    if !damaged.is_empty() {
+        add_table(&mut page, &["damaged on node", "shard", "what"], damaged);
+    }
     if cluster.moves.is_empty() {
         page.push_str("\nnothing is moving");
     } else {
@@ -169,6 +183,9 @@ node  address         host    zone  state   up   heard   reads  replicas  leader
 shard  leader  term  voters          learners  data     lag
 0      1       7     1 2             3         1.0 MiB  node 2: 12, node 3: 9 (silent)
 1      none    7     1 2 (changing)  -         1.0 MiB  node 2: 12, node 3: 9 (silent)
+
+damaged on node  shard  what
+2                1      shards/00001/0000000000000007.segment is damaged at byte 64: index
 
 moving shard  what              why
 1             a copy to node 2  it has 1 of 3 copies";

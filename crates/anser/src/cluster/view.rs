@@ -38,6 +38,15 @@ pub struct Node {
     pub data_bytes: u64,
     pub free_bytes: u64,
     pub sync_micros: u64,
+    /// What is damaged on its disk.
+    pub damaged: Vec<Damage>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Damage {
+    pub shard: u16,
+    pub what: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -108,6 +117,7 @@ pub(crate) mod tests {
             data_bytes: 3 << 30,
             free_bytes: 1500,
             sync_micros: 850,
+            damaged: damage(number),
             ..NodeStatus::default()
         };
         let replica = |node, lag, active| ReplicaPlacement {
@@ -142,6 +152,12 @@ pub(crate) mod tests {
                 why: "it has 1 of 3 copies".into(),
             }],
         }
+    }
+
+    fn damage(node: u64) -> Vec<anser_node::Damage> {
+        let what = "shards/00001/0000000000000007.segment is damaged at byte 64: index".into();
+        let damage = anser_node::Damage { shard: 1, what };
+        (node == 2).then_some(damage).into_iter().collect()
     }
 
     pub(crate) fn cluster() -> Cluster {

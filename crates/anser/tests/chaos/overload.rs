@@ -75,6 +75,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[test]
+#[ignore = "by command: cargo test -p anser --test main chaos::overload -- --ignored"]
 fn three_times_too_much_is_refused_in_time_and_all_is_well_soon_after() {
     let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
@@ -85,7 +86,7 @@ fn three_times_too_much_is_refused_in_time_and_all_is_well_soon_after() {
     let (moved, elected) = (moves(&cluster).len(), terms(&cluster));
     runtime.block_on(offered().at_capacity(CONNECTIONS, MEASURED));
     let full = runtime.block_on(offered().at_capacity(CONNECTIONS, MEASURED));
-    let capacity = full.times(OK).len() as f64 / MEASURED.as_secs_f64();
+    let capacity = per_second(full.times(OK).len(), MEASURED);
     let usual = runtime.block_on(offered().at_rate(capacity * USUAL, CONNECTIONS_MAX, MEASURED));
     say(&described("at capacity", &full, MEASURED));
     say(&described("at half of it", &usual, MEASURED));
@@ -99,7 +100,7 @@ fn three_times_too_much_is_refused_in_time_and_all_is_well_soon_after() {
         let is_well =
             p99(&again.times(OK)) <= p99(&usual.times(OK)) * 2 + Duration::from_millis(50);
         if is_well && again.besides(&[OK]).is_empty() {
-            break ended.elapsed() - second;
+            break ended.elapsed().saturating_sub(second);
         }
         assert!(
             ended.elapsed() < RECOVERED_WITHIN,
@@ -132,10 +133,14 @@ fn three_times_too_much_is_refused_in_time_and_all_is_well_soon_after() {
     cluster.stop();
 }
 
+fn per_second(count: usize, length: Duration) -> f64 {
+    f64::from(u32::try_from(count).unwrap()) / length.as_secs_f64()
+}
+
 fn described(what: &str, tally: &Tally, length: Duration) -> String {
     let (done, refused) = (tally.times(OK), tally.times(BUSY));
     let others: Vec<Answered> = tally.besides(&[OK, BUSY]);
-    let per_second = |count: usize| count as f64 / length.as_secs_f64();
+    let per_second = |count: usize| per_second(count, length);
     format!(
         "{what}: {:.0} a second done, p50 {:.0?}, p99 {:.0?}, longest {:.0?}; {:.0} a second refused, p50 {:.0?}, p99 {:.0?}, \
          longest {:.0?}; {} others; {} held back",

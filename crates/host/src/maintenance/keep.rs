@@ -5,11 +5,22 @@
 use std::collections::BTreeMap;
 
 use anser_broker::{codec, id::Sequence};
-use anser_log::{Change, Disk, Error, Kept, SegmentInfo, SegmentWriter, SnapshotInfo, Stored};
+use anser_log::{Change, Disk, Error, Kept, SegmentInfo, SnapshotInfo, Stored};
 use anser_replica::Image;
 
-use super::{Maintenance, is_undone};
+use super::{Damage, Maintenance, is_undone};
 use crate::snapshots::save;
+
+/// How often a read may fail before the rest is kept without it.
+const FAILED_READS_MAX: u32 = 1_000;
+
+/// What was copied to segments.
+#[derive(Debug, Default)]
+pub(super) struct Copied {
+    pub(super) segments: Vec<SegmentInfo>,
+    /// Something alive could not be read, and is left out.
+    pub(super) damaged: bool,
+}
 
 impl<D: Disk> Maintenance<D> {
     /// What makes the log unnecessary for a shard's entries between two indexes, which the image knows, once it
@@ -23,8 +34,9 @@ impl<D: Disk> Maintenance<D> {
         let kept = self.keep(shard, first, last, image)?;
         let snapshot = self.snapshot(shard, image);
         Ok(Change {
-            snapshot: snapshot.inspect_err(|_| self.store.discard(shard, &kept))?,
-            add: kept,
+            snapshot: snapshot.inspect_err(|_| self.store.discard(shard, &kept.segments))?,
+            add: kept.segments,
+            damaged: kept.damaged,
             ..Change::default()
         })
     }
@@ -59,13 +71,7 @@ impl<D: Disk> Maintenance<D> {
     }
 
     /// Copies what is alive between two indexes to segments, but for what is there already.
-    fn keep(
-        &mut self,
-        shard: u16,
-        first: u64,
-        last: u64,
-        image: &Image,
-    ) -> Result<Vec<SegmentInfo>, Error> {
+    fn keep(&mut self, shard: u16, first: u64, last: u64, image: &Image) -> Result<Copied, Error> {
         let kept_before = self
             .store
             .segments(shard)
@@ -74,40 +80,72 @@ impl<D: Disk> Maintenance<D> {
             .max();
         let first = first.max(kept_before.map_or(0, |index| index + 1));
         if first > last {
-            return Ok(Vec::new());
+            return Ok(Copied::default());
         }
         let live = image.shard.live_between(first, last);
-        self.copy(shard, &live)
+        self.copy(shard, &live, image)
     }
 
+    /// Copies what is alive, but for what is damaged: its messages cannot be had from here any more, which is no reason
+    /// to hold up the log of all shards. A read that fails is tried again for a while, that of an only copy for ever, in case
+    /// that the disk gives it after all.
     pub(super) fn copy(
         &mut self,
         shard: u16,
         live: &[Sequence],
-    ) -> Result<Vec<SegmentInfo>, Error> {
+        image: &Image,
+    ) -> Result<Copied, Error> {
+        let mut copied = Copied::default();
         if live.is_empty() {
-            return Ok(Vec::new());
+            return Ok(copied);
         }
+        let is_only_copy = image.membership().voters.len() < 2;
         let mut writer = self.store.begin_segment(shard)?;
         for messages in live.chunk_by(|one, other| one.index() == other.index()) {
-            self.copy_entry(shard, messages, &mut writer)?;
+            match self.kept(shard, messages) {
+                Ok(kept) => {
+                    self.done.kept_bytes += kept.payload.len() as u64;
+                    writer.append(&kept)?;
+                }
+                Err(error) if error.is_damage() => {
+                    let may_pass = error.may_pass() && (is_only_copy || self.is_tried_again(shard));
+                    copied.damaged = true;
+                    let damage = Damage::new(shard, error);
+                    self.damaged.push(Damage { may_pass, ..damage });
+                    if may_pass {
+                        return Err(Error::Missing {
+                            shard,
+                            index: messages[0].index(),
+                        });
+                    }
+                }
+                Err(other) => return Err(other),
+            }
         }
-        writer.finish()
+        copied.segments = writer.finish()?;
+        Ok(copied)
     }
 
-    fn copy_entry(
-        &mut self,
-        shard: u16,
-        messages: &[Sequence],
-        writer: &mut SegmentWriter<D>,
-    ) -> Result<(), Error> {
+    fn is_tried_again(&mut self, shard: u16) -> bool {
+        let tries = self.failed_reads.entry(shard).or_default();
+        *tries += 1;
+        *tries < FAILED_READS_MAX
+    }
+
+    /// What is to be kept of an entry, of which these messages are alive.
+    fn kept(&mut self, shard: u16, messages: &[Sequence]) -> Result<Kept, Error> {
         let index = messages[0].index();
         let ordinals: Vec<u32> = messages.iter().map(|message| message.ordinal()).collect();
         #[cfg(feature = "sabotage")]
         if anser_broker::sabotage::is_planted("recycled without what cannot be read")
             && self.reader.read(shard, index).is_err()
         {
-            return Ok(());
+            let payload = bytes::Bytes::new();
+            return Ok(Kept {
+                index,
+                term: 0,
+                payload,
+            });
         }
         let (term, payload) = match self.reader.read(shard, index)? {
             Stored::Entry(entry) => (entry.term, codec::keep(&entry.data, &ordinals)),
@@ -115,8 +153,7 @@ impl<D: Disk> Maintenance<D> {
         };
         // What was thinned out by a state that is newer than this one, which has just started.
         let payload = payload.ok_or(Error::Missing { shard, index })?;
-        self.done.kept_bytes += payload.len() as u64;
-        writer.append(&Kept {
+        Ok(Kept {
             index,
             term,
             payload,

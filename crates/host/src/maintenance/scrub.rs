@@ -5,10 +5,12 @@
 
 use anser_log::{Disk, Error, SnapshotReader, Verified};
 
-use super::Maintenance;
+use super::{Damage, Maintenance};
 
 /// Bytes verified at once; with one step a second this reads 4 MiB/s.
 const STEP_BYTES: u64 = 4 << 20;
+/// Files that are looked at together, however small they are.
+const STEPS_MAX: usize = 16;
 
 /// What the next step verifies.
 #[derive(Debug)]
@@ -27,8 +29,20 @@ impl<D: Disk> Default for Scrub<D> {
 }
 
 impl<D: Disk> Maintenance<D> {
-    /// Verifies what comes next; what is damaged in it.
+    /// Verifies what comes next, about as much at each call whatever the size of the files. What is damaged in it is noted
+    /// with its shard, or given back if it is no shard's.
     pub fn scrub(&mut self) -> Result<Option<Error>, Error> {
+        let before = self.done.scrubbed_bytes;
+        for _ in 0..STEPS_MAX {
+            let damage = self.scrub_step()?;
+            if damage.is_some() || self.done.scrubbed_bytes >= before + STEP_BYTES {
+                return Ok(damage);
+            }
+        }
+        Ok(None)
+    }
+
+    fn scrub_step(&mut self) -> Result<Option<Error>, Error> {
         let verified = match std::mem::take(&mut self.scrub) {
             Scrub::Segments(shard, from) => self.scrub_segments(shard, from),
             Scrub::Snapshot(shard, opened) => self.scrub_snapshot(shard, opened),
@@ -40,7 +54,13 @@ impl<D: Disk> Maintenance<D> {
                 Ok(None)
             }
             // What rests is read only here and by who needs it, so nothing depends on a sector that cannot be read.
-            Err(damage @ (Error::Corrupt { .. } | Error::Io { .. })) => Ok(Some(damage)),
+            Err(damage) if damage.is_damage() => {
+                match self.reader.shard_of(&damage) {
+                    Some(shard) => self.damaged.push(Damage::new(shard, damage)),
+                    None => return Ok(Some(damage)),
+                }
+                Ok(None)
+            }
             Err(other) => Err(other),
         }
     }

@@ -94,9 +94,11 @@ impl<D: Disk> Maintenance<D> {
             };
             alive.extend(of_one);
         }
-        let add = self.copy(shard.0, &alive)?;
+        let copied = self.copy(shard.0, &alive, image)?;
+        let add = copied.segments;
         let change = Change {
             add: add.clone(),
+            damaged: copied.damaged,
             remove: row.iter().map(|info| info.id).collect(),
             ..Change::default()
         };

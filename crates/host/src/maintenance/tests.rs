@@ -132,11 +132,43 @@ fn damage_at_rest_is_found_wherever_it_is() {
     }
 }
 
+/// Core review, finding 11: one rotten byte ended recycling, and in the end the whole cluster refused sends.
+#[test]
+fn a_message_that_cannot_be_read_holds_up_no_log() {
+    let mut rig = Rig::new(3);
+    rig.send(1, 3_000);
+    let path = "wal/0000000000000001.wal";
+    let content = rig.disk.contents().files[path].clone();
+    let mut stretches = content.windows(3_000);
+    let body = stretches.position(|bytes| bytes.iter().all(|&byte| byte == b'x'));
+    let body = body.expect("it is in the first file");
+    assert!(rig.disk.damage(path, |bytes| bytes[body] ^= 1));
+    rig.send(1, 20);
+    for _ in 0..2_000 {
+        (0..3).for_each(|shard| rig.fill(shard, 1_000));
+        rig.round();
+    }
+    let budget = options().wal_budget_bytes;
+    assert!(rig.store.wal_bytes_in_use() < 2 * budget);
+    let damaged = rig.maintenance.take_damaged();
+    let [damage] = &damaged[..] else {
+        panic!("it is told once: {damaged:?}")
+    };
+    let is_named = matches!(&damage.error, Error::Corrupt { file, .. } if file == path);
+    assert!(is_named && damage.shard.0 == 1, "{damage:?}");
+    // What could be read is kept, and the next start knows that something is missing.
+    let known = rig.reopened_log().shards;
+    let damaged = known.iter().filter(|shard| shard.damaged);
+    assert_eq!(damaged.map(|shard| shard.shard).collect::<Vec<_>>(), [1]);
+}
+
 /// The damaged files that a round over all that rests meets, and part of the next one.
 fn scrub(rig: &mut Rig) -> Vec<String> {
     let mut damaged = Vec::new();
     for _ in 0..rig.disk.paths().len() * 2 {
-        let found = rig.maintenance.scrub().expect("damage is passed over");
+        let of_nobody = rig.maintenance.scrub().expect("damage is passed over");
+        let of_shards = rig.maintenance.take_damaged().into_iter();
+        let found = of_shards.map(|damage| damage.error).chain(of_nobody);
         damaged.extend(found.map(|error| match error {
             Error::Corrupt { file, .. } | Error::Io { file, .. } => file,
             other => panic!("{other}"),

@@ -24,6 +24,7 @@ impl Planner<'_> {
         let place = self.view.nodes.get(&node);
         state.voters.contains(&node)
             && node != state.leader
+            && !state.damaged.contains(&node)
             && place.is_some_and(|place| {
                 place.up && place.state == NodeState::Active && place.unfit.is_none()
             })

@@ -34,8 +34,15 @@ impl Planner<'_> {
             let why = format!("node {blank} has lost its copy");
             return action(ActionKind::Change(vec![Step::AddLearner(blank)]), &why);
         }
+        if let Some(damaged) = self.damaged(state) {
+            return self.replace_damaged(state, damaged, action);
+        }
         let missing: Vec<u64> = target.difference(&state.voters).copied().collect();
-        let ready = |node: &u64| state.learners.contains(node) && state.has_caught_up(*node);
+        let ready = |node: &u64| {
+            state.learners.contains(node)
+                && !state.damaged.contains(node)
+                && state.has_caught_up(*node)
+        };
         let (ready, late): (Vec<u64>, Vec<u64>) = missing.into_iter().partition(ready);
         // It leads until its successor has a copy, unless it is not to be counted on.
         let must_yield = !target.contains(&state.leader)
@@ -52,7 +59,8 @@ impl Planner<'_> {
             }
             return action(ActionKind::Change(steps), why);
         }
-        if let Some(&new) = late.iter().find(|node| !state.learners.contains(node)) {
+        let begins = |node: &&u64| !state.learners.contains(node) && !state.damaged.contains(node);
+        if let Some(&new) = late.iter().find(begins) {
             #[cfg(feature = "sabotage")]
             let is_unbound = is_planted("moves without a bound");
             #[cfg(not(feature = "sabotage"))]
@@ -68,6 +76,38 @@ impl Planner<'_> {
         }
         self.tend_learners(shard, state, target)
             .and_then(|(step, why)| action(ActionKind::Change(vec![step]), &why))
+    }
+
+    /// A damaged copy that the others can do without goes, and its node is given a new one, once what is
+    /// there is set aside. Who leads with a damaged copy hands over first.
+    fn replace_damaged(
+        &mut self,
+        state: &ShardView,
+        damaged: u64,
+        action: impl Fn(ActionKind, &str) -> Option<Action>,
+    ) -> Option<Action> {
+        let why = format!("what node {damaged} has of it is damaged");
+        if damaged != state.leader {
+            return action(ActionKind::Change(vec![Step::Remove(damaged)]), &why);
+        }
+        let heir = self.heir(state, &state.voters)?;
+        *self.led.entry(heir).or_default() += 1;
+        *self.led.entry(damaged).or_default() -= 1;
+        action(ActionKind::Transfer(heir), &why)
+    }
+
+    /// Whose copy is damaged and has to do something about it: a leader for whom somebody can lead, a learner, and a voter
+    /// whom most can do without, for they decide about it alone, and have all that it has.
+    fn damaged(&self, state: &ShardView) -> Option<u64> {
+        let of = |members: &BTreeSet<u64>| members.intersection(&state.damaged).next().copied();
+        let leads = state.damaged.contains(&state.leader);
+        if leads && self.heir(state, &state.voters).is_some() {
+            return Some(state.leader);
+        }
+        let is_sound = |node: &&u64| !state.damaged.contains(node) && state.is_active(**node);
+        let sound = state.voters.iter().filter(is_sound).count();
+        let voter = of(&state.voters).filter(|_| !leads && sound > state.voters.len() / 2);
+        of(&state.learners).or(voter)
     }
 
     /// Voters for those that are ready, in exchange for those that are one too many.
@@ -132,6 +172,7 @@ impl Planner<'_> {
         let missing = self.view.nodes.iter().find(|(node, place)| {
             fits(place)
                 && place.up
+                && !state.damaged.contains(node)
                 && !state.voters.contains(node)
                 && !state.learners.contains(node)
         });

@@ -144,6 +144,8 @@ impl World {
                             assert_ne!(node, shard.leader);
                             shard.voters.remove(&node);
                             shard.learners.remove(&node);
+                            // It is told to let go, and sets aside what it has.
+                            shard.damaged.remove(&node);
                         }
                     }
                 }
@@ -217,6 +219,56 @@ fn place(node: u64) -> NodeView {
         host: format!("host-{node}"),
         up: true,
         ..NodeView::default()
+    }
+}
+
+/// Core review, findings 11 and 12.
+#[test]
+fn what_is_damaged_is_replaced_where_the_others_can_do_without_it() {
+    let mut world = World::new(3, 16, 3);
+    world.settle();
+    for (number, shard) in &mut world.view.shards {
+        shard.damaged = [1 + u64::from(number % 3)].into();
+    }
+    let copies = world.settle();
+    // The catalog's learners are not counted.
+    assert_eq!(copies, 15);
+    for (number, shard) in &world.view.shards {
+        assert_eq!(shard.voters, [1, 2, 3].into(), "shard {number}");
+        assert!(shard.damaged.is_empty(), "shard {number}");
+    }
+}
+
+#[test]
+fn a_damaged_copy_stays_where_the_others_cannot_do_without_it() {
+    for (nodes, replicas, damaged) in [(1, 3, 1), (2, 2, 1), (3, 1, 1), (3, 3, 2)] {
+        let mut world = World::new(nodes, 4, replicas);
+        world.settle();
+        for shard in world.view.shards.values_mut() {
+            shard.damaged = shard.voters.iter().copied().take(damaged).collect();
+        }
+        let before = world.view.shards.clone();
+        for action in plan(&world.view) {
+            world.act(&action);
+        }
+        for (number, shard) in &world.view.shards {
+            assert_eq!(
+                shard.voters, before[number].voters,
+                "shard {number} of {nodes} nodes"
+            );
+        }
+    }
+}
+
+#[test]
+fn nobody_leads_with_a_damaged_copy_who_can_hand_over() {
+    let mut world = World::new(3, 16, 3);
+    world.settle();
+    for shard in world.view.shards.values_mut() {
+        shard.damaged = [shard.leader].into();
+    }
+    for action in plan(&world.view) {
+        assert!(matches!(action.kind, ActionKind::Transfer(_)), "{action:?}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anser_broker::{id::ShardId, shard::Shard, time::Timestamp};
-use anser_replica::{Input, Output, Replica, Start};
+use anser_replica::{Input, Output, Replica, Start, Tombstone};
 
 use super::{Hosted, Runner, catalog_nodes};
 use crate::{
@@ -13,6 +13,10 @@ use crate::{
     writer::{self, Deferred},
 };
 
+/// So many reads that failed, over so long a time, are damage. Sooner, a copy would be given up for a fault that a restart ends, while
+/// damage to another one is not known yet.
+const FAILED_READS_MAX: u32 = 10;
+const FAILED_READS_WITHIN: Duration = Duration::from_secs(60);
 /// How long not to repeat that a node cannot be reached.
 const UNREACHABLE_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -32,8 +36,15 @@ impl<T> Runner<T> {
             Event::Change { shard, change } => (shard, Input::ChangeMembership(change)),
             Event::Transfer { shard, to } => (shard, Input::TransferLeadership { to }),
             Event::Forget { shard, decided } => return self.forget(shard, decided),
+            Event::Damaged {
+                shard,
+                what,
+                may_pass,
+            } => return self.note_damage(now, shard, what, may_pass),
             Event::Forgot { shard } => {
                 self.forgetting.remove(&shard);
+                self.damaged.remove(&shard);
+                self.failed_reads.remove(&shard);
                 return;
             }
             Event::Fetched {
@@ -109,7 +120,9 @@ impl<T> Runner<T> {
 
     /// Makes a replica of a shard that this node has none of: whoever leads the shard has decided so.
     fn host(&mut self, now: &Now, shard: ShardId) {
-        let is_known = shard.0 < self.shards && !self.forgetting.contains_key(&shard);
+        let is_known = shard.0 < self.shards
+            && !self.forgetting.contains_key(&shard)
+            && !self.damaged.contains_key(&shard);
         if self.hosted.contains_key(&shard) || !is_known {
             return;
         }
@@ -126,8 +139,33 @@ impl<T> Runner<T> {
         self.jobs.push_back(Job::Began { shard });
     }
 
+    /// The replica goes on, for what it says and decides is right; placement has it replaced. A read that failed is repeated
+    /// first: a copy is not given up for what passes.
+    fn note_damage(&mut self, now: &Now, shard: ShardId, what: String, may_pass: bool) {
+        if !self.hosted.contains_key(&shard) {
+            return;
+        }
+        if may_pass {
+            let (since, times) = self.failed_reads.entry(shard).or_insert((now.beat, 0));
+            *times += 1;
+            if *times < FAILED_READS_MAX || now.beat < *since + FAILED_READS_WITHIN {
+                return;
+            }
+        }
+        self.damaged.entry(shard).or_insert(what);
+    }
+
     /// Lets go of a replica, if nothing in it is newer than the decision.
     fn forget(&mut self, shard: ShardId, decided: u64) {
+        if let Some(&tombstone) = self.closed.get(&shard) {
+            // Otherwise the order is late: it is of a time before the shard came again.
+            if decided >= tombstone.floor {
+                self.closed.remove(&shard);
+                let floor = decided;
+                self.take_off(shard, Tombstone { floor, ..tombstone });
+            }
+            return;
+        }
         let Some(Hosted { replica, .. }) = self.hosted.get_mut(&shard) else {
             return;
         };
@@ -141,10 +179,17 @@ impl<T> Runner<T> {
         let tombstone = replica.tombstone(decided);
         self.forgetting.insert(shard, replica.image());
         self.hosted.remove(&shard);
-        self.tombstones.insert(shard, tombstone);
         self.jobs.push_back(Job::Cleared { shard });
-        let floor = tombstone.floor;
-        let forget = Deferred::Forget { shard, floor };
+        self.take_off(shard, tombstone);
+    }
+
+    fn take_off(&mut self, shard: ShardId, tombstone: Tombstone) {
+        self.tombstones.insert(shard, tombstone);
+        let forget = Deferred::Forget {
+            shard,
+            floor: tombstone.floor,
+            damaged: self.damaged.contains_key(&shard),
+        };
         self.jobs.push_back(Job::Write(writer::Job::Defer(forget)));
     }
 
@@ -152,6 +197,9 @@ impl<T> Runner<T> {
     fn installed(&mut self, now: &Now, shard: ShardId, state: &Shard) {
         let index = state.applied();
         self.jobs.push_back(Job::Installed { shard, index });
+        // Whatever was damaged is replaced.
+        self.damaged.remove(&shard);
+        self.failed_reads.remove(&shard);
         if let Some(hosted) = self.hosted.get_mut(&shard) {
             hosted.time.follow(state.now().now, now);
         }

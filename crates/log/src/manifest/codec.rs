@@ -10,7 +10,8 @@ use crate::{
     layout::{narrow, wide},
 };
 
-pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
+/// With what is damaged, or without, which nothing must be then.
+pub(super) fn encode(manifest: &Manifest, tells_damage: bool) -> Vec<u8> {
     let mut body = Vec::new();
     body.put_u8(u8::from(manifest.suspect));
     body.put_u64_le(manifest.next_id);
@@ -23,14 +24,17 @@ pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
     body.put_u32_le(narrow(manifest.shards.len()));
     for (&number, shard) in &manifest.shards {
         body.put_u16_le(number);
-        put_shard(&mut body, shard);
+        put_shard(&mut body, shard, tells_damage);
     }
     body
 }
 
-fn put_shard(body: &mut Vec<u8>, shard: &ShardManifest) {
+fn put_shard(body: &mut Vec<u8>, shard: &ShardManifest, tells_damage: bool) {
     put_position(body, shard.void_before);
     body.put_u64_le(shard.floor);
+    if tells_damage {
+        body.put_u8(u8::from(shard.damaged));
+    }
     body.put_u8(u8::from(shard.snapshot.is_some()));
     if let Some(snapshot) = shard.snapshot {
         body.put_u64_le(snapshot.id);
@@ -55,7 +59,7 @@ fn put_position(body: &mut Vec<u8>, position: Position) {
 }
 
 /// `None` if the body cannot have been written by [`encode`].
-pub(super) fn decode(mut body: &[u8], generation: u64) -> Option<Manifest> {
+pub(super) fn decode(mut body: &[u8], generation: u64, tells_damage: bool) -> Option<Manifest> {
     let body = &mut body;
     let suspect = get_flag(body)?;
     let next_id = body.try_get_u64_le().ok()?;
@@ -63,7 +67,8 @@ pub(super) fn decode(mut body: &[u8], generation: u64) -> Option<Manifest> {
     let wal_first = body.try_get_u64_le().ok()?;
     let wal_bytes = get_list(body, 8, |body| body.try_get_u64_le().ok())?;
     let shards = get_list(body, 17, |body| {
-        Some((body.try_get_u16_le().ok()?, get_shard(body)?))
+        let number = body.try_get_u16_le().ok()?;
+        Some((number, get_shard(body, tells_damage)?))
     })?;
     let count = shards.len();
     let shards: BTreeMap<u16, ShardManifest> = shards.into_iter().collect();
@@ -79,9 +84,10 @@ pub(super) fn decode(mut body: &[u8], generation: u64) -> Option<Manifest> {
     (body.is_empty() && manifest.shards.len() == count).then_some(manifest)
 }
 
-fn get_shard(body: &mut &[u8]) -> Option<ShardManifest> {
+fn get_shard(body: &mut &[u8], tells_damage: bool) -> Option<ShardManifest> {
     let void_before = get_position(body)?;
     let floor = body.try_get_u64_le().ok()?;
+    let damaged = tells_damage && get_flag(body)?;
     let snapshot = if get_flag(body)? {
         Some(get_snapshot(body)?)
     } else {
@@ -92,6 +98,7 @@ fn get_shard(body: &mut &[u8]) -> Option<ShardManifest> {
         snapshot,
         void_before,
         floor,
+        damaged,
         segments,
     })
 }
@@ -172,6 +179,7 @@ mod tests {
                 offset: 64,
             },
             floor: 7,
+            damaged: true,
             segments: vec![segment; 2],
         };
         let manifest = Manifest {
@@ -186,10 +194,10 @@ mod tests {
             wal_bytes: vec![4096, 8192],
             shards: BTreeMap::from([(0, ShardManifest::default()), (7, shard)]),
         };
-        let body = encode(&manifest);
-        assert_eq!(decode(&body, 8), Some(manifest));
+        let body = encode(&manifest, true);
+        assert_eq!(decode(&body, 8, true), Some(manifest));
         for length in 0..body.len() {
-            assert_eq!(decode(&body[..length], 8), None, "{length} bytes");
+            assert_eq!(decode(&body[..length], 8, true), None, "{length} bytes");
         }
     }
 }

@@ -15,26 +15,39 @@ use crate::{
     snapshot::SnapshotReader,
 };
 
-/// Verifies everything listed, one after the other.
+/// Verifies everything listed, one after the other; what is damaged. It stays listed, and is told to whoever reads it.
 pub(super) fn open_sealed<D: Disk>(
     disk: &D,
     files: &Arc<SegmentFiles<D>>,
     manifest: &Manifest,
     index: &mut Index<D>,
-) -> Result<(), Error> {
+) -> Result<Vec<Error>, Error> {
+    let mut damage = Vec::new();
     for (&number, listed) in &manifest.shards {
         if let Some(info) = listed.snapshot {
             // Its content is verified by whoever reads it, which is the next thing to happen.
-            SnapshotReader::open(disk, number, info)?;
+            damage.extend(damage_of(SnapshotReader::open(disk, number, info))?);
         }
         let shard = index.shard(number);
         shard.snapshot = listed.snapshot;
         for &info in &listed.segments {
-            let segment = Segment::verified(files, number, info)?;
+            damage.extend(damage_of(Segment::verified(files, number, info))?);
+            let segment = Segment::listed(files, number, info);
             shard.segments.push(Arc::new(segment));
         }
     }
-    Ok(())
+    Ok(damage)
+}
+
+/// What is damaged of one shard's, if anything: no reason to leave the others closed. A read that fails may pass; if not,
+/// whoever needs it is told.
+fn damage_of<T>(verified: Result<T, Error>) -> Result<Option<Error>, Error> {
+    match verified {
+        Ok(_) => Ok(None),
+        Err(error) if error.may_pass() => Ok(None),
+        Err(error) if error.is_damage() => Ok(Some(error)),
+        Err(other) => Err(other),
+    }
 }
 
 /// A file behind the listed ones that was begun proves that the manifest is an old one.
@@ -88,9 +101,9 @@ pub(super) fn remove_unlisted<D: Disk>(disk: &D, manifest: &Manifest) -> Result<
         }
         let folder = names::shard_directory(number);
         remove_unlisted_in(disk, &folder, |name| {
-            listed
-                .iter()
-                .any(|path| path.ends_with(&format!("/{name}")))
+            let mut listed = listed.iter();
+            name.ends_with(names::SET_ASIDE)
+                || listed.any(|path| path.ends_with(&format!("/{name}")))
         })?;
     }
     Ok(())

@@ -43,12 +43,17 @@ impl<D: Disk> Segment<D> {
         info: SegmentInfo,
     ) -> Result<Self, Error> {
         SegmentFile::open_past_cache(&files.disk, shard, info)?;
-        Ok(Self {
+        Ok(Self::listed(files, shard, info))
+    }
+
+    /// A segment as it is listed, whatever its file is like: whoever reads it is told.
+    pub(crate) fn listed(files: &Arc<SegmentFiles<D>>, shard: u16, info: SegmentInfo) -> Self {
+        Self {
             info,
             shard,
             files: Arc::clone(files),
             is_replaced: AtomicBool::new(false),
-        })
+        }
     }
 
     pub(crate) fn info(&self) -> &SegmentInfo {

@@ -26,6 +26,8 @@ pub struct Change {
     pub add: Vec<SegmentInfo>,
     /// Numbers of segments.
     pub remove: Vec<u64>,
+    /// What is added leaves out something that is alive and could not be read.
+    pub damaged: bool,
 }
 
 /// Whose state a snapshot holds.
@@ -73,7 +75,7 @@ impl<D: Disk> Store<D> {
             snapshot: Some(imported.snapshot),
             origin: SnapshotOrigin::Peer,
             add: imported.segments.clone(),
-            remove: Vec::new(),
+            ..Change::default()
         };
         let verified = self.verify_new(shard, &change)?;
         let _appending = self.shared.appending();
@@ -249,6 +251,8 @@ fn next_shard(
     if overlap(&mut next.segments) {
         return Err(Error::Overtaken { shard });
     }
+    let is_foreign = change.origin == SnapshotOrigin::Peer;
+    next.damaged = change.damaged || next.damaged && !is_foreign;
     next.void_before = next.void_before.max(void_before.unwrap_or_default());
     Ok(next)
 }

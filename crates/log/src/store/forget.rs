@@ -12,10 +12,12 @@ impl<D: Disk> Store<D> {
     /// let go of this replica, no smaller than that of any entry it acknowledged. A state from before it is
     /// refused by [`Store::install`], since it may lack some of those.
     ///
+    /// Files of a shard in which something is `damaged` are set aside instead (`set_aside.rs`), for whoever wants to look at them.
+    ///
     /// Nothing else may be under way for the shard: no append and no commit. One that comes later is a
     /// new beginning: a hard state is written, an entry other than the first is refused with
     /// [`Error::Gap`], a snapshot of its own with [`Error::Overtaken`].
-    pub fn forget(&self, shard: u16, floor: u64) -> Result<(), Error> {
+    pub fn forget(&self, shard: u16, floor: u64, damaged: bool) -> Result<(), Error> {
         let shared = &self.shared;
         // The first batch of a new log file repeats all hard states: none may be on its way.
         let _appending = shared.appending();
@@ -41,6 +43,9 @@ impl<D: Disk> Store<D> {
         shared.commit_manifest(&mut manifest, next)?;
         let forgotten = shared.index_mut().forget(shard);
         drop(manifest);
+        if damaged {
+            self.set_aside(shard, &listed);
+        }
         // Best effort: what stays is removed when the log is opened next.
         if let Some(snapshot) = listed.snapshot {
             drop(shared.disk.remove(&names::snapshot(shard, snapshot.id)));

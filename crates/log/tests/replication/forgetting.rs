@@ -23,10 +23,10 @@ fn a_forgotten_shard_stays_forgotten() {
     opened.appender.append(&batch).unwrap();
     compact_all(&opened, 1, 1, 9).unwrap();
     let written = disk.bytes_written();
-    opened.store.forget(9, 5).unwrap();
+    opened.store.forget(9, 5, false).unwrap();
     assert_eq!(disk.bytes_written(), written);
-    opened.store.forget(1, 20).unwrap();
-    opened.store.forget(3, 20).unwrap();
+    opened.store.forget(1, 20, false).unwrap();
+    opened.store.forget(3, 20, false).unwrap();
     assert_eq!(
         tombstones(&disk),
         [(1, state(1, 2), 20), (3, state(4, 1), 0)]
@@ -75,13 +75,13 @@ fn a_state_from_before_a_shard_was_forgotten_is_refused() {
     let mut write = plain_write(1, 1..=41, 10);
     write.hard_state = Some(state(7, 2));
     opened.appender.append(&[write]).unwrap();
-    opened.store.forget(1, 41).unwrap();
+    opened.store.forget(1, 41, false).unwrap();
     let imported = import_all(&opened, &export);
     let refused = opened.store.install(1, &imported);
     assert!(matches!(refused, Err(Error::Refused { shard: 1, .. })));
     assert_eq!(tombstones(&disk), [(1, state(7, 2), 41)]);
     // What was forgotten twice keeps the floor of the time when something was there.
-    opened.store.forget(1, 99).unwrap();
+    opened.store.forget(1, 99, false).unwrap();
     assert_eq!(tombstones(&disk), [(1, state(7, 2), 41)]);
 }
 
@@ -96,7 +96,7 @@ fn a_forgotten_shard_comes_again() {
         .append(&[plain_write(1, 1..=50, 10), plain_write(2, 1..=1, 9)])
         .unwrap();
     compact_all(&opened, 1, 1, 45).unwrap();
-    opened.store.forget(1, 40).unwrap();
+    opened.store.forget(1, 40, false).unwrap();
     let late = opened.appender.append(&[entries(1, 51..=51, 1)]);
     assert!(matches!(late, Err(Error::Gap { expected: 1, .. })));
     let snapshot = opened.store.begin_snapshot(1, 46, 1).unwrap();
@@ -139,7 +139,7 @@ fn forgetting_waits_for_a_log_file_that_is_being_begun() {
     let store = opened.store.clone();
     let (sender, forgotten) = mpsc::channel();
     hooked.before_next_write(move || {
-        let forgetting = thread::spawn(move || store.forget(1, 1).unwrap());
+        let forgetting = thread::spawn(move || store.forget(1, 1, false).unwrap());
         // Time enough to do it, if nothing holds it up.
         thread::sleep(Duration::from_millis(100));
         sender.send(forgetting).unwrap();
@@ -170,7 +170,7 @@ fn a_shard_that_cannot_be_forgotten_stays_whole() {
         kind: io::ErrorKind::StorageFull,
     });
     assert!(matches!(
-        opened.store.forget(1, 9),
+        opened.store.forget(1, 9, false),
         Err(Error::NoSpace { .. })
     ));
     let expected = Kept {

@@ -38,7 +38,7 @@ fn export_outlives<D: Disk>(disk: D) {
         .collect();
     let lengths: usize = before.iter().map(Vec::len).sum();
     assert_eq!(opened.store.shard_bytes(1), lengths as u64);
-    opened.store.forget(1, 1).unwrap();
+    opened.store.forget(1, 1, false).unwrap();
     assert_eq!(opened.store.shard_bytes(1), 0);
     for ((file, id, ending), before) in names.iter().zip(&before) {
         assert!(before.len() > 100);
@@ -137,6 +137,7 @@ fn an_import_replaces_all_that_a_shard_had() {
                 origin: SnapshotOrigin::Peer,
                 add: imported.segments.clone(),
                 remove: segments,
+                ..Change::default()
             },
         )
         .unwrap();

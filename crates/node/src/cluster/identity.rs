@@ -149,12 +149,13 @@ impl Identity {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let Head { version } = serde_json::from_slice(&text)?;
+        let damaged = |error: serde_json::Error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let Head { version } = serde_json::from_slice(&text).map_err(damaged)?;
         if version != VERSION {
             let what = format!("{FILE} has version {version}, this program reads {VERSION}");
             return Err(io::Error::new(io::ErrorKind::Unsupported, what));
         }
-        let identity: Self = serde_json::from_slice(&text)?;
+        let identity: Self = serde_json::from_slice(&text).map_err(damaged)?;
         let fields = [&identity.cluster];
         let drawn = [&identity.incarnation, &identity.start_mark];
         let peers = identity.peers.values().map(|peer| &peer.incarnation);

@@ -147,11 +147,11 @@ struct Teller {
 
 impl Teller {
     async fn tell(&mut self) {
-        let mut replicas: Vec<ReplicaReport> = report_all(&self.inboxes)
-            .await
-            .into_iter()
-            .map(|reported| reported.replica)
-            .collect();
+        let reported = report_all(&self.inboxes).await;
+        let of_damaged = |it: &Reported| Some((it.replica.shard, it.damaged.clone()?));
+        let damaged = reported.iter().filter_map(of_damaged).collect();
+        let reported = reported.into_iter();
+        let mut replicas: Vec<ReplicaReport> = reported.map(|it| it.replica).collect();
         for replica in &mut replicas {
             replica.bytes = self.store.shard_bytes(replica.shard);
         }
@@ -168,6 +168,7 @@ impl Teller {
             replicas,
             knows: self.cluster.versions.knows(),
             leaves: self.cluster.leaves.load(Ordering::Relaxed),
+            damaged,
         };
         self.cluster.reports.put(report.clone());
         self.cluster.tell_all(&Note::Report(report));

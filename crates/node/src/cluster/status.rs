@@ -10,7 +10,7 @@ use anser_broker::command::{NodeRecord, NodeState};
 use anser_host::{Action, ActionKind, Led, ReplicaReport, Reports, Step};
 
 use super::{
-    ClusterStatus, Move, NodeStatus, ReplicaPlacement, ShardPlacement, identity::hex,
+    ClusterStatus, Damage, Move, NodeStatus, ReplicaPlacement, ShardPlacement, identity::hex,
     peers::Cluster,
 };
 
@@ -78,9 +78,14 @@ fn nodes(
             data_bytes: report.data_bytes,
             free_bytes: report.free_bytes,
             sync_micros: report.sync_micros,
+            damaged: report.damaged.into_iter().map(damage).collect(),
         }
     };
     members.map(status).collect()
+}
+
+fn damage((shard, what): (u16, String)) -> Damage {
+    Damage { shard, what }
 }
 
 fn shards(reports: &Reports, now: Duration) -> Vec<ShardPlacement> {

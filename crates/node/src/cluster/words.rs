@@ -83,7 +83,7 @@ impl Note {
             }
             Self::Report(report) => {
                 let version = Trailing::of(report.knows);
-                tagged(REPORT, &(report, version, report.leaves))
+                tagged(REPORT, &(report, version, report.leaves, &report.damaged))
             }
             Self::Shared { revision, bytes } => {
                 let mut out = vec![SHARED];
@@ -115,7 +115,9 @@ impl Note {
                 let (mut report, rest) = postcard::take_from_bytes::<NodeReport>(&bytes).ok()?;
                 let (trailing, rest) = Trailing::take(rest)?;
                 report.knows = trailing.version;
-                report.leaves = !rest.is_empty() && postcard::from_bytes(rest).ok()?;
+                let (leaves, rest) = trailing_or_default(rest)?;
+                let (damaged, _) = trailing_or_default(rest)?;
+                (report.leaves, report.damaged) = (leaves, damaged);
                 Some(Self::Report(report))
             }
             SHARED => {
@@ -151,6 +153,14 @@ impl Trailing {
         }
         postcard::take_from_bytes(bytes).ok()
     }
+}
+
+/// What follows in the bytes of programs that say it.
+fn trailing_or_default<'a, T: Default + Deserialize<'a>>(bytes: &'a [u8]) -> Option<(T, &'a [u8])> {
+    if bytes.is_empty() {
+        return Some((T::default(), bytes));
+    }
+    postcard::take_from_bytes(bytes).ok()
 }
 
 fn tagged(tag: u8, value: &impl Serialize) -> Bytes {

@@ -9,7 +9,7 @@ use anser_broker::{
     id::ShardId,
     time::{Millis, Stamp},
 };
-use anser_host::{Beginning, Routes, WriterJob, time_off};
+use anser_host::{Beginning, Restored, Routes, WriterJob, time_off};
 use anser_log::{Appender, FileSystem, Reader, Store};
 use anser_replica::Replica;
 use tokio::{
@@ -87,7 +87,7 @@ impl<'a> Assembly<'a> {
     pub(super) fn new(config: &'a Config, opening: Opening, clock: Clock) -> Self {
         let Opening {
             log,
-            replicas,
+            restored,
             identity,
             shards,
             node,
@@ -107,14 +107,15 @@ impl<'a> Assembly<'a> {
             clock,
             stopping: Arc::default(),
         };
-        learn_routes(&replicas, &parts);
+        let replicas = &restored.replicas;
+        learn_routes(replicas, &parts);
         let (chores, chore_list) = mpsc::channel();
         let store = log.store;
         let member = identity.map(|identity| {
             let versions = Arc::clone(&parts.versions);
             let clock = parts.clock.clone();
             let (store, chores) = (store.clone(), chores.clone());
-            Joining::new(identity, &replicas, store, chores, versions, clock)
+            Joining::new(identity, replicas, store, chores, versions, clock)
         });
         let cache_bytes = config.cache_bytes / 2 / outlets.len();
         let beginning = || Beginning {
@@ -124,13 +125,12 @@ impl<'a> Assembly<'a> {
             cache_bytes,
             time_off_max: config.time_off_max,
             replicas: Vec::new(),
+            damaged: Vec::new(),
+            closed: Vec::new(),
         };
-        warn_of_time_off(&replicas, &parts.clock, config.time_off_max);
+        warn_of_time_off(replicas, &parts.clock, config.time_off_max);
         let mut beginnings: Vec<Beginning> = outlets.iter().map(|_| beginning()).collect();
-        for (shard, replica) in replicas {
-            let share = &mut beginnings[parts.inboxes.number_of(shard)];
-            share.replicas.push((shard, replica));
-        }
+        share_out(restored, &mut beginnings, &parts.inboxes);
         Self {
             config,
             parts,
@@ -214,6 +214,27 @@ impl<'a> Assembly<'a> {
             stopping: parts.stopping,
             threads: Mutex::new(Some(threads)),
         })))
+    }
+}
+
+/// Each shard is one runner's.
+fn share_out(restored: Restored, beginnings: &mut [Beginning], inboxes: &Inboxes) {
+    let Restored {
+        replicas,
+        damaged,
+        closed,
+    } = restored;
+    for (shard, replica) in replicas {
+        let share = &mut beginnings[inboxes.number_of(shard)];
+        share.replicas.push((shard, replica));
+    }
+    for (shard, what) in damaged {
+        let share = &mut beginnings[inboxes.number_of(shard)];
+        share.damaged.push((shard, what));
+    }
+    for closed in closed {
+        let share = &mut beginnings[inboxes.number_of(closed.shard)];
+        share.closed.push(closed);
     }
 }
 

@@ -15,8 +15,24 @@ impl Runner {
         let replicas = self.host.replicas();
         let reported =
             replicas.map(|(shard, replica)| reported(replica, ReplicaReport::of(shard, replica)));
+        let closed = self.host.closed().map(|shard| Reported {
+            status: ShardStatus {
+                shard: shard.0,
+                ..ShardStatus::default()
+            },
+            replica: ReplicaReport::closed(shard),
+            damaged: None,
+        });
+        let mut all: Vec<Reported> = reported.chain(closed).collect();
+        for (shard, what) in self.host.damaged() {
+            let mut of_shard = all.iter_mut().filter(|it| it.status.shard == shard.0);
+            if let Some(reported) = of_shard.next() {
+                reported.status.damaged = true;
+                reported.damaged = Some(what.to_owned());
+            }
+        }
         // Whoever asked may have given up waiting.
-        drop(sender.send(reported.collect()));
+        drop(sender.send(all));
     }
 }
 
@@ -32,10 +48,12 @@ fn reported(replica: &Replica, report: ReplicaReport) -> Reported {
         status: ShardStatus {
             shard: report.shard,
             serves: replica.serves(),
+            damaged: false,
             applied: report.applied,
             totals: replica.shard().totals(),
             lags: lags.collect(),
         },
         replica: report,
+        damaged: None,
     }
 }

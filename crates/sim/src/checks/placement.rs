@@ -38,8 +38,11 @@ impl Known<'_> {
         self.policy.replicas.min(placeable).max(1)
     }
 
-    /// Whether a node's copy is none: the node is gone for ever, or has lost it.
+    /// Whether a node's copy is none to count on: the node is gone for ever, or has lost it, or something of it is damaged.
     fn has_no_copy(&self, shard: &ShardView, node: u64) -> bool {
+        if shard.damaged.contains(&node) {
+            return true;
+        }
         let is_blank = shard.peers.get(&node).is_some_and(|peer| peer.is_blank);
         is_blank || self.state_of(node) == NodeState::Removed
     }

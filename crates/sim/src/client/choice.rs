@@ -65,7 +65,7 @@ impl Clients {
     /// One of the living queues; now and then one that was deleted. Where clients crowd it is mostly the first, which
     /// stays.
     fn pick_queue(&mut self, plan: &Plan) -> usize {
-        if plan.crowds && self.random.permille(600) {
+        if self.random.permille(plan.crowding) {
             return 0;
         }
         for _ in 0..8 {

@@ -4,12 +4,12 @@ use anser_broker::id::ShardId;
 use anser_replica::Replica;
 
 use super::Process;
-use crate::world::Common;
+use crate::{plan::Fault, world::Common};
 
 /// Entries that are not applied; a leader proposes two at a time.
 const UNAPPLIED_MAX: u64 = 512;
 /// Requests that one client may have left behind.
-const PENDING_OF_A_CLIENT: u64 = 16;
+const PENDING_OF_A_CLIENT: u64 = 24;
 
 /// Inspections: as long as dead segments may take to go, when the disk is slow.
 const LATELY: usize = 8;
@@ -41,11 +41,12 @@ impl Process {
     }
 
     /// Above its budget the log is recycled, unless a follower needs it, and then above what may be held. What comes
-    /// meanwhile is on top. Damage keeps its file.
+    /// meanwhile is on top. Damage keeps its file, and so does a disk that fails all reads, for a while.
     fn log(&self, common: &Common) -> Option<Bound> {
         let plan = &common.plan;
         let budget = plan.wal_file_bytes * plan.wal_files;
-        self.damaged.is_empty().then(|| Bound {
+        let can_be_read = self.damaged.is_empty() && self.struck != Some(Fault::ReadError);
+        can_be_read.then(|| Bound {
             what: "bytes of the log",
             value: self.store.wal_bytes_in_use(),
             most: 5 * budget,
@@ -100,7 +101,7 @@ impl Process {
         Some(Bound {
             what: "segments of a shard",
             value: self.store.segments(shard.0).len() as u64,
-            most: 40 + live / 8,
+            most: 48 + live / 8,
         })
     }
 

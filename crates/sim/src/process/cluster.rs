@@ -310,6 +310,9 @@ impl Process {
             }
             replicas.push(report);
         }
+        replicas.extend(self.host.closed().map(ReplicaReport::closed));
+        let damaged = self.host.damaged();
+        let damaged = damaged.map(|(shard, what)| (shard.0, what.to_owned()));
         let under_way = self.writer.age(common.now);
         let (syncs, length) = self.cluster.synced;
         let report = NodeReport {
@@ -319,6 +322,7 @@ impl Process {
             full: self.maintenance.is_full(),
             sync_micros: self.cluster.syncs.mean(syncs, length, under_way),
             replicas,
+            damaged: damaged.collect(),
             ..NodeReport::default()
         };
         let others: Vec<u64> = self.others().into_keys().collect();

@@ -111,6 +111,7 @@ impl Process {
         let carried = self.maintenance.host.done.carried;
         let before = self.round_now();
         let recycled = self.maintenance.host.recycle(due, &images);
+        self.tell_damage(common);
         if self.maintenance.host.done.carried > carried {
             sometimes("entries that are not applied were carried over");
         }
@@ -124,6 +125,24 @@ impl Process {
                 }
             }
             Err(error) => self.maintenance_failed(&error, common),
+        }
+    }
+
+    /// What is damaged is told to the runner, which has the replica replaced.
+    fn tell_damage(&mut self, common: &mut Common) {
+        for damage in self.maintenance.host.take_damaged() {
+            self.judge_damage(damage.shard, &damage.error, common);
+            self.tell(damage.event(), common);
+        }
+    }
+
+    fn judge_damage(&self, shard: ShardId, damage: &Error, common: &mut Common) {
+        if self.is_excused(damage) {
+            sometimes("maintenance met damage");
+        } else {
+            let (node, shard) = (self.node, shard.0);
+            let text = format!("node {node}, shard {shard}: damage: {damage}");
+            common.checks.fail(text);
         }
     }
 
@@ -154,8 +173,11 @@ impl Process {
         let Some(image) = self.maintenance.offers.remove(&shard) else {
             return;
         };
-        match self.maintenance.host.offer(shard, &image) {
-            Ok((snapshot, export)) => {
+        let offered = self.maintenance.host.offer(shard, &image);
+        self.tell_damage(common);
+        match offered {
+            Ok(None) => sometimes("a copy that lacks something was not offered"),
+            Ok(Some((snapshot, export))) => {
                 let now = since_the_beginning(common);
                 if let Some(replica) = self.host.replica(shard) {
                     let (index, followers) = (image.applied.index, followers(replica));
@@ -193,6 +215,7 @@ impl Process {
                 .for_each(|it| self.scrub_met(&it, common)),
             Err(error) => wrong.push(error),
         }
+        self.tell_damage(common);
         for error in wrong {
             self.maintenance_failed(&error, common);
         }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anser_broker::{id::ShardId, version::ClusterVersion};
 use anser_host::{
-    Beginning, BodyReader, OpenError, Opener, Policy, Port as _, Reconciler, Runner, Transfers,
-    Versions,
+    Beginning, BodyReader, OpenError, Opener, Policy, Port as _, Reconciler, Restored, Runner,
+    Transfers, Versions,
 };
 use anser_log::{
     Certainty, Log, Opened, Options, Reader, RecoveredShard, disk::simulated::SimulatedDisk,
@@ -75,12 +75,18 @@ impl Opening<'_> {
             run: self.run(),
             reader: &log.reader,
         };
+        let restored = opener.restore_all(&log.shards, &log.report)?;
         let mut durable = BTreeMap::new();
-        let mut replicas = Vec::new();
         let mut watched = BTreeMap::new();
         let mut suspects = BTreeSet::new();
         for recovered in &log.shards {
-            let replica = opener.restore(recovered)?;
+            let shard = ShardId(recovered.shard);
+            let replica = restored.replicas.iter().find(|(other, _)| *other == shard);
+            let Some((_, replica)) = replica else {
+                sometimes("a shard whose data is damaged stayed closed");
+                durable.insert(recovered.shard, promised(recovered));
+                continue;
+            };
             let status = replica.status();
             if status.membership.is_joint() {
                 sometimes("a node restarted into the middle of a membership change");
@@ -93,14 +99,13 @@ impl Opening<'_> {
                 commit: replica.applied().index,
                 ..on_disk(&log.reader, recovered)?
             };
-            watched.insert(recovered.shard, Watched::new(&replica, known.log.clone()));
-            replicas.push((ShardId(recovered.shard), replica));
+            watched.insert(recovered.shard, Watched::new(replica, known.log.clone()));
             durable.insert(recovered.shard, known);
         }
         if suspects.is_empty() {
             log.store.clear_suspicion()?;
         }
-        let process = self.process(log, replicas, watched, suspects);
+        let process = self.process(log, restored, watched, suspects);
         Ok((process, durable))
     }
 
@@ -146,7 +151,7 @@ impl Opening<'_> {
     fn process(
         self,
         log: Opened<SimulatedDisk>,
-        replicas: Vec<(ShardId, Replica)>,
+        restored: Restored,
         watched: BTreeMap<u16, Watched>,
         suspects: BTreeSet<u16>,
     ) -> Process {
@@ -156,7 +161,9 @@ impl Opening<'_> {
             run: self.run(),
             cache_bytes: CACHE_BYTES,
             time_off_max: self.plan.time_off_max,
-            replicas,
+            replicas: restored.replicas,
+            damaged: restored.damaged,
+            closed: restored.closed,
         };
         let port = self.port(&beginning.replicas);
         let now = self.clock.now(self.now);
@@ -238,8 +245,15 @@ fn on_disk(
     }
     Ok(DurableShard {
         log,
+        ..promised(recovered)
+    })
+}
+
+fn promised(recovered: &RecoveredShard) -> DurableShard {
+    DurableShard {
+        log: LogView::default(),
         term: recovered.hard_state.term,
         vote: recovered.hard_state.vote,
         commit: recovered.hard_state.commit,
-    })
+    }
 }

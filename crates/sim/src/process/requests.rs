@@ -302,16 +302,20 @@ impl Process {
 
     /// Damage excuses what it struck. A replica that moved away meanwhile takes its bodies along.
     pub(super) fn judge_unreadable(
-        &self,
+        &mut self,
         shard: u16,
         unreadable: &[Unreadable],
         common: &mut Common,
     ) {
-        for Unreadable { message, reason } in unreadable {
+        for body in unreadable {
+            if let Some(damaged) = body.damage(ShardId(shard)) {
+                self.tell(damaged, common);
+            }
+            let Unreadable { message, reason } = body;
             let reason = reason.as_ref();
             if reason.is_some_and(|reason| self.is_excused(reason)) {
                 sometimes("a body could not be read");
-            } else if self.serves(shard) {
+            } else if self.serves(shard) && !self.is_known_damaged(shard) {
                 let node = self.node;
                 let text =
                     format!("node {node}, shard {shard}: no body of {message:?}: {reason:?}");

@@ -254,7 +254,10 @@ impl Process {
                     format!("node {node} shard {shard} installs {place:?}")
                 });
             }
-            WriterJob::Defer(Deferred::Forget { shard, .. }) => {
+            WriterJob::Defer(Deferred::Forget { shard, damaged, .. }) => {
+                if *damaged {
+                    sometimes("what is damaged was set aside");
+                }
                 self.watched.remove(&shard.0);
                 common.checks.forgetting(self.node, shard.0);
             }
@@ -425,6 +428,9 @@ impl Process {
             }
             Err(error) if self.is_excused(error) => {
                 sometimes("a follower could not be fed from a damaged log");
+                if let Some(damaged) = HostEvent::damaged(shard, error) {
+                    self.tell(damaged, common);
+                }
             }
             Err(error) => {
                 let (node, shard) = (self.node, shard.0);

@@ -64,6 +64,22 @@ impl World {
         sometimes("a disk lost a sector that it had promised");
     }
 
+    /// A node is whole again when the files are gone in which something was damaged, and nothing is to be replaced.
+    pub(super) fn note_healed(&mut self) {
+        for node in self.nodes.values_mut().filter(|node| node.is_damaged()) {
+            let Some(process) = &mut node.process else {
+                continue;
+            };
+            let paths = node.disk.paths();
+            let is_gone = |file: &String| paths.binary_search(file).is_err();
+            if node.damaged.iter().all(is_gone) && process.has_healed() {
+                sometimes("a damaged node became whole again");
+                node.damaged.clear();
+                process.damaged.clear();
+            }
+        }
+    }
+
     /// Damages something, of a node that goes on with it or one that has stopped. False if nothing was found.
     fn damage(&mut self, fault: Fault, number: u64) -> bool {
         if self.common.random.permille(500) {

@@ -303,7 +303,14 @@ impl World {
         self.clients.end_chaos(self.common.now);
         let damaged = self.nodes.iter().filter(|(_, node)| node.is_damaged());
         for number in damaged.map(|(&number, _)| number).collect::<Vec<_>>() {
-            self.throw_away(number);
+            // The others have to become whole again by themselves. Reads that fail are repeated for longer than a drain may
+            // take.
+            let node = &self.nodes[&number];
+            let mut damaged = node.damaged.iter();
+            let cannot_be_read = damaged.any(|file| node.disk.cannot_read(file));
+            if cannot_be_read || self.common.random.permille(500) {
+                self.throw_away(number);
+            }
         }
         let numbers: Vec<u64> = self.nodes.keys().copied().collect();
         let stays = self

@@ -254,7 +254,10 @@ impl World {
         let suspect = process.is_suspect();
         let under_way = std::mem::take(&mut node.under_way);
         let life = process.life;
-        self.compare(number, durable, &under_way, suspect);
+        let closed = process.closed();
+        self.compare(number, durable, &under_way, |shard| {
+            suspect || closed.contains(&shard)
+        });
         self.common.lives.insert(number, life);
         process.begin(&mut self.common);
         let node = self.nodes.get_mut(&number).expect("it was just seen");
@@ -310,7 +313,7 @@ impl World {
         number: u64,
         found: &BTreeMap<u16, DurableShard>,
         under_way: &[(u16, u64)],
-        suspect: bool,
+        may_lack: impl Fn(u16) -> bool,
     ) {
         if self.common.checks.is_old_copy(number) {
             return;
@@ -327,7 +330,9 @@ impl World {
                 let forgot = promised != (before.term, before.vote)
                     && written.count() == 0
                     && known.term <= before.term;
-                if !suspect && let Some(index) = lost {
+                if !may_lack(shard)
+                    && let Some(index) = lost
+                {
                     self.common.checks.fail(format!(
                         "node {number}, shard {shard}: entry {index} was durable and is lost"
                     ));
@@ -336,7 +341,7 @@ impl World {
                     let now = self.common.now;
                     self.common.checks.lost(number, shard, before.log, now);
                 }
-                // A suspect may lack entries, and nothing else.
+                // A suspect may lack entries, and who could not open its shard too, but nothing else.
                 if forgot {
                     self.common.checks.fail(format!(
                         "node {number}, shard {shard}: term {} and vote {} were durable, now {promised:?}",

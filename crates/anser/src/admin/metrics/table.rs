@@ -161,6 +161,11 @@ pub(super) const SHARD: &[Metric<ShardStatus>] = &[
         |shard| shard.serves.into(),
     ),
     gauge(
+        "shard_damaged",
+        "1 while something of the shard on this disk is damaged and not replaced",
+        |shard| shard.damaged.into(),
+    ),
+    gauge(
         "shard_applied_index",
         "the last log entry that was applied",
         |shard| shard.applied,

@@ -22,36 +22,23 @@ pub(super) enum Outcome {
     Stranger,
 }
 
-use Outcome::{Healed, Mute, Overwritten, Refused, Told, Unnoticed};
+use Outcome::{Healed, Overwritten, Refused, Told, Unnoticed};
 
 /// What is accepted. `Stuck` and `Stranger` never are, nor is a loss.
 ///
-/// While no damaged replica heals by itself, `Refused` and `Told` stand where `Healed` alone belongs: they leave the
-/// rows of log, segments and snapshots when it does, and the rounds then show that it does. `Unnoticed` stays where
-/// bytes may mean nothing: garbage behind the end, what was written before and is used again, one mark of two. `Mute` stands
-/// in two rows: the refusals do not give the name of `node.json`, nor of a manifest that is gone; it leaves when they do.
+/// A segment and a snapshot heal. Damage to the log that is met at a start is refused still, and what is met while running is
+/// told until the file is used again. `Unnoticed` stays where bytes may mean nothing: garbage behind the end, what was written
+/// before and is used again, one mark of two.
 pub(super) const ACCEPTED: [(Target, &[Outcome]); 7] = [
     (
         Target::Wal,
         &[Healed, Overwritten, Unnoticed, Told, Refused],
     ),
     (Target::Marks, &[Healed, Overwritten, Unnoticed, Refused]),
-    (
-        Target::Segment,
-        &[Healed, Overwritten, Unnoticed, Told, Refused],
-    ),
-    (
-        Target::Snapshot,
-        &[Healed, Overwritten, Unnoticed, Told, Refused],
-    ),
-    (
-        Target::Manifest,
-        &[Healed, Overwritten, Unnoticed, Refused, Mute],
-    ),
-    (
-        Target::Identity,
-        &[Healed, Overwritten, Unnoticed, Refused, Mute],
-    ),
+    (Target::Segment, &[Healed, Overwritten, Unnoticed]),
+    (Target::Snapshot, &[Healed, Overwritten, Unnoticed]),
+    (Target::Manifest, &[Healed, Overwritten, Unnoticed, Refused]),
+    (Target::Identity, &[Healed, Overwritten, Unnoticed, Refused]),
     (Target::Keys, &[Healed, Overwritten, Unnoticed, Refused]),
 ];
 

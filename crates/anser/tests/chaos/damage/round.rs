@@ -32,6 +32,8 @@ const MET_WITHIN: Duration = Duration::from_secs(10);
 const SCRUBBED_WITHIN: Duration = Duration::from_secs(180);
 /// All other files are read at the start or not at all.
 const READ_WITHIN: Duration = Duration::from_secs(3);
+/// How soon what is damaged is replaced once it is known.
+const HEALED_WITHIN: Duration = Duration::from_secs(60);
 const WHOLE_WITHIN: Duration = Duration::from_secs(180);
 const RECEIVED_WITHIN: Duration = Duration::from_secs(60);
 const NODES: u16 = 3;
@@ -151,6 +153,10 @@ impl Stage {
         if let Err(why) = self.fleet.wait_until_whole(WHOLE_WITHIN) {
             super::say(&why);
             return Outcome::Stuck;
+        }
+        // What is known to be damaged is replaced at the next looks of placement; a log file goes when it is used again.
+        if target != Target::Wal && named() {
+            within(HEALED_WITHIN, || !harm.is_in_place());
         }
         match (named(), harm.is_in_place()) {
             (true, true) if harm.is_seen_in_place() => Outcome::Told,

@@ -116,7 +116,7 @@ impl Offered {
         let mut running = JoinSet::new();
         let mut idle: Vec<Vec<TcpStream>> = self.doors.iter().map(|_| Vec::new()).collect();
         let mut busy = vec![0; self.doors.len()];
-        let (mut asked, mut tally) = (0.0, Tally::default());
+        let (mut asked, mut tally) = (0_u32, Tally::default());
         while began.elapsed() < length {
             ticks.tick().await;
             while let Some(done) = running.try_join_next() {
@@ -126,9 +126,9 @@ impl Offered {
                 idle[node].extend(connection);
                 tally.answered.push(answered);
             }
-            while asked < began.elapsed().as_secs_f64() * rate {
-                asked += 1.0;
-                let number = asked as usize;
+            while f64::from(asked) < began.elapsed().as_secs_f64() * rate {
+                asked += 1;
+                let number = usize::try_from(asked).unwrap();
                 let node = number % self.doors.len();
                 if busy[node] == connections {
                     tally.held_back += 1;

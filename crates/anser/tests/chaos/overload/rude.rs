@@ -62,8 +62,8 @@ fn rude_clients_harm_nobody_else() {
     drop(polls);
 
     let mut silent = Vec::new();
-    for number in 0..NON_READERS {
-        let host = host(&cluster, number as u32 % u32::from(NODES) + 1);
+    for number in (0..u32::from(NODES)).cycle().take(NON_READERS) {
+        let host = host(&cluster, number + 1);
         let mut stream = TcpStream::connect(&host).unwrap();
         stream
             .set_write_timeout(Some(Duration::from_millis(100)))

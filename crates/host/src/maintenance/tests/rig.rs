@@ -132,6 +132,12 @@ impl Rig {
         Self::of(disk, log, hosted)
     }
 
+    /// What the next start finds.
+    pub(super) fn reopened_log(&self) -> Opened<SimulatedDisk> {
+        let disk = SimulatedDisk::from_image(&self.disk.contents());
+        Log::open(disk, options()).expect("it is whole but for single shards")
+    }
+
     pub(super) fn round(&mut self) {
         let round = self.maintenance.begin().expect("the disk is sound");
         let due = round.and_then(|round| self.maintenance.choose(round, &BTreeMap::new()));

@@ -210,7 +210,11 @@ mod tests {
         let send = |job| jobs.send(job).expect("the test has the receiver");
         for shard in 0..100 {
             let shard = ShardId(shard);
-            send(Job::Deferred(Deferred::Forget { shard, floor: 1 }));
+            send(Job::Deferred(Deferred::Forget {
+                shard,
+                floor: 1,
+                damaged: false,
+            }));
         }
         send(Job::Stop);
         let (inbox, _runner) = mpsc::channel();

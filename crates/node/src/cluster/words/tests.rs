@@ -43,6 +43,7 @@ fn report() -> NodeReport {
         }],
         knows: ClusterVersion(2),
         leaves: true,
+        damaged: vec![(6, "manifest".into())],
     }
 }
 
@@ -243,7 +244,13 @@ fn without_trailing(bytes: &[u8]) -> &[u8] {
 #[test]
 fn a_node_that_says_no_version_knows_the_first() {
     let bytes = Note::Report(report()).encode();
-    let without_leaves = bytes.strip_suffix(&[1]).unwrap();
+    let damaged = postcard::to_stdvec(&report().damaged).unwrap();
+    let without_damaged = bytes.strip_suffix(&damaged[..]).unwrap();
+    let Some(Note::Report(read)) = Note::decode(Bytes::copy_from_slice(without_damaged)) else {
+        panic!("no report")
+    };
+    assert_eq!((read.leaves, read.damaged), (true, Vec::new()));
+    let without_leaves = without_damaged.strip_suffix(&[1]).unwrap();
     let Some(Note::Report(read)) = Note::decode(Bytes::copy_from_slice(without_leaves)) else {
         panic!("no report")
     };

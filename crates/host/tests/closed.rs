@@ -1,0 +1,83 @@
+//! A shard that cannot be opened, and what becomes of it.
+
+use std::time::Duration;
+
+use anser_broker::{
+    id::ShardId,
+    time::{Millis, Timestamp},
+};
+use anser_host::{Beginning, Closed, Deferred, Event, Job, Now, Runner, WriterJob};
+use anser_replica::Tombstone;
+
+const SHARD: ShardId = ShardId(3);
+
+fn now() -> Now {
+    Now {
+        elapsed: Duration::from_secs(1),
+        beat: Duration::from_secs(1),
+        wall: Timestamp(1_000_000),
+        is_exact: true,
+    }
+}
+
+/// Its last entry is the fortieth.
+fn runner() -> Runner<u64> {
+    let tombstone = Tombstone {
+        term: 5,
+        vote: 2,
+        floor: 40,
+    };
+    let closed = Closed {
+        shard: SHARD,
+        tombstone,
+        what: "shards/00003/0000000000000007.snapshot is damaged at byte 71: checksum".into(),
+    };
+    let beginning = Beginning {
+        node: 1,
+        shards: 4,
+        run: 1,
+        cache_bytes: 0,
+        time_off_max: Millis(0),
+        replicas: Vec::new(),
+        damaged: Vec::new(),
+        closed: vec![closed],
+    };
+    Runner::new(beginning, &now())
+}
+
+#[test]
+fn a_closed_shard_is_let_go_of_by_a_decision_behind_what_it_may_have_acknowledged() {
+    let mut runner = runner();
+    let forget = |decided| Event::Forget {
+        shard: SHARD,
+        decided,
+    };
+    runner.take(&now(), forget(39));
+    assert!(runner.next_job().is_none(), "the order is late");
+    assert_eq!(runner.closed().collect::<Vec<_>>(), [SHARD]);
+    runner.take(&now(), forget(41));
+    let Some(Job::Write(WriterJob::Defer(deferred))) = runner.next_job() else {
+        panic!("it goes off the disk")
+    };
+    let expected = Deferred::Forget {
+        shard: SHARD,
+        floor: 41,
+        damaged: true,
+    };
+    assert_eq!(deferred, expected);
+    assert_eq!((runner.closed().count(), runner.damaged().count()), (0, 1));
+    runner.take(&now(), Event::Forgot { shard: SHARD });
+    assert_eq!(runner.damaged().count(), 0, "it may come again");
+}
+
+#[test]
+fn what_is_damaged_of_a_shard_that_is_not_here_is_no_ones() {
+    let mut runner = runner();
+    let damaged = Event::Damaged {
+        shard: ShardId(1),
+        what: "a segment that was here".into(),
+        may_pass: false,
+    };
+    runner.take(&now(), damaged);
+    assert_eq!(runner.damaged().count(), 1, "only the closed one");
+}
