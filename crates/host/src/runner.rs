@@ -88,8 +88,7 @@ pub struct Runner<T> {
     damaged: BTreeMap<ShardId, String>,
     /// Of these, those that could not be opened, with what is left of their replicas.
     closed: BTreeMap<ShardId, Tombstone>,
-    /// Since when reads of a shard have failed, and how many.
-    failed_reads: BTreeMap<ShardId, (Duration, u32)>,
+    failed_reads: BTreeMap<ShardId, member::FailedReads>,
     /// How many replicas began here.
     begun: u64,
     said_unreachable: BTreeMap<u64, Duration>,

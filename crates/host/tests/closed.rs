@@ -9,6 +9,8 @@ use anser_broker::{
 use anser_host::{Beginning, Closed, Deferred, Event, Job, Now, Runner, WriterJob};
 use anser_replica::Tombstone;
 
+use crate::shell::Shell;
+
 const SHARD: ShardId = ShardId(3);
 
 fn now() -> Now {
@@ -80,4 +82,27 @@ fn what_is_damaged_of_a_shard_that_is_not_here_is_no_ones() {
     };
     runner.take(&now(), damaged);
     assert_eq!(runner.damaged().count(), 1, "only the closed one");
+}
+
+/// A copy is not given up for a fault of the disk that passes.
+#[test]
+fn reads_that_fail_are_damage_only_if_they_go_on_failing() {
+    let fail = |shell: &mut Shell, times: usize| {
+        for _ in 0..times {
+            shell.tell(Event::Damaged {
+                shard: crate::shell::SHARD,
+                what: "could not read wal/0000000000000001.wal".into(),
+                may_pass: true,
+            });
+        }
+        shell.runner.damaged().count()
+    };
+    let mut shell = Shell::begin(0);
+    assert_eq!(fail(&mut shell, 100), 0, "all at once");
+    shell.now.beat += Duration::from_secs(601);
+    assert_eq!(fail(&mut shell, 1), 0, "long afterwards");
+    shell.now.beat += Duration::from_secs(59);
+    assert_eq!(fail(&mut shell, 8), 0, "nine within a minute");
+    shell.now.beat += Duration::from_secs(1);
+    assert_eq!(fail(&mut shell, 1), 1, "ten over a minute");
 }

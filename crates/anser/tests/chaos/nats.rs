@@ -74,40 +74,32 @@ fn finding_7567_one_power_loss_and_pauses_of_the_others_do_not_split_the_cluster
     stage.conclude();
 }
 
+/// Two rounds of each of these cells, and again from the first if there are to be more.
+fn play_cells(name: &'static str, cells: &[&str]) {
+    damage::play(name, 6, |count, chance| {
+        let drawn = cells
+            .iter()
+            .flat_map(|words| damage::drawn(words, 2, chance));
+        let drawn: Vec<_> = drawn.collect();
+        drawn.into_iter().cycle().take(count).collect()
+    });
+}
+
 /// One bit, or an end that is missing, in a file of messages on a minority of the nodes: acknowledged messages were lost.
 #[test]
 #[ignore = "by command: scripts/chaos nats-7549"]
 fn finding_7549_damaged_messages_of_one_node_are_not_lost() {
-    damage::play("nats-7549", 6, |count, chance| {
-        let cells = ["flip wal", "flip segment", "cut segment"];
-        let cells = cells
-            .iter()
-            .flat_map(|words| damage::drawn(words, 2, chance));
-        cells
-            .collect::<Vec<_>>()
-            .into_iter()
-            .cycle()
-            .take(count)
-            .collect()
-    });
+    play_cells("nats-7549", &["flip wal", "flip segment", "cut segment"]);
 }
 
 /// State that cannot be read was taken for none, and the data of users deleted.
 #[test]
 #[ignore = "by command: scripts/chaos nats-7556"]
 fn finding_7556_unreadable_state_of_one_node_deletes_nothing() {
-    damage::play("nats-7556", 6, |count, chance| {
-        let cells = ["flip snapshot", "cut snapshot", "flip manifest"];
-        let cells = cells
-            .iter()
-            .flat_map(|words| damage::drawn(words, 2, chance));
-        cells
-            .collect::<Vec<_>>()
-            .into_iter()
-            .cycle()
-            .take(count)
-            .collect()
-    });
+    play_cells(
+        "nats-7556",
+        &["flip snapshot", "cut snapshot", "flip manifest"],
+    );
 }
 
 /// Messages were lost while nodes came and went, others were killed, and the network was cut. This has the first two.

@@ -123,6 +123,7 @@ impl<D: Disk> Maintenance<D> {
             }
         }
         copied.segments = writer.finish()?;
+        self.failed_reads.remove(&shard);
         Ok(copied)
     }
 

@@ -13,12 +13,34 @@ use crate::{
     writer::{self, Deferred},
 };
 
-/// So many reads that failed, over so long a time, are damage. Sooner, a copy would be given up for a fault that a restart ends, while
+/// So many reads that failed, over at least so long a time, are damage. Sooner, a copy would be given up for a fault that a restart ends, while
 /// damage to another one is not known yet.
 const FAILED_READS_MAX: u32 = 10;
-const FAILED_READS_WITHIN: Duration = Duration::from_secs(60);
+const FAILED_READS_OVER: Duration = Duration::from_secs(60);
+/// A read that fails so long after the one before has nothing to do with it.
+const FAILED_READS_APART: Duration = Duration::from_secs(600);
 /// How long not to repeat that a node cannot be reached.
 const UNREACHABLE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The reads of a shard that have failed lately.
+#[derive(Debug, Default)]
+pub(super) struct FailedReads {
+    times: u32,
+    first: Duration,
+    last: Duration,
+}
+
+impl FailedReads {
+    /// Another one has failed; whether that is damage by now.
+    fn is_lasting(&mut self, now: Duration) -> bool {
+        if self.times == 0 || now > self.last + FAILED_READS_APART {
+            (self.times, self.first) = (0, now);
+        }
+        self.times += 1;
+        self.last = now;
+        self.times >= FAILED_READS_MAX && now >= self.first + FAILED_READS_OVER
+    }
+}
 
 impl<T> Runner<T> {
     pub(super) fn take_as_member(&mut self, now: &Now, event: Event<T>) {
@@ -146,9 +168,8 @@ impl<T> Runner<T> {
             return;
         }
         if may_pass {
-            let (since, times) = self.failed_reads.entry(shard).or_insert((now.beat, 0));
-            *times += 1;
-            if *times < FAILED_READS_MAX || now.beat < *since + FAILED_READS_WITHIN {
+            let failed = self.failed_reads.entry(shard).or_default();
+            if !failed.is_lasting(now.beat) {
                 return;
             }
         }

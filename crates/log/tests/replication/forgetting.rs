@@ -184,3 +184,36 @@ fn a_shard_that_cannot_be_forgotten_stays_whole() {
         assert_eq!(opened.reader.terms(1), [(1, 1)]);
     }
 }
+
+/// Somebody may want to look at it; but not at more than a disk can bear.
+#[test]
+fn what_is_damaged_is_set_aside_and_the_oldest_of_it_goes_first() {
+    let disk = SimulatedDisk::default();
+    let set_aside = || -> Vec<String> {
+        let paths = disk.paths().into_iter();
+        paths.filter(|path| path.ends_with(".damaged")).collect()
+    };
+    let mut opened = open(&disk);
+    let mut seen = Vec::new();
+    for round in 1..=70 {
+        // Each time the shard comes again, by a copy of its own state.
+        opened
+            .appender
+            .append(&[plain_write(1, 1..=1, 100)])
+            .unwrap();
+        compact_all(&opened, 1, 1, 1).unwrap();
+        opened.store.forget(1, 1, true).unwrap();
+        for path in set_aside() {
+            if !seen.contains(&path) {
+                seen.push(path);
+            }
+        }
+        assert!(set_aside().len() <= 64, "in round {round}");
+    }
+    let mut newest = seen.split_off(seen.len() - 64);
+    newest.sort();
+    assert_eq!(set_aside(), newest);
+    drop(opened);
+    open(&disk);
+    assert_eq!(set_aside(), newest, "a start leaves them");
+}
