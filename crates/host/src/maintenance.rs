@@ -98,6 +98,12 @@ impl<D: Disk> Maintenance<D> {
         }
     }
 
+    /// For the simulator: whether log files stay in use because something in them cannot be read for now.
+    #[doc(hidden)]
+    pub fn waits_for_reads(&self) -> bool {
+        !self.failed_reads.is_empty()
+    }
+
     /// What was found damaged since it was asked last, and of which shard.
     pub fn take_damaged(&mut self) -> Vec<Damage> {
         std::mem::take(&mut self.damaged)

@@ -108,7 +108,7 @@ impl<D: Disk> Maintenance<D> {
                     writer.append(&kept)?;
                 }
                 Err(error) if error.is_damage() => {
-                    let may_pass = error.may_pass() && (is_only_copy || self.is_tried_again(shard));
+                    let may_pass = error.may_pass() && (self.is_tried_again(shard) || is_only_copy);
                     copied.damaged = true;
                     let damage = Damage::new(shard, error);
                     self.damaged.push(Damage { may_pass, ..damage });

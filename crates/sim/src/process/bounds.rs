@@ -4,7 +4,7 @@ use anser_broker::id::ShardId;
 use anser_replica::Replica;
 
 use super::Process;
-use crate::{plan::Fault, world::Common};
+use crate::world::Common;
 
 /// Entries that are not applied; a leader proposes two at a time.
 const UNAPPLIED_MAX: u64 = 512;
@@ -41,11 +41,11 @@ impl Process {
     }
 
     /// Above its budget the log is recycled, unless a follower needs it, and then above what may be held. What comes
-    /// meanwhile is on top. Damage keeps its file, and so does a disk that fails all reads, for a while.
+    /// meanwhile is on top. Damage keeps its file, and so does what cannot be read, for a while.
     fn log(&self, common: &Common) -> Option<Bound> {
         let plan = &common.plan;
         let budget = plan.wal_file_bytes * plan.wal_files;
-        let can_be_read = self.damaged.is_empty() && self.struck != Some(Fault::ReadError);
+        let can_be_read = self.damaged.is_empty() && !self.maintenance.waits_for_reads();
         can_be_read.then(|| Bound {
             what: "bytes of the log",
             value: self.store.wal_bytes_in_use(),

@@ -47,6 +47,11 @@ impl Maintenance {
         self.host.done
     }
 
+    /// Whether log files stay in use because something in them cannot be read for now.
+    pub(super) fn waits_for_reads(&self) -> bool {
+        self.host.waits_for_reads()
+    }
+
     pub(super) fn is_full(&self) -> bool {
         // Without an answer there may be no space.
         self.host.is_full().unwrap_or(true)
