@@ -8,7 +8,6 @@ use std::{
 use anser_broker::command::NodeRecord;
 
 use crate::{
-    fitness::Fitness,
     order::Order,
     placement::{self, Action, ActionKind, NodeView, ShardView, Tenures, View},
     reports::{Reports, SILENCE},
@@ -52,7 +51,6 @@ pub struct Controller {
     looked: Duration,
     /// The nodes that were up at the last look, and since when these.
     up: (BTreeSet<u64>, Duration),
-    fitness: Fitness,
     tenures: Tenures,
 }
 
@@ -63,15 +61,13 @@ impl Controller {
             since: None,
             looked: now,
             up: (BTreeSet::new(), now),
-            fitness: Fitness::default(),
             tenures: Tenures::default(),
         }
     }
 
-    /// Takes a look on a node that does not decide, so that it knows how the others have been when it does.
+    /// Takes a look on a node that does not decide, so that it knows since when who leads when it does.
     pub fn watch(&mut self, known: Knowledge<'_>) {
         self.since = None;
-        self.fitness.look(known.reports, known.now);
         self.tenures
             .look(&known.reports.shards(known.now), known.now);
     }
@@ -93,7 +89,6 @@ impl Controller {
     fn view(&mut self, known: Knowledge<'_>) -> View {
         let since = self.listening_since(known.now);
         let shards = known.reports.shards(known.now);
-        self.fitness.look(known.reports, known.now);
         self.tenures.look(&shards, known.now);
         let members = known.members.iter();
         let nodes: BTreeMap<u64, NodeView> = members
@@ -138,7 +133,7 @@ impl Controller {
             state: record.state,
             up: heard.is_some_and(|heard| heard.is_recent(known.now)),
             dead: silent > self.policy.grace,
-            unfit: self.fitness.of(number),
+            unfit: heard.and_then(|heard| heard.report.unfit_to_lead()),
         }
     }
 

@@ -37,6 +37,7 @@ pub use clock::{Now, ShardTime, time_off};
 pub use controller::{Controller, Decided, Knowledge, Policy};
 pub use errands::{Reconciler, Transfers};
 pub use event::{Event, Request, Response};
+pub use fitness::{Fitness, Unfit};
 pub use incoming::{
     Attempt, CopyError, Incoming, InstallError, Missing, Offer, RETRY_INTERVAL, Taken,
 };

@@ -5,6 +5,8 @@ use anser_broker::{id::ShardId, version::ClusterVersion};
 use anser_replica::{Memory, Replica};
 use serde::{Deserialize, Serialize};
 
+use crate::fitness::Unfit;
+
 /// One node at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeReport {
@@ -27,11 +29,19 @@ pub struct NodeReport {
     /// follows too.
     #[serde(skip)]
     pub damaged: Vec<(u16, String)>,
+    /// Why it should not lead, as it judges itself by [`Fitness`](crate::Fitness). It follows too.
+    #[serde(skip)]
+    pub unfit: Option<Unfit>,
 }
 
 impl NodeReport {
     pub fn has_damaged(&self, shard: u16) -> bool {
         self.damaged.iter().any(|(damaged, _)| *damaged == shard)
+    }
+
+    /// Why the node is to be handed no leadership.
+    pub fn unfit_to_lead(&self) -> Option<Unfit> {
+        self.leaves.then_some(Unfit::Leaving).or(self.unfit)
     }
 }
 

@@ -16,6 +16,12 @@ use crate::{
 
 const SHARDS: u16 = 16;
 const MINUTE: Duration = Duration::from_secs(60);
+/// As many copies as the most nodes there are here, so that none moves.
+const POLICY: Policy = Policy {
+    replicas: 5,
+    moves_max: 4,
+    grace: MINUTE,
+};
 
 /// A sequence of numbers that one seed decides.
 struct Chance(u64);
@@ -34,6 +40,7 @@ struct Cluster {
     controller: Controller,
     members: BTreeMap<u64, NodeRecord>,
     reports: Reports,
+    fitness: BTreeMap<u64, Fitness>,
     leaders: BTreeMap<u16, (u64, u64)>,
     now: Duration,
     chance: Chance,
@@ -54,15 +61,11 @@ impl Cluster {
             added: Timestamp(0),
         };
         let now = Duration::from_secs(1_000);
-        let policy = Policy {
-            replicas: usize::try_from(nodes).unwrap(),
-            moves_max: 4,
-            grace: MINUTE,
-        };
         Self {
-            controller: Controller::new(policy, now),
+            controller: Controller::new(POLICY, now),
             members: (1..=nodes).map(|node| (node, record(node))).collect(),
             reports: Reports::default(),
+            fitness: BTreeMap::new(),
             leaders: (0..SHARDS)
                 .map(|shard| (shard, (u64::from(shard) % nodes + 1, 1)))
                 .collect(),
@@ -83,7 +86,9 @@ impl Cluster {
             self.now += REPORT_INTERVAL;
             for &node in self.members.keys() {
                 let micros = micros(node, self.now, &mut self.chance);
-                let report = self.report(node, micros);
+                let mut report = self.report(node, micros);
+                let fitness = self.fitness.entry(node).or_default();
+                report.unfit = fitness.judge(&report, &self.reports, self.now);
                 self.reports.put(report, self.now);
             }
             let decided = self.controller.look(Knowledge {
@@ -247,7 +252,7 @@ fn a_disk_that_limps_now_and_then_does_not_move_leaders_to_and_fro() {
 #[test]
 fn a_disk_that_is_full_now_and_then_does_not_move_leaders_to_and_fro() {
     let mut fitness = Fitness::default();
-    let mut reports = Reports::default();
+    let reports = Reports::default();
     let mut changes = 0;
     let mut before = None;
     for look in 0..2_400 {
@@ -257,14 +262,36 @@ fn a_disk_that_is_full_now_and_then_does_not_move_leaders_to_and_fro() {
             full: look % 40 < 10,
             ..NodeReport::default()
         };
-        reports.put(report, now);
-        fitness.look(&reports, now);
-        changes += usize::from(fitness.of(1) != before);
-        before = fitness.of(1);
+        let found = fitness.judge(&report, &reports, now);
+        changes += usize::from(found != before);
+        before = found;
     }
     assert_eq!(
         (changes, before),
         (3, Some(Unfit::Full)),
         "it comes back once"
     );
+}
+
+/// Seed 1796045935: of two nodes that were slow each led the catalog in turns, and handed it to the other.
+#[test]
+fn whoever_decides_decides_by_what_each_node_says_of_itself() {
+    let mut cluster = Cluster::new(5, 1);
+    let well = |_: u64, _: Duration, chance: &mut Chance| 500 + chance.below(1_000);
+    cluster.pass(MINUTE, well);
+    cluster.pass(MINUTE, |node, now, chance| {
+        if node <= 2 {
+            300_000
+        } else {
+            well(node, now, chance)
+        }
+    });
+    assert_eq!(cluster.led_by(1) + cluster.led_by(2), 0);
+    // Who decides from now on has heard nothing of before.
+    let moved = cluster.moves.len();
+    cluster.reports = Reports::default();
+    cluster.controller = Controller::new(POLICY, cluster.now);
+    cluster.pass(MINUTE, |_, _, _| 0);
+    assert_eq!(cluster.led_by(1) + cluster.led_by(2), 0);
+    assert_eq!(cluster.moves.len(), moved);
 }

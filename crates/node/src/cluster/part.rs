@@ -13,7 +13,8 @@ use anser_broker::{
     id::ShardId,
 };
 use anser_host::{
-    Action, NodeReport, Policy, REPORT_GATHERING, REPORT_INTERVAL, ReplicaReport, SyncTimes,
+    Action, Fitness, NodeReport, Policy, REPORT_GATHERING, REPORT_INTERVAL, ReplicaReport,
+    SyncTimes,
 };
 use anser_log::{FileSystem, Store};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -84,6 +85,7 @@ impl Part {
             store: self.store.clone(),
             counters: Arc::clone(&self.counters),
             syncs: SyncTimes::default(),
+            fitness: Fitness::default(),
         };
         let registration = register(
             Arc::clone(cluster),
@@ -143,6 +145,7 @@ struct Teller {
     store: Store<FileSystem>,
     counters: Arc<Counters>,
     syncs: SyncTimes,
+    fitness: Fitness,
 }
 
 impl Teller {
@@ -155,7 +158,7 @@ impl Teller {
         for replica in &mut replicas {
             replica.bytes = self.store.shard_bytes(replica.shard);
         }
-        let report = NodeReport {
+        let mut report = NodeReport {
             node: self.cluster.node,
             full: self.counters.is_full(),
             free_bytes: self.store.free_bytes().unwrap_or(0),
@@ -169,7 +172,9 @@ impl Teller {
             knows: self.cluster.versions.knows(),
             leaves: self.cluster.leaves.load(Ordering::Relaxed),
             damaged,
+            unfit: None,
         };
+        report.unfit = self.cluster.reports.judge(&mut self.fitness, &report);
         self.cluster.reports.put(report.clone());
         self.cluster.tell_all(&Note::Report(report));
     }

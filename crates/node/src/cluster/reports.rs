@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anser_broker::id::ShardId;
-use anser_host::NodeReport;
+use anser_host::{Fitness, NodeReport, Unfit};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -32,6 +32,12 @@ impl Reports {
     pub(crate) fn put(&self, report: NodeReport) {
         let now = self.now();
         self.lock().put(report, now);
+    }
+
+    /// What this node thinks of itself, beside the others.
+    pub(crate) fn judge(&self, fitness: &mut Fitness, own: &NodeReport) -> Option<Unfit> {
+        let now = self.now();
+        fitness.judge(own, &self.lock(), now)
     }
 
     /// Others should not have to wait to hear how this node is: it leads a shard now, or somebody has come

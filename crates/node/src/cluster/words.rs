@@ -83,7 +83,8 @@ impl Note {
             }
             Self::Report(report) => {
                 let version = Trailing::of(report.knows);
-                tagged(REPORT, &(report, version, report.leaves, &report.damaged))
+                let more = (report.leaves, &report.damaged, report.unfit);
+                tagged(REPORT, &(report, version, more))
             }
             Self::Shared { revision, bytes } => {
                 let mut out = vec![SHARED];
@@ -116,8 +117,9 @@ impl Note {
                 let (trailing, rest) = Trailing::take(rest)?;
                 report.knows = trailing.version;
                 let (leaves, rest) = trailing_or_default(rest)?;
-                let (damaged, _) = trailing_or_default(rest)?;
-                (report.leaves, report.damaged) = (leaves, damaged);
+                let (damaged, rest) = trailing_or_default(rest)?;
+                let (unfit, _) = trailing_or_default(rest)?;
+                (report.leaves, report.damaged, report.unfit) = (leaves, damaged, unfit);
                 Some(Self::Report(report))
             }
             SHARED => {

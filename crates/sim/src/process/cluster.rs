@@ -10,9 +10,9 @@ use anser_broker::{
     version::ClusterVersion,
 };
 use anser_host::{
-    ActionKind, Agreement, CatalogNodes, Controller, Decided, Knowledge, Members, NodeReport,
-    Order, Peer, Policy, REPORT_GATHERING, REPORT_INTERVAL, ReplicaReport, Reports, Stranger,
-    SyncTimes, Visitor,
+    ActionKind, Agreement, CatalogNodes, Controller, Decided, Fitness, Knowledge, Members,
+    NodeReport, Order, Peer, Policy, REPORT_GATHERING, REPORT_INTERVAL, ReplicaReport, Reports,
+    Stranger, SyncTimes, Visitor,
 };
 
 use super::{Process, copies};
@@ -48,6 +48,7 @@ pub(super) struct Cluster {
     controller: Controller,
     policy: Policy,
     syncs: SyncTimes,
+    fitness: Fitness,
     /// How many syncs there were, and how long they took.
     synced: (u64, Micros),
     hurries: bool,
@@ -65,6 +66,7 @@ impl Cluster {
             controller: Controller::new(policy, now.beat),
             policy,
             syncs: SyncTimes::default(),
+            fitness: Fitness::default(),
             synced: (0, 0),
             hurries: false,
             is_let_go: false,
@@ -315,7 +317,7 @@ impl Process {
         let damaged = damaged.map(|(shard, what)| (shard.0, what.to_owned()));
         let under_way = self.writer.age(common.now);
         let (syncs, length) = self.cluster.synced;
-        let report = NodeReport {
+        let mut report = NodeReport {
             node: self.node,
             knows: self.knows(),
             leaves: self.leaves,
@@ -325,6 +327,11 @@ impl Process {
             damaged: damaged.collect(),
             ..NodeReport::default()
         };
+        let now = self.clock.now(common.now).beat;
+        report.unfit = self
+            .cluster
+            .fitness
+            .judge(&report, &self.cluster.reports, now);
         let others: Vec<u64> = self.others().into_keys().collect();
         for to in others {
             let report = report.clone();
@@ -363,6 +370,14 @@ impl Process {
         }
         let decided = self.cluster.controller.look(known);
         self.watch(&decided, common);
+        for action in &decided.actions {
+            common.trace.say(common.now, || {
+                format!(
+                    "node {} plans for shard {}: {}",
+                    self.node, action.shard, action.why
+                )
+            });
+        }
         for (node, order) in decided.orders {
             let (from, now) = (self.node, common.now);
             common.trace.say(now, || {

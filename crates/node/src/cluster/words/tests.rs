@@ -9,7 +9,7 @@ use anser_broker::{
     name::{QueueName, TopicName},
     time::Timestamp,
 };
-use anser_host::{Led, PeerReport, ReplicaReport, Step};
+use anser_host::{Led, PeerReport, ReplicaReport, Step, Unfit};
 
 use super::*;
 
@@ -44,6 +44,7 @@ fn report() -> NodeReport {
         knows: ClusterVersion(2),
         leaves: true,
         damaged: vec![(6, "manifest".into())],
+        unfit: Some(Unfit::Full),
     }
 }
 
@@ -244,8 +245,13 @@ fn without_trailing(bytes: &[u8]) -> &[u8] {
 #[test]
 fn a_node_that_says_no_version_knows_the_first() {
     let bytes = Note::Report(report()).encode();
+    let without_unfit = bytes.strip_suffix(&[1, 1]).unwrap();
+    let Some(Note::Report(read)) = Note::decode(Bytes::copy_from_slice(without_unfit)) else {
+        panic!("no report")
+    };
+    assert_eq!((read.damaged.len(), read.unfit), (1, None));
     let damaged = postcard::to_stdvec(&report().damaged).unwrap();
-    let without_damaged = bytes.strip_suffix(&damaged[..]).unwrap();
+    let without_damaged = without_unfit.strip_suffix(&damaged[..]).unwrap();
     let Some(Note::Report(read)) = Note::decode(Bytes::copy_from_slice(without_damaged)) else {
         panic!("no report")
     };
