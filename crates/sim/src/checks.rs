@@ -479,13 +479,16 @@ impl Checks {
         }
     }
 
-    /// A snapshot from another replica became durable.
+    /// A snapshot from another replica became durable. Of one that is let go of meanwhile it goes next, with all else.
     pub(crate) fn installed(&mut self, node: u64, shard: u16, place: Place) {
         if self.is_old_copy(node) {
             return;
         }
+        let is_leaving = self.leaving.contains(&(node, shard));
         let durable = self.durable.entry((node, shard)).or_default();
-        durable.log.install(place.index, place.term);
+        if !is_leaving {
+            durable.log.install(place.index, place.term);
+        }
         if durable.term < place.term {
             (durable.term, durable.vote) = (place.term, 0);
         }

@@ -258,8 +258,12 @@ impl Process {
                 if *damaged {
                     sometimes("what is damaged was set aside");
                 }
-                self.watched.remove(&shard.0);
-                common.checks.forgetting(self.node, shard.0);
+                let (node, shard) = (self.node, shard.0);
+                common.trace.say(common.now, || {
+                    format!("node {node} shard {shard} is let go of")
+                });
+                self.watched.remove(&shard);
+                common.checks.forgetting(node, shard);
             }
         }
         self.give_writer(job, common);
