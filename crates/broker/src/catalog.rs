@@ -87,7 +87,7 @@ impl Catalog {
                 name,
                 changes,
                 dead_letter,
-            } => self.set_attributes(*account, name, changes, dead_letter, turn.now),
+            } => self.set_attributes(*account, name, changes, dead_letter, turn),
             Command::Settled { number, revision } => self.settled(*number, *revision),
             Command::CreateTopic(create) => self.create_topic(create, turn),
             Command::DeleteTopic { account, name } => self.delete_topic(*account, name, turn),
@@ -154,6 +154,7 @@ impl Catalog {
                 self.unsettled.insert_new(queue, ());
                 let placed = Placed::Queue(placed);
                 turn.effect(Effect::RouteChanged(placed.clone()));
+                turn.effect(Effect::Unsettled(placed.clone()));
                 self.retarget(create.account, &create.name, Some(queue), turn);
                 Reply::Placed(placed)
             }
@@ -209,6 +210,7 @@ impl Catalog {
         self.unsettled.insert_new(queue, ());
         let placed = self.with_floor(Placed::Queue(placed));
         turn.effect(Effect::RouteChanged(placed.clone()));
+        turn.effect(Effect::Unsettled(placed.clone()));
         self.retarget(account, name, None, turn);
         Reply::Placed(placed)
     }
@@ -219,7 +221,7 @@ impl Catalog {
         name: &QueueName,
         changes: &AttributeChanges,
         dead_letter: &DeadLetterUpdate,
-        now: Timestamp,
+        turn: &mut Turn<'_>,
     ) -> Reply {
         let Some(queue) = self.find(account, name) else {
             return Reply::Refused(Error::NoSuchQueue);
@@ -230,9 +232,11 @@ impl Catalog {
                 let record = self.queues.own(&queue).expect("a named queue lives");
                 record.attributes = attributes;
                 record.revision += 1;
-                record.modified = now;
+                record.modified = turn.now;
                 self.unsettled.insert_new(queue, ());
-                Reply::Placed(Placed::Queue(record.placed(queue)))
+                let placed = Placed::Queue(record.placed(queue));
+                turn.effect(Effect::Unsettled(placed.clone()));
+                Reply::Placed(placed)
             }
             Err(error) => Reply::Refused(error),
         }

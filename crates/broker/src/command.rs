@@ -427,7 +427,7 @@ pub enum Effect {
     /// What [`crate::shard::Shard::nodes`], [`crate::shard::Shard::cluster`] or
     /// [`crate::shard::Shard::version`] says is new. Every replica's shell acts on it.
     NodesChanged,
-    /// The home of this does not have the latest revision yet.
+    /// The home of this does not have the latest revision yet: it is to be told, whether or not somebody still waits for that.
     Unsettled(Placed),
     /// The queue has messages to carry to another queue.
     MovesPending { queue: QueueId },

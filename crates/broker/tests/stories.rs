@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
 
 use anser_broker::{
     codec::{self, BatchBuilder},
-    command::{Command, Reply},
+    command::{Command, Effect, Placed, Reply},
     id::{QueueId, Sequence, ShardId, TopicId},
     shard::Shard,
     time::{Stamp, Timestamp},
@@ -83,6 +83,8 @@ struct World {
     topics: BTreeMap<String, TopicId>,
     messages: Vec<(Sequence, Bytes)>,
     receipts: Vec<Sequence>,
+    /// What homes are to be told, by the effects of commands.
+    announced: Vec<Placed>,
 }
 
 impl World {
@@ -95,6 +97,7 @@ impl World {
             topics: BTreeMap::new(),
             messages: Vec::new(),
             receipts: Vec::new(),
+            announced: Vec::new(),
         }
     }
 
@@ -155,6 +158,11 @@ impl World {
         self.shard
             .apply(index, &batch.finish(), &mut replies, &mut effects)
             .unwrap();
+        self.announced
+            .extend(effects.into_iter().filter_map(|effect| match effect {
+                Effect::Unsettled(placed) => Some(placed),
+                _ => None,
+            }));
         replies.remove(0)
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    alone,
+    beside_others,
     disk::run,
     fleet::Fleet,
     folder,
@@ -35,7 +35,7 @@ const LIBRARY: &str = "libfaketime.so.1";
 
 #[test]
 fn nothing_is_early_and_nothing_is_lost_when_a_wall_clock_jumps() {
-    let _turn = alone();
+    let _turn = beside_others();
     let folder = folder();
     let clocks = match Clocks::new(folder.path()) {
         Ok(clocks) => clocks,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    alone,
+    beside_others,
     fleet::Fleet,
     folder,
     node_kill::{SHARDS, note_outage, wait_until_served},
@@ -34,7 +34,7 @@ const KILLS: u64 = 4;
 
 /// Each round empties a disk and kills four times.
 pub(crate) fn kill_while_copying(name: &'static str, rounds: u64) {
-    let _turn = alone();
+    let _turn = beside_others();
     let folder = folder();
     let story = Story::with_bulk(name, rounds, BULK_QUEUES);
     let mut chance = Chance::new(story.load.seed);

@@ -17,7 +17,7 @@ use self::{
     round::{Round, Stage},
 };
 use super::{
-    alone, fleet::Fleet, folder, node_kill::SHARDS, probes::Probes, say, story::Story,
+    beside_others, fleet::Fleet, folder, node_kill::SHARDS, probes::Probes, say, story::Story,
     summary::conclude, workload::Chance,
 };
 
@@ -52,7 +52,7 @@ pub(crate) fn play(
     rounds: u64,
     choose: impl FnOnce(usize, &mut Chance) -> Vec<Cell>,
 ) {
-    let _turn = alone();
+    let _turn = beside_others();
     let folder = folder();
     let story = Story::with_bulk(name, rounds, BULK_QUEUES);
     let mut chance = Chance::new(story.load.seed);

@@ -11,7 +11,7 @@ use std::{
 use anser::client::{Client, QueueSettings};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use super::{alone, fleet::Fleet, folder, served::Served};
+use super::{beside_others, fleet::Fleet, folder, served::Served};
 
 const NAME: &str = "anser-cluster";
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
@@ -41,7 +41,7 @@ fn make_certificate(folder: &Path) -> String {
 
 #[test]
 fn nodes_that_speak_tls_are_a_cluster() {
-    let _turn = alone();
+    let _turn = beside_others();
     let folder = folder();
     let settings = make_certificate(folder.path());
     let mut fleet = Fleet::start(folder.path(), 3, 3, &settings);

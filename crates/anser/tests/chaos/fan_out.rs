@@ -17,7 +17,7 @@ use anser::client::SubscriptionSettings;
 use anser_check::{Labels, Operation, Rule};
 
 use super::{
-    alone, folder,
+    beside_others, folder,
     node_kill::{WHOLE_WITHIN, is_whole, note_outage},
     receivers::Temper,
     story::{self, Running},
@@ -28,7 +28,7 @@ use publishing::{CLIENTS, tags};
 use rows::{ORDERED, ROWS, Row, To, row, shows};
 use stage::{DRAINED, Stage, is_found_out};
 
-const ROUNDS: u64 = 10;
+const ROUNDS: u64 = 5;
 const CLUSTER_ROUNDS: u64 = 3;
 const PUSH: &str = "allow = [\"127.0.0.0/8\"]\ndenied_ports = []\nconnect_seconds = 1\n\
                     total_seconds = 1";
@@ -37,7 +37,7 @@ const TOPICS: [&str; 3] = ["tagged", "routed", "rare"];
 
 #[test]
 fn what_was_published_comes_to_all_who_want_it_and_to_no_other() {
-    let _turn = alone();
+    let _turn = beside_others();
     let folder = folder();
     let rows: Vec<Row> = ROWS.into_iter().chain(ORDERED).collect();
     let (seed, rounds) = story::seed_and_rounds("fan_out", ROUNDS);
@@ -61,7 +61,7 @@ fn what_was_published_comes_to_all_who_want_it_and_to_no_other() {
 #[test]
 fn what_was_published_comes_to_all_though_nodes_are_killed() {
     const NODES: u16 = 3;
-    let _turn = alone();
+    let _turn = beside_others();
     let folder = folder();
     let rows: Vec<Row> = ROWS.into_iter().chain(ORDERED).collect();
     let (seed, rounds) = story::seed_and_rounds("fan_out-nodes", CLUSTER_ROUNDS);
@@ -96,7 +96,7 @@ fn what_was_published_comes_to_all_though_nodes_are_killed() {
 #[test]
 fn pushes_that_a_kill_cut_off_are_made_again() {
     const UNDER_WAY: usize = 8;
-    let _turn = alone();
+    let _turn = beside_others();
     let folder = folder();
     let ponders = To::Simplified(shows(Temper::Ponders, 1));
     let rows = vec![row("tagged", "every", &[], ponders)];
@@ -138,7 +138,7 @@ fn pushes_that_a_kill_cut_off_are_made_again() {
 /// messages and leads others astray, and the judge says so.
 #[test]
 fn a_wrong_filter_is_found_out() {
-    let _turn = alone();
+    let _turn = beside_others();
     let folder = folder();
     let good = || To::Json(shows(Temper::Good, 1));
     let rows = vec![

@@ -13,7 +13,7 @@ use anser::client::QueueSettings;
 use anser_check::{Operation, QueueFacts};
 
 use super::{
-    alone,
+    beside_others,
     disk::Disk,
     folder,
     recorder::Recorder,
@@ -34,7 +34,7 @@ const HEAL_WITHIN: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_full_disk_refuses_sends_and_nothing_else() {
-    let _turn = alone();
+    let _turn = beside_others();
     let folder = folder();
     let disk = match Disk::new(folder.path(), DISK_MEBIBYTES) {
         Ok(disk) => disk,
@@ -83,7 +83,7 @@ fn a_full_disk_refuses_sends_and_nothing_else() {
 
 #[test]
 fn space_that_others_give_back_heals_a_full_disk() {
-    let _turn = alone();
+    let _turn = beside_others();
     let folder = folder();
     let disk = match Disk::new(folder.path(), DISK_MEBIBYTES) {
         Ok(disk) => disk,

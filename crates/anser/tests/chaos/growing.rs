@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    alone,
+    beside_others,
     fleet::{COPIES, Fleet, Watched, copies},
     folder,
     node_kill::{SHARDS, note_outage},
@@ -34,7 +34,7 @@ const PATIENT: Duration = Duration::from_secs(10);
 
 #[test]
 fn nodes_come_and_go_under_load() {
-    let _turn = alone();
+    let _turn = beside_others();
     let folder = folder();
     let story = Story::with_bulk("growing", 1, BULK_QUEUES);
     let fleet = Fleet::start(folder.path(), FIRST, MOST, SETTINGS);

@@ -2,14 +2,14 @@
 
 use std::{thread, time::Duration};
 
-use super::{alone, folder, server, story::Story, summary::conclude, workload::Chance};
+use super::{beside_others, folder, server, story::Story, summary::conclude, workload::Chance};
 use anser_check::Operation;
 
-const ROUNDS: u64 = 25;
+const ROUNDS: u64 = 8;
 
 #[test]
 fn nothing_acknowledged_is_lost_by_kill_9() {
-    let _turn = alone();
+    let _turn = beside_others();
     let folder = folder();
     let place = server::place_in(folder.path());
     let story = Story::new("kill", ROUNDS);

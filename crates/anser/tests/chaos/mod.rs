@@ -4,7 +4,8 @@
 //! Every test drives the built program with many clients, records what they saw, and lets the history
 //! checker judge it. `CHAOS_ROUNDS` and `CHAOS_SEED` set length and chance; both are printed, and a failed
 //! run leaves its history in the target folder. `scripts/chaos` has the list of scenarios and plays them. What this machine does not allow is said on standard
-//! error as `SKIPPED <what>: <why>`. The tests run one at a time: each wants the machine for itself.
+//! error as `SKIPPED <what>: <why>`. Scenarios that measure
+//! run alone; others run beside each other.
 
 mod clock;
 mod copying;
@@ -48,14 +49,20 @@ use std::{
     env,
     io::{Write, stderr},
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     thread,
 };
 
-/// Holds off the other tests of this module.
-fn alone() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+static TURN: RwLock<()> = RwLock::new(());
+
+/// Holds off all other tests of this module: of whoever says how long something takes, or promises that no request fails.
+fn alone() -> RwLockWriteGuard<'static, ()> {
+    TURN.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets others of its kind run beside it. Half of the time of a scenario is spent on waiting until nothing can come any more.
+fn beside_others() -> RwLockReadGuard<'static, ()> {
+    TURN.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A folder for one test, gone when it ends. After a scenario that failed by command it stays, to be looked into.

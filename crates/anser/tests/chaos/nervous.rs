@@ -104,7 +104,7 @@ pub(super) fn is_even(cluster: &DevCluster) -> bool {
 }
 
 #[test]
-#[ignore = "by command: cargo test -p anser --test main chaos::nervous -- --ignored"]
+#[ignore = "by command: scripts/chaos nervous"]
 fn no_leader_moves_when_the_whole_machine_is_overloaded() {
     let _turn = alone();
     let folder = tempfile::tempdir().unwrap();

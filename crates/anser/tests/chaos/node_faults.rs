@@ -9,7 +9,7 @@ use std::{
 use anser::cluster::view::Cluster;
 
 use super::{
-    alone, folder,
+    alone, beside_others, folder,
     node_kill::{
         NODES, SHARDS, WHOLE_WITHIN, is_whole, led, note_outage, spread, wait_until_served,
         wait_until_whole,
@@ -72,9 +72,9 @@ impl Stage {
 
 #[test]
 fn nothing_acknowledged_is_lost_when_all_nodes_are_killed_at_once() {
-    let _turn = alone();
+    let _turn = beside_others();
     let folder = folder();
-    let mut stage = Stage::new(folder.path(), "node_faults-all", 3, PATIENT);
+    let mut stage = Stage::new(folder.path(), "node_faults-all", 2, PATIENT);
     let mut times = Vec::new();
     for _ in 0..stage.story.rounds() {
         let running = stage.story.run(&stage.cluster);
@@ -102,7 +102,7 @@ fn nothing_acknowledged_is_lost_when_all_nodes_are_killed_at_once() {
 fn a_leader_that_stands_still_says_nothing_afterwards_that_is_not_so() {
     let _turn = alone();
     let folder = folder();
-    let mut stage = Stage::new(folder.path(), "node_faults-standstill", 2, IMPATIENT);
+    let mut stage = Stage::new(folder.path(), "node_faults-standstill", 1, IMPATIENT);
     let (mut led_gaps, mut other_gaps) = (Vec::new(), Vec::new());
     for _ in 0..stage.story.rounds() {
         let running = stage.story.run(&stage.cluster);
@@ -163,7 +163,7 @@ fn a_node_that_lost_its_disk_is_made_again() {
     const FILLED_BYTES: usize = 32 << 20;
     const BODY_BYTES: usize = 60_000;
     const BATCH: usize = 16;
-    let _turn = alone();
+    let _turn = beside_others();
     let folder = folder();
     let mut stage = Stage::new(folder.path(), "node_faults-wiped", 1, PATIENT);
     let mut filler = Worker::new(&stage.cluster, &stage.story.load, 80);

@@ -10,7 +10,7 @@ use anser::cluster::view::Cluster;
 use anser_check::{Operation, Outcome};
 
 use super::{
-    alone, folder,
+    beside_others, folder,
     probes::Probes,
     say,
     served::Nodes,
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::cluster::dev_cluster::{DevCluster, within};
 
-const ROUNDS: u64 = 3;
+const ROUNDS: u64 = 2;
 pub(crate) const NODES: u16 = 3;
 pub(crate) const SHARDS: u16 = 16;
 /// The promise is 3 s; a machine that others use too gets more.
@@ -33,7 +33,7 @@ pub(crate) const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 
 #[test]
 fn nothing_acknowledged_is_lost_when_a_node_is_killed() {
-    let _turn = alone();
+    let _turn = beside_others();
     let folder = folder();
     let mut cluster = DevCluster::new(folder.path(), NODES);
     cluster.start();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    alone,
+    beside_others,
     namespaces::Network,
     node_kill::{NODES, SHARDS, WHOLE_WITHIN, is_whole, led, note_outage, wait_until_whole},
     partition::Machines,
@@ -55,7 +55,7 @@ impl Lost {
 
 #[test]
 fn nothing_is_lost_when_only_one_direction_is_cut() {
-    let _turn = alone();
+    let _turn = beside_others();
     let machines = match Machines::start() {
         Ok(machines) => machines,
         Err(why) => return skipped("a one-way cut of the network", &why),

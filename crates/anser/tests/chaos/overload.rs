@@ -21,6 +21,7 @@ use super::{
     say,
     served::Served,
     story::seed_and_rounds,
+    summary::Summary,
 };
 use crate::cluster::dev_cluster::{DevCluster, within};
 
@@ -75,16 +76,16 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[test]
-#[ignore = "by command: cargo test -p anser --test main chaos::overload -- --ignored"]
+#[ignore = "by command: scripts/chaos overload"]
 fn three_times_too_much_is_refused_in_time_and_all_is_well_soon_after() {
     let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
-    let (_, rounds) = seed_and_rounds("overload", 1);
+    let (seed, rounds) = seed_and_rounds("overload", 1);
     let (cluster, queues) = stage(folder.path());
     let runtime = runtime();
     let offered = || Offered::new(&cluster.doors(), &queues, &"x".repeat(BODY_BYTES));
     let (moved, elected) = (moves(&cluster).len(), terms(&cluster));
-    runtime.block_on(offered().at_capacity(CONNECTIONS, MEASURED));
+    let first = runtime.block_on(offered().at_capacity(CONNECTIONS, MEASURED));
     let full = runtime.block_on(offered().at_capacity(CONNECTIONS, MEASURED));
     let capacity = per_second(full.times(OK).len(), MEASURED);
     let usual = runtime.block_on(offered().at_rate(capacity * USUAL, CONNECTIONS_MAX, MEASURED));
@@ -94,9 +95,14 @@ fn three_times_too_much_is_refused_in_time_and_all_is_well_soon_after() {
     let over = runtime.block_on(offered().at_rate(capacity * TIMES, CONNECTIONS_MAX, length));
     let ended = Instant::now();
     say(&described("at three times", &over, length));
+    let mut acknowledged: usize = [&first, &full, &usual, &over]
+        .map(|tally| tally.times(OK).len())
+        .iter()
+        .sum();
     let recovered = loop {
         let second = Duration::from_secs(1);
         let again = runtime.block_on(offered().at_rate(capacity * USUAL, CONNECTIONS_MAX, second));
+        acknowledged += again.times(OK).len();
         let is_well =
             p99(&again.times(OK)) <= p99(&usual.times(OK)) * 2 + Duration::from_millis(50);
         if is_well && again.besides(&[OK]).is_empty() {
@@ -114,6 +120,19 @@ fn three_times_too_much_is_refused_in_time_and_all_is_well_soon_after() {
     ));
     let longest = over.answered.iter().map(|one| one.took).max();
     let others = over.besides(&[OK, BUSY]);
+    let lost = (acknowledged as u64).saturating_sub(held(&cluster, &queues));
+    let summary = Summary {
+        name: "overload".to_owned(),
+        seed,
+        rounds,
+        acknowledged: acknowledged as u64,
+        unknown: others.len() as u64,
+        lost,
+        violations: lost,
+        longest_gap: longest,
+    };
+    summary.say();
+    assert_eq!(lost, 0, "{}", cluster.logs());
     assert!(
         others.is_empty(),
         "{} {:?}; {}",
@@ -131,6 +150,17 @@ fn three_times_too_much_is_refused_in_time_and_all_is_well_soon_after() {
     assert!(refuses, "nothing was refused");
     assert_eq!((moved, elected), (0, 0), "{}", cluster.logs());
     cluster.stop();
+}
+
+/// How many messages wait in these queues.
+fn held(cluster: &DevCluster, queues: &[String]) -> u64 {
+    let mut client = cluster.client(1);
+    let runtime = runtime();
+    let counts = queues.iter().map(|queue| {
+        let queue = runtime.block_on(client.queue(queue)).unwrap();
+        queue.active_msg_num
+    });
+    counts.sum()
 }
 
 fn per_second(count: usize, length: Duration) -> f64 {

@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use anser_check::{Operation, Rule};
 
 use super::{
-    alone,
+    beside_others,
     disk::{Disk, lose_power},
     folder, say, server, skipped,
     story::Story,
@@ -14,7 +14,7 @@ use super::{
     workload::Chance,
 };
 
-const ROUNDS: u64 = 10;
+const ROUNDS: u64 = 5;
 const DISK_MEBIBYTES: u64 = 256;
 /// Small files, so that they are recycled and segments written while the power goes.
 const STORAGE: &str = "shards = 4\nwal_file_bytes = \"8MiB\"\nwal_budget_bytes = \"32MiB\"\n\
@@ -22,7 +22,7 @@ const STORAGE: &str = "shards = 4\nwal_file_bytes = \"8MiB\"\nwal_budget_bytes =
 
 #[test]
 fn nothing_acknowledged_is_lost_by_power_loss() {
-    let _turn = alone();
+    let _turn = beside_others();
     let folder = folder();
     let mut disk = match Disk::new(folder.path(), DISK_MEBIBYTES) {
         Ok(disk) => disk,
@@ -63,7 +63,7 @@ fn nothing_acknowledged_is_lost_by_power_loss() {
 /// says so. Otherwise the test above would prove nothing.
 #[test]
 fn a_disk_that_lies_about_syncs_is_found_out() {
-    let _turn = alone();
+    let _turn = beside_others();
     let folder = folder();
     let mut disk = match Disk::new(folder.path(), DISK_MEBIBYTES) {
         Ok(disk) => disk,

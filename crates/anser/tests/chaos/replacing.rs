@@ -9,7 +9,7 @@ use std::{
 use anser::cluster::view::Cluster;
 
 use super::{
-    alone,
+    beside_others,
     fleet::{Fleet, Watched, copies},
     folder,
     node_kill::{SHARDS, note_outage, wait_until_served},
@@ -31,7 +31,7 @@ const PATIENT: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_node_that_is_gone_is_replaced_after_its_grace() {
-    let _turn = alone();
+    let _turn = beside_others();
     let folder = folder();
     let story = Story::with_bulk("replacing", 1, BULK_QUEUES);
     let mut fleet = Fleet::start(folder.path(), NODES, NODES, SETTINGS);

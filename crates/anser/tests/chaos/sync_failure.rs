@@ -9,7 +9,7 @@ use std::{
 use anser_check::Operation;
 
 use super::{
-    alone, folder, say, server, skipped, story::Story, strace::Strace, summary::conclude,
+    beside_others, folder, say, server, skipped, story::Story, strace::Strace, summary::conclude,
     workload::Chance,
 };
 
@@ -20,7 +20,7 @@ const ROUNDS: u64 = 3;
 
 #[test]
 fn a_failed_fsync_stops_the_server_and_loses_nothing() {
-    let _turn = alone();
+    let _turn = beside_others();
     let folder = folder();
     let place = server::place_in(folder.path());
     let story = Story::new("sync_failure", ROUNDS);

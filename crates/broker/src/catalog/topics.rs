@@ -517,6 +517,7 @@ impl Catalog {
         self.topics.unsettled.insert(placed.number());
         let placed = self.with_floor(placed);
         turn.effect(Effect::RouteChanged(placed.clone()));
+        turn.effect(Effect::Unsettled(placed.clone()));
         Reply::Placed(placed)
     }
 }

@@ -207,6 +207,7 @@ impl Naive {
                 return Ok((None, told));
             }
         };
+        told.insert(0, placed.0);
         Ok((Some(placed), told))
     }
 

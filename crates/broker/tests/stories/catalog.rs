@@ -1,5 +1,7 @@
 //! What a story changes in the catalog, and how the homes hear of it.
 
+use std::collections::BTreeSet;
+
 use anser_broker::{
     command::{Command, CreateQueue, DeadLetterUpdate, Placed, Reply},
     time::Millis,
@@ -45,11 +47,13 @@ impl World {
         }
     }
 
-    /// The homes hear of everything that they do not know yet.
+    /// The homes hear of everything that they do not know yet: all of it has been announced.
     fn tell_home(&mut self, placed: &Placed) {
-        let told = self.shard.unsettled();
+        let told = std::mem::take(&mut self.announced);
         let key = |placed: &Placed| (placed.number(), placed.revision());
         assert!(told.iter().any(|told| key(told) == key(placed)));
+        let keys = |all: &[Placed]| all.iter().map(key).collect::<BTreeSet<_>>();
+        assert_eq!(keys(&told), keys(&self.shard.unsettled()));
         for placed in told {
             let (number, revision) = (placed.number(), placed.revision());
             let command = self.word_for_home(placed);
