@@ -37,7 +37,7 @@ const FORMATS: &[Format] = &[
         "state of a shard",
         "broker/src/codec.rs",
         "STATE",
-        &[(7, 1)],
+        &[(8, 1)],
     ),
     format(
         "snapshot of a replica",

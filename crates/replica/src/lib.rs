@@ -13,6 +13,7 @@ mod fetches;
 mod held;
 mod input;
 mod lives;
+mod marks;
 mod membership;
 mod message;
 mod output;
@@ -31,6 +32,7 @@ mod terms;
 mod waiters;
 
 pub use input::{Input, ReceiveRequest, Ticket};
+pub use marks::Mark;
 pub use membership::{Membership, MembershipChange, MembershipError, MembershipStep};
 pub use message::{Memory, MessageError, PeerMessage};
 pub use output::{Append, Output, SnapshotOffer, StoredEntry, StoredKind};

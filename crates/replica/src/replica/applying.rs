@@ -21,6 +21,7 @@ impl Replica {
         self.proposals.applied(place, &mut lost);
         self.give_up(lost, Error::Unknown, outputs);
         self.applied = place;
+        self.mark();
         outputs.push(Output::Applied {
             index: place.index,
             payload: Bytes::new(),
@@ -37,6 +38,8 @@ impl Replica {
         let callers = self.proposals.applied(place, &mut lost);
         self.give_up(lost, Error::Unknown, outputs);
         let (mut replies, mut effects) = (Vec::with_capacity(callers.len()), Vec::new());
+        #[cfg(feature = "sabotage")]
+        crate::sabotage::spoil(&mut self.shard, self.consensus.id(), place.index);
         if !payload.is_empty()
             && let Err(error) = self
                 .shard
@@ -46,6 +49,7 @@ impl Replica {
             return self.fail(Failure::UnreadableEntry { index, reason }, outputs);
         }
         self.applied = place;
+        self.mark();
         outputs.push(Output::Applied {
             index: place.index,
             payload,
