@@ -64,6 +64,12 @@ const FORMATS: &[Format] = &[
         &[(3, 1)],
     ),
     format(
+        "`crashes.json`",
+        "node/src/crashes.rs",
+        "VERSION",
+        &[(1, 1)],
+    ),
+    format(
         "record of the write-ahead log",
         "log/src/record.rs",
         "VERSION",

@@ -5,6 +5,7 @@
 //! same with a seed instead of threads. Read [`Replica`] first.
 
 mod ballots;
+mod being_applied;
 mod consensus;
 mod doubts;
 mod elections;
@@ -31,6 +32,7 @@ mod tail;
 mod terms;
 mod waiters;
 
+pub use being_applied::{applying, being_applied};
 pub use input::{Input, ReceiveRequest, Ticket};
 pub use marks::Mark;
 pub use membership::{Membership, MembershipChange, MembershipError, MembershipStep};
