@@ -37,7 +37,7 @@ const FORMATS: &[Format] = &[
         "state of a shard",
         "broker/src/codec.rs",
         "STATE",
-        &[(7, 1)],
+        &[(8, 1)],
     ),
     format(
         "snapshot of a replica",
@@ -62,6 +62,12 @@ const FORMATS: &[Format] = &[
         "node/src/cluster/identity.rs",
         "VERSION",
         &[(3, 1)],
+    ),
+    format(
+        "`crashes.json`",
+        "node/src/crashes.rs",
+        "VERSION",
+        &[(1, 1)],
     ),
     format(
         "record of the write-ahead log",

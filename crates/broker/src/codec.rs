@@ -117,5 +117,5 @@ pub(crate) mod format {
     /// Some bodies of a batch, as kept by a log.
     pub(crate) const KEPT: u8 = 2;
     /// The state of a shard.
-    pub(crate) const STATE: u8 = 7;
+    pub(crate) const STATE: u8 = 8;
 }

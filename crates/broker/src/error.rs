@@ -118,3 +118,78 @@ pub enum Error {
     #[error("a later start of the node is known: its data directory is an old copy")]
     FormerStart,
 }
+
+impl Error {
+    /// As which nodes send it to each other, and as which it is part of a shard's fingerprint.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::NoSuchQueue => 0,
+            Self::QueueExists => 1,
+            Self::QueueRecentlyDeleted => 2,
+            Self::TooManyQueues => 3,
+            Self::NoSuchDeadLetterQueue => 4,
+            Self::DeadLetterNested => 5,
+            Self::TooManyDeadLetterSources => 6,
+            Self::IsDeadLetterQueue => 7,
+            Self::DeadLetterAgeTooLong => 8,
+            Self::AttributeOutOfRange => 9,
+            Self::RewindLongerThanRetention => 10,
+            Self::BodyEmpty => 11,
+            Self::BodyTooLarge => 12,
+            Self::BatchSize => 13,
+            Self::DelayTooLong => 14,
+            Self::BacklogFull => 15,
+            Self::TooManyDelayed => 16,
+            Self::TooManyInFlight => 17,
+            Self::ReceiptInvalid => 18,
+            Self::NotRewindable => 19,
+            Self::RewindOutOfRange => 20,
+            Self::NoSuchTopic => 21,
+            Self::TopicExists => 22,
+            Self::TopicRecentlyDeleted => 23,
+            Self::TooManyTopics => 24,
+            Self::TopicHasSubscriptions => 25,
+            Self::NoSuchSubscription => 26,
+            Self::SubscriptionExists => 27,
+            Self::TooManySubscriptions => 28,
+            Self::NoSuchEndpointQueue => 29,
+            Self::FormatNotForQueues => 30,
+            Self::RoutingKeyMissing => 31,
+            Self::BindingKeyMissing => 32,
+            Self::NoSubscription => 33,
+            Self::NoSubscriptionMatches => 34,
+            Self::TokenReused => 35,
+            Self::NoSuchNode => 36,
+            Self::NodeRemoved => 37,
+            Self::TooManyNodes => 38,
+            Self::OtherCluster => 39,
+            Self::NodeNeeded => 40,
+            Self::Busy => 41,
+            Self::StorageFull => 42,
+            Self::Unknown => 43,
+            Self::Unavailable => 44,
+            Self::NeedsVersion(_) => 45,
+            Self::OtherNodes => 46,
+            Self::FormerStart => 47,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_has_the_number_by_which_nodes_send_it() {
+        let mut known = 0;
+        for number in 0..=u8::MAX {
+            let sent = [number, 1];
+            let Ok((error, _)) = postcard::take_from_bytes::<Error>(&sent) else {
+                continue;
+            };
+            assert_eq!(error.number(), number);
+            known += 1;
+        }
+        assert_eq!(known, 48, "a new one goes to the end");
+    }
+}

@@ -26,6 +26,7 @@ pub mod version;
 
 mod blocks;
 mod catalog;
+mod fingerprint;
 mod list;
 mod moment;
 mod queue;

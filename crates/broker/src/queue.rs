@@ -33,6 +33,7 @@ mod retired;
 mod sending;
 mod sends;
 mod state;
+mod summary;
 mod tokens;
 
 pub(crate) use outbox::Role;

@@ -10,6 +10,7 @@ use crate::{
     codec::{self, Batch, Bodies, Encoded, View},
     command::{Answer, Command, Destination, Effect, Lane, NodeRecord, Placed, Query, Reply, Seen},
     error::Error,
+    fingerprint::Fingerprint,
     id::{QueueId, Sequence, ShardId, SubscriptionId},
     limits, moment,
     op::{QueueCounts, QueueTotals},
@@ -37,6 +38,7 @@ pub struct Shard {
     /// On shard 0.
     catalog: Option<Catalog>,
     home: Home,
+    fingerprint: Fingerprint,
     settled_per_entry: usize,
 }
 
@@ -81,6 +83,7 @@ impl Shard {
             wall: WallOffset::default(),
             catalog: (id == ShardId::CATALOG).then(|| Catalog::new(shards)),
             home: Home::default(),
+            fingerprint: Fingerprint::default(),
             settled_per_entry: limits::SETTLED_PER_ENTRY,
         }
     }
@@ -89,6 +92,12 @@ impl Shard {
     #[doc(hidden)]
     pub fn set_settled_per_entry(&mut self, settled_per_entry: usize) {
         self.settled_per_entry = settled_per_entry;
+    }
+
+    /// For a planted bug: the state is another one from now on, though no client can tell.
+    #[cfg(feature = "sabotage")]
+    pub fn spoil(&mut self) {
+        self.home.ended.sent += 1;
     }
 
     /// For tests: looks at everything, and panics if it does not agree.
@@ -126,10 +135,14 @@ impl Shard {
         turn.starts = self.now + batch.stamp.blur;
         turn.skips = self.settled_per_entry;
         self.home.settle(self.settled_per_entry, &mut turn);
+        self.fingerprint.add_entry(index, payload);
         for command in &batch.commands {
-            replies.push(self.command(command, &mut turn));
+            let reply = self.command(command, &mut turn);
+            self.fingerprint.add_reply(&reply);
+            replies.push(reply);
         }
         self.home.blocks = turn.blocks;
+        self.home.add_to(index, &mut self.fingerprint);
         self.home.schedule_touched();
         Ok(())
     }
@@ -313,6 +326,12 @@ impl Shard {
     /// The index of the last entry that was applied.
     pub fn applied(&self) -> u64 {
         self.applied
+    }
+
+    /// A hash of everything that was applied and of what came of it: the same on all replicas that have applied the
+    /// same, or one of them has gone wrong.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint.0
     }
 
     /// The shard's time and what the wall clock shows at that moment, by the last entry.

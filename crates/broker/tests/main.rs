@@ -6,6 +6,8 @@ mod catalog;
 mod catalog_topics;
 mod codec;
 mod ends;
+mod fingerprint;
+mod limits;
 mod memory;
 mod model;
 mod naive;

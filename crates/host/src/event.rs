@@ -12,6 +12,8 @@ use anser_replica::{
     Ticket,
 };
 
+use crate::report::Mark;
+
 /// `T` is what the shell keeps of whoever asked.
 #[derive(Debug)]
 pub enum Event<T> {
@@ -92,6 +94,12 @@ pub enum Event<T> {
         shard: ShardId,
         what: String,
         may_pass: bool,
+    },
+    /// The replica here has this fingerprint after an entry, and most voters have another one.
+    Differs {
+        shard: ShardId,
+        mark: Mark,
+        what: String,
     },
     /// The shard is off the disk; a replica of it may begin anew.
     Forgot {

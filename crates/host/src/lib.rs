@@ -7,6 +7,7 @@
 mod bodies;
 mod cache;
 mod clock;
+mod comparing;
 mod controller;
 mod errands;
 mod event;
@@ -34,6 +35,7 @@ mod writer;
 pub use bodies::{BodyReader, Unreadable, messages};
 pub use cache::EntryCache;
 pub use clock::{Now, ShardTime, time_off};
+pub use comparing::{Difference, differences};
 pub use controller::{Controller, Decided, Knowledge, Policy};
 pub use errands::{Reconciler, Transfers};
 pub use event::{Event, Request, Response};
@@ -50,7 +52,7 @@ pub use order::{Order, Step};
 pub use outgoing::{COPY_INTERVAL, CopyAnswer, Next, Offers, Sending, Sendings, offer_of};
 pub use placement::{Action, ActionKind, PeerView, ShardView};
 pub use port::{Answered, Known, PeerError, PeerRequest, PeerResponse, Port, Retry};
-pub use report::{Led, NodeReport, PeerReport, ReplicaReport, SyncTimes};
+pub use report::{Led, Mark, NodeReport, PeerReport, ReplicaReport, SyncTimes};
 pub use reports::{Heard, REPORT_GATHERING, REPORT_INTERVAL, Reports, SILENCE};
 pub use routing::{
     Leaders, Route, Routes, SubscriberRoute, TopicRoute,

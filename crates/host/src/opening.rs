@@ -3,13 +3,15 @@
 //! A fresh log is given a first snapshot for every shard, so that from then on a shard whose
 //! manifest is missing is damage and never an empty shard.
 
+use std::collections::BTreeMap;
+
 use anser_broker::{codec, id::ShardId, shard::Shard};
 use anser_log::{
     Change, Disk, Entry, EntryKind, Opened, Reader, RecoveredShard, RecoveryReport, Store,
 };
 use anser_replica::{
     Image, Membership, MembershipChange, Place, Replica, SnapshotImage, Start, StoredEntry,
-    StoredKind, Tombstone,
+    StoredKind, Tombstone, applying,
 };
 
 use crate::{
@@ -84,6 +86,8 @@ pub struct Opener<'a, D: Disk> {
     pub suspect: bool,
     /// Names this start: no other of the node has the same.
     pub run: u64,
+    /// Shards that are not to be tried again, and why.
+    pub given_up: BTreeMap<ShardId, String>,
     pub reader: &'a Reader<D>,
 }
 
@@ -120,6 +124,10 @@ impl<D: Disk> Opener<'_, D> {
         let mut restored = Restored::default();
         for recovered in shards {
             let shard = ShardId(recovered.shard);
+            if let Some(why) = self.given_up.get(&shard) {
+                restored.closed.push(closed(recovered, why.clone()));
+                continue;
+            }
             match self.restore(recovered) {
                 Ok(replica) => restored.replicas.push((shard, replica)),
                 Err(error) if self.is_member && error.is_damage() => {
@@ -282,10 +290,10 @@ impl<D: Disk> Replay<'_, D> {
             StoredKind::Normal => {
                 // Whoever waited for these is long gone.
                 let (mut replies, mut effects) = (Vec::new(), Vec::new());
-                state
-                    .shard
-                    .apply(entry.index, &entry.data, &mut replies, &mut effects)
-                    .map_err(|reason| match reason {
+                let shard = &mut state.shard;
+                let apply = || shard.apply(entry.index, &entry.data, &mut replies, &mut effects);
+                applying(ShardId(self.number), entry.index, apply).map_err(
+                    |reason| match reason {
                         codec::Error::UnknownKind(_) | codec::Error::UnknownFormat(_) => {
                             OpenError::Newer {
                                 shard: self.number,
@@ -293,7 +301,8 @@ impl<D: Disk> Replay<'_, D> {
                             }
                         }
                         damage => damaged(damage.to_string()),
-                    })?;
+                    },
+                )?;
             }
         }
         Ok(())
@@ -371,6 +380,7 @@ mod tests {
                 shards: 1,
                 suspect: true,
                 run: 1,
+                given_up: BTreeMap::new(),
                 reader: &log.reader,
             };
             let replica = opener.restore(&log.shards[0]).expect("it is whole");
@@ -391,6 +401,7 @@ mod tests {
             shards: 1,
             suspect: false,
             run: 1,
+            given_up: BTreeMap::new(),
             reader: &log.reader,
         };
         // Its header, that of its content, and the content.
@@ -409,5 +420,30 @@ mod tests {
             );
         }
         assert!(opener.restore(&log.shards[0]).is_ok());
+    }
+
+    /// Also on a node for itself, for which a shard whose data is damaged stops the start: here nothing is lost.
+    #[test]
+    fn a_shard_that_is_not_to_be_tried_again_stays_closed_and_the_others_open() {
+        let disk = SimulatedDisk::default();
+        let open = || Log::open(disk.clone(), Options::default()).expect("the disk is well");
+        begin(&open().store, 2, &[1]).expect("there is room");
+        let log = open();
+        let why = "entry 7 has ended the process 3 times";
+        let opener = Opener {
+            node: 1,
+            is_member: false,
+            shards: 2,
+            suspect: false,
+            run: 1,
+            given_up: BTreeMap::from([(ShardId(1), why.to_owned())]),
+            reader: &log.reader,
+        };
+        let restored = opener.restore_all(&log.shards, &log.report);
+        let restored = restored.expect("nothing is damaged");
+        let open: Vec<ShardId> = restored.replicas.iter().map(|(shard, _)| *shard).collect();
+        assert_eq!(open, [ShardId(0)]);
+        let closed = &restored.closed[0];
+        assert_eq!((closed.shard, &closed.what[..]), (ShardId(1), why));
     }
 }

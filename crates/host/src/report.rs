@@ -56,6 +56,23 @@ pub struct ReplicaReport {
     pub bytes: u64,
     /// What only a leader that serves can say.
     pub led: Option<Led>,
+    /// Of its state, to be compared with others'. They follow all else of the report in the bytes, replica by replica.
+    #[serde(skip)]
+    pub marks: Vec<Mark>,
+}
+
+/// A shard's fingerprint after an entry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    pub index: u64,
+    pub fingerprint: u64,
+}
+
+impl From<anser_replica::Mark> for Mark {
+    fn from(mark: anser_replica::Mark) -> Self {
+        let anser_replica::Mark { index, fingerprint } = mark;
+        Self { index, fingerprint }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +136,7 @@ impl ReplicaReport {
             applied: replica.applied().index,
             bytes: 0,
             led,
+            marks: replica.marks().map(Mark::from).collect(),
         }
     }
 }

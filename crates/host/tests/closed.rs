@@ -6,7 +6,7 @@ use anser_broker::{
     id::ShardId,
     time::{Millis, Timestamp},
 };
-use anser_host::{Beginning, Closed, Deferred, Event, Job, Now, Runner, WriterJob};
+use anser_host::{Beginning, Closed, Deferred, Event, Job, Mark, Now, Runner, WriterJob};
 use anser_replica::Tombstone;
 
 use crate::shell::Shell;
@@ -105,4 +105,27 @@ fn reads_that_fail_are_damage_only_if_they_go_on_failing() {
     assert_eq!(fail(&mut shell, 8), 0, "nine within a minute");
     shell.now.beat += Duration::from_secs(1);
     assert_eq!(fail(&mut shell, 1), 1, "ten over a minute");
+}
+
+/// What others said may be about a replica that was here before.
+#[test]
+fn a_replica_is_replaced_for_the_state_that_it_has_and_not_for_one_that_another_had() {
+    let mut shell = Shell::begin(0);
+    let shard = crate::shell::SHARD;
+    let replica = shell.runner.replica(shard).expect("it is here");
+    let mark = Mark::from(replica.marks().next().expect("it has applied something"));
+    let mut differs = |mark| {
+        shell.tell(Event::Differs {
+            shard,
+            mark,
+            what: "the state is another one".into(),
+        });
+        shell.runner.damaged().count()
+    };
+    let of_another = Mark {
+        fingerprint: mark.fingerprint + 1,
+        ..mark
+    };
+    assert_eq!(differs(of_another), 0);
+    assert_eq!(differs(mark), 1);
 }

@@ -1,6 +1,6 @@
 //! The smallest shell around a runner: every job is done at once, and time passes only when it is told to.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anser_broker::{
     attributes::{Acknowledge, QueueAttributes, RetentionFrom},
@@ -71,6 +71,7 @@ impl Shell {
             shards: 1,
             suspect: false,
             run: RUN,
+            given_up: BTreeMap::new(),
             reader: &log.reader,
         };
         let restored = log.shards.iter().map(|recovered| {

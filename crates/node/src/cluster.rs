@@ -87,6 +87,8 @@ pub struct ClusterStatus {
     pub held_back_by: Vec<u64>,
     pub nodes: Vec<NodeStatus>,
     pub shards: Vec<ShardPlacement>,
+    /// Shards of which replicas have made different states of one log.
+    pub differences: Vec<Damage>,
     pub moves: Vec<Move>,
 }
 

@@ -11,6 +11,7 @@ mod clock;
 mod cluster;
 mod config;
 mod courier;
+mod crashes;
 mod desk;
 mod door;
 mod event;
@@ -36,6 +37,7 @@ pub use cluster::{
     TlsFiles, join::form,
 };
 pub use config::Config;
+pub use crashes::note_crashes;
 pub use failure::{Failure, FailureKind};
 pub use node::Node;
 pub use startup::StartError;

@@ -203,6 +203,7 @@ impl Node {
             copies: counters.copies.status(),
             holds_lost: read(&counters.holds_lost),
             maintenance_errors: read(&counters.maintenance_errors),
+            differing_shards: read(&counters.differing_shards),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{
     bodies::{self, Deliver},
     clock::Clock,
     courier::Errand,
+    crashes,
     event::{Event, HostEvent, Look, Responder, Response},
     failure::Failed,
     member::Member,
@@ -150,6 +151,9 @@ impl Runner {
             }
             Job::Failed { shard, reason } => {
                 error!(shard = shard.0, %reason, "a replica cannot go on");
+                if let anser_replica::Failure::UnreadableEntry { index, .. } = &reason {
+                    crashes::note(shard, *index, &reason.to_string());
+                }
                 self.failed.set(format!("shard {}: {reason}", shard.0));
             }
             among_peers => self.carry_out_among_peers(among_peers),

@@ -15,6 +15,7 @@ use crate::{
         join,
     },
     config::Config,
+    crashes,
     failure::Failure,
     version::{self, TooOld, Versions},
 };
@@ -184,10 +185,13 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
         shards,
         suspect,
         run,
+        given_up: crashes::given_up(&config.data),
         reader: &log.reader,
     };
     let restored = opener.restore_all(&log.shards, &log.report)?;
     report_damage(&restored);
+    let closed: Vec<ShardId> = restored.closed.iter().map(|it| it.shard).collect();
+    crashes::forget(&config.data, &restored.replicas, &closed);
     let replicas = &restored.replicas;
     let versions = versions(replicas, identity.as_ref(), knows)?;
     if !replicas.iter().any(|(_, replica)| replica.status().suspect) {

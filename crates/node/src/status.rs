@@ -55,6 +55,8 @@ pub struct Status {
     pub holds_lost: u64,
     /// Attempts of the background work that failed and will be repeated.
     pub maintenance_errors: u64,
+    /// Shards of which replicas have made different states of one log, as far as this node has heard.
+    pub differing_shards: u64,
 }
 
 /// Copies of shards between nodes, since the start.
@@ -119,6 +121,7 @@ pub(crate) struct Counters {
     pub(crate) copies: CopyCounters,
     pub(crate) holds_lost: AtomicU64,
     pub(crate) maintenance_errors: AtomicU64,
+    pub(crate) differing_shards: AtomicU64,
 }
 
 /// As [`CopyStatus`].

@@ -193,6 +193,11 @@ impl Consensus {
         self.membership.is_sole_voter(self.node.raft.id)
     }
 
+    #[cfg(feature = "sabotage")]
+    pub(crate) fn id(&self) -> u64 {
+        self.node.raft.id
+    }
+
     pub(crate) fn leads(&self) -> bool {
         self.node.raft.state == StateRole::Leader
     }

@@ -5,6 +5,7 @@
 //! same with a seed instead of threads. Read [`Replica`] first.
 
 mod ballots;
+mod being_applied;
 mod consensus;
 mod doubts;
 mod elections;
@@ -13,6 +14,7 @@ mod fetches;
 mod held;
 mod input;
 mod lives;
+mod marks;
 mod membership;
 mod message;
 mod output;
@@ -30,7 +32,9 @@ mod tail;
 mod terms;
 mod waiters;
 
+pub use being_applied::{applying, being_applied};
 pub use input::{Input, ReceiveRequest, Ticket};
+pub use marks::Mark;
 pub use membership::{Membership, MembershipChange, MembershipError, MembershipStep};
 pub use message::{Memory, MessageError, PeerMessage};
 pub use output::{Append, Output, SnapshotOffer, StoredEntry, StoredKind};

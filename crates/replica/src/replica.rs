@@ -27,6 +27,7 @@ use crate::{
     entries::Content,
     fetches::Fetch,
     held::Held,
+    marks::{Mark, Marks},
     proposals::{Caller, Proposals},
     reads::{PendingRead, Reads},
     snapshot,
@@ -45,6 +46,7 @@ pub struct Replica {
     consensus: Consensus,
     shard: Shard,
     applied: Place,
+    marks: Marks,
     proposals: Proposals,
     waiters: Waiters,
     reads: Reads,
@@ -122,11 +124,12 @@ impl Replica {
             suspect: start.suspect,
             floor: start.floor,
         });
-        Self {
+        let mut replica = Self {
             consensus,
             now: start.shard.now().now,
             shard: start.shard,
             applied: start.applied,
+            marks: Marks::default(),
             proposals: Proposals::default(),
             waiters: Waiters::default(),
             reads: Reads::default(),
@@ -135,7 +138,9 @@ impl Replica {
             serving: false,
             deposed_ticks: 0,
             failed: false,
-        }
+        };
+        replica.mark();
+        replica
     }
 
     /// Takes in something that happened at this moment of the shard's time. What follows from it
@@ -317,6 +322,19 @@ impl Replica {
         &self.shard
     }
 
+    /// Its shard's fingerprints after some of the last entries.
+    pub fn marks(&self) -> impl Iterator<Item = Mark> {
+        self.marks.all()
+    }
+
+    /// An entry, or a snapshot, is part of the state now.
+    fn mark(&mut self) {
+        if self.applied.index > 0 {
+            let fingerprint = self.shard.fingerprint();
+            self.marks.applied(self.applied.index, fingerprint);
+        }
+    }
+
     pub fn image(&self) -> Image {
         Image {
             applied: self.applied,
@@ -378,6 +396,8 @@ impl Replica {
         };
         self.shard = shard;
         self.applied = place;
+        self.marks = Marks::default();
+        self.mark();
         // What the copy had applied has been answered by nobody.
         self.give_up_in_flight(None, outputs);
         self.consensus.installed();

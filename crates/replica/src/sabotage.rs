@@ -1,6 +1,9 @@
 //! Bugs planted on purpose, to see that the simulator finds them (`anser_broker::sabotage`).
 
-use anser_broker::{sabotage::is_planted, shard::Receivable};
+use anser_broker::{
+    sabotage::is_planted,
+    shard::{Receivable, Shard},
+};
 use raft::{
     Config, RawNode, ReadOnlyOption, StateRole,
     eraftpb::{HardState, MessageType},
@@ -61,4 +64,15 @@ pub(crate) fn configured(mut config: Config) -> Config {
         config.read_only_option = ReadOnlyOption::LeaseBased;
     }
     config
+}
+
+/// One node makes something else of one entry, which no client sees. What it replays after a restart it applies like the
+/// others.
+pub(crate) fn spoil(shard: &mut Shard, node: u64, index: u64) {
+    let is_planted = is_planted("an apply that differs on one node")
+        || is_planted("an apply that differs on one node and is mended")
+        || is_planted("states are not compared");
+    if is_planted && node == 2 && index == 100 {
+        shard.spoil();
+    }
 }

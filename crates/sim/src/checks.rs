@@ -6,6 +6,7 @@ mod log_view;
 mod old_copies;
 pub(crate) mod placement;
 mod shard;
+mod states;
 mod time;
 mod versions;
 
@@ -73,6 +74,8 @@ pub(crate) struct Checks {
     /// How often placement has changed the voters of each shard since there is peace.
     changes_in_peace: BTreeMap<u16, u64>,
     moves_in_peace: BTreeMap<u16, BTreeSet<u64>>,
+    /// Replicas whose states differ from others', and since when.
+    differing: BTreeMap<(u64, u16), Micros>,
     failures: Vec<String>,
 }
 
@@ -302,16 +305,6 @@ impl Checks {
         self.shards
             .get(&shard)
             .map_or(0, |checks| checks.acknowledged)
-    }
-
-    /// A replica's state after an index.
-    pub(crate) fn state(&mut self, node: u64, shard: u16, index: u64, sum: u64) {
-        let known = *self.shard(shard).states.entry(index).or_insert(sum);
-        if known != sum {
-            self.fail(format!(
-                "node {node}, shard {shard}: the state after entry {index} differs from another replica's"
-            ));
-        }
     }
 
     /// A replica leads: nobody else may in this term, it was elected by majorities without suspects or by

@@ -276,6 +276,14 @@ pub const PLANTED: &[Planted] = &[
         "log: checksums of records are not looked at when they are read",
         &[Fault::BitFlip],
     ),
+    planted(
+        "an apply that differs on one node",
+        "replica: one node makes something else of an entry, and the others find it",
+    ),
+    planted(
+        "states are not compared",
+        "host: the same, and nobody looks",
+    ),
 ];
 
 #[cfg(feature = "sabotage")]

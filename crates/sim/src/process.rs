@@ -186,7 +186,7 @@ impl Process {
     }
 
     /// Whether the node knows that something of a shard is damaged: then what could not be read may be left out.
-    fn is_known_damaged(&self, shard: u16) -> bool {
+    pub(crate) fn is_known_damaged(&self, shard: u16) -> bool {
         let mut damaged = self.host.damaged();
         damaged.any(|(known, _)| known.0 == shard)
     }

@@ -201,6 +201,12 @@ impl World {
                 process.check_bounds(&mut self.common);
             }
         }
+        if let Some(healed) = self.common.healed {
+            let Common {
+                now, checks, lives, ..
+            } = &mut self.common;
+            checks.differing_is_mended(healed, |node| lives.contains_key(&node), *now);
+        }
         self.note_healed();
         self.watch_members();
         self.note_starts();

@@ -128,3 +128,15 @@ fn what_was_found_once_stays_mended() {
     let seeds: Vec<u64> = ONCE_FAILED.iter().map(|&(seed, _)| seed).collect();
     assert_all_well(&run_all(&seeds));
 }
+
+/// One node makes something else of an entry than the others. It finds out, and its replica is replaced.
+#[cfg(feature = "sabotage")]
+#[test]
+fn who_applies_an_entry_in_another_way_finds_out_and_is_mended() {
+    anser_broker::sabotage::plant("an apply that differs on one node and is mended");
+    let outcomes: Vec<Outcome> = (FIRST..FIRST + 60).map(|seed| run(seed, false)).collect();
+    anser_broker::sabotage::plant("");
+    assert_all_well(&outcomes);
+    let found: u64 = outcomes.iter().map(|it| it.statistics.differing).sum();
+    assert!(found > 10, "{found} were found");
+}

@@ -29,6 +29,13 @@ pub fn page(cluster: &Cluster) -> String {
     if !damaged.is_empty() {
         add_table(&mut page, &["damaged on node", "shard", "what"], damaged);
     }
+    let differences = cluster.differences.iter();
+    let differences: Vec<Vec<String>> = differences
+        .map(|one| vec![one.shard.to_string(), one.what.clone()])
+        .collect();
+    if !differences.is_empty() {
+        add_table(&mut page, &["differs in shard", "how"], differences);
+    }
     if cluster.moves.is_empty() {
         page.push_str("\nnothing is moving");
     } else {
@@ -186,6 +193,9 @@ shard  leader  term  voters          learners  data     lag
 
 damaged on node  shard  what
 2                1      shards/00001/0000000000000007.segment is damaged at byte 64: index
+
+differs in shard  how
+0                 the state after entry 9 is 5 on 1, 3, and 6 on 2
 
 moving shard  what              why
 1             a copy to node 2  it has 1 of 3 copies";

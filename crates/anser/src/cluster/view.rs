@@ -18,6 +18,8 @@ pub struct Cluster {
     pub held_back_by: Vec<u64>,
     pub nodes: Vec<Node>,
     pub shards: Vec<Shard>,
+    /// Shards of which replicas have made different states of one log.
+    pub differences: Vec<Damage>,
     pub moves: Vec<Move>,
 }
 
@@ -146,6 +148,10 @@ pub(crate) mod tests {
             held_back_by: vec![3],
             nodes: vec![node(1, true), node(2, true), node(3, false)],
             shards: vec![shard(0, Some(1), vec![3]), shard(1, None, vec![])],
+            differences: vec![anser_node::Damage {
+                shard: 0,
+                what: "the state after entry 9 is 5 on 1, 3, and 6 on 2".into(),
+            }],
             moves: vec![Move {
                 shard: 1,
                 what: "a copy to node 2".into(),

@@ -11,6 +11,7 @@ use crate::{
         Error, TopicSink, format,
         wire::{Reader, Sink},
     },
+    fingerprint::Fingerprint,
     id::{ShardId, SubscriptionId, TopicId},
     queue::{Queue, restore_totals, save_totals},
     shard::Shard,
@@ -38,6 +39,7 @@ impl Shard {
         sink.u64(self.applied);
         sink.u64(self.now.0);
         sink.put(&self.wall.0.to_le_bytes());
+        sink.u64(self.fingerprint.0);
         if let Some(catalog) = &self.catalog {
             catalog.save(sink);
         }
@@ -140,6 +142,7 @@ impl Shard {
         shard.applied = reader.u64()?;
         shard.now = reader.timestamp()?;
         shard.wall = WallOffset(reader.u64()?.cast_signed());
+        shard.fingerprint = Fingerprint(reader.u64()?);
         if id == ShardId::CATALOG {
             shard.catalog = Some(Catalog::restore(&mut reader, shards)?);
         }

@@ -284,7 +284,7 @@ fn bytes_of_a_state_are_frozen() {
         assert!(Shard::restore(&bytes[..length]).is_err());
     }
     crate::model::restore_damaged(&bytes, 0, 7);
-    for format in [3, 4, 5, 6, 8] {
+    for format in [3, 4, 5, 6, 7, 9] {
         let other = [&[format], &bytes[1..]].concat();
         assert!(Shard::restore(&other).is_err());
     }

@@ -10,6 +10,7 @@ use crate::{
     clock::{Now, ShardTime},
     event::Event,
     job::Job,
+    report::Mark,
     writer::{self, Deferred},
 };
 
@@ -63,6 +64,7 @@ impl<T> Runner<T> {
                 what,
                 may_pass,
             } => return self.note_damage(now, shard, what, may_pass),
+            Event::Differs { shard, mark, what } => return self.differs(now, shard, mark, what),
             Event::Forgot { shard } => {
                 self.forgetting.remove(&shard);
                 self.damaged.remove(&shard);
@@ -174,6 +176,17 @@ impl<T> Runner<T> {
             }
         }
         self.damaged.entry(shard).or_insert(what);
+    }
+
+    /// What most voters have made of the shard's log is something else. So the replica leads no more, and placement has it
+    /// replaced like one whose disk is damaged.
+    fn differs(&mut self, now: &Now, shard: ShardId, mark: Mark, what: String) {
+        let replica = self.replica(shard);
+        // Otherwise another one is here since.
+        if replica.is_some_and(|replica| replica.marks().map(Mark::from).any(|its| its == mark)) {
+            self.damaged.entry(shard).or_insert(what);
+            self.step(now, shard, Input::Leave);
+        }
     }
 
     /// Lets go of a replica, if nothing in it is newer than the decision.

@@ -2,6 +2,7 @@
 //! looking after placement, sending copies, keeping up with who the members are.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
@@ -18,7 +19,7 @@ use anser_host::{
 };
 use anser_log::{FileSystem, Store};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{
     ClusterConfig,
@@ -31,7 +32,7 @@ use super::{
 };
 use crate::{
     desk::Desk,
-    event::{Event, Reported},
+    event::{Event, HostEvent, Reported},
     failure::{Failed, Failure},
     inboxes::Inboxes,
     status::{Counters, read},
@@ -85,6 +86,7 @@ impl Part {
             store: self.store.clone(),
             counters: Arc::clone(&self.counters),
             syncs: SyncTimes::default(),
+            differing: BTreeMap::new(),
             fitness: Fitness::default(),
         };
         let registration = register(
@@ -145,6 +147,9 @@ struct Teller {
     store: Store<FileSystem>,
     counters: Arc<Counters>,
     syncs: SyncTimes,
+    /// Shards of which it was said that replicas differ, for as long as they do, and whether a majority had decided which
+    /// are right.
+    differing: BTreeMap<u16, bool>,
     fitness: Fitness,
 }
 
@@ -177,6 +182,30 @@ impl Teller {
         report.unfit = self.cluster.reports.judge(&mut self.fitness, &report);
         self.cluster.reports.put(report.clone());
         self.cluster.tell_all(&Note::Report(report));
+        self.compare();
+    }
+
+    /// Looks whether states differ that should be the same. A replica here that is not like most is replaced.
+    fn compare(&mut self) {
+        let differences = self.cluster.reports.differences();
+        let differ = &self.counters.differing_shards;
+        differ.store(differences.len() as u64, Ordering::Relaxed);
+        self.differing
+            .retain(|shard, _| differences.contains_key(shard));
+        for (number, difference) in differences {
+            let shard = ShardId(number);
+            let what = difference.to_string();
+            let is_decided = difference.right.is_some();
+            let said = self.differing.insert(number, is_decided);
+            if said.is_none_or(|was_decided| is_decided && !was_decided) {
+                error!(shard = number, %what, "replicas have made different states of one log");
+            }
+            if let Some(mark) = difference.wrong(self.cluster.node) {
+                let event = HostEvent::Differs { shard, mark, what };
+                // A runner that is gone has no replica any more.
+                drop(self.inboxes.of(shard).send(event.into()));
+            }
+        }
     }
 }
 

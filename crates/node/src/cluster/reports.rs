@@ -1,9 +1,12 @@
 //! The newest report of each node, for all threads of this one.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use anser_broker::id::ShardId;
-use anser_host::{Fitness, NodeReport, Unfit};
+use anser_host::{Difference, Fitness, NodeReport, Unfit};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -61,6 +64,12 @@ impl Reports {
     pub(crate) fn can_hand_over(&self, node: u64) -> bool {
         let now = self.now();
         self.lock().can_hand_over(node, now)
+    }
+
+    /// The shards of which replicas have made different states of one log.
+    pub(crate) fn differences(&self) -> BTreeMap<u16, Difference> {
+        let now = self.now();
+        anser_host::differences(&self.lock(), now)
     }
 
     pub(crate) fn all(&self) -> anser_host::Reports {

@@ -22,6 +22,9 @@ pub(crate) fn of(cluster: &Cluster, decided: &Mutex<Vec<Action>>) -> ClusterStat
     moves.extend(copies(&reports));
     let nodes = nodes(cluster, &reports, now, &shards);
     let version = cluster.versions.active().0;
+    let differences = anser_host::differences(&reports, now).into_iter();
+    let differences =
+        differences.map(|(shard, difference)| damage((shard, difference.to_string())));
     ClusterStatus {
         cluster: Some(hex(&cluster.id)),
         node: cluster.node,
@@ -29,6 +32,7 @@ pub(crate) fn of(cluster: &Cluster, decided: &Mutex<Vec<Action>>) -> ClusterStat
         held_back_by: held_back_by(version, &nodes),
         nodes,
         shards,
+        differences: differences.collect(),
         moves,
     }
 }

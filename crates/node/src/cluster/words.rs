@@ -19,7 +19,7 @@ use anser_broker::{
     time::Millis,
     version::ClusterVersion,
 };
-use anser_host::{NodeReport, Order, PeerRequest, PeerResponse};
+use anser_host::{Mark, NodeReport, Order, PeerRequest, PeerResponse};
 use anser_replica::ReceiveRequest;
 use bytes::{Buf, BufMut, Bytes};
 use serde::{Deserialize, Serialize};
@@ -83,7 +83,9 @@ impl Note {
             }
             Self::Report(report) => {
                 let version = Trailing::of(report.knows);
-                let more = (report.leaves, &report.damaged, report.unfit);
+                let replicas = report.replicas.iter();
+                let marks: Vec<&[Mark]> = replicas.map(|replica| &replica.marks[..]).collect();
+                let more = (report.leaves, &report.damaged, report.unfit, marks);
                 tagged(REPORT, &(report, version, more))
             }
             Self::Shared { revision, bytes } => {
@@ -118,8 +120,12 @@ impl Note {
                 report.knows = trailing.version;
                 let (leaves, rest) = trailing_or_default(rest)?;
                 let (damaged, rest) = trailing_or_default(rest)?;
-                let (unfit, _) = trailing_or_default(rest)?;
+                let (unfit, rest) = trailing_or_default(rest)?;
                 (report.leaves, report.damaged, report.unfit) = (leaves, damaged, unfit);
+                let (marks, _) = trailing_or_default::<Vec<Vec<Mark>>>(rest)?;
+                for (replica, marks) in report.replicas.iter_mut().zip(marks) {
+                    replica.marks = marks;
+                }
                 Some(Self::Report(report))
             }
             SHARED => {

@@ -8,7 +8,10 @@ use anser_broker::{
 use bytes::Bytes;
 
 use super::{Failure, Replica, refuse};
-use crate::{MembershipChange, Output, proposals::Caller, reads::PendingRead, tail::Place};
+use crate::{
+    MembershipChange, Output, being_applied::applying, proposals::Caller, reads::PendingRead,
+    tail::Place,
+};
 
 impl Replica {
     pub(super) fn apply_change(
@@ -21,6 +24,7 @@ impl Replica {
         self.proposals.applied(place, &mut lost);
         self.give_up(lost, Error::Unknown, outputs);
         self.applied = place;
+        self.mark();
         outputs.push(Output::Applied {
             index: place.index,
             payload: Bytes::new(),
@@ -37,15 +41,18 @@ impl Replica {
         let callers = self.proposals.applied(place, &mut lost);
         self.give_up(lost, Error::Unknown, outputs);
         let (mut replies, mut effects) = (Vec::with_capacity(callers.len()), Vec::new());
+        #[cfg(feature = "sabotage")]
+        crate::sabotage::spoil(&mut self.shard, self.consensus.id(), place.index);
+        let (id, shard) = (self.shard.id(), &mut self.shard);
+        let mut apply = || shard.apply(place.index, &payload, &mut replies, &mut effects);
         if !payload.is_empty()
-            && let Err(error) = self
-                .shard
-                .apply(place.index, &payload, &mut replies, &mut effects)
+            && let Err(error) = applying(id, place.index, &mut apply)
         {
             let (index, reason) = (place.index, error.to_string());
             return self.fail(Failure::UnreadableEntry { index, reason }, outputs);
         }
         self.applied = place;
+        self.mark();
         outputs.push(Output::Applied {
             index: place.index,
             payload,

@@ -21,6 +21,7 @@ pub(crate) struct ShardChecks {
     /// The term of each entry, and the term in which it was committed at the latest.
     committed: BTreeMap<u64, (u64, u64)>,
     pub(crate) states: BTreeMap<u64, u64>,
+    pub(crate) fingerprints: BTreeMap<u64, u64>,
     /// By the index from which it is in force.
     memberships: BTreeMap<u64, Membership>,
     pub(crate) acknowledged: u64,

@@ -12,7 +12,7 @@ use anser_broker::{
 use anser_host::{
     ActionKind, Agreement, CatalogNodes, Controller, Decided, Fitness, Knowledge, Members,
     NodeReport, Order, Peer, Policy, REPORT_GATHERING, REPORT_INTERVAL, ReplicaReport, Reports,
-    Stranger, SyncTimes, Visitor,
+    Stranger, SyncTimes, Visitor, differences,
 };
 
 use super::{Process, copies};
@@ -338,6 +338,24 @@ impl Process {
             copies::send(self.node, to, 0, Happening::Heard { report }, common);
         }
         self.heard(report, common);
+        self.compare(common);
+    }
+
+    /// Finds out whether the state of a replica here is not that of the others.
+    fn compare(&mut self, common: &mut Common) {
+        let now = self.clock.now(common.now).beat;
+        for (shard, difference) in differences(&self.cluster.reports, now) {
+            let what = difference.to_string();
+            common.checks.said_to_differ(shard, &what);
+            let Some(mark) = difference.wrong(self.node) else {
+                continue;
+            };
+            if !self.is_known_damaged(shard) {
+                common.statistics.differing += 1;
+            }
+            let shard = ShardId(shard);
+            self.tell(anser_host::Event::Differs { shard, mark, what }, common);
+        }
     }
 
     fn heard(&mut self, report: NodeReport, common: &Common) {

@@ -73,6 +73,7 @@ impl Opening<'_> {
             shards,
             suspect: (log.report.suspect || self.is_wary) && self.may_be_suspect,
             run: self.run(),
+            given_up: BTreeMap::new(),
             reader: &log.reader,
         };
         let restored = opener.restore_all(&log.shards, &log.report)?;

@@ -477,6 +477,12 @@ impl Process {
                     .numbers(&[3, self.node, shard.into(), status.term]);
             }
             let index = replica.applied().index;
+            if index > 0 {
+                let fingerprint = replica.shard().fingerprint();
+                common
+                    .checks
+                    .fingerprint(self.node, shard, index, fingerprint);
+            }
             if index / HASHED_EVERY != watched.hashed / HASHED_EVERY {
                 watched.hashed = index;
                 common.trace.numbers(&[4, self.node, shard.into(), index]);
@@ -524,6 +530,6 @@ impl Process {
         common.statistics.states += 1;
         common
             .checks
-            .state(self.node, shard, image.applied.index, sum);
+            .state((self.node, shard), image.applied.index, sum, common.now);
     }
 }

@@ -59,6 +59,8 @@ pub struct Statistics {
     pub requests: u64,
     pub acknowledged: u64,
     pub unknown: u64,
+    /// Replicas that found out that their state is not that of the others: only with a planted bug.
+    pub differing: u64,
     /// Each strike, by its kind; kinds that last are counted once.
     pub faults: BTreeMap<Fault, u64>,
     /// How much of its bound something took at most, in hundredths.
@@ -80,6 +82,7 @@ impl Statistics {
             requests,
             acknowledged,
             unknown,
+            differing,
             faults,
             bounds,
         } = other;
@@ -95,6 +98,7 @@ impl Statistics {
         self.requests += requests;
         self.acknowledged += acknowledged;
         self.unknown += unknown;
+        self.differing += differing;
         for (&fault, times) in faults {
             *self.faults.entry(fault).or_default() += times;
         }

@@ -152,6 +152,11 @@ pub(super) const NODE: &[Metric<Status>] = &[
         "attempts of background work that failed",
         |node| node.maintenance_errors,
     ),
+    gauge(
+        "differing_shards",
+        "shards of which replicas have made different states of one log, as far as this node has heard",
+        |node| node.differing_shards,
+    ),
 ];
 
 pub(super) const SHARD: &[Metric<ShardStatus>] = &[
