@@ -35,6 +35,8 @@ pub enum OpenError {
         index: u64,
         reason: String,
     },
+    #[error("shard {shard} cannot be opened: {reason}")]
+    Lost { shard: u16, reason: &'static str },
     #[error("shard {shard} holds what only a newer program can read: {reason}")]
     Newer { shard: u16, reason: String },
 }
@@ -93,7 +95,7 @@ impl OpenError {
     fn is_damage(&self) -> bool {
         match self {
             Self::Log(error) => error.is_damage() && !error.may_pass(),
-            Self::Snapshot { .. } | Self::Replay { .. } => true,
+            Self::Snapshot { .. } | Self::Replay { .. } | Self::Lost { .. } => true,
             Self::Newer { .. } => false,
         }
     }
@@ -107,6 +109,8 @@ pub struct Restored {
     pub damaged: Vec<(ShardId, String)>,
     /// Shards of which too much is damaged.
     pub closed: Vec<Closed>,
+    /// Of these, those of which nobody else knows what they lack: to be remembered ([`Store::note_lost`]).
+    pub unknown: Vec<u16>,
 }
 
 impl<D: Disk> Opener<'_, D> {
@@ -123,15 +127,19 @@ impl<D: Disk> Opener<'_, D> {
             match self.restore(recovered) {
                 Ok(replica) => restored.replicas.push((shard, replica)),
                 Err(error) if self.is_member && error.is_damage() => {
-                    let what = error.to_string();
+                    let what = what(&error, report);
                     restored.closed.push(closed(recovered, what));
+                    let is_unknown = recovered.doubtful && !recovered.lost;
+                    restored
+                        .unknown
+                        .extend(is_unknown.then_some(recovered.shard));
                 }
                 Err(error) => return Err(error),
             }
             let mut damage = report.damage.iter();
             let found = damage.find(|damage| damage.shard == recovered.shard);
             let what = found.map(|damage| damage.error.to_string());
-            let earlier = || String::from("something could not be read when its log was recycled");
+            let earlier = || String::from("something stood where the log was damaged");
             let what = what.or_else(|| recovered.damaged.then(earlier));
             restored.damaged.extend(what.map(|what| (shard, what)));
         }
@@ -140,6 +148,16 @@ impl<D: Disk> Opener<'_, D> {
 
     pub fn restore(&self, recovered: &RecoveredShard) -> Result<Replica, OpenError> {
         let number = recovered.shard;
+        #[cfg(feature = "sabotage")]
+        let votes = anser_log::sabotage::is_planted("votes behind a hole");
+        #[cfg(not(feature = "sabotage"))]
+        let votes = false;
+        if recovered.lost && !votes {
+            return Err(OpenError::Lost {
+                shard: number,
+                reason: "the log is damaged where a vote of it may have stood",
+            });
+        }
         if recovered.has_gap {
             return Err(OpenError::Snapshot {
                 shard: number,
@@ -156,6 +174,13 @@ impl<D: Disk> Opener<'_, D> {
             committed: recovered.hard_state.commit,
         };
         replay.run(&mut state, &mut applied, recovered.last_index)?;
+        let is_alone = state.membership.is_sole_voter(self.node);
+        if recovered.doubtful && is_alone {
+            return Err(OpenError::Lost {
+                shard: number,
+                reason: "the log is damaged where entries of it may have stood, and no other node has them",
+            });
+        }
         let mut entries = Vec::new();
         each_entry(
             number,
@@ -173,7 +198,7 @@ impl<D: Disk> Opener<'_, D> {
             term: recovered.hard_state.term.max(applied.term),
             vote: recovered.hard_state.vote,
             applied,
-            suspect: self.suspect && !state.membership.is_sole_voter(self.node),
+            suspect: (self.suspect || recovered.doubtful) && !is_alone,
             floor: 0,
             membership: state.membership,
             shard: state.shard,
@@ -216,6 +241,14 @@ impl<D: Disk> Opener<'_, D> {
         Ok(Replica::new(Start::empty(
             self.node, shard, tombstone, jitter,
         )))
+    }
+}
+
+/// With the place, where it is the log's.
+fn what(error: &OpenError, report: &RecoveryReport) -> String {
+    match (error, report.holes.first()) {
+        (OpenError::Lost { .. }, Some(place)) => format!("{error}: {place}"),
+        _ => error.to_string(),
     }
 }
 

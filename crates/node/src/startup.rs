@@ -87,7 +87,10 @@ impl StartError {
         match self {
             Self::ShardsMissing { .. } | Self::LogMissing { .. } => true,
             Self::Restore(error) => {
-                matches!(error, OpenError::Snapshot { .. } | OpenError::Replay { .. })
+                matches!(
+                    error,
+                    OpenError::Snapshot { .. } | OpenError::Replay { .. } | OpenError::Lost { .. }
+                )
             }
             Self::Log(error) => matches!(
                 error,
@@ -188,6 +191,7 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
     };
     let restored = opener.restore_all(&log.shards, &log.report)?;
     report_damage(&restored);
+    log.store.note_lost(&restored.unknown)?;
     let replicas = &restored.replicas;
     let versions = versions(replicas, identity.as_ref(), knows)?;
     if !replicas.iter().any(|(_, replica)| replica.status().suspect) {
@@ -279,6 +283,7 @@ fn open_log(config: &Config) -> Result<Opened<FileSystem>, anser_log::Error> {
         wal_held_bytes: config.wal_budget_bytes.saturating_mul(HELD_BUDGETS),
         segment_bytes: config.segment_bytes,
         boot: boot(),
+        has_peers: config.cluster.is_some(),
         ..Options::default()
     };
     Log::open(FileSystem::new(&config.data), options)
@@ -297,6 +302,9 @@ fn report(log: &Opened<FileSystem>) {
             ?torn,
             "the last write before the stop was incomplete and was removed"
         );
+    }
+    for place in &log.report.holes {
+        error!(%place, "the log is damaged; what stood there is asked of other nodes");
     }
     if log.report.suspect {
         warn!(

@@ -75,7 +75,11 @@ impl Opening<'_> {
             run: self.run(),
             reader: &log.reader,
         };
+        if !log.report.holes.is_empty() {
+            sometimes("a log with a hole was opened");
+        }
         let restored = opener.restore_all(&log.shards, &log.report)?;
+        log.store.note_lost(&restored.unknown)?;
         let mut durable = BTreeMap::new();
         let mut watched = BTreeMap::new();
         let mut suspects = BTreeSet::new();
@@ -126,6 +130,7 @@ impl Opening<'_> {
             open_segments: OPEN_SEGMENTS,
             spare_files: 1,
             boot: Some(self.boot),
+            has_peers: true,
         };
         Log::open(self.disk.clone(), options)
     }

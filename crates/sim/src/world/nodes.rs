@@ -255,9 +255,7 @@ impl World {
         let under_way = std::mem::take(&mut node.under_way);
         let life = process.life;
         let closed = process.closed();
-        self.compare(number, durable, &under_way, |shard| {
-            suspect || closed.contains(&shard)
-        });
+        self.compare(number, durable, &under_way, suspect, &closed);
         self.common.lives.insert(number, life);
         process.begin(&mut self.common);
         let node = self.nodes.get_mut(&number).expect("it was just seen");
@@ -313,7 +311,8 @@ impl World {
         number: u64,
         found: &BTreeMap<u16, DurableShard>,
         under_way: &[(u16, u64)],
-        may_lack: impl Fn(u16) -> bool,
+        suspect: bool,
+        closed: &BTreeSet<u16>,
     ) {
         if self.common.checks.is_old_copy(number) {
             return;
@@ -330,7 +329,9 @@ impl World {
                 let forgot = promised != (before.term, before.vote)
                     && written.count() == 0
                     && known.term <= before.term;
-                if !may_lack(shard)
+                let is_closed = closed.contains(&shard);
+                if !suspect
+                    && !is_closed
                     && let Some(index) = lost
                 {
                     self.common.checks.fail(format!(
@@ -341,8 +342,8 @@ impl World {
                     let now = self.common.now;
                     self.common.checks.lost(number, shard, before.log, now);
                 }
-                // A suspect may lack entries, and who could not open its shard too, but nothing else.
-                if forgot {
+                // A suspect may lack entries, but nothing else. Who could not open its shard promises nothing.
+                if forgot && !is_closed {
                     self.common.checks.fail(format!(
                         "node {number}, shard {shard}: term {} and vote {} were durable, now {promised:?}",
                         before.term, before.vote
