@@ -411,6 +411,45 @@ mod tests {
         }
     }
 
+    /// What may lack a vote promises nothing, and what may lack entries that nobody else has is not served.
+    #[test]
+    fn what_a_hole_in_the_log_cost_decides_who_votes() {
+        for (voters, doubtful, lost) in [
+            (vec![1, 2, 3], true, false),
+            (vec![1, 2, 3], true, true),
+            (vec![1], true, false),
+            (vec![1], false, false),
+        ] {
+            let disk = SimulatedDisk::default();
+            let open = || Log::open(disk.clone(), Options::default()).expect("the disk is well");
+            begin(&open().store, 1, &voters).expect("there is room");
+            let log = open();
+            let opener = |is_member| Opener {
+                node: 1,
+                is_member,
+                shards: 1,
+                suspect: false,
+                run: 1,
+                reader: &log.reader,
+            };
+            let recovered = RecoveredShard {
+                doubtful,
+                lost,
+                ..log.shards[0]
+            };
+            let restore = |is_member| opener(is_member).restore_all(&[recovered], &log.report);
+            let restored = restore(true).expect("a member goes on without it");
+            let is_alone = voters == [1];
+            let is_closed = lost || is_alone && doubtful;
+            assert_eq!(restored.closed.len(), usize::from(is_closed));
+            let is_unknown = is_closed && !lost;
+            assert_eq!(restored.unknown, vec![0; usize::from(is_unknown)]);
+            let mut replicas = restored.replicas.iter();
+            assert!(replicas.all(|(_, replica)| replica.status().suspect == doubtful));
+            assert_eq!(restore(false).is_err(), is_closed);
+        }
+    }
+
     /// Whoever looks after processes starts one again whose disk failed it once, and none whose data is damaged.
     #[test]
     fn a_snapshot_that_cannot_be_read_for_once_is_not_called_damaged() {

@@ -1,8 +1,9 @@
 //! Opening a log after a crash: what was acknowledged is there, or the reason why not is named.
 //!
 //! The chain of batches is followed from the first listed file to the first bad byte. If anything
-//! proves that the place was durable once (a later batch, a mark, the manifest), that is damage and
-//! the log stays closed; damage to files of a single shard is that shard's affair. Otherwise the rest was never acknowledged, or cannot be told from it: it is
+//! proves that the place was durable once (a later batch, a mark, the manifest), that is damage: the log of a node that has
+//! no peers stays closed, another says of each shard what it may have lost (`holes.rs`). Damage to files of a single shard is that shard's affair.
+//! Otherwise the rest was never acknowledged, or cannot be told from it: it is
 //! wiped before new batches may stand there. After a power failure the disk may have lost the end
 //! without a trace: then the log is suspect whatever stands there. Recovery may crash at any point and begin again.
 

@@ -20,6 +20,7 @@ use crate::{
     manifest::{Hole, Manifest, ShardManifest},
     names,
     record::Header,
+    runs::Runs,
 };
 
 /// More would not be damage to a place but a disk of which nothing is left.
@@ -100,10 +101,6 @@ impl Holes {
 
     /// The hard state that counts: what it calls committed may have stood in a hole.
     pub(super) fn hard_state(&self, shard: u16, state: HardState) -> HardState {
-        #[cfg(feature = "sabotage")]
-        if crate::sabotage::is_planted("commit behind a hole believed") {
-            return state;
-        }
         let commit = self.open.get(&shard).map(|open| open.commit);
         let commit = commit.map_or(state.commit, |known| known.min(state.commit));
         HardState { commit, ..state }
@@ -149,19 +146,20 @@ impl Holes {
         }
         for (&number, listed) in &manifest.shards {
             let covered = listed.snapshot.map_or(0, |snapshot| snapshot.index);
-            let is_open = self.open.contains_key(&number);
-            if is_open && known_through(number, Some(listed), index) < covered {
-                self.damaged.insert(number);
-            }
-            if contradicts(number, listed, index) {
+            let is_contradicted = contradicts(number, listed, index);
+            if is_contradicted {
                 let shard = index.shard(number);
-                shard.runs = crate::runs::Runs::default();
+                shard.runs = Runs::default();
                 let commit = covered;
                 shard.hard_state = shard.hard_state.map(|state| HardState { commit, ..state });
                 self.contradicted.insert(number);
             }
+            let is_cut = is_contradicted || self.open.contains_key(&number);
+            if is_cut && known_through(number, Some(listed), index) < covered {
+                self.damaged.insert(number);
+            }
         }
-        for (&number, open) in &self.open {
+        for (&number, open) in self.open.iter().filter(|(_, open)| open.from < end) {
             self.void.entry(number).or_default().push(open.from..end);
         }
     }
@@ -195,10 +193,6 @@ fn follows<D: Disk>(
     if snapshot.is_some_and(|snapshot| header.index <= snapshot.index + 1) {
         return true;
     }
-    #[cfg(feature = "sabotage")]
-    if crate::sabotage::is_planted("the log goes on behind a hole") {
-        return true;
-    }
     let runs = index.shards.get(&header.shard).map(|shard| &shard.runs);
     let term = |index| runs.and_then(|runs| runs.term(index));
     let before = header.index - 1;
@@ -209,7 +203,7 @@ fn follows<D: Disk>(
 /// The last entry of those of which nothing is missing here: what the log has, or had before it went to segments.
 fn known_through<D: Disk>(shard: u16, listed: Option<&ShardManifest>, index: &Index<D>) -> u64 {
     let runs = index.shards.get(&shard).map(|shard| &shard.runs);
-    let last = runs.and_then(crate::runs::Runs::last).unwrap_or(0);
+    let last = runs.and_then(Runs::last).unwrap_or(0);
     last.max(listed.map_or(0, |listed| listed.recycled))
 }
 

@@ -261,7 +261,7 @@ impl World {
         let node = self.nodes.get_mut(&number).expect("it was just seen");
         node.process = Some(process);
         node.founder = false;
-        if suspect {
+        if suspect || !closed.is_empty() {
             self.destroyed.insert(number);
         }
         self.check_cache(number);
@@ -368,7 +368,8 @@ impl World {
             return node.missed.push((life, what));
         }
         process.take(what, &mut self.common);
-        let is_well = !process.is_suspect() && node.damaged.is_empty();
+        let is_whole = !process.is_suspect() && process.closed().is_empty();
+        let is_well = is_whole && node.damaged.is_empty();
         let is_old_copy = self.common.checks.is_old_copy(number);
         if is_well && !is_old_copy && !self.human.wants_gone(number) {
             self.destroyed.remove(&number);
