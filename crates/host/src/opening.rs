@@ -148,11 +148,7 @@ impl<D: Disk> Opener<'_, D> {
 
     pub fn restore(&self, recovered: &RecoveredShard) -> Result<Replica, OpenError> {
         let number = recovered.shard;
-        #[cfg(feature = "sabotage")]
-        let votes = anser_log::sabotage::is_planted("votes behind a hole");
-        #[cfg(not(feature = "sabotage"))]
-        let votes = false;
-        if recovered.lost && !votes {
+        if recovered.lost {
             return Err(OpenError::Lost {
                 shard: number,
                 reason: "the log is damaged where a vote of it may have stood",

@@ -49,6 +49,10 @@ pub struct Opened<D: Disk> {
 }
 
 /// What a shard has after recovery. All of it is durable.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each may be so with any of the others"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecoveredShard {
     pub shard: u16,

@@ -298,7 +298,7 @@ impl Replay<'_> {
         for record in batch.records {
             match *record {
                 Record::HardState { shard, state } => {
-                    self.promise(batch.start, shard, state, index)
+                    self.promise(batch.start, shard, state, index);
                 }
                 Record::Entry(header) => self.entry(header, index),
             }

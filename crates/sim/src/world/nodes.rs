@@ -317,6 +317,8 @@ impl World {
         if self.common.checks.is_old_copy(number) {
             return;
         }
+        let node = &self.nodes[&number];
+        let is_lossy = node.is_damaged() || node.lost_a_sector;
         for shard in 0..self.common.plan.shards {
             self.common.checks.forgotten(number, shard);
             let before = self.common.checks.durable.get(&(number, shard)).cloned();
@@ -330,6 +332,7 @@ impl World {
                     && written.count() == 0
                     && known.term <= before.term;
                 let is_closed = closed.contains(&shard);
+                let has_no_say = is_closed || is_lossy && before.log.last() == 0;
                 if !suspect
                     && !is_closed
                     && let Some(index) = lost
@@ -342,8 +345,9 @@ impl World {
                     let now = self.common.now;
                     self.common.checks.lost(number, shard, before.log, now);
                 }
-                // A suspect may lack entries, but nothing else. Who could not open its shard promises nothing.
-                if forgot && !is_closed {
+                // A suspect may lack entries, but nothing else. Who could not open its shard promises nothing, nor does who
+                // has no state of it: then the log may be damaged where the term stood.
+                if forgot && !has_no_say {
                     self.common.checks.fail(format!(
                         "node {number}, shard {shard}: term {} and vote {} were durable, now {promised:?}",
                         before.term, before.vote
