@@ -290,8 +290,8 @@ fn judge(
         for entry in committed {
             assert_eq!(entry.term, truth.term(entry.index), "{what}");
         }
-        let (_, is_short) = (outcomes.doubtful += usize::from(it.doubtful), !is_whole);
-        outcomes.shorter += usize::from(is_short);
+        outcomes.doubtful += usize::from(it.doubtful);
+        outcomes.shorter += usize::from(!is_whole);
         outcomes.whole += usize::from(!it.doubtful && !it.lost);
         let in_log =
             |index: &u64| *index > truth.snapshot || opened.reader.first_index(it.shard) <= *index;
@@ -365,7 +365,7 @@ fn damaged(image: &Image, path: &str, content: Option<Vec<u8>>) -> Image {
 }
 
 fn is_log(path: &str) -> bool {
-    path.ends_with(".wal")
+    path.starts_with("wal/0")
 }
 
 fn each_damage(
