@@ -75,21 +75,10 @@ const FORMATS: &[Format] = &[
         "VERSION",
         &[(1, 1)],
     ),
-    format("mark", "log/src/marks.rs", "VERSION", &[(2, 1)]),
+    format("mark", "log/src/marks.rs", "VERSION", &[(3, 1)]),
     format("segment", "log/src/segment/format.rs", "VERSION", &[(1, 1)]),
     format("snapshot file", "log/src/snapshot.rs", "VERSION", &[(1, 1)]),
-    format(
-        "manifest",
-        "log/src/manifest.rs",
-        "WHOLE_VERSION",
-        &[(3, 1)],
-    ),
-    format(
-        "manifest that tells of damage",
-        "log/src/manifest.rs",
-        "VERSION",
-        &[(4, 1)],
-    ),
+    format("manifest", "log/src/manifest.rs", "VERSION", &[(5, 1)]),
     format(
         "key store",
         "anser/src/keystore/format.rs",

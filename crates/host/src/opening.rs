@@ -37,6 +37,8 @@ pub enum OpenError {
         index: u64,
         reason: String,
     },
+    #[error("shard {shard} cannot be opened: {reason}")]
+    Lost { shard: u16, reason: &'static str },
     #[error("shard {shard} holds what only a newer program can read: {reason}")]
     Newer { shard: u16, reason: String },
 }
@@ -97,7 +99,7 @@ impl OpenError {
     fn is_damage(&self) -> bool {
         match self {
             Self::Log(error) => error.is_damage() && !error.may_pass(),
-            Self::Snapshot { .. } | Self::Replay { .. } => true,
+            Self::Snapshot { .. } | Self::Replay { .. } | Self::Lost { .. } => true,
             Self::Newer { .. } => false,
         }
     }
@@ -111,6 +113,8 @@ pub struct Restored {
     pub damaged: Vec<(ShardId, String)>,
     /// Shards of which too much is damaged.
     pub closed: Vec<Closed>,
+    /// Of these, those of which nobody else knows what they lack: to be remembered ([`Store::note_lost`]).
+    pub unknown: Vec<u16>,
 }
 
 impl<D: Disk> Opener<'_, D> {
@@ -131,15 +135,19 @@ impl<D: Disk> Opener<'_, D> {
             match self.restore(recovered) {
                 Ok(replica) => restored.replicas.push((shard, replica)),
                 Err(error) if self.is_member && error.is_damage() => {
-                    let what = error.to_string();
+                    let what = what(&error, report);
                     restored.closed.push(closed(recovered, what));
+                    let is_unknown = recovered.doubtful && !recovered.lost;
+                    restored
+                        .unknown
+                        .extend(is_unknown.then_some(recovered.shard));
                 }
                 Err(error) => return Err(error),
             }
             let mut damage = report.damage.iter();
             let found = damage.find(|damage| damage.shard == recovered.shard);
             let what = found.map(|damage| damage.error.to_string());
-            let earlier = || String::from("something could not be read when its log was recycled");
+            let earlier = || String::from("something stood where the log was damaged");
             let what = what.or_else(|| recovered.damaged.then(earlier));
             restored.damaged.extend(what.map(|what| (shard, what)));
         }
@@ -148,6 +156,12 @@ impl<D: Disk> Opener<'_, D> {
 
     pub fn restore(&self, recovered: &RecoveredShard) -> Result<Replica, OpenError> {
         let number = recovered.shard;
+        if recovered.lost {
+            return Err(OpenError::Lost {
+                shard: number,
+                reason: "the log is damaged where a vote of it may have stood",
+            });
+        }
         if recovered.has_gap {
             return Err(OpenError::Snapshot {
                 shard: number,
@@ -164,6 +178,13 @@ impl<D: Disk> Opener<'_, D> {
             committed: recovered.hard_state.commit,
         };
         replay.run(&mut state, &mut applied, recovered.last_index)?;
+        let is_alone = state.membership.is_sole_voter(self.node);
+        if recovered.doubtful && is_alone {
+            return Err(OpenError::Lost {
+                shard: number,
+                reason: "the log is damaged where entries of it may have stood, and no other node has them",
+            });
+        }
         let mut entries = Vec::new();
         each_entry(
             number,
@@ -181,7 +202,7 @@ impl<D: Disk> Opener<'_, D> {
             term: recovered.hard_state.term.max(applied.term),
             vote: recovered.hard_state.vote,
             applied,
-            suspect: self.suspect && !state.membership.is_sole_voter(self.node),
+            suspect: (self.suspect || recovered.doubtful) && !is_alone,
             floor: 0,
             membership: state.membership,
             shard: state.shard,
@@ -224,6 +245,14 @@ impl<D: Disk> Opener<'_, D> {
         Ok(Replica::new(Start::empty(
             self.node, shard, tombstone, jitter,
         )))
+    }
+}
+
+/// With the place, where it is the log's.
+fn what(error: &OpenError, report: &RecoveryReport) -> String {
+    match (error, report.holes.first()) {
+        (OpenError::Lost { .. }, Some(place)) => format!("{error}: {place}"),
+        _ => error.to_string(),
     }
 }
 
@@ -385,6 +414,45 @@ mod tests {
             };
             let replica = opener.restore(&log.shards[0]).expect("it is whole");
             assert_eq!(replica.status().suspect, is_suspect);
+        }
+    }
+
+    /// What may lack a vote promises nothing, and what may lack entries that nobody else has is not served.
+    #[test]
+    fn what_a_hole_in_the_log_cost_decides_who_votes() {
+        for (voters, doubtful, lost) in [
+            (vec![1, 2, 3], true, false),
+            (vec![1, 2, 3], true, true),
+            (vec![1], true, false),
+            (vec![1], false, false),
+        ] {
+            let disk = SimulatedDisk::default();
+            let open = || Log::open(disk.clone(), Options::default()).expect("the disk is well");
+            begin(&open().store, 1, &voters).expect("there is room");
+            let log = open();
+            let opener = |is_member| Opener {
+                node: 1,
+                is_member,
+                shards: 1,
+                suspect: false,
+                run: 1,
+                reader: &log.reader,
+            };
+            let recovered = RecoveredShard {
+                doubtful,
+                lost,
+                ..log.shards[0]
+            };
+            let restore = |is_member| opener(is_member).restore_all(&[recovered], &log.report);
+            let restored = restore(true).expect("a member goes on without it");
+            let is_alone = voters == [1];
+            let is_closed = lost || is_alone && doubtful;
+            assert_eq!(restored.closed.len(), usize::from(is_closed));
+            let is_unknown = is_closed && !lost;
+            assert_eq!(restored.unknown, vec![0; usize::from(is_unknown)]);
+            let mut replicas = restored.replicas.iter();
+            assert!(replicas.all(|(_, replica)| replica.status().suspect == doubtful));
+            assert_eq!(restore(false).is_err(), is_closed);
         }
     }
 

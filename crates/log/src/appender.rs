@@ -48,6 +48,7 @@ impl<D: Disk> Appender<D> {
         let promises = self.any_promise(writes);
         end.append(&shared, writes, shards)?;
         if promises {
+            self.marks.promise(shared.index().durable);
             self.mark_durable()?;
             self.sync_marks()?;
         }

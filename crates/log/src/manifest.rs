@@ -4,7 +4,7 @@
 //! atomic step. Every file that matters is listed before it is used, so a missing one is noticed;
 //! what is not listed was never acknowledged or is already replaced.
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, ops::Range};
 
 use crate::{
     disk::{Disk, DiskFile, OpenMode},
@@ -17,10 +17,7 @@ use crate::{
 mod codec;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"AMAN");
-/// Written unless something is damaged, so that an older program can read it.
-const WHOLE_VERSION: u32 = 3;
-/// Also says what is damaged.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 const HEADER_BYTES: usize = 32;
 const CHECKED_BYTES: usize = 28;
 /// A disk full of the smallest sensible segments stays far below.
@@ -40,7 +37,18 @@ pub(crate) struct Manifest {
     pub(crate) wal_first: u64,
     /// The listed log files' lengths.
     pub(crate) wal_bytes: Vec<u64>,
+    /// Damaged places of the log whose consequences stand with the shards, in order.
+    pub(crate) holes: Vec<Hole>,
     pub(crate) shards: BTreeMap<u16, ShardManifest>,
+}
+
+/// What cannot be read of the log between two of its batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hole {
+    /// Behind the last batch before it.
+    pub(crate) from: Position,
+    /// The file with which the log goes on.
+    pub(crate) to: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,8 +60,17 @@ pub(crate) struct ShardManifest {
     /// The shard was forgotten here, and only a snapshot at this index or a later one holds all that its
     /// replica may have acknowledged before. Zero if it was not, or has such a snapshot since.
     pub(crate) floor: u64,
-    /// Something that was alive could not be read when its log file was recycled, and is not in any segment.
+    /// Entries within these places do not count either: they follow others that stood in a hole.
+    pub(crate) void: Vec<Range<Position>>,
+    /// The log has no entry up to this one any more: what was alive of them is in segments.
+    pub(crate) recycled: u64,
+    /// Something that was alive could not be read when its log file was recycled, or stood in a hole of the log, and is
+    /// not in any segment.
     pub(crate) damaged: bool,
+    /// Its last entries may have stood in a hole, so that it may lack some that it acknowledged.
+    pub(crate) doubtful: bool,
+    /// A term or a vote of it may have stood in a hole.
+    pub(crate) lost: bool,
     /// By first index.
     pub(crate) segments: Vec<SegmentInfo>,
 }
@@ -66,6 +83,11 @@ pub(crate) struct WriteFailure {
 }
 
 impl ShardManifest {
+    /// Whether what stands at a place follows what stood in a hole.
+    pub(crate) fn is_void(&self, place: &Position) -> bool {
+        self.void.iter().any(|void| void.contains(place))
+    }
+
     /// Whether any file of the shard is listed.
     pub(crate) fn has_files(&self) -> bool {
         self.snapshot.is_some() || !self.segments.is_empty()
@@ -87,6 +109,20 @@ impl Manifest {
         (self.wal_first..).zip(self.wal_bytes.iter().copied())
     }
 
+    /// Whether replicas may lack what they acknowledged, and can learn it from others.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        let mut shards = self.shards.values();
+        self.suspect || shards.any(|shard| shard.doubtful && !shard.lost)
+    }
+
+    /// They have learnt it.
+    pub(crate) fn clear_doubt(&mut self) {
+        self.suspect = false;
+        for shard in self.shards.values_mut() {
+            shard.doubtful &= shard.lost;
+        }
+    }
+
     /// The manifest of the disk; `None` if there is none.
     pub(crate) fn read<D: Disk>(disk: &D) -> Result<Option<Self>, Error> {
         let file = match disk.open(names::MANIFEST, OpenMode::Existing) {
@@ -99,7 +135,7 @@ impl Manifest {
         if file.read_at(&mut header, 0).map_err(error)? < HEADER_BYTES {
             return Err(damaged(0, "shorter than its header"));
         }
-        let (generation, version) = check_header(&header)?;
+        let generation = check_header(&header)?;
         let length = get_u64(&header, 16);
         if length > BODY_BYTES_MAX {
             return Err(damaged(16, "impossible length"));
@@ -111,7 +147,7 @@ impl Manifest {
         if read < body.len() || crc32c::crc32c(&body) != get_u32(&header, 24) {
             return Err(damaged(HEADER_BYTES as u64, "checksum"));
         }
-        let manifest = codec::decode(&body, generation, version >= VERSION);
+        let manifest = codec::decode(&body, generation);
         manifest
             .map(Some)
             .ok_or_else(|| damaged(HEADER_BYTES as u64, "impossible content"))
@@ -151,12 +187,10 @@ impl Manifest {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let tells_damage = self.shards.values().any(|shard| shard.damaged);
-        let version = if tells_damage { VERSION } else { WHOLE_VERSION };
-        let body = codec::encode(self, tells_damage);
+        let body = codec::encode(self);
         let mut bytes = vec![0; HEADER_BYTES];
         put_u32(&mut bytes, 0, MAGIC);
-        put_u32(&mut bytes, 4, version);
+        put_u32(&mut bytes, 4, VERSION);
         put_u64(&mut bytes, 8, self.generation);
         put_u64(&mut bytes, 16, u64::from(narrow(body.len())));
         put_u32(&mut bytes, 24, crc32c::crc32c(&body));
@@ -167,14 +201,14 @@ impl Manifest {
     }
 }
 
-/// Gives the generation and the version.
-fn check_header(header: &[u8; HEADER_BYTES]) -> Result<(u64, u32), Error> {
+/// Gives the generation.
+fn check_header(header: &[u8; HEADER_BYTES]) -> Result<u64, Error> {
     let checksum = crc32c::crc32c(&header[..CHECKED_BYTES]);
     if get_u32(header, 0) != MAGIC || get_u32(header, CHECKED_BYTES) != checksum {
         return Err(damaged(0, "header checksum"));
     }
     let version = get_u32(header, 4);
-    if !(WHOLE_VERSION..=VERSION).contains(&version) {
+    if version != VERSION {
         let file = names::MANIFEST.to_owned();
         return Err(Error::UnknownVersion {
             file,
@@ -182,7 +216,7 @@ fn check_header(header: &[u8; HEADER_BYTES]) -> Result<(u64, u32), Error> {
             known: VERSION,
         });
     }
-    Ok((get_u64(header, 8), version))
+    Ok(get_u64(header, 8))
 }
 
 fn damaged(offset: u64, what: &'static str) -> Error {
@@ -194,8 +228,8 @@ mod tests {
     use super::*;
     use crate::disk::simulated::{Image, SimulatedDisk};
 
-    /// What the frozen manifests hold.
-    fn sample(damaged: bool) -> Manifest {
+    /// What the frozen manifest holds.
+    fn sample() -> Manifest {
         let segment = |id, first_index| SegmentInfo {
             id,
             first_index,
@@ -214,14 +248,23 @@ mod tests {
         let full = ShardManifest {
             snapshot: Some(snapshot),
             void_before: place(2, 64),
+            void: vec![place(2, 256)..place(3, 64)],
             floor: 0,
-            damaged,
+            recycled: 18,
+            damaged: true,
+            doubtful: true,
+            lost: false,
             segments: vec![segment(2, 1), segment(3, 10)],
         };
         let tombstone = ShardManifest {
             void_before: place(3, 128),
             floor: 21,
+            lost: true,
             ..ShardManifest::default()
+        };
+        let hole = Hole {
+            from: place(2, 256),
+            to: 3,
         };
         Manifest {
             generation: 8,
@@ -230,6 +273,7 @@ mod tests {
             durable: place(3, 128),
             wal_first: 2,
             wal_bytes: vec![4096, 8192],
+            holes: vec![hole],
             shards: BTreeMap::from([(0, ShardManifest::default()), (7, full), (9, tombstone)]),
         }
     }
@@ -257,11 +301,8 @@ mod tests {
 
     #[test]
     fn bytes_of_a_manifest_are_frozen() {
-        let whole = bytes(include_str!("../tests/golden/manifest-3.hex"));
-        let damaged = bytes(include_str!("../tests/golden/manifest-4.hex"));
-        for (frozen, is_damaged) in [(whole, false), (damaged, true)] {
-            assert_eq!(sample(is_damaged).encode(), frozen);
-            assert_eq!(read(frozen), sample(is_damaged));
-        }
+        let frozen = bytes(include_str!("../tests/golden/manifest-5.hex"));
+        assert_eq!(sample().encode(), frozen);
+        assert_eq!(read(frozen), sample());
     }
 }

@@ -15,11 +15,11 @@ use crate::{
 };
 
 const MAGIC: u32 = u32::from_le_bytes(*b"AMRK");
-const VERSION: u32 = 2;
-const SLOT_BYTES: usize = 52;
+const VERSION: u32 = 3;
+const SLOT_BYTES: usize = 64;
 const SLOT_STEP: u64 = 4096;
 const FILE_BYTES: usize = 2 * 4096;
-const CHECKED_BYTES: usize = 48;
+const CHECKED_BYTES: usize = 60;
 /// The flag of a mark that ends writing.
 const CLOSED: u32 = 1;
 
@@ -32,6 +32,8 @@ pub(crate) struct Mark {
     pub(crate) closed: bool,
     /// Names the time since the machine was switched on in which it was written; 0 if nobody knew.
     pub(crate) boot: u64,
+    /// Every batch that changes a term or a vote ends at this place or before it.
+    pub(crate) promised: Position,
     /// Grows with each mark.
     number: u64,
 }
@@ -41,6 +43,10 @@ pub(crate) struct Marks<D: Disk> {
     file: D::File,
     last: Mark,
     boot: u64,
+    /// What the next mark says.
+    promised: Position,
+    /// Both slots can be read, and their marks follow each other: so no newer one was there.
+    is_newest: bool,
 }
 
 impl<D: Disk> Marks<D> {
@@ -59,20 +65,33 @@ impl<D: Disk> Marks<D> {
         let error = |error| Error::io("read", names::MARKS, error);
         let file = Self::open_or_make(disk).map_err(error)?;
         file.forget_cache().map_err(error)?;
-        let mut last = Mark::default();
+        let mut marks = Vec::new();
         for slot in 0..2 {
             let mut bytes = [0; SLOT_BYTES];
             if file.read_at(&mut bytes, slot * SLOT_STEP).map_err(error)? < SLOT_BYTES {
                 continue;
             }
-            if let Some(mark) = decode(&bytes)?
-                && mark.number > last.number
-            {
-                last = mark;
-            }
+            marks.extend(decode(&bytes)?);
         }
-        let boot = boot.unwrap_or(0);
-        Ok(Self { file, last, boot })
+        marks.sort_by_key(|mark| mark.number);
+        let last = marks.last().copied().unwrap_or_default();
+        Ok(Self {
+            file,
+            last,
+            promised: last.promised,
+            boot: boot.unwrap_or(0),
+            is_newest: matches!(marks[..], [older, newer] if older.number + 1 == newer.number),
+        })
+    }
+
+    /// The place behind which no term and no vote was changed, if the marks tell: one that is damaged may have been newer.
+    pub(crate) fn promised(&self) -> Option<Position> {
+        self.is_newest.then_some(self.last.promised)
+    }
+
+    /// A term or a vote is changed by a batch that ends here.
+    pub(crate) fn promise(&mut self, end: Position) {
+        self.promised = end;
     }
 
     /// A file that is gone proves nothing any more, as one whose marks are damaged: the log is suspect then.
@@ -95,8 +114,12 @@ impl<D: Disk> Marks<D> {
         self.put(durable, generation, false)
     }
 
-    /// Writes a mark even if the last one says the same: that one may be in the cache alone.
+    /// Writes a mark even if the last one says the same: that one may be in the cache alone. What no mark covered may
+    /// have changed a term or a vote.
     pub(crate) fn begin(&mut self, durable: Position, generation: u64) -> io::Result<()> {
+        let promised = self.promised();
+        let known = promised.filter(|_| self.last.durable >= durable);
+        self.promised = known.map_or(durable, |promised| promised.min(durable));
         self.put_new(self.mark(durable, generation, false))?;
         self.sync()
     }
@@ -122,6 +145,7 @@ impl<D: Disk> Marks<D> {
             generation,
             closed,
             boot: self.boot,
+            promised: self.promised,
             number: self.last.number,
         }
     }
@@ -152,6 +176,8 @@ fn encode(mark: &Mark) -> [u8; SLOT_BYTES] {
     put_u32(&mut bytes, 28, if mark.closed { CLOSED } else { 0 });
     put_u64(&mut bytes, 32, mark.generation);
     put_u64(&mut bytes, 40, mark.boot);
+    put_u64(&mut bytes, 48, mark.promised.sequence);
+    put_u32(&mut bytes, 56, mark.promised.offset);
     let checksum = crc32c::crc32c(&bytes[..CHECKED_BYTES]);
     put_u32(&mut bytes, CHECKED_BYTES, checksum);
     bytes
@@ -181,5 +207,9 @@ fn decode(bytes: &[u8; SLOT_BYTES]) -> Result<Option<Mark>, Error> {
         closed: get_u32(bytes, 28) & CLOSED != 0,
         generation: get_u64(bytes, 32),
         boot: get_u64(bytes, 40),
+        promised: Position {
+            sequence: get_u64(bytes, 48),
+            offset: get_u32(bytes, 56),
+        },
     }))
 }

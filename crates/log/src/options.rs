@@ -30,6 +30,10 @@ pub struct Options {
     /// that was written; in another one the disk may have lost what it had promised
     /// ([`crate::RecoveryReport::suspect`]). `None`: not known, which counts as another one.
     pub boot: Option<u64>,
+    /// Other nodes have copies of the shards. Then a damaged place of the log costs a shard what it may have lost there,
+    /// which the others know ([`crate::RecoveredShard::doubtful`] and [`crate::RecoveredShard::lost`]); otherwise the log
+    /// stays closed.
+    pub has_peers: bool,
 }
 
 impl Default for Options {
@@ -42,6 +46,7 @@ impl Default for Options {
             open_segments: 128,
             spare_files: 2,
             boot: None,
+            has_peers: false,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Opening a log after a crash: what was acknowledged is there, or the reason why not is named.
 //!
 //! The chain of batches is followed from the first listed file to the first bad byte. If anything
-//! proves that the place was durable once (a later batch, a mark, the manifest), that is damage and
-//! the log stays closed; damage to files of a single shard is that shard's affair. Otherwise the rest was never acknowledged, or cannot be told from it: it is
+//! proves that the place was durable once (a later batch, a mark, the manifest), that is damage: the log of a node that has
+//! no peers stays closed, another says of each shard what it may have lost (`holes.rs`). Damage to files of a single shard is that shard's affair.
+//! Otherwise the rest was never acknowledged, or cannot be told from it: it is
 //! wiped before new batches may stand there. After a power failure the disk may have lost the end
 //! without a trace: then the log is suspect whatever stands there. Recovery may crash at any point and begin again.
 
+mod holes;
 mod replay;
 mod sealed;
 mod tail;
@@ -47,6 +49,10 @@ pub struct Opened<D: Disk> {
 }
 
 /// What a shard has after recovery. All of it is durable.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each may be so with any of the others"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecoveredShard {
     pub shard: u16,
@@ -59,8 +65,13 @@ pub struct RecoveredShard {
     /// The shard was forgotten, and only a snapshot at this index or a later one may bring it back
     /// ([`Store::forget`]). Zero otherwise.
     pub floor: u64,
-    /// Something that was alive could not be read when its log file was recycled.
+    /// Something that was alive could not be read when its log file was recycled, or stood where the log is damaged.
     pub damaged: bool,
+    /// The log was damaged where the last entries of the shard may have stood: it may lack some that it acknowledged, but no
+    /// term and no vote.
+    pub doubtful: bool,
+    /// The log was damaged where a term or a vote of the shard may have stood: nothing may be promised for it here.
+    pub lost: bool,
     /// Entries between the snapshot and the last one are not here: no state can be made of the rest.
     pub has_gap: bool,
 }
@@ -76,6 +87,8 @@ pub struct RecoveryReport {
     pub suspect: bool,
     /// What is damaged of single shards, each error with its file. The others are not touched by it.
     pub damage: Vec<ShardDamage>,
+    /// Where the log is damaged. What it cost stands with the shards.
+    pub holes: Vec<Error>,
     pub files_replayed: u64,
     pub bytes_replayed: u64,
 }
@@ -113,10 +126,9 @@ impl Log {
         };
         let mut marks = Marks::open(&disk, options.boot)?;
         let mut index = Index::new(manifest.wal_first);
-        let replayed = replay::replay(&disk, &manifest, &marks.last(), &mut index)?;
+        let replayed = replay::replay(&disk, &options, &manifest, &marks, &mut index)?;
         let segments = Arc::new(SegmentFiles::new(disk.clone(), options.open_segments));
         let sealed = sealed::open_sealed(&disk, &segments, &manifest, &mut index)?;
-        let (shards, gaps) = recovered_shards(&manifest, &index);
         sealed::check_unlisted(&disk, &manifest)?;
 
         // From here on the disk is changed.
@@ -124,6 +136,7 @@ impl Log {
         let is_doubtful = !is_new && is_doubtful(&marks.last(), &replayed, options.boot);
         let manifest = tail::settle(&disk, &options, manifest, &replayed, is_doubtful)?;
         sealed::remove_unlisted(&disk, &manifest)?;
+        let (shards, gaps) = recovered_shards(&manifest, &index);
         index.durable = replayed.end;
         marks
             .begin(replayed.end, manifest.generation)
@@ -233,6 +246,8 @@ fn recovered_shards<D: Disk>(
             last_index: shard.last_index(),
             floor,
             damaged: listed.is_some_and(|listed| listed.damaged),
+            doubtful: listed.is_some_and(|listed| listed.doubtful),
+            lost: listed.is_some_and(|listed| listed.lost),
             has_gap: behind_gap.is_some(),
         });
     }
@@ -253,6 +268,7 @@ fn report(manifest: &Manifest, replayed: &Replayed) -> RecoveryReport {
         torn_tail: replayed.torn_tail(),
         suspect: manifest.suspect,
         damage: Vec::new(),
+        holes: replayed.holes.places(),
         files_replayed: replayed.files,
         bytes_replayed: replayed.bytes,
     }
@@ -277,7 +293,7 @@ fn prepared_files<D: Disk>(
         if index.files.contains_key(&sequence) {
             continue;
         }
-        let file = open_wal_file(disk, sequence, bytes)?;
+        let file = open_wal_file(disk, sequence)?;
         prepared.push_back(PreparedFile {
             sequence,
             file: Arc::new(file),
@@ -289,7 +305,7 @@ fn prepared_files<D: Disk>(
 
 /// Opens a listed file, past the cache if the system will have it so: damage on the device is found now, not
 /// when the cache has let go of it.
-fn open_wal_file<D: Disk>(disk: &D, sequence: u64, bytes: u64) -> Result<D::File, Error> {
+fn open_wal_file<D: Disk>(disk: &D, sequence: u64) -> Result<D::File, Error> {
     let name = names::wal_file(sequence);
     let error = |error| Error::io("open", &name, error);
     let file = disk.open(&name, OpenMode::Existing).map_err(error)?;
@@ -299,10 +315,6 @@ fn open_wal_file<D: Disk>(disk: &D, sequence: u64, bytes: u64) -> Result<D::File
     let forgets = true;
     if forgets {
         file.forget_cache().map_err(error)?;
-    }
-    let length = file.len().map_err(error)?;
-    if length < bytes {
-        return Err(Error::corrupt(&name, length, "shorter than listed"));
     }
     Ok(file)
 }

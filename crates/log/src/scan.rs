@@ -14,7 +14,10 @@ use crate::{
 /// One intact batch.
 #[derive(Debug)]
 pub(crate) struct Batch<'a> {
+    pub(crate) start: Position,
     pub(crate) begin: Begin,
+    /// What its first record says of the one before.
+    pub(crate) first_chain: u32,
     pub(crate) records: &'a [Record],
 }
 
@@ -31,16 +34,10 @@ pub(crate) struct Scanned {
     pub(crate) end: u32,
     /// Checksum of the last record before `end`.
     pub(crate) chain: u32,
-    /// What the file's first record says, if its first batch is intact.
-    pub(crate) first: Option<FirstRecord>,
+    /// Its first batch is intact.
+    pub(crate) is_begun: bool,
     /// The version of an intact record at `end` which this program cannot read.
     pub(crate) unknown_version: Option<u8>,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct FirstRecord {
-    pub(crate) previous_end: u32,
-    pub(crate) previous_chain: u32,
 }
 
 /// Walks the batches of the file `sequence`, giving each to `visit`.
@@ -48,7 +45,7 @@ pub(crate) fn scan(bytes: &[u8], sequence: u64, mut visit: impl FnMut(&Batch<'_>
     let mut scanned = Scanned {
         end: 0,
         chain: 0,
-        first: None,
+        is_begun: false,
         unknown_version: None,
     };
     let mut records = Vec::new();
@@ -57,19 +54,16 @@ pub(crate) fn scan(bytes: &[u8], sequence: u64, mut visit: impl FnMut(&Batch<'_>
             sequence,
             offset: scanned.end,
         };
-        let chain = scanned.first.map(|_| scanned.chain);
+        let chain = scanned.is_begun.then_some(scanned.chain);
         match read_batch(bytes, start, chain, &mut records) {
             Ok(batch) => {
-                if scanned.first.is_none() {
-                    scanned.first = Some(FirstRecord {
-                        previous_end: batch.begin.previous_end.unwrap_or(0),
-                        previous_chain: batch.first_chain,
-                    });
-                }
+                scanned.is_begun = true;
                 scanned.end = batch.end;
                 scanned.chain = batch.chain;
                 visit(&Batch {
+                    start,
                     begin: batch.begin,
+                    first_chain: batch.first_chain,
                     records: &records,
                 });
             }

@@ -130,7 +130,9 @@ impl<D: Disk> Shared<D> {
         next.generation = current.generation + 1;
         next.next_id = self.next_id.load(Ordering::Relaxed);
         next.durable = self.index().durable;
-        next.suspect &= !self.suspicion_is_over.load(Ordering::Relaxed);
+        if self.suspicion_is_over.load(Ordering::Relaxed) {
+            next.clear_doubt();
+        }
         next.write(&self.disk).map_err(|failure| {
             if failure.switched {
                 self.fail(crate::names::MANIFEST, &failure.source)

@@ -132,19 +132,30 @@ impl<D: Disk> Store<D> {
         self.shared.prepare(self.shared.options.spare_files)
     }
 
-    /// Ends the suspicion that an ambiguous tail left (see [`crate::RecoveryReport`]): the replicas
+    /// Ends the suspicion that an ambiguous tail left (see [`crate::RecoveryReport`]), and the doubt of a damaged log: the replicas
     /// here have caught up with what the others know. What cannot be written now, for want of space, is written with the
     /// next manifest.
     pub fn clear_suspicion(&self) -> Result<(), Error> {
         self.shared.suspicion_is_over.store(true, Ordering::Relaxed);
         let mut manifest = self.shared.manifest();
-        if !manifest.suspect {
+        if !manifest.is_in_doubt() {
             return Ok(());
         }
-        let next = crate::manifest::Manifest {
-            suspect: false,
-            ..manifest.clone()
-        };
+        let next = manifest.clone();
+        self.shared.commit_manifest(&mut manifest, next)
+    }
+
+    /// Nobody else can say what these shards have lost where the log is damaged: they are
+    /// [`crate::RecoveredShard::lost`] from here on.
+    pub fn note_lost(&self, shards: &[u16]) -> Result<(), Error> {
+        let mut manifest = self.shared.manifest();
+        let mut next = manifest.clone();
+        for (_, listed) in next.shards.iter_mut().filter(|(it, _)| shards.contains(it)) {
+            listed.lost = true;
+        }
+        if next == *manifest {
+            return Ok(());
+        }
         self.shared.commit_manifest(&mut manifest, next)
     }
 

@@ -50,6 +50,7 @@ pub(crate) fn options(random: &mut Random) -> Options {
         open_segments: 2,
         spare_files: 1,
         boot: Some(1),
+        has_peers: false,
     }
 }
 

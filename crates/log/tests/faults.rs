@@ -23,6 +23,7 @@ pub(crate) fn small_options() -> Options {
         open_segments: 2,
         spare_files: 1,
         boot: Some(1),
+        has_peers: false,
     }
 }
 

@@ -9,6 +9,7 @@ mod corruption;
 mod crash;
 mod driver;
 mod faults;
+mod holes;
 mod hooked;
 mod model;
 mod random;

@@ -88,7 +88,10 @@ impl StartError {
         match self {
             Self::ShardsMissing { .. } | Self::LogMissing { .. } => true,
             Self::Restore(error) => {
-                matches!(error, OpenError::Snapshot { .. } | OpenError::Replay { .. })
+                matches!(
+                    error,
+                    OpenError::Snapshot { .. } | OpenError::Replay { .. } | OpenError::Lost { .. }
+                )
             }
             Self::Log(error) => matches!(
                 error,
@@ -192,6 +195,7 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
     report_damage(&restored);
     let closed: Vec<ShardId> = restored.closed.iter().map(|it| it.shard).collect();
     crashes::forget(&config.data, &restored.replicas, &closed);
+    log.store.note_lost(&restored.unknown)?;
     let replicas = &restored.replicas;
     let versions = versions(replicas, identity.as_ref(), knows)?;
     if !replicas.iter().any(|(_, replica)| replica.status().suspect) {
@@ -283,6 +287,7 @@ fn open_log(config: &Config) -> Result<Opened<FileSystem>, anser_log::Error> {
         wal_held_bytes: config.wal_budget_bytes.saturating_mul(HELD_BUDGETS),
         segment_bytes: config.segment_bytes,
         boot: boot(),
+        has_peers: config.cluster.is_some(),
         ..Options::default()
     };
     Log::open(FileSystem::new(&config.data), options)
@@ -301,6 +306,9 @@ fn report(log: &Opened<FileSystem>) {
             ?torn,
             "the last write before the stop was incomplete and was removed"
         );
+    }
+    for place in &log.report.holes {
+        error!(%place, "the log is damaged; what stood there is asked of other nodes");
     }
     if log.report.suspect {
         warn!(

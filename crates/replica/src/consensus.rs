@@ -281,8 +281,20 @@ impl Consensus {
         if memory.is_forgetful() && kind == MessageType::MsgHeartbeatResponse {
             self.probe(from);
         }
+        if kind == MessageType::MsgSnapshot {
+            self.side_with_leader();
+        }
         self.elections.settle(&mut self.node.raft);
         Ok(())
+    }
+
+    /// Whoever is given a state votes for who gives it. A replica that was here before may have voted in this term for
+    /// somebody, and that may be lost with its log; but there is a leader of the term already, and no second one gets a vote.
+    fn side_with_leader(&mut self) {
+        let raft = &mut self.node.raft;
+        if raft.vote == 0 {
+            raft.vote = raft.leader_id;
+        }
     }
 
     pub(crate) fn unreachable(&mut self, node: u64) {

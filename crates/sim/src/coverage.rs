@@ -61,6 +61,7 @@ pub const PLACES: &[&str] = &[
     "a crash cut maintenance in the middle",
     "a damaged disk was refused",
     "a damaged disk opened all the same",
+    "a log with a hole was opened",
     "a lost node was replaced",
     "an old copy of a disk was refused",
     "a cluster's version rose",

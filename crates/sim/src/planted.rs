@@ -53,6 +53,10 @@ pub const PLANTED: &[Planted] = &[
         "log: damage in the middle counts as a torn tail",
     ),
     planted(
+        "the hole is forgotten",
+        "log: what a shard may have lost where the log is damaged is not noted",
+    ),
+    planted(
         "sync only on the leader",
         "replica: followers answer before their disk has it",
     ),

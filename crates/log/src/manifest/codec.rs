@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut};
 
-use super::{Manifest, ShardManifest};
+use super::{Hole, Manifest, ShardManifest};
 use crate::{
     entry::{Position, SegmentInfo, SnapshotInfo},
     layout::{narrow, wide},
 };
 
-/// With what is damaged, or without, which nothing must be then.
-pub(super) fn encode(manifest: &Manifest, tells_damage: bool) -> Vec<u8> {
+const DAMAGED: u8 = 1;
+const DOUBTFUL: u8 = 2;
+const LOST: u8 = 4;
+
+pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
     let mut body = Vec::new();
     body.put_u8(u8::from(manifest.suspect));
     body.put_u64_le(manifest.next_id);
@@ -21,20 +24,29 @@ pub(super) fn encode(manifest: &Manifest, tells_damage: bool) -> Vec<u8> {
     for &bytes in &manifest.wal_bytes {
         body.put_u64_le(bytes);
     }
+    body.put_u32_le(narrow(manifest.holes.len()));
+    for hole in &manifest.holes {
+        put_position(&mut body, hole.from);
+        body.put_u64_le(hole.to);
+    }
     body.put_u32_le(narrow(manifest.shards.len()));
     for (&number, shard) in &manifest.shards {
         body.put_u16_le(number);
-        put_shard(&mut body, shard, tells_damage);
+        put_shard(&mut body, shard);
     }
     body
 }
 
-fn put_shard(body: &mut Vec<u8>, shard: &ShardManifest, tells_damage: bool) {
+fn put_shard(body: &mut Vec<u8>, shard: &ShardManifest) {
     put_position(body, shard.void_before);
-    body.put_u64_le(shard.floor);
-    if tells_damage {
-        body.put_u8(u8::from(shard.damaged));
+    body.put_u32_le(narrow(shard.void.len()));
+    for void in &shard.void {
+        put_position(body, void.start);
+        put_position(body, void.end);
     }
+    body.put_u64_le(shard.floor);
+    body.put_u64_le(shard.recycled);
+    body.put_u8(harm(shard));
     body.put_u8(u8::from(shard.snapshot.is_some()));
     if let Some(snapshot) = shard.snapshot {
         body.put_u64_le(snapshot.id);
@@ -53,22 +65,32 @@ fn put_shard(body: &mut Vec<u8>, shard: &ShardManifest, tells_damage: bool) {
     }
 }
 
+fn harm(shard: &ShardManifest) -> u8 {
+    let flag = |is_set, flag| if is_set { flag } else { 0 };
+    flag(shard.damaged, DAMAGED) | flag(shard.doubtful, DOUBTFUL) | flag(shard.lost, LOST)
+}
+
 fn put_position(body: &mut Vec<u8>, position: Position) {
     body.put_u64_le(position.sequence);
     body.put_u32_le(position.offset);
 }
 
 /// `None` if the body cannot have been written by [`encode`].
-pub(super) fn decode(mut body: &[u8], generation: u64, tells_damage: bool) -> Option<Manifest> {
+pub(super) fn decode(mut body: &[u8], generation: u64) -> Option<Manifest> {
     let body = &mut body;
     let suspect = get_flag(body)?;
     let next_id = body.try_get_u64_le().ok()?;
     let durable = get_position(body)?;
     let wal_first = body.try_get_u64_le().ok()?;
     let wal_bytes = get_list(body, 8, |body| body.try_get_u64_le().ok())?;
-    let shards = get_list(body, 17, |body| {
+    let holes = get_list(body, 20, |body| {
+        let from = get_position(body)?;
+        let to = body.try_get_u64_le().ok()?;
+        Some(Hole { from, to })
+    })?;
+    let shards = get_list(body, 40, |body| {
         let number = body.try_get_u16_le().ok()?;
-        Some((number, get_shard(body, tells_damage)?))
+        Some((number, get_shard(body)?))
     })?;
     let count = shards.len();
     let shards: BTreeMap<u16, ShardManifest> = shards.into_iter().collect();
@@ -79,15 +101,23 @@ pub(super) fn decode(mut body: &[u8], generation: u64, tells_damage: bool) -> Op
         durable,
         wal_first,
         wal_bytes,
+        holes,
         shards,
     };
     (body.is_empty() && manifest.shards.len() == count).then_some(manifest)
 }
 
-fn get_shard(body: &mut &[u8], tells_damage: bool) -> Option<ShardManifest> {
+fn get_shard(body: &mut &[u8]) -> Option<ShardManifest> {
     let void_before = get_position(body)?;
+    let void = get_list(body, 24, |body| {
+        Some(get_position(body)?..get_position(body)?)
+    })?;
     let floor = body.try_get_u64_le().ok()?;
-    let damaged = tells_damage && get_flag(body)?;
+    let recycled = body.try_get_u64_le().ok()?;
+    let harm = body.try_get_u8().ok()?;
+    if harm > DAMAGED | DOUBTFUL | LOST {
+        return None;
+    }
     let snapshot = if get_flag(body)? {
         Some(get_snapshot(body)?)
     } else {
@@ -97,8 +127,12 @@ fn get_shard(body: &mut &[u8], tells_damage: bool) -> Option<ShardManifest> {
     Some(ShardManifest {
         snapshot,
         void_before,
+        void,
         floor,
-        damaged,
+        recycled,
+        damaged: harm & DAMAGED != 0,
+        doubtful: harm & DOUBTFUL != 0,
+        lost: harm & LOST != 0,
         segments,
     })
 }
@@ -178,8 +212,17 @@ mod tests {
                 sequence: 2,
                 offset: 64,
             },
+            void: vec![
+                Position::default()..Position {
+                    sequence: 2,
+                    offset: 8,
+                },
+            ],
             floor: 7,
+            recycled: 6,
             damaged: true,
+            doubtful: false,
+            lost: true,
             segments: vec![segment; 2],
         };
         let manifest = Manifest {
@@ -192,12 +235,16 @@ mod tests {
             },
             wal_first: 2,
             wal_bytes: vec![4096, 8192],
+            holes: vec![Hole {
+                from: Position::default(),
+                to: 3,
+            }],
             shards: BTreeMap::from([(0, ShardManifest::default()), (7, shard)]),
         };
-        let body = encode(&manifest, true);
-        assert_eq!(decode(&body, 8, true), Some(manifest));
+        let body = encode(&manifest);
+        assert_eq!(decode(&body, 8), Some(manifest));
         for length in 0..body.len() {
-            assert_eq!(decode(&body[..length], 8, true), None, "{length} bytes");
+            assert_eq!(decode(&body[..length], 8), None, "{length} bytes");
         }
     }
 }

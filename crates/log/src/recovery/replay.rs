@@ -2,17 +2,22 @@
 
 use std::{cmp::Ordering, sync::Arc};
 
-use super::{Certainty, TornTail, open_wal_file};
+use super::{
+    Certainty, TornTail,
+    holes::{Holes, Tail},
+    open_wal_file,
+};
 use crate::{
-    disk::{Disk, DiskFile},
-    entry::Position,
+    disk::{Disk, DiskFile, OpenMode},
+    entry::{HardState, Position},
     error::Error,
     index::{Index, WalFile},
     layout::wide,
-    manifest::Manifest,
-    marks::Mark,
+    manifest::{Hole, Manifest},
+    marks::Marks,
     names,
-    record::VERSION,
+    options::Options,
+    record::{Header, VERSION},
     scan::{self, Batch, Record, Remains, RemainsKind, Scanned},
 };
 
@@ -30,6 +35,9 @@ pub(super) struct Replayed {
     /// What was behind the end, in its own file and in files that were never begun.
     pub(super) remains: Vec<(Position, Remains)>,
     pub(super) unproven: Unproven,
+    pub(super) holes: Holes,
+    /// Listed files that are gone, or shorter than listed.
+    pub(super) short: Vec<u64>,
 }
 
 /// The batches at the end of the last file that nothing calls durable: what was read of them may be in the cache
@@ -60,11 +68,22 @@ impl Replayed {
     }
 }
 
+impl Replayed {
+    /// A file is named once, and where it is short, not where that was noticed.
+    fn note_unreadable(&mut self, place: (u64, u64)) {
+        let known = &mut self.holes.unreadable;
+        if known.iter().all(|(sequence, _)| *sequence != place.0) {
+            known.push(place);
+        }
+    }
+}
+
 /// Follows the log into `index`.
 pub(super) fn replay<D: Disk>(
     disk: &D,
+    options: &Options,
     manifest: &Manifest,
-    mark: &Mark,
+    marks: &Marks<D>,
     index: &mut Index<D>,
 ) -> Result<Replayed, Error> {
     let start = Position {
@@ -80,42 +99,53 @@ pub(super) fn replay<D: Disk>(
             bytes: 0,
             remains: Vec::new(),
             unproven: Unproven::default(),
+            holes: Holes::default(),
+            short: Vec::new(),
         },
-        generation: mark.generation,
-        durable: mark.durable.max(manifest.durable),
+        has_peers: options.has_peers,
+        generation: marks.last().generation,
+        durable: marks.last().durable.max(manifest.durable),
         gap: None,
+        broken: None,
     };
     let mut buffer = Vec::new();
-    let mut begun = true;
+    // Files that do not begin: damaged, or behind the end of the log.
+    let mut waiting = Vec::new();
     for (sequence, bytes) in manifest.wal_files() {
-        let file = open_wal_file(disk, sequence, bytes)?;
-        read_whole(&file, sequence, bytes, &mut buffer)?;
-        begun = begun && replay.file(&buffer, sequence, index)?;
-        if begun {
-            index.files.insert(
-                sequence,
-                WalFile {
-                    file: Arc::new(file),
-                    bytes,
-                },
-            );
+        let file = replay.open(disk, sequence, bytes, &mut buffer)?;
+        let is_begun = replay.file(&buffer, sequence, index)?;
+        waiting.push((
+            sequence,
+            WalFile {
+                file: Arc::new(file),
+                bytes,
+            },
+        ));
+        if is_begun {
+            index.files.extend(waiting.drain(..));
         } else {
             replay.unused_file(&buffer, sequence);
         }
     }
-    replay.judge()
+    replay.judge(marks.promised(), index)
 }
 
+/// Gives how much of it there is; the rest is zeros.
 fn read_whole(
     file: &impl DiskFile,
     sequence: u64,
     bytes: u64,
     buffer: &mut Vec<u8>,
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
     let name = names::wal_file(sequence);
     buffer.resize(wide(bytes), 0);
     let mut at = 0;
+    let mut is_short = false;
     for piece in buffer.chunks_mut(READ_BYTES) {
+        if is_short {
+            piece.fill(0);
+            continue;
+        }
         let read = file.read_at(piece, at);
         #[cfg(feature = "sabotage")]
         let read = match read {
@@ -127,48 +157,74 @@ fn read_whole(
         };
         let read = read.map_err(|error| Error::io("read", &name, error))?;
         at += read as u64;
-        if read < piece.len() {
-            return Err(Error::corrupt(&name, at, "shorter than listed"));
-        }
+        is_short = read < piece.len();
+        piece[read..].fill(0);
     }
-    Ok(())
+    Ok(at)
 }
 
 struct Replay<'a> {
     manifest: &'a Manifest,
     result: Replayed,
+    has_peers: bool,
     /// The newest manifest that anything in the log has seen.
     generation: u64,
     /// The furthest place that anything calls durable.
     durable: Position,
     /// An entry that follows no other.
     gap: Option<Position>,
+    /// Where the log does not go on, though it should.
+    broken: Option<Position>,
 }
 
 impl Replay<'_> {
-    /// Follows one more file. False if it was never begun, which ends the log.
+    /// Opens and reads a file; one that is gone is made anew if others have what was in it.
+    fn open<D: Disk>(
+        &mut self,
+        disk: &D,
+        sequence: u64,
+        bytes: u64,
+        buffer: &mut Vec<u8>,
+    ) -> Result<D::File, Error> {
+        let name = names::wal_file(sequence);
+        let file = match open_wal_file(disk, sequence) {
+            Err(Error::MissingFile { .. }) if self.has_peers => {
+                let made = disk.open(&name, OpenMode::Create);
+                made.map_err(|error| Error::io("make", &name, error))?
+            }
+            opened => opened?,
+        };
+        let read = read_whole(&file, sequence, bytes, buffer)?;
+        if read < bytes {
+            if !self.has_peers {
+                return Err(Error::corrupt(&name, read, "shorter than listed"));
+            }
+            self.result.short.push(sequence);
+            self.result.holes.unreadable.push((sequence, read));
+        }
+        Ok(file)
+    }
+
+    /// Follows one more file. False if it was never begun, which ends the log, or its beginning cannot be read.
     fn file<D: Disk>(
         &mut self,
         bytes: &[u8],
         sequence: u64,
         index: &mut Index<D>,
     ) -> Result<bool, Error> {
-        let scanned = scan::scan(bytes, sequence, |batch| self.apply(batch, index));
+        let scanned = scan::scan(bytes, sequence, |batch| {
+            self.arrive(batch, sequence, index);
+            self.apply(batch, index);
+        });
         refuse_unknown_version(&scanned, sequence)?;
-        let Some(first) = scanned.first else {
-            return Ok(false);
-        };
-        let follows = self.result.files == 0
-            || first.previous_end == self.result.end.offset
-                && first.previous_chain == self.result.chain;
-        if !follows {
-            return Err(damaged(
-                self.result.end,
-                "the next file does not continue it",
-            ));
+        if let Some(place) = self.broken {
+            return Err(damaged(place, "the next file does not continue it"));
         }
         if let Some(place) = self.gap {
             return Err(damaged(place, "an entry without the one before it"));
+        }
+        if !scanned.is_begun {
+            return Ok(false);
         }
         let end = Position {
             sequence,
@@ -182,6 +238,32 @@ impl Replay<'_> {
         // Only what stands behind the last file's end matters.
         self.result.remains = vec![(end, self.examine(bytes, end))];
         Ok(true)
+    }
+
+    /// A file begins: either where the one before ended, or there is a hole between them.
+    fn arrive<D: Disk>(&mut self, batch: &Batch<'_>, sequence: u64, index: &Index<D>) {
+        let Some(previous_end) = batch.begin.previous_end else {
+            return;
+        };
+        let from = self.result.end;
+        let follows = if self.result.files == 0 {
+            sequence == self.manifest.wal_first
+        } else {
+            previous_end == from.offset && batch.first_chain == self.result.chain
+        };
+        if follows {
+            return;
+        }
+        if !self.has_peers {
+            self.broken.get_or_insert(from);
+            return;
+        }
+        let hole = Hole { from, to: sequence };
+        let between = (from.sequence + 1..sequence).map(|sequence| (sequence, 0));
+        self.result
+            .note_unreadable((from.sequence, from.offset.into()));
+        between.for_each(|place| self.result.note_unreadable(place));
+        self.result.holes.cross(hole, self.manifest, index);
     }
 
     fn unproven(&self, bytes: &[u8], end: Position) -> Unproven {
@@ -216,48 +298,101 @@ impl Replay<'_> {
         for record in batch.records {
             match *record {
                 Record::HardState { shard, state } => {
-                    index.shard(shard).hard_state = Some(state);
+                    self.promise(batch.start, shard, state, index);
                 }
-                Record::Entry(header) => {
-                    let listed = self.manifest.shards.get(&header.shard);
-                    if listed.is_some_and(|listed| header.position < listed.void_before) {
-                        continue;
-                    }
-                    let runs = &mut index.shard(header.shard).runs;
-                    if runs.last().is_some_and(|last| header.index > last + 1) {
-                        self.gap.get_or_insert(header.position);
-                    }
-                    runs.insert(header.index, header.term, header.position);
-                }
+                Record::Entry(header) => self.entry(header, index),
             }
         }
     }
 
-    /// Tells damage from an end that was never acknowledged.
-    fn judge(self) -> Result<Replayed, Error> {
+    fn promise<D: Disk>(&self, at: Position, shard: u16, state: HardState, index: &mut Index<D>) {
+        let mut state = self.result.holes.hard_state(shard, state);
+        let known = index.shard(shard).hard_state.unwrap_or_default();
+        if let Some(listed) = self.manifest.shards.get(&shard)
+            && listed.is_void(&at)
+        {
+            state.commit = state.commit.min(known.commit);
+        }
+        index.shard(shard).hard_state = Some(state);
+    }
+
+    fn entry<D: Disk>(&mut self, header: Header, index: &mut Index<D>) {
+        let listed = self.manifest.shards.get(&header.shard);
+        let is_void = listed.is_some_and(|listed| {
+            header.position < listed.void_before || listed.is_void(&header.position)
+        });
+        if is_void || !self.result.holes.admit(&header, listed, index) {
+            return;
+        }
+        let runs = &mut index.shard(header.shard).runs;
+        // Behind a hole a shard may go on behind its snapshot.
+        if runs.last().is_some_and(|last| header.index > last + 1) && self.result.holes.is_empty() {
+            self.gap.get_or_insert(header.position);
+        }
+        runs.insert(header.index, header.term, header.position);
+    }
+
+    /// Tells damage from an end that was never acknowledged. `promised`: behind this place no term and no vote was changed.
+    fn judge<D: Disk>(
+        mut self,
+        promised: Option<Position>,
+        index: &mut Index<D>,
+    ) -> Result<Replayed, Error> {
         let end = self.result.end;
         #[cfg(feature = "sabotage")]
         if crate::sabotage::is_planted("tail cut at damage") {
             return Ok(self.result);
         }
-        if self.durable > end {
-            let next = Position {
-                sequence: end.sequence + 1,
-                offset: 0,
-            };
-            // The end itself is sound if the proof lies in the next file, whose begin is not.
-            let place = if self.durable > next && self.result.files > 0 {
-                next
-            } else {
-                end
-            };
-            return Err(damaged(place, "acknowledged records cannot be read"));
-        }
         if self.generation > self.manifest.generation {
             let what = "older than the write-ahead log says";
             return Err(Error::corrupt(names::MANIFEST, 8, what));
         }
+        if self.durable > end && !self.has_peers {
+            return Err(damaged(
+                self.place_of_loss(),
+                "acknowledged records cannot be read",
+            ));
+        }
+        if self.durable > end {
+            let place = self.place_of_loss();
+            self.result
+                .note_unreadable((place.sequence, place.offset.into()));
+        }
+        self.result.holes.tail = self.tail(promised);
+        self.result.holes.close(end, self.manifest, index);
         Ok(self.result)
+    }
+
+    /// What is missing at the end. Of what nothing calls durable nobody has heard a promise.
+    fn tail(&self, promised: Option<Position>) -> Option<Tail> {
+        let end = self.result.end;
+        if self.durable > end {
+            // Without a file before it nothing says what was promised earlier.
+            let is_known = self.result.files > 0;
+            let is_promised = !is_known || promised.is_none_or(|promised| promised > end);
+            return Some(if is_promised {
+                Tail::Promises
+            } else {
+                Tail::Entries
+            });
+        }
+        let mut short = self.result.short.iter();
+        let may_hold_more = short.any(|&sequence| sequence >= end.sequence);
+        may_hold_more.then_some(Tail::Entries)
+    }
+
+    /// The end itself is sound if the proof lies in the next file, whose begin is not.
+    fn place_of_loss(&self) -> Position {
+        let end = self.result.end;
+        let next = Position {
+            sequence: end.sequence + 1,
+            offset: 0,
+        };
+        if self.durable > next && self.result.files > 0 {
+            next
+        } else {
+            end
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 use std::{io, ops::Range};
 
 use super::{
-    open_wal_file,
+    holes, open_wal_file,
     replay::{Replayed, Unproven},
 };
 use crate::{
@@ -38,6 +38,7 @@ pub(super) fn settle<D: Disk>(
 ) -> Result<Manifest, Error> {
     // Suspicion first: once the remains are wiped, or the mark is of this start, nothing else tells of it.
     let manifest = remember_suspicion(disk, manifest, replayed, is_doubtful)?;
+    lengthen(disk, &manifest, replayed)?;
     for (from, remains) in &replayed.remains {
         let listed = manifest
             .wal_files()
@@ -46,7 +47,7 @@ pub(super) fn settle<D: Disk>(
         let dirty = remains.any_record || remains.kind != RemainsKind::Nothing;
         let is_last = from.sequence == replayed.end.sequence && replayed.files > 0;
         if dirty || is_last {
-            let file = open_wal_file(disk, from.sequence, bytes)?;
+            let file = open_wal_file(disk, from.sequence)?;
             let settle = || {
                 if dirty {
                     wipe(&file, from.offset.into(), bytes)?;
@@ -99,18 +100,28 @@ fn remember_suspicion<D: Disk>(
     if crate::sabotage::is_planted("tail cut at damage") {
         return Ok(manifest);
     }
+    let judged = holes::judged(&manifest, replayed)?;
     let mut kinds = replayed.remains.iter().map(|(_, remains)| remains.kind);
     let is_suspect = is_doubtful || kinds.any(|kind| kind == RemainsKind::Ambiguous);
-    if manifest.suspect || !is_suspect {
+    if judged.is_none() && (manifest.suspect || !is_suspect) {
         return Ok(manifest);
     }
-    write_next(
-        disk,
-        Manifest {
-            suspect: true,
-            ..manifest
-        },
-    )
+    let mut next = judged.unwrap_or(manifest);
+    next.suspect |= is_suspect;
+    write_next(disk, next)
+}
+
+/// Files that were cut short have their length again, with zeros where nobody knows what stood there.
+fn lengthen<D: Disk>(disk: &D, manifest: &Manifest, replayed: &Replayed) -> Result<(), Error> {
+    let listed = manifest.wal_files();
+    for (sequence, bytes) in listed.filter(|(sequence, _)| replayed.short.contains(sequence)) {
+        let file = open_wal_file(disk, sequence)?;
+        let error = |error| Error::io("lengthen", &names::wal_file(sequence), error);
+        let length = file.len().map_err(error)?.min(bytes);
+        write_zeros(&file, length, bytes).map_err(error)?;
+        file.sync().map_err(error)?;
+    }
+    Ok(())
 }
 
 /// Files that were never begun all have the size that is asked for now.
@@ -120,7 +131,8 @@ fn give_up_files_of_another_size<D: Disk>(
     manifest: Manifest,
     replayed: &Replayed,
 ) -> Result<Manifest, Error> {
-    let begun = usize::try_from(replayed.files).expect("listed files");
+    let through = replayed.end.sequence + u64::from(replayed.files > 0);
+    let begun = usize::try_from(through - manifest.wal_first).expect("listed files");
     if manifest.wal_bytes[begun..]
         .iter()
         .all(|&bytes| bytes == options.wal_file_bytes)

@@ -231,6 +231,10 @@ fn next_shard(
             let what = "it was forgotten at a later entry than that of its snapshot";
             return Err(Error::Refused { shard, what });
         }
+        // The entries that it covers are with whoever wrote it, or there were none.
+        if change.origin == SnapshotOrigin::Peer || current.snapshot.is_none() {
+            next.recycled = snapshot.index;
+        }
         next.snapshot = Some(snapshot);
         next.floor = 0;
     }

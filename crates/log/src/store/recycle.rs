@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, io, sync::Arc};
 use super::Store;
 use crate::{
     disk::Disk,
+    entry::Position,
     error::Error,
     index::{Index, WalFile},
     manifest::Manifest,
@@ -82,6 +83,7 @@ impl<D: Disk> Store<D> {
         let count = usize::try_from(through_file + 1 - manifest.wal_first).expect("listed files");
         next.wal_bytes.drain(..count);
         next.wal_first = through_file + 1;
+        self.note_recycled(through_file, &mut next);
         self.shared.commit_manifest(&mut manifest, next)?;
         let files = self.forget_files(through_file);
         self.reuse(&mut manifest, files)
@@ -111,6 +113,29 @@ impl<D: Disk> Store<D> {
             }
         }
         Ok(())
+    }
+
+    /// What the log has no more, and the holes that it still has.
+    fn note_recycled(&self, through_file: u64, next: &mut Manifest) {
+        let index = self.shared.index();
+        for (number, shard) in &index.shards {
+            if let Some((_, last)) = shard.runs.range_through(through_file)
+                && let Some(listed) = next.shards.get_mut(number)
+            {
+                listed.recycled = listed.recycled.max(last);
+            }
+        }
+        let first = Position {
+            sequence: next.wal_first,
+            offset: 0,
+        };
+        next.holes.retain(|hole| hole.to > first.sequence);
+        for hole in &mut next.holes {
+            hole.from = hole.from.max(first);
+        }
+        for listed in next.shards.values_mut() {
+            listed.void.retain(|void| void.end > first);
+        }
     }
 
     /// From here on readers look elsewhere.

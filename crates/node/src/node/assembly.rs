@@ -223,6 +223,7 @@ fn share_out(restored: Restored, beginnings: &mut [Beginning], inboxes: &Inboxes
         replicas,
         damaged,
         closed,
+        ..
     } = restored;
     for (shard, replica) in replicas {
         let share = &mut beginnings[inboxes.number_of(shard)];

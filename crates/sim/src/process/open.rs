@@ -76,7 +76,11 @@ impl Opening<'_> {
             given_up: BTreeMap::new(),
             reader: &log.reader,
         };
+        if !log.report.holes.is_empty() {
+            sometimes("a log with a hole was opened");
+        }
         let restored = opener.restore_all(&log.shards, &log.report)?;
+        log.store.note_lost(&restored.unknown)?;
         let mut durable = BTreeMap::new();
         let mut watched = BTreeMap::new();
         let mut suspects = BTreeSet::new();
@@ -127,6 +131,7 @@ impl Opening<'_> {
             open_segments: OPEN_SEGMENTS,
             spare_files: 1,
             boot: Some(self.boot),
+            has_peers: true,
         };
         Log::open(self.disk.clone(), options)
     }

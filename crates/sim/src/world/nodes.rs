@@ -255,15 +255,13 @@ impl World {
         let under_way = std::mem::take(&mut node.under_way);
         let life = process.life;
         let closed = process.closed();
-        self.compare(number, durable, &under_way, |shard| {
-            suspect || closed.contains(&shard)
-        });
+        self.compare(number, durable, &under_way, suspect, &closed);
         self.common.lives.insert(number, life);
         process.begin(&mut self.common);
         let node = self.nodes.get_mut(&number).expect("it was just seen");
         node.process = Some(process);
         node.founder = false;
-        if suspect {
+        if suspect || !closed.is_empty() {
             self.destroyed.insert(number);
         }
         self.check_cache(number);
@@ -313,11 +311,14 @@ impl World {
         number: u64,
         found: &BTreeMap<u16, DurableShard>,
         under_way: &[(u16, u64)],
-        may_lack: impl Fn(u16) -> bool,
+        suspect: bool,
+        closed: &BTreeSet<u16>,
     ) {
         if self.common.checks.is_old_copy(number) {
             return;
         }
+        let node = &self.nodes[&number];
+        let is_lossy = node.is_damaged() || node.lost_a_sector;
         for shard in 0..self.common.plan.shards {
             self.common.checks.forgotten(number, shard);
             let before = self.common.checks.durable.get(&(number, shard)).cloned();
@@ -330,7 +331,10 @@ impl World {
                 let forgot = promised != (before.term, before.vote)
                     && written.count() == 0
                     && known.term <= before.term;
-                if !may_lack(shard)
+                let is_closed = closed.contains(&shard);
+                let has_no_say = is_closed || is_lossy && before.log.last() == 0;
+                if !suspect
+                    && !is_closed
                     && let Some(index) = lost
                 {
                     self.common.checks.fail(format!(
@@ -341,8 +345,9 @@ impl World {
                     let now = self.common.now;
                     self.common.checks.lost(number, shard, before.log, now);
                 }
-                // A suspect may lack entries, and who could not open its shard too, but nothing else.
-                if forgot {
+                // A suspect may lack entries, but nothing else. Who could not open its shard promises nothing, nor does who
+                // has no state of it: then the log may be damaged where the term stood.
+                if forgot && !has_no_say {
                     self.common.checks.fail(format!(
                         "node {number}, shard {shard}: term {} and vote {} were durable, now {promised:?}",
                         before.term, before.vote
@@ -367,7 +372,8 @@ impl World {
             return node.missed.push((life, what));
         }
         process.take(what, &mut self.common);
-        let is_well = !process.is_suspect() && node.damaged.is_empty();
+        let is_whole = !process.is_suspect() && process.closed().is_empty();
+        let is_well = is_whole && node.damaged.is_empty();
         let is_old_copy = self.common.checks.is_old_copy(number);
         if is_well && !is_old_copy && !self.human.wants_gone(number) {
             self.destroyed.remove(&number);

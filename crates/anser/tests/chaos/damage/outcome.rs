@@ -22,18 +22,14 @@ pub(super) enum Outcome {
     Stranger,
 }
 
-use Outcome::{Healed, Overwritten, Refused, Told, Unnoticed};
+use Outcome::{Healed, Overwritten, Refused, Unnoticed};
 
 /// What is accepted. `Stuck` and `Stranger` never are, nor is a loss.
 ///
-/// A segment and a snapshot heal. Damage to the log that is met at a start is refused still, and what is met while running is
-/// told until the file is used again. `Unnoticed` stays where bytes may mean nothing: garbage behind the end, what was written
+/// A segment, a snapshot and a log file heal. `Unnoticed` stays where bytes may mean nothing: garbage behind the end, what was written
 /// before and is used again, one mark of two.
 pub(super) const ACCEPTED: [(Target, &[Outcome]); 7] = [
-    (
-        Target::Wal,
-        &[Healed, Overwritten, Unnoticed, Told, Refused],
-    ),
+    (Target::Wal, &[Healed, Overwritten, Unnoticed]),
     (Target::Marks, &[Healed, Overwritten, Unnoticed, Refused]),
     (Target::Segment, &[Healed, Overwritten, Unnoticed]),
     (Target::Snapshot, &[Healed, Overwritten, Unnoticed]),

@@ -79,12 +79,19 @@ impl Stage {
             self.fleet.kill(node);
         }
         let started = Instant::now();
+        let logged_before = self.fleet.logged(node);
         let number = self.fleet.number(node);
         let (outcome, code) = match self.fleet.try_begin(node) {
             Ok(()) if self.fleet.number(node) != number => (Outcome::Stranger, None),
             Ok(()) => {
                 let at_start = self.is_named(&harm, node, logged);
-                let outcome = self.watch(node, &harm, cell.target, logged);
+                let mut outcome = self.watch(node, &harm, cell.target, logged);
+                // The start read all of the log: what cannot be read of it is needed no more, though it stays until the file
+                // is used again.
+                let is_known = self.is_named(&harm, node, logged_before);
+                if outcome == Outcome::Told && cell.target == Target::Wal && is_known {
+                    outcome = Outcome::Healed;
+                }
                 let named = self.is_named(&harm, node, logged);
                 told = told.or(at_start.then_some("at the start"));
                 told = told.or(named.then_some("after the start"));

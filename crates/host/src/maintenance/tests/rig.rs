@@ -50,6 +50,7 @@ pub(super) fn options() -> Options {
         open_segments: 4,
         spare_files: 2,
         boot: None,
+        has_peers: false,
     }
 }
 

@@ -1,0 +1,543 @@
+//! A log that is damaged before its end, of a node whose shards others have too: it opens, tells what each shard may have
+//! lost, and never more than that is missing.
+//!
+//! The logs are those that consensus writes: nothing committed is replaced, and terms never fall.
+
+use std::{collections::BTreeMap, io::Write as _, sync::Arc};
+
+use anser_log::{
+    Change, Entry, EntryKind, HardState, Kept, Log, Opened, Options, SegmentInfo, Write,
+    disk::simulated::{Durability, Image, SimulatedDisk},
+};
+use bytes::Bytes;
+
+use crate::{faults::small_options, random::Random};
+
+const SHARDS: u16 = 3;
+
+fn options() -> Options {
+    Options {
+        wal_file_bytes: 8192,
+        has_peers: true,
+        ..small_options()
+    }
+}
+
+fn open(disk: &SimulatedDisk) -> Opened<SimulatedDisk> {
+    Log::open(disk.clone(), options()).unwrap()
+}
+
+/// What a shard has, and every log that it had.
+#[derive(Debug, Clone, Default)]
+struct Shard {
+    state: HardState,
+    /// The term of each entry, from the first.
+    terms: Vec<u64>,
+    had: Vec<Vec<u64>>,
+    snapshot: u64,
+    /// Entries that segments hold, or the log.
+    alive: Vec<u64>,
+}
+
+impl Shard {
+    fn last(&self) -> u64 {
+        self.terms.len() as u64
+    }
+
+    fn term(&self, index: u64) -> u64 {
+        self.terms[usize::try_from(index).unwrap() - 1]
+    }
+}
+
+fn body(shard: u16, index: u64, term: u64) -> Bytes {
+    let seed = u64::from(shard) << 40 | index << 16 | term;
+    let mut random = Random::new(seed);
+    let length = random.below(400);
+    Bytes::from(random.bytes(length))
+}
+
+fn entry(shard: u16, index: u64, term: u64) -> Entry {
+    Entry {
+        index,
+        term,
+        kind: EntryKind::Normal,
+        data: body(shard, index, term),
+    }
+}
+
+/// A log in use.
+struct Used {
+    disk: SimulatedDisk,
+    shards: BTreeMap<u16, Shard>,
+    random: Random,
+    opened: Opened<SimulatedDisk>,
+}
+
+impl Used {
+    fn new(seed: u64) -> Self {
+        let disk = SimulatedDisk::default();
+        let opened = open(&disk);
+        for shard in 0..SHARDS {
+            commit(&opened, shard, (1, 1), Vec::new());
+        }
+        let shard = Shard {
+            state: HardState {
+                term: 1,
+                vote: 0,
+                commit: 1,
+            },
+            terms: vec![1],
+            had: vec![vec![1]],
+            snapshot: 1,
+            alive: Vec::new(),
+        };
+        Self {
+            disk,
+            shards: (0..SHARDS).map(|number| (number, shard.clone())).collect(),
+            random: Random::new(seed),
+            opened,
+        }
+    }
+
+    fn run(&mut self, steps: usize) {
+        for _ in 0..steps {
+            let number = u16::try_from(self.random.up_to(u64::from(SHARDS) - 1)).unwrap();
+            match self.random.up_to(99) {
+                0..84 => self.append(number),
+                84..90 => self.opened.appender.mark_durable().unwrap(),
+                90..96 => self.recycle(),
+                _ => self.elect(number),
+            }
+        }
+    }
+
+    /// A new leader, of whom nothing has come yet.
+    fn elect(&mut self, number: u16) {
+        let vote = 1 + self.random.up_to(2);
+        let shard = self.shards.get_mut(&number).unwrap();
+        shard.state.term += 1 + self.random.up_to(1);
+        shard.state.vote = vote;
+        let write = Write {
+            shard: number,
+            hard_state: Some(shard.state),
+            entries: Vec::new(),
+        };
+        self.opened.appender.append(&[write]).unwrap();
+    }
+
+    fn append(&mut self, number: u16) {
+        let random = &mut self.random;
+        let shard = self.shards.get_mut(&number).unwrap();
+        let mut first = shard.last() + 1;
+        let is_of_an_older_term = shard.term(shard.last()) < shard.state.term;
+        if is_of_an_older_term && random.percent(50) {
+            // What was not committed is replaced.
+            first -= random.up_to(shard.last() - shard.state.commit);
+            shard.terms.truncate(usize::try_from(first).unwrap() - 1);
+        }
+        let count = 1 + random.up_to(3);
+        let term = shard.state.term;
+        let entries = (first..first + count).map(|index| entry(number, index, term));
+        let entries: Vec<Entry> = entries.collect();
+        for _ in &entries {
+            shard.terms.push(term);
+            shard.had.push(shard.terms.clone());
+        }
+        let open = shard.last() - shard.state.commit;
+        shard.state.commit += random.up_to(open);
+        let hard_state = random.percent(60).then_some(shard.state);
+        if hard_state.is_none() {
+            shard.state.commit = shard.state.commit.max(shard.snapshot);
+        }
+        let write = Write {
+            shard: number,
+            hard_state,
+            entries,
+        };
+        self.opened.appender.append(&[write]).unwrap();
+    }
+
+    /// Files are recycled; every third entry stays alive.
+    fn recycle(&mut self) {
+        let Some(due) = self.opened.store.due_all() else {
+            return;
+        };
+        let mut behind = BTreeMap::new();
+        for due in &due.shards {
+            let shard = self.shards.get_mut(&due.shard).unwrap();
+            let to = shard.state.commit;
+            if to > shard.snapshot {
+                let mut writer = self.opened.store.begin_segment(due.shard).unwrap();
+                let from = shard.snapshot + 1;
+                for index in (from..=to).filter(|index| index % 3 == 0) {
+                    let term = shard.term(index);
+                    let payload = body(due.shard, index, term);
+                    let kept = Kept {
+                        index,
+                        term,
+                        payload,
+                    };
+                    writer.append(&kept).unwrap();
+                    shard.alive.push(index);
+                }
+                let add = writer.finish().unwrap();
+                commit(&self.opened, due.shard, (to, shard.term(to)), add);
+                shard.snapshot = to;
+            }
+            behind.insert(due.shard, shard.snapshot);
+        }
+        if self.opened.store.carry_over(&behind).is_ok() {
+            self.opened.store.recycle(due).unwrap();
+        }
+    }
+
+    fn close(self) -> (Image, BTreeMap<u16, Shard>) {
+        self.opened.appender.close().unwrap();
+        (self.disk.contents(), self.shards)
+    }
+}
+
+fn commit(
+    opened: &Opened<SimulatedDisk>,
+    shard: u16,
+    (index, term): (u64, u64),
+    add: Vec<SegmentInfo>,
+) {
+    let mut writer = opened.store.begin_snapshot(shard, index, term).unwrap();
+    writer.write_all(b"state").unwrap();
+    let change = Change {
+        snapshot: Some(writer.finish().unwrap()),
+        add,
+        ..Change::default()
+    };
+    opened.store.commit(shard, change).unwrap();
+}
+
+/// What became of a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    doubtful: bool,
+    lost: bool,
+    damaged: bool,
+    state: HardState,
+    terms: Vec<(u64, u64)>,
+    last: u64,
+}
+
+#[derive(Debug, Default)]
+struct Outcomes {
+    holes: usize,
+    whole: usize,
+    doubtful: usize,
+    shorter: usize,
+    lost: usize,
+    damaged: usize,
+}
+
+fn found(opened: &Opened<SimulatedDisk>) -> BTreeMap<u16, Found> {
+    let shards = opened.shards.iter().map(|it| {
+        let found = Found {
+            doubtful: it.doubtful,
+            lost: it.lost,
+            damaged: it.damaged,
+            state: it.hard_state,
+            terms: opened.reader.terms(it.shard),
+            last: it.last_index,
+        };
+        (it.shard, found)
+    });
+    shards.collect()
+}
+
+/// Panics if more is missing than is said.
+fn judge(
+    opened: &Opened<SimulatedDisk>,
+    truth: &BTreeMap<u16, Shard>,
+    what: &str,
+    outcomes: &mut Outcomes,
+) {
+    outcomes.holes += usize::from(!opened.report.holes.is_empty());
+    for it in &opened.shards {
+        let truth = &truth[&it.shard];
+        let what = format!("{what}: shard {}, {it:?}, {truth:?}", it.shard);
+        assert!(!it.has_gap, "{what}");
+        outcomes.damaged += usize::from(it.damaged);
+        let promised = (it.hard_state.term, it.hard_state.vote);
+        if it.lost {
+            outcomes.lost += 1;
+        } else {
+            assert_eq!(promised, (truth.state.term, truth.state.vote), "{what}");
+        }
+        assert!(
+            it.hard_state.commit <= truth.state.commit.max(truth.snapshot),
+            "{what}"
+        );
+        assert_eq!(it.snapshot.unwrap().index, truth.snapshot, "{what}");
+        let entries = entries(opened, it.shard, it.first_index, it.last_index, &what);
+        let is = |had: &Vec<u64>| {
+            let has = |entry: &Entry| {
+                let place = usize::try_from(entry.index).unwrap() - 1;
+                had.get(place) == Some(&entry.term)
+            };
+            entries.iter().all(has)
+        };
+        let is_whole = is(&truth.terms) && it.last_index == truth.last();
+        assert!(is_whole || it.doubtful, "{what}");
+        assert!(truth.had.iter().any(is), "{what}");
+        let committed = entries
+            .iter()
+            .filter(|entry| entry.index <= it.hard_state.commit);
+        for entry in committed {
+            assert_eq!(entry.term, truth.term(entry.index), "{what}");
+        }
+        outcomes.doubtful += usize::from(it.doubtful);
+        outcomes.shorter += usize::from(!is_whole);
+        outcomes.whole += usize::from(!it.doubtful && !it.lost);
+        let in_log =
+            |index: &u64| *index > truth.snapshot || opened.reader.first_index(it.shard) <= *index;
+        for &index in truth.alive.iter().filter(|index| !in_log(index)) {
+            let read = opened.reader.read(it.shard, index);
+            assert!(read.is_ok() || it.damaged, "{what}: {index}: {read:?}");
+        }
+    }
+}
+
+fn entries(
+    opened: &Opened<SimulatedDisk>,
+    shard: u16,
+    first: u64,
+    last: u64,
+    what: &str,
+) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let mut next = first;
+    while next <= last {
+        let more = opened.reader.entries(shard, next, last + 1, u64::MAX);
+        let more = more.unwrap_or_else(|error| panic!("{what}: {error}"));
+        next = more.last().unwrap().index + 1;
+        entries.extend(more);
+    }
+    for entry in &entries {
+        assert_eq!(entry.data, body(shard, entry.index, entry.term), "{what}");
+    }
+    entries
+}
+
+/// Each way in which a log file may be damaged, and what is left of it.
+fn damages(content: &[u8], random: &mut Random) -> Vec<(String, Option<Vec<u8>>)> {
+    let used = content
+        .iter()
+        .rposition(|&byte| byte != 0)
+        .map_or(0, |at| at + 1);
+    let mut damages = vec![("gone".to_owned(), None)];
+    if used == 0 {
+        return damages;
+    }
+    for _ in 0..6 {
+        let mut flipped = content.to_vec();
+        let at = random.below(used);
+        flipped[at] ^= 1 << random.below(8);
+        damages.push((format!("flip at {at}"), Some(flipped)));
+    }
+    let at = random.below(used);
+    damages.push((format!("cut at {at}"), Some(content[..at].to_vec())));
+    for page in [512, 4096] {
+        let place = |random: &mut Random| random.below(content.len() / page) * page;
+        let (one, other) = (place(random), place(random));
+        let mut zeroed = content.to_vec();
+        zeroed[one..one + page].fill(0);
+        damages.push((format!("zeros at {one}"), Some(zeroed)));
+        let mut swapped = content.to_vec();
+        swapped[one..one + page].copy_from_slice(&content[other..other + page]);
+        swapped[other..other + page].copy_from_slice(&content[one..one + page]);
+        damages.push((format!("swapped {one} and {other}"), Some(swapped)));
+    }
+    damages
+}
+
+fn damaged(image: &Image, path: &str, content: Option<Vec<u8>>) -> Image {
+    let mut image = image.clone();
+    match content {
+        Some(content) => drop(image.files.insert(path.to_owned(), Arc::new(content))),
+        None => drop(image.files.remove(path)),
+    }
+    image
+}
+
+fn is_log(path: &str) -> bool {
+    path.starts_with("wal/0")
+}
+
+fn each_damage(
+    seeds: std::ops::Range<u64>,
+    mut visit: impl FnMut(&str, &Image, &BTreeMap<u16, Shard>),
+) {
+    for seed in seeds {
+        let mut used = Used::new(seed);
+        used.run(60);
+        let (image, shards) = used.close();
+        let mut random = Random::new(!seed);
+        for (path, content) in image.files.iter().filter(|(path, _)| is_log(path)) {
+            for (what, content) in damages(content, &mut random) {
+                let image = damaged(&image, path, content);
+                visit(&format!("seed {seed}, {path}, {what}"), &image, &shards);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_damaged_log_opens_and_says_what_each_shard_may_have_lost() {
+    let mut outcomes = Outcomes::default();
+    each_damage(0..150, |what, image, shards| {
+        let disk = SimulatedDisk::from_image(image);
+        judge(&open(&disk), shards, what, &mut outcomes);
+    });
+    let Outcomes {
+        holes,
+        whole,
+        doubtful,
+        shorter,
+        lost,
+        damaged,
+    } = outcomes;
+    let fewest = [holes, whole, doubtful, shorter, lost, damaged]
+        .into_iter()
+        .min();
+    assert!(fewest > Some(100), "{outcomes:?}");
+}
+
+#[test]
+fn without_peers_it_stays_closed_and_names_the_place() {
+    let mut refused = 0;
+    each_damage(0..20, |what, image, _| {
+        let with_peers = open(&SimulatedDisk::from_image(image));
+        let alone = Options {
+            has_peers: false,
+            ..options()
+        };
+        let alone = Log::open(SimulatedDisk::from_image(image), alone);
+        assert_eq!(
+            alone.is_err(),
+            !with_peers.report.holes.is_empty(),
+            "{what}: {alone:?}"
+        );
+        if let Err(error) = alone {
+            assert!(
+                error.is_damage() && error.to_string().contains("wal/"),
+                "{error}"
+            );
+            refused += 1;
+        }
+    });
+    assert!(refused > 100, "{refused}");
+}
+
+/// What was found stays so at the next start, also if the first was cut short anywhere; a start that knows of it
+/// changes nothing.
+#[test]
+fn what_a_hole_cost_is_never_forgotten() {
+    let mut random = Random::new(7);
+    let mut images = 0;
+    each_damage(200..230, |what, image, shards| {
+        let disk = SimulatedDisk::from_image(image);
+        disk.record();
+        let first = found(&open(&disk));
+        assert_eq!(found(&open(&disk)), first, "{what}");
+        if !random.percent(20) {
+            return;
+        }
+        let mut durability = Durability::new(image);
+        for operation in disk.recorded() {
+            durability.apply(&operation);
+            let choices = durability.choices(512);
+            for _ in 0..2 {
+                let picks: Vec<usize> = choices.iter().map(|most| random.below(most + 1)).collect();
+                let disk = SimulatedDisk::from_image(&durability.image(512, &picks));
+                let opened = open(&disk);
+                judge(&opened, shards, what, &mut Outcomes::default());
+                let again = found(&opened);
+                for (shard, found) in &again {
+                    let first = &first[shard];
+                    assert_eq!(found.lost, first.lost, "{what}: {found:?}, {first:?}");
+                    assert!(
+                        found.doubtful || !first.doubtful,
+                        "{what}: {found:?}, {first:?}"
+                    );
+                    assert!(
+                        found.damaged || !first.damaged,
+                        "{what}: {found:?}, {first:?}"
+                    );
+                }
+                images += 1;
+            }
+        }
+    });
+    assert!(images > 1000, "{images}");
+}
+
+/// The others give back what was missing, and from then on the log is as any other.
+#[test]
+fn a_shard_that_was_given_back_what_it_lacked_is_whole_again() {
+    let mut given = 0;
+    each_damage(300..340, |what, image, shards| {
+        let disk = SimulatedDisk::from_image(image);
+        let mut opened = open(&disk);
+        let before = found(&opened);
+        let lost: Vec<u16> = opened
+            .shards
+            .iter()
+            .filter(|it| it.lost)
+            .map(|it| it.shard)
+            .collect();
+        for it in opened.shards.clone() {
+            if it.lost {
+                opened
+                    .store
+                    .forget(it.shard, shards[&it.shard].last(), true)
+                    .unwrap();
+                continue;
+            }
+            let truth = &shards[&it.shard];
+            let terms = entries(&opened, it.shard, it.first_index, it.last_index, what);
+            let differs = terms
+                .iter()
+                .find(|entry| entry.index > truth.last() || truth.term(entry.index) != entry.term);
+            let first = differs.map_or(it.last_index + 1, |entry| entry.index);
+            given += usize::from(first <= truth.last());
+            for index in first..=truth.last() {
+                let write = Write {
+                    shard: it.shard,
+                    hard_state: Some(HardState {
+                        commit: it.hard_state.commit.max(index.min(truth.state.commit)),
+                        ..truth.state
+                    }),
+                    entries: vec![entry(it.shard, index, truth.term(index))],
+                };
+                opened.appender.append(&[write]).unwrap();
+            }
+        }
+        opened.store.clear_suspicion().unwrap();
+        drop(opened);
+        let opened = open(&disk);
+        for it in opened.shards.iter().filter(|it| !lost.contains(&it.shard)) {
+            let truth = &shards[&it.shard];
+            let what = format!("{what}: {it:?} {truth:?}");
+            assert!(!it.doubtful && !it.lost, "{what}");
+            assert_eq!(it.damaged, before[&it.shard].damaged, "{what}");
+            let entries = entries(&opened, it.shard, it.first_index, it.last_index, &what);
+            // What was there in vain before may be there still, behind all that counts.
+            let is_whole =
+                |entry: &Entry| entry.index > truth.last() || entry.term == truth.term(entry.index);
+            assert!(
+                it.last_index >= truth.last() && entries.iter().all(is_whole),
+                "{what}"
+            );
+        }
+        for shard in lost {
+            let it = opened.shards.iter().find(|it| it.shard == shard).unwrap();
+            assert!(!it.lost && !it.doubtful && it.floor > 0, "{what}");
+        }
+    });
+    assert!(given > 100, "{given}");
+}
