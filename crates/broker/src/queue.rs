@@ -128,16 +128,11 @@ impl Queue {
 
     /// A changed retention is not taken over: a planted bug.
     #[cfg(feature = "sabotage")]
-    fn with_old_retention(&self, attributes: QueueAttributes) -> QueueAttributes {
-        let retention = if crate::sabotage::is_planted("retention never changed") {
-            self.attributes.retention
-        } else {
-            attributes.retention
-        };
-        QueueAttributes {
-            retention,
-            ..attributes
+    fn with_old_retention(&self, mut attributes: QueueAttributes) -> QueueAttributes {
+        if crate::sabotage::is_planted("retention never changed") {
+            attributes.retention = self.attributes.retention;
         }
+        attributes
     }
 
     pub(crate) fn ready_len(&self) -> u64 {

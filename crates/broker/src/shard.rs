@@ -416,6 +416,12 @@ impl Shard {
         self.home.queues_with_moves().collect()
     }
 
+    /// The queues, topics and subscriptions that live here, by number, and the revision of the catalog that each was told
+    /// last.
+    pub fn revisions(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.home.revisions()
+    }
+
     /// Catalog: everything whose home has not confirmed the latest revision, or the deletion.
     pub fn unsettled(&self) -> Vec<Placed> {
         let catalog = self.catalog.as_ref();

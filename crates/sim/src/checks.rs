@@ -257,6 +257,21 @@ impl Checks {
         }
     }
 
+    /// A replica that had no state has got one by a copy. It is a learner: what a voter acknowledged before it lost its state
+    /// may be in no copy.
+    pub(crate) fn began(&mut self, node: u64, shard: u16, membership: &Membership) {
+        let Membership {
+            voters,
+            voters_outgoing,
+            ..
+        } = membership;
+        if voters.contains(&node) || voters_outgoing.contains(&node) {
+            self.fail(format!(
+                "node {node}, shard {shard}: a voter that has lost its state takes a copy: {membership:?}"
+            ));
+        }
+    }
+
     pub(crate) fn leaps(&self) -> &[Leap] {
         &self.times.leaps
     }

@@ -12,6 +12,8 @@ const STRAGGLERS: u64 = 10;
 const STRAGGLING: Micros = 3 * SECOND;
 /// In a thousand: requests that come though their connection has broken.
 const STRAYS: u64 = 800;
+/// In a thousand: requests of errands whose connections break, where messages overtake each other.
+const BREAKS: u64 = 100;
 
 #[derive(Debug, Default)]
 pub(crate) struct Network {
@@ -108,6 +110,12 @@ impl Network {
         } else {
             0
         }
+    }
+
+    /// Whether a connection breaks under a request, though the network is well: homes that are told of two changes hear of
+    /// them in the wrong order only so.
+    pub(crate) fn breaks(&self, random: &mut Random) -> bool {
+        self.reorders && !self.is_healed && random.permille(BREAKS)
     }
 
     /// How much later a request comes whose connection has broken, if ever: it may lie in the buffers of a machine that

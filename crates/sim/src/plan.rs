@@ -177,6 +177,8 @@ impl Plan {
             _ if nodes == 5 && random.permille(500) => 5,
             _ => 3,
         };
+        // What stands still is in the oldest of the log files only where they are used again often.
+        let is_tight = is_beyond && random.permille(500);
         // Programs are exchanged by restarts.
         let is_calm = faults.is_empty();
         Self {
@@ -194,16 +196,20 @@ impl Plan {
             chaos: random.between(25, 50) * SECOND,
             fault_interval: random.between(200, 2_500) * 1_000,
             visibility: random.between(2_000, 8_000),
-            wal_file_bytes: 4096 * random.between(6, 12),
-            wal_files: random.between(3, 8),
+            wal_file_bytes: 4096 * random.between(6, if is_tight { 6 } else { 12 }),
+            wal_files: random.between(3, if is_tight { 3 } else { 8 }),
             sync: random.between(100, 4_000),
             memory_bytes: usize::try_from(random.between(1, 64) * 1_024).expect("little memory"),
             time_off_max: time_off_max(&mut random),
-            pace: random.between(20, 200) * 1_000,
+            pace: random.between(20, if is_tight { 40 } else { 200 }) * 1_000,
             upgrades: random.permille(250) && !is_calm,
             crowding: if random.permille(250) { 600 } else { 0 },
             restlessness: if random.permille(250) { 250 } else { 70 },
-            body_bytes: if random.permille(200) { 1_000 } else { 200 },
+            body_bytes: if random.permille(200) || is_tight {
+                1_000
+            } else {
+                200
+            },
         }
     }
 

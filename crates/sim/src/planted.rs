@@ -91,10 +91,6 @@ pub const PLANTED: &[Planted] = &[
         "replica: what was answered before a loss counts",
     ),
     planted(
-        "empty voters count",
-        "replica: a leader feeds a voter that others have let go of",
-    ),
-    planted(
         "blank at its word",
         "replica: a voter is let go of for what it said before it had a state",
     ),

@@ -6,6 +6,7 @@ mod common;
 mod damage;
 mod disk_errors;
 mod faults;
+mod homes;
 mod human;
 mod nodes;
 mod old_copies;
@@ -209,6 +210,7 @@ impl World {
         }
         self.note_healed();
         self.watch_members();
+        self.watch_homes();
         self.note_starts();
         self.watch_ruin();
         let (changes, most) = self.common.checks.changes_in_peace();

@@ -3,7 +3,7 @@
 //! `deadlines` holds each queue that waits for a moment, under its next one. During an entry it lags
 //! behind for the queues the entry touches; their places are renewed at its end.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, iter, sync::Arc};
 
 use crate::{
     attributes::QueueAttributes,
@@ -88,6 +88,19 @@ impl Home {
             self.queues.insert(id, Arc::new(queue));
         }
         Reply::Done
+    }
+
+    /// What is here, by number, and the revision that it was told last.
+    pub(super) fn revisions(&self) -> impl Iterator<Item = (u64, u64)> {
+        let queues = self.queues.iter().map(|(id, queue)| (id.0, queue.revision));
+        let queues = queues.filter(|&(number, _)| !self.is_outbox(QueueId(number)));
+        let topics = self.topics.iter();
+        queues.chain(topics.flat_map(|(id, topic)| {
+            let subscriptions = topic.subscriptions().iter();
+            let subscriptions =
+                subscriptions.map(|(id, subscription)| (id.0, subscription.revision));
+            iter::once((id.0, topic.revision)).chain(subscriptions)
+        }))
     }
 
     /// Ends a queue that is no subscription's.

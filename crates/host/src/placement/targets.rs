@@ -106,9 +106,12 @@ impl Planner<'_> {
             // Before the leader: a copy that took the load off its node would go for it, and come again.
             let place = (self.crowding(node, &others), self.load_of(node));
             #[cfg(feature = "sabotage")]
-            let place = match anser_broker::sabotage::is_planted("the only copy cannot move") {
-                true if node == state.leader => Default::default(),
-                _ => place,
+            let place = if node == state.leader
+                && anser_broker::sabotage::is_planted("the only copy cannot move")
+            {
+                Default::default()
+            } else {
+                place
             };
             (place, node != state.leader, node)
         };

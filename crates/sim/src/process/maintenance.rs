@@ -26,6 +26,8 @@ pub(super) struct Maintenance {
     offers: BTreeMap<ShardId, Image>,
     /// What followers need of the log.
     pub(super) holds: Holds,
+    /// Rounds in a row that freed nothing, though there was space to work with and all could be read.
+    pub(super) in_vain: u64,
 }
 
 impl Maintenance {
@@ -40,6 +42,7 @@ impl Maintenance {
             sweeping: None,
             offers: BTreeMap::new(),
             holds: Holds::default(),
+            in_vain: 0,
         }
     }
 
@@ -116,10 +119,17 @@ impl Process {
         let carried = self.maintenance.host.done.carried;
         let before = self.round_now();
         let recycled = self.maintenance.host.recycle(due, &images);
-        self.tell_damage(common);
+        let was_unreadable = self.tell_damage(common);
         if self.maintenance.host.done.carried > carried {
             sometimes("entries that are not applied were carried over");
         }
+        let freed = self.has_freed(before);
+        let has_no_space = matches!(recycled, Err(Error::NoSpace { .. }));
+        self.maintenance.in_vain = if freed || was_unreadable || has_no_space {
+            0
+        } else {
+            self.maintenance.in_vain + 1
+        };
         match recycled {
             Ok(ranges) => {
                 self.check_round(before, common);
@@ -133,12 +143,14 @@ impl Process {
         }
     }
 
-    /// What is damaged is told to the runner, which has the replica replaced.
-    fn tell_damage(&mut self, common: &mut Common) {
-        for damage in self.maintenance.host.take_damaged() {
+    /// What is damaged is told to the runner, which has the replica replaced. Whether anything is.
+    fn tell_damage(&mut self, common: &mut Common) -> bool {
+        let damaged = self.maintenance.host.take_damaged();
+        for damage in &damaged {
             self.judge_damage(damage.shard, &damage.error, common);
             self.tell(damage.event(), common);
         }
+        !damaged.is_empty()
     }
 
     fn judge_damage(&self, shard: ShardId, damage: &Error, common: &mut Common) {

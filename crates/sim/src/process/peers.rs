@@ -92,7 +92,13 @@ impl Process {
             life: self.life,
             number,
         };
-        if let Some(at) = arrival(self.node, node, common) {
+        let breaks = common.network.breaks(&mut common.random) && is_of_an_errand(&request);
+        let arrives = if breaks {
+            None
+        } else {
+            arrival(self.node, node, common)
+        };
+        if let Some(at) = arrives {
             let what = Happening::Asked { caller, request };
             common.agenda.add(at, Event::Node { node, life, what });
             let what = Happening::LookAt { number };

@@ -338,6 +338,9 @@ impl Process {
     fn members(&mut self, shard: u16, membership: &Membership, common: &mut Common) {
         let serves = self.serves(shard);
         let watched = self.watched.get_mut(&shard).expect("it has just spoken");
+        if watched.membership.is_empty() {
+            common.checks.began(self.node, shard, membership);
+        }
         let promoted = |node: &u64| watched.membership.learners.contains(node);
         if membership.voters.iter().any(promoted) {
             sometimes("a learner became a voter");
