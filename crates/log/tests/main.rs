@@ -10,6 +10,7 @@ mod crash;
 mod driver;
 mod faults;
 mod hooked;
+mod mending;
 mod model;
 mod random;
 mod replication;
