@@ -99,7 +99,7 @@ fn a_damaged_log_is_told_of_tried_and_repaired() {
     }
     assert_eq!(home.run("queue receive orders").0, 1);
     home.succeeds("queue create more");
-    home.succeeds("queue set orders --visibility 5");
+    home.succeeds("queue set orders --visibility-timeout 5");
     assert_eq!(dev.stop(), Some(0));
 }
 
