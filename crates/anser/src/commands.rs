@@ -7,6 +7,7 @@ pub mod dev;
 mod explain;
 pub mod key;
 pub mod queue;
+pub mod repair;
 pub mod serve;
 pub mod subscription;
 pub mod topic;
@@ -43,6 +44,8 @@ enum Command {
     Cluster(cluster::Arguments),
     /// Check a configuration file, or print what can be configured.
     Config(config::Arguments),
+    /// Say what is damaged in the data of a server that does not run, and what is lost by it; repair it.
+    Repair(repair::Arguments),
     /// Make, list, disable and delete access keys.
     Key(key::Arguments),
     /// Use queues: create, list, show, set, delete, clear, rewind, send, receive.
@@ -63,6 +66,10 @@ impl Arguments {
             Command::Serve(arguments) => serve::run(&arguments, format),
             Command::Cluster(arguments) => runtime()?.block_on(cluster::run(arguments)),
             Command::Config(arguments) => config::run(&arguments),
+            Command::Repair(arguments) => {
+                logs::start(format.unwrap_or(logs::Format::Text), "warn")?;
+                repair::run(&arguments)
+            }
             Command::Key(arguments) => {
                 logs::start(format.unwrap_or(logs::Format::Text), "warn")?;
                 key::run(&arguments)

@@ -36,10 +36,18 @@ pub(crate) fn read_secret(path: &Path, what: &str, advice: &str) -> Result<Optio
         )));
     }
     let mut text = String::new();
-    Read::by_ref(&mut file)
+    let read = Read::by_ref(&mut file)
         .take(SECRET_BYTES_MAX)
-        .read_to_string(&mut text)
-        .with_context(|| format!("cannot read the {what} {}", path.display()))?;
+        .read_to_string(&mut text);
+    read.map_err(|error| {
+        let text = format!("cannot read the {what} {}", path.display());
+        match error.kind() {
+            io::ErrorKind::InvalidData => anyhow::Error::new(error).context(Exit::Damaged.reason(
+                format!("{text}: it is damaged, for it is no text; restore it from a backup"),
+            )),
+            _ => anyhow::Error::new(error).context(text),
+        }
+    })?;
     Ok(Some(text))
 }
 
@@ -61,6 +69,12 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
     }
     let written = renamed.and_then(|()| sync_folder(path));
     written.map_err(|error| explained(error, "write", path))
+}
+
+/// Gives a file another name in its folder, in place of any that has it.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+    let renamed = fs::rename(from, to).and_then(|()| sync_folder(to));
+    renamed.map_err(|error| explained(error, "rename", from))
 }
 
 /// Makes a file that must not be there yet; `false` if it is. Only the owner can read it.

@@ -20,13 +20,15 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
 use crate::{exit::Exit, files, paths};
-use format::Content;
+use format::{Content, Unreadable};
 use master::MasterKey;
 
 const ID_BYTES_MAX: usize = 128;
 const SECRET_BYTES_MAX: usize = 256;
 const NOTE_BYTES_MAX: usize = 256;
 const KEYS_MAX: usize = 100_000;
+/// Every change has a higher one.
+const REVISION_FIRST: u64 = 1;
 
 /// An access key. Requests name the id and are signed with the secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,7 +154,13 @@ impl Store {
         let bytes = BASE64_STANDARD.decode(text).ok();
         bytes
             .and_then(|bytes| bytes.try_into().ok())
-            .context("the key of receipt handles is damaged")
+            .with_context(|| {
+                let path = self.path();
+                Exit::Damaged.reason(format!(
+                    "the key of receipt handles in {} is no key: restore the file from a backup",
+                    path.display()
+                ))
+            })
     }
 
     /// The key from which the secrets come that pushes are signed with: worked out from the key of
@@ -217,15 +225,14 @@ impl Store {
         Ok(self.content()?.revision)
     }
 
-    /// Makes this store the beginning of a cluster's, unless it is a cluster's already.
+    /// Makes this store the beginning of a cluster's, unless it is a cluster's already. It has the lowest revision there
+    /// is: a first node whose store was lost begins too, and must not take the keys from all others.
     fn begin_revisions(&self) -> Result<()> {
         self.receipt_key()?;
         self.replace_content(|content| {
-            if content.revision > 0 {
-                return Ok(false);
-            }
-            content.revision = revision_after(0)?;
-            Ok(true)
+            let begins = content.revision == 0;
+            content.revision = content.revision.max(REVISION_FIRST);
+            Ok(begins)
         })
         .map(drop)
     }
@@ -262,7 +269,47 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Content::default()),
             Err(error) => return Err(files::explained(error, "read the key store", &path)),
         };
-        format::open(&file, &self.master).with_context(|| unreadable(&path))
+        format::open(&file, &self.master).map_err(|reason| self.unreadable(reason))
+    }
+
+    /// Nothing else holds the keys of a server for itself, so that whoever looks after it has to choose.
+    fn unreadable(&self, reason: Unreadable) -> anyhow::Error {
+        let (path, data) = (self.path(), self.data.display());
+        let path = path.display();
+        match reason {
+            Unreadable::Damaged(what) => Exit::Damaged.error(format!(
+                "the key store {path} is damaged: {what}. Restore it from a backup. A node of a cluster gets it from \
+                 the others when it is started. Without either, all access keys have to be made anew: \
+                 mv {path} {path}.damaged, then anser key create --data {data}"
+            )),
+            other => anyhow::Error::new(other).context(
+                Exit::Configuration.reason(format!("cannot read the key store {path}")),
+            ),
+        }
+    }
+
+    /// Takes a damaged file out of the way, for whoever wants to look at it, where others give its content again.
+    /// Whether there was one.
+    pub(crate) fn set_damaged_aside(&self) -> Result<bool> {
+        if !self.path().exists() {
+            return Ok(false);
+        }
+        let _lock = files::FileLock::wait(&paths::keys_lock(&self.data))?;
+        match self.content() {
+            Ok(_) => Ok(false),
+            Err(error) if Exit::of(&error) == Exit::Damaged => {
+                let path = self.path();
+                let aside = paths::keys_damaged(&self.data);
+                files::rename(&path, &aside)?;
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    aside = %aside.display(),
+                    "the access keys were damaged and come from the other nodes"
+                );
+                Ok(true)
+            }
+            Err(other) => Err(other),
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<Key>) -> Result<()>) -> Result<()> {
@@ -298,10 +345,6 @@ impl Store {
 fn revision_after(last: u64) -> Result<u64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
     Ok(u64::try_from(now)?.max(last.saturating_add(1)))
-}
-
-fn unreadable(path: &Path) -> String {
-    format!("cannot read the key store {}", path.display())
 }
 
 fn unknown(id: &str) -> String {
@@ -374,8 +417,9 @@ mod tests {
         store.begin_revisions().unwrap();
         assert_eq!(store.revision().unwrap(), first);
         store.add(Key::generate(1, None).unwrap()).unwrap();
-        assert!(store.revision().unwrap() > first && first > 0);
-        let ahead = first * 2;
+        let second = store.revision().unwrap();
+        assert!(second > first && first > 0);
+        let ahead = second * 2;
         assert_eq!(revision_after(ahead).unwrap(), ahead + 1);
     }
 
@@ -391,6 +435,49 @@ mod tests {
         );
         assert!(error.unwrap_err().to_string().contains("is missing"));
         assert!(!folder.path().join("other.key").exists());
+    }
+
+    /// With code 1 a service manager would start it again and again.
+    #[test]
+    fn a_damaged_store_is_damage_and_says_what_helps() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        store.add(Key::generate(1, None).unwrap()).unwrap();
+        let whole = fs::read(store.path()).unwrap();
+        let [mut flipped, mut foreign, mut newer, mut other] = [0; 4].map(|_| whole.clone());
+        flipped[40] ^= 1;
+        foreign[3] ^= 1;
+        newer[8] ^= 8;
+        other[13] ^= 1;
+        for (content, exit, text) in [
+            (&flipped[..], Exit::Damaged, "bytes 20 to"),
+            (&foreign[..], Exit::Damaged, "bytes 0 to 7"),
+            (&whole[..20], Exit::Damaged, "it ends at byte 20"),
+            (&[], Exit::Damaged, "it ends at byte 0"),
+            (&newer[..], Exit::Configuration, "use a newer anser"),
+            (&other[..], Exit::Configuration, "another master key"),
+        ] {
+            fs::write(store.path(), content).unwrap();
+            let error = store.keys().unwrap_err();
+            let said = format!("{error:#}");
+            assert_eq!(Exit::of(&error), exit, "{said}");
+            assert!(said.contains(text) && said.contains("keys.anser"), "{said}");
+            let helps = said.contains("anser key create --data");
+            assert_eq!(helps, exit == Exit::Damaged, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_store_is_set_aside_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        store.add(Key::generate(1, None).unwrap()).unwrap();
+        assert!(!store.set_damaged_aside().unwrap());
+        fs::write(store.path(), b"damaged").unwrap();
+        assert!(store.set_damaged_aside().unwrap());
+        assert!(store.keys().unwrap().is_empty());
+        let aside = paths::keys_damaged(&folder.path().join("data"));
+        assert_eq!(fs::read(aside).unwrap(), b"damaged");
     }
 
     #[test]

@@ -46,6 +46,11 @@ pub fn keys(data: &Path) -> PathBuf {
     data.join("keys.anser")
 }
 
+/// Where damaged access keys are set aside.
+pub fn keys_damaged(data: &Path) -> PathBuf {
+    data.join("keys.anser.damaged")
+}
+
 /// Locked by whoever changes the access keys.
 pub fn keys_lock(data: &Path) -> PathBuf {
     data.join("keys.lock")

@@ -19,7 +19,11 @@ use crate::{
     cluster::token::Token,
     config::Config,
     exit::Exit,
-    keystore::{Store, exchange::Exchange, watch::Watcher},
+    keystore::{
+        Store,
+        exchange::{Exchange, Origin},
+        watch::Watcher,
+    },
     process::Claim,
     system::{self, Connections},
 };
@@ -78,9 +82,8 @@ impl Server {
     ) -> Result<Self> {
         system::warn_if_readable(&config.general.data);
         let store = Store::open(&config.general.data, &config.master_key_file()?)?;
-        // A node takes its time to start, so what will not work anyway is noticed before.
-        store.keys()?;
         let token = config.cluster.token()?;
+        check_keys(&store, token.is_some())?;
         let node = start_node(config, token.as_ref(), clock.clone())?;
         let edges = Edges::start(config, store, token.as_ref(), &node, clock, adjust);
         let edges = edges.inspect_err(|_| node.shutdown())?;
@@ -156,10 +159,12 @@ fn start_node(config: &Config, token: Option<&Token>, clock: Clock) -> Result<No
     let mut settings = config.storage.node(data.clone());
     settings.cluster = config.cluster.node(token)?;
     Node::start(&settings, clock).map_err(|error| {
-        start_error(
-            error,
-            format!("cannot start the node on {}", data.display()),
-        )
+        let mut text = format!("cannot start the node on {}", data.display());
+        if error.is_damage() && config.cluster.listen.is_none() {
+            let data = data.display();
+            text += &format!(" (anser repair --data {data} says what is lost, and repairs it)");
+        }
+        start_error(error, text)
     })
 }
 
@@ -227,9 +232,25 @@ impl Edges {
 /// Makes the access keys, and what is worked out from them, the same as on the cluster's other nodes.
 fn common_keys(store: &Store, node: &Node, token: &Token) -> Result<Exchange> {
     let mut exchange = Exchange::new(node.clone(), token);
-    let first = node.cluster_status().node == FIRST_NODE;
-    exchange.begin(store, first, KEYS_PATIENCE)?;
+    let cluster = node.cluster_status();
+    let mut others = cluster.nodes.iter();
+    let has_others = others.any(|other| other.node != cluster.node && other.state != "removed");
+    let origin = match cluster.node {
+        FIRST_NODE if has_others => Origin::First,
+        FIRST_NODE => Origin::Alone,
+        _ => Origin::Joined,
+    };
+    exchange.begin(store, origin, KEYS_PATIENCE)?;
     Ok(exchange)
+}
+
+/// A node takes its time to start, so what will not work anyway is noticed before. To a node of a cluster the others
+/// give what is damaged here.
+fn check_keys(store: &Store, is_member: bool) -> Result<()> {
+    match store.keys() {
+        Err(error) if is_member && Exit::of(&error) == Exit::Damaged => Ok(()),
+        checked => checked.map(drop),
+    }
 }
 
 /// Gives clients and pushes the files that this process may open.

@@ -10,4 +10,5 @@ mod formats;
 mod fuzz_corpus;
 mod ports;
 mod program;
+mod repairing;
 mod tidy;

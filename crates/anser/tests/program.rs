@@ -11,22 +11,22 @@ use std::{
 use tempfile::TempDir;
 
 /// A user with a home of their own.
-struct Home {
-    folder: TempDir,
+pub(crate) struct Home {
+    pub(crate) folder: TempDir,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
         }
     }
 
-    fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join(".local/share/anser")
     }
 
-    fn command(&self, words: &str) -> Command {
+    pub(crate) fn command(&self, words: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_anser"));
         command
             .env_clear()
@@ -35,7 +35,7 @@ impl Home {
         command
     }
 
-    fn run(&self, words: &str) -> (i32, String, String) {
+    pub(crate) fn run(&self, words: &str) -> (i32, String, String) {
         let output: Output = self.command(words).stdin(Stdio::null()).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (
@@ -45,13 +45,13 @@ impl Home {
         )
     }
 
-    fn succeeds(&self, words: &str) -> String {
+    pub(crate) fn succeeds(&self, words: &str) -> String {
         let (code, output, errors) = self.run(words);
         assert_eq!(code, 0, "{words}: {errors}");
         output
     }
 
-    fn dev(&self) -> Dev {
+    pub(crate) fn dev(&self) -> Dev {
         let mut child = self
             .command("dev --listen 127.0.0.1:0 --admin 127.0.0.1:0")
             .stdout(Stdio::piped())
@@ -66,12 +66,12 @@ impl Home {
     }
 }
 
-struct Dev {
+pub(crate) struct Dev {
     child: Child,
 }
 
 impl Dev {
-    fn stop(mut self) -> Option<i32> {
+    pub(crate) fn stop(mut self) -> Option<i32> {
         anser::process::terminate(self.child.id()).unwrap();
         self.child.wait().unwrap().code()
     }

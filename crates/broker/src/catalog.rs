@@ -20,6 +20,7 @@ use crate::{
 mod deletions;
 mod listing;
 mod nodes;
+mod recovered;
 mod state;
 mod topics;
 

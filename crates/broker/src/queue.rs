@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod delayed;
+mod dropping;
 mod due;
 mod lanes;
 mod late;

@@ -22,6 +22,7 @@ use crate::{
 
 mod dropped;
 mod home;
+mod recovered;
 mod sources;
 mod state;
 mod topics;

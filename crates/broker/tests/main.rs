@@ -14,6 +14,7 @@ mod naive;
 mod naive_topics;
 mod nodes;
 mod policies;
+mod recovered;
 mod sources;
 mod stories;
 mod tokens;

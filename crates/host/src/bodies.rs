@@ -122,6 +122,11 @@ impl<D: Disk> BodyReader<D> {
         Ok(read?.into_iter().map(stored).collect())
     }
 
+    /// Whether a message's body can be read.
+    pub fn has(&mut self, shard: ShardId, message: Sequence) -> bool {
+        self.body(shard, message).is_ok()
+    }
+
     fn body(&mut self, shard: ShardId, message: Sequence) -> Result<Bytes, Unreadable> {
         let unreadable = |reason| Unreadable { message, reason };
         let body = if let Some(stored) = self.cache.get(shard, message.index()) {

@@ -4,6 +4,7 @@
 //! the same. Read [`Runner`] first. Pure: clocks are read outside and come in as [`Now`], disks are the log's
 //! [`Disk`](anser_log::Disk), and what cannot be done here goes out as data.
 
+mod belongs;
 mod bodies;
 mod cache;
 mod clock;
@@ -22,6 +23,7 @@ mod order;
 mod outgoing;
 mod placement;
 mod port;
+mod repair;
 mod report;
 mod reports;
 mod routing;
@@ -32,6 +34,7 @@ mod upgrade;
 mod versions;
 mod writer;
 
+pub use belongs::nodes_of;
 pub use bodies::{BodyReader, Unreadable, messages};
 pub use cache::EntryCache;
 pub use clock::{Now, ShardTime, time_off};
@@ -52,6 +55,7 @@ pub use order::{Order, Step};
 pub use outgoing::{COPY_INTERVAL, CopyAnswer, Next, Offers, Sending, Sendings, offer_of};
 pub use placement::{Action, ActionKind, PeerView, ShardView};
 pub use port::{Answered, Known, PeerError, PeerRequest, PeerResponse, Port, Retry};
+pub use repair::{LeftOut, RepairError, Repaired, RepairedShard, repair};
 pub use report::{Led, Mark, NodeReport, PeerReport, ReplicaReport, SyncTimes};
 pub use reports::{Heard, REPORT_GATHERING, REPORT_INTERVAL, Reports, SILENCE};
 pub use routing::{

@@ -8,6 +8,7 @@
 mod keep;
 mod merging;
 mod recycle;
+mod replace;
 mod scrub;
 mod sweep;
 

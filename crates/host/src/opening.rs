@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Where a fresh shard begins: raft-rs wants a place before its first entry.
-const BEGINNING: Place = Place { index: 1, term: 1 };
+pub(crate) const BEGINNING: Place = Place { index: 1, term: 1 };
 /// Bytes of entries read at once while replaying.
 const REPLAY_BYTES: u64 = 8 << 20;
 
@@ -271,15 +271,15 @@ fn closed(recovered: &RecoveredShard, what: String) -> Closed {
 }
 
 /// Applies what is certainly committed to the state of a snapshot.
-struct Replay<'a, D: Disk> {
-    number: u16,
-    reader: &'a Reader<D>,
-    node: u64,
-    committed: u64,
+pub(crate) struct Replay<'a, D: Disk> {
+    pub(crate) number: u16,
+    pub(crate) reader: &'a Reader<D>,
+    pub(crate) node: u64,
+    pub(crate) committed: u64,
 }
 
 impl<D: Disk> Replay<'_, D> {
-    fn run(
+    pub(crate) fn run(
         &self,
         state: &mut SnapshotImage,
         applied: &mut Place,

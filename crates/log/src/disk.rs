@@ -1,15 +1,17 @@
 //! The few things the log asks of a file system.
 //!
-//! Two implementations: [`FileSystem`] on real files, [`simulated::SimulatedDisk`] in memory, which
-//! loses what was not synced. Paths are relative to the disk's root and use `/`; the root itself is
+//! Three implementations: [`FileSystem`] on real files, [`simulated::SimulatedDisk`] in memory, which
+//! loses what was not synced, and [`Overlay`] of one disk on another, on which changes are tried. Paths are relative to the disk's root and use `/`; the root itself is
 //! the empty path.
 
 mod file_system;
+mod overlay;
 pub mod simulated;
 
 use std::{fmt, io};
 
 pub use file_system::FileSystem;
+pub use overlay::{Overlay, OverlayFile};
 
 /// Whether a file must be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -39,7 +39,7 @@ mod verify;
 mod wal_files;
 
 pub use appender::Appender;
-pub use disk::{Disk, DiskFile, FileSystem, OpenMode};
+pub use disk::{Disk, DiskFile, FileSystem, OpenMode, Overlay};
 pub use entry::{
     Entry, EntryKind, HardState, Kept, Position, SegmentInfo, SnapshotInfo, Stored, Write,
 };
@@ -48,7 +48,10 @@ pub use holds::{Follower, Holds};
 pub use names::MANIFEST;
 pub use options::{Options, RECORD_BYTES_MAX};
 pub use reader::Reader;
-pub use recovery::{Certainty, Log, Opened, RecoveredShard, RecoveryReport, ShardDamage, TornTail};
+pub use recovery::{
+    Certainty, Log, Mended, MendedShard, MendedState, Opened, RecoveredShard, RecoveryReport,
+    ShardDamage, TornTail,
+};
 pub use segment::writer::SegmentWriter;
 pub use snapshot::{SnapshotReader, SnapshotWriter};
 pub use store::{

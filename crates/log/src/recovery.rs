@@ -8,6 +8,7 @@
 //! without a trace: then the log is suspect whatever stands there. Recovery may crash at any point and begin again.
 
 mod holes;
+mod mend;
 mod replay;
 mod sealed;
 mod tail;
@@ -17,7 +18,7 @@ use std::{collections::VecDeque, io, sync::Arc};
 use crate::{
     appender::Appender,
     disk::{Disk, DiskFile, OpenMode},
-    entry::{HardState, Position, SnapshotInfo},
+    entry::{Entry, HardState, Position, SnapshotInfo},
     error::Error,
     index::{Index, WalFile},
     log_end::{Current, LogEnd},
@@ -31,6 +32,7 @@ use crate::{
     store::Store,
     wal_files::PreparedFile,
 };
+pub use mend::{Mended, MendedShard, MendedState};
 use replay::Replayed;
 
 /// Opens logs.
@@ -117,6 +119,18 @@ pub enum Certainty {
 }
 
 impl Log {
+    /// Writes the log anew if something in it, or a snapshot, is damaged, with what can still be read: for a log whose
+    /// shards nobody else has. Nothing may have it open. `beginning`: the index behind which the first entries of a
+    /// shard stand that nobody has used. `left_out` hears of each entry that can be read but counts no more.
+    pub fn mend<D: Disk>(
+        disk: &D,
+        options: &Options,
+        beginning: u64,
+        left_out: &mut dyn FnMut(u16, &Entry),
+    ) -> Result<Mended, Error> {
+        mend::mend(disk, options, beginning, left_out)
+    }
+
     /// Opens the log of a disk, or makes one if the disk is empty.
     pub fn open<D: Disk>(disk: D, options: Options) -> Result<Opened<D>, Error> {
         options.check()?;

@@ -6,6 +6,7 @@
 
 mod carry;
 mod commit;
+mod examine;
 mod export;
 mod forget;
 mod import;

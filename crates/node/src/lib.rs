@@ -23,6 +23,7 @@ mod member;
 mod node;
 mod outboxes;
 mod port;
+mod repair;
 mod runner;
 mod service;
 mod startup;
@@ -31,6 +32,8 @@ mod version;
 mod writer;
 
 pub use anser_broker::command::NodeState;
+pub use anser_host::{LeftOut, Repaired, RepairedShard};
+pub use anser_log::{MendedShard, MendedState};
 pub use clock::Clock;
 pub use cluster::{
     ClusterConfig, ClusterStatus, Damage, Move, NodeStatus, ReplicaPlacement, ShardPlacement,
@@ -40,6 +43,7 @@ pub use config::Config;
 pub use crashes::note_crashes;
 pub use failure::{Failure, FailureKind};
 pub use node::Node;
+pub use repair::{RepairFailure, RepairMode, repair};
 pub use startup::StartError;
 pub use status::{CopyStatus, PeerLag, SYNC_BUCKETS_MICROS, ShardStatus, Status};
 pub use version::TooOld;

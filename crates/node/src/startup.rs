@@ -1,10 +1,10 @@
 //! Which node a data folder is, and its replicas: opens the log and refuses what is not to be served.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use anser_broker::{id::ShardId, version::ClusterVersion};
 use anser_host::{OpenError, Opener, Restored};
-use anser_log::{FileSystem, Log, Opened, Options, RecoveredShard};
+use anser_log::{Disk, FileSystem, Log, Opened, Options, RecoveredShard};
 use anser_replica::Replica;
 use tracing::{error, info, warn};
 
@@ -24,8 +24,13 @@ use crate::{
 const HELD_BUDGETS: u64 = 4;
 
 /// A node for itself is number one, and so is the first of a cluster.
-const FIRST_NODE: u64 = 1;
+pub(crate) const FIRST_NODE: u64 = 1;
 const SHARDS_MAX: u16 = ShardId::LAST.0 + 1;
+
+/// What is left to whoever has lost the file that says which node a folder is.
+const MEMBER_ADVICE: &str = "Restore it from a backup of this folder, if there is one that is as old as the folder's last \
+     start. Else the machine joins as a new node: on another node see with `anser cluster status` which number N is gone, \
+     run `anser cluster remove N`, then move this folder away and start this node with an empty one";
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -46,11 +51,17 @@ pub enum StartError {
     #[error("a thread cannot be started: {0}")]
     Thread(std::io::Error),
     #[error(
-        "{FILE}, which says which node this is, cannot be used: {reason}. Restore it from a copy, or remove the node from \
-         its cluster with `anser cluster remove` and let the machine join as a new one with an empty data folder",
+        "{FILE}, which says which node this is, cannot be used: {reason}. {MEMBER_ADVICE}",
         FILE = identity::FILE
     )]
     Identity { reason: std::io::Error },
+    #[error(
+        "{data} holds shards of a cluster{of}, and {FILE}, which says which of its nodes this is, is missing: the log \
+         does not say it. {MEMBER_ADVICE}. Do not form a cluster with it: the shards are those of the others too",
+        of = of_nodes(nodes),
+        FILE = identity::FILE
+    )]
+    IdentityMissing { data: String, nodes: Vec<u64> },
     #[error(transparent)]
     Version(#[from] TooOld),
     #[error("the data folder is that of a node already")]
@@ -86,7 +97,9 @@ impl StartError {
     /// Whether stored data is damaged or missing, so that trying again will not help.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::ShardsMissing { .. } | Self::LogMissing { .. } => true,
+            Self::ShardsMissing { .. } | Self::LogMissing { .. } | Self::IdentityMissing { .. } => {
+                true
+            }
             Self::Restore(error) => {
                 matches!(
                     error,
@@ -156,10 +169,9 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
     check_known(config, knows)?;
     let mut log = open_log(config)?;
     report(&log);
-    let is_empty = log.shards.is_empty();
     let mut identity = match (&config.cluster, address) {
         (Some(cluster), Some(address)) => {
-            Some(join::identify(&config.data, cluster, address, is_empty)?)
+            Some(join::identify(&config.data, cluster, address, &log)?)
         }
         _ => refuse_member_alone(config)?,
     };
@@ -173,7 +185,10 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
     let shards = if let Some(identity) = &identity {
         identity.shards
     } else {
-        check_shards(&log.shards)?;
+        check_shards(&log.shards).or_else(|missing| {
+            check_is_no_members(&config.data, &log)?;
+            Err(missing)
+        })?;
         u16::try_from(log.shards.len()).unwrap_or(u16::MAX)
     };
     let trusted = config
@@ -192,6 +207,10 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
         reader: &log.reader,
     };
     let restored = opener.restore_all(&log.shards, &log.report)?;
+    let mut replicas = restored.replicas.iter();
+    if identity.is_none() && replicas.any(|(_, replica)| has_others(replica)) {
+        check_is_no_members(&config.data, &log)?;
+    }
     report_damage(&restored);
     let closed: Vec<ShardId> = restored.closed.iter().map(|it| it.shard).collect();
     crashes::forget(&config.data, &restored.replicas, &closed);
@@ -280,8 +299,54 @@ fn refuse_member_alone(config: &Config) -> Result<Option<Identity>, StartError> 
     Ok(None)
 }
 
-fn open_log(config: &Config) -> Result<Opened<FileSystem>, anser_log::Error> {
+/// Refuses the log of a node whose cluster has other nodes, since the file is missing that says which one it is.
+pub(crate) fn check_is_no_members<D: Disk>(data: &Path, log: &Opened<D>) -> Result<(), StartError> {
+    let nodes = anser_host::nodes_of(log);
+    // Only a shard that others took over is forgotten.
+    let any_forgotten = log.shards.iter().any(|shard| shard.floor > 0);
+    if any_forgotten || nodes.iter().any(|&node| node != FIRST_NODE) {
+        return Err(StartError::IdentityMissing {
+            data: data.display().to_string(),
+            nodes: nodes.into_iter().collect(),
+        });
+    }
+    Ok(())
+}
+
+/// Opens the log of a folder that no node uses, if it has one, and refuses it as [`check_is_no_members`] does.
+pub(crate) fn refuse_what_others_decide(data: &Path) -> Result<(), StartError> {
+    if !data.join(anser_log::MANIFEST).exists() {
+        return Ok(());
+    }
     let options = Options {
+        boot: boot(),
+        ..Options::default()
+    };
+    let log = Log::open(FileSystem::new(data), options)?;
+    check_is_no_members(data, &log)?;
+    Ok(log.appender.close()?)
+}
+
+/// As in ` of the nodes 1, 2 and 3`; nothing if none is known.
+fn of_nodes(nodes: &[u64]) -> String {
+    let words: Vec<String> = nodes.iter().map(u64::to_string).collect();
+    match words.split_last() {
+        None => String::new(),
+        Some((last, [])) => format!(" of node {last}"),
+        Some((last, others)) => format!(" of the nodes {} and {last}", others.join(", ")),
+    }
+}
+
+fn has_others(replica: &Replica) -> bool {
+    !replica.status().membership.is_sole_voter(FIRST_NODE)
+}
+
+fn open_log(config: &Config) -> Result<Opened<FileSystem>, anser_log::Error> {
+    Log::open(FileSystem::new(&config.data), log_options(config))
+}
+
+pub(crate) fn log_options(config: &Config) -> Options {
+    Options {
         wal_file_bytes: config.wal_file_bytes,
         wal_budget_bytes: config.wal_budget_bytes,
         wal_held_bytes: config.wal_budget_bytes.saturating_mul(HELD_BUDGETS),
@@ -289,8 +354,7 @@ fn open_log(config: &Config) -> Result<Opened<FileSystem>, anser_log::Error> {
         boot: boot(),
         has_peers: config.cluster.is_some(),
         ..Options::default()
-    };
-    Log::open(FileSystem::new(&config.data), options)
+    }
 }
 
 /// Names the time since this machine was switched on, if the system says it.

@@ -61,6 +61,7 @@ impl Subject {
             endpoint,
             key_id: KEY_ID.into(),
             secret: SECRET.into(),
+            key_source: "made for this measurement".into(),
         };
         let process_id = Some(child.id());
         Ok(Self {

@@ -250,6 +250,7 @@ impl Common {
             endpoint: endpoint.clone(),
             key_id,
             secret,
+            key_source: "from --key or ANSER_KEY".into(),
         };
         let from_data = || self.data.as_deref().and_then(process::process_of);
         Ok(Subject::running(access, self.server_pid.or_else(from_data)))

@@ -2,10 +2,12 @@
 
 use anyhow::Error;
 
+use super::queue::target::Access;
 use crate::{client, exit::Exit};
 
 /// Adds the exit code and advice to an error of a client command.
-pub(super) fn explain(error: Error, endpoint: &str) -> Error {
+pub(super) fn explain(error: Error, access: &Access) -> Error {
+    let endpoint = &access.endpoint;
     let Some(cause) = error.downcast_ref::<client::Error>() else {
         return error;
     };
@@ -20,6 +22,9 @@ pub(super) fn explain(error: Error, endpoint: &str) -> Error {
         client::Error::Unknown(_) => error.context(
             Exit::Unreachable.reason("the server gave no clear answer; look before you repeat"),
         ),
+        client::Error::Refused { code: 4100, .. } => {
+            error.context(Exit::Failed.reason(not_accepted(access)))
+        }
         client::Error::Refused { code, message } => match advice(*code, message) {
             Some(advice) => error.context(Exit::Failed.reason(advice)),
             None => error,
@@ -28,14 +33,25 @@ pub(super) fn explain(error: Error, endpoint: &str) -> Error {
     }
 }
 
+/// Another server than that whose key was found may be at the address.
+fn not_accepted(access: &Access) -> String {
+    let Access {
+        endpoint,
+        key_id,
+        key_source,
+        ..
+    } = access;
+    format!(
+        "{endpoint} did not accept the access key {key_id}, {key_source}: if the server is an anser dev with --data DIR, \
+         give this command the same --data DIR, else the server's own key with --key ID:SECRET; if the key is right, see \
+         that it is enabled (anser key list), and look at this machine's clock"
+    )
+}
+
 /// The number in parentheses before the vendor's text says more than the code: of a topic, or a queue.
 fn advice(code: i64, message: &str) -> Option<&'static str> {
     let module = message.strip_prefix('(')?.split_once(')')?.0;
     Some(match (code, module) {
-        (4100, _) => {
-            "the access key was not accepted: check --key or ANSER_KEY, that the key is enabled \
-             (anser key list), and this machine's clock"
-        }
         (4000, "10540") => {
             "end its subscriptions first: see anser subscription list, anser subscription delete"
         }

@@ -106,7 +106,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
     let access = arguments.target.access()?;
     let mut client = access.client()?;
     let done = act(&mut client, arguments.action).await;
-    done.map_err(|error| explain(error, &access.endpoint))
+    done.map_err(|error| explain(error, &access))
 }
 
 async fn act(client: &mut Client, action: Action) -> Result<()> {

@@ -19,6 +19,17 @@ use crate::{cluster::token::Token, exit::Exit};
 /// How often a node that waits for the keys looks for them.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Whose keys a node begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Its own: it is the first node, and there is no other.
+    Alone,
+    /// The others', or its own if none has any: it is the first node.
+    First,
+    /// The others'.
+    Joined,
+}
+
 /// Where nodes leave what all of them shall have.
 pub trait Board: Send {
     /// Gives every node these bytes, unless a newer revision is known already.
@@ -67,11 +78,14 @@ impl Exchange {
         }
     }
 
-    /// Makes the store that of the cluster before a node serves. The store of the `first` node is the
-    /// beginning; any other that has never had the cluster's waits for it as long as `patience`.
-    pub fn begin(&mut self, store: &Store, first: bool, patience: Duration) -> Result<()> {
-        if first {
+    /// Makes the store that of the cluster before a node serves. The store of the first node is the
+    /// beginning, if no other gives one; any other that has never had the cluster's waits for it as long as `patience`.
+    /// What is damaged here is given by others.
+    pub fn begin(&mut self, store: &Store, origin: Origin, patience: Duration) -> Result<()> {
+        if origin == Origin::Alone {
             store.begin_revisions()?;
+        } else {
+            store.set_damaged_aside()?;
         }
         let until = Instant::now() + patience;
         loop {
@@ -81,6 +95,10 @@ impl Exchange {
                 return self.give(store);
             }
             if Instant::now() > until {
+                if origin == Origin::First {
+                    store.begin_revisions()?;
+                    return self.give(store);
+                }
                 return Err(Exit::Unreachable.error(format!(
                     "no node of the cluster gave its access keys within {} s: is one running that \
                      has them, and can this node reach it (anser cluster status)?",
@@ -179,8 +197,13 @@ mod tests {
         }
 
         fn begin(&mut self, first: bool) -> Result<()> {
+            let origin = if first { Origin::Alone } else { Origin::Joined };
+            self.begin_as(origin)
+        }
+
+        fn begin_as(&mut self, origin: Origin) -> Result<()> {
             let patience = Duration::from_millis(50);
-            self.exchange.begin(&self.store, first, patience)
+            self.exchange.begin(&self.store, origin, patience)
         }
 
         fn follow(&mut self) {
@@ -281,6 +304,57 @@ mod tests {
             (wall.newest().0, one.store.revision().unwrap()),
             (newest, newest)
         );
+    }
+
+    /// All nodes would have lost their keys with the one file of the first.
+    #[test]
+    fn a_first_node_whose_keys_are_lost_or_damaged_gets_those_of_the_others() {
+        for damage in [
+            |path: &Path| std::fs::remove_file(path).unwrap(),
+            |path: &Path| std::fs::write(path, "damaged").unwrap(),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let wall = Wall::default();
+            let mut one = Member::new(folder.path(), "one", &wall);
+            let mut two = Member::new(folder.path(), "two", &wall);
+            one.store.add(key()).unwrap();
+            one.begin(true).unwrap();
+            two.begin(false).unwrap();
+            one.store.add(key()).unwrap();
+            one.follow();
+            two.follow();
+            let (ids, newest) = (two.ids(), wall.newest());
+
+            // It is started while no other can be reached, and serves with nothing rather than not at all.
+            damage(&one.store.path());
+            let wall = Wall::default();
+            let mut again = Member::new(folder.path(), "one", &wall);
+            again.begin_as(Origin::First).unwrap();
+            assert!(again.ids().is_empty());
+            // Then the others are there.
+            two.exchange = Exchange::new(wall.clone(), &token_of("0123456789abcdef"));
+            two.follow();
+            again.follow();
+            two.follow();
+            assert_eq!((again.ids(), two.ids()), (ids.clone(), ids.clone()));
+
+            // They are there from the beginning.
+            damage(&one.store.path());
+            let wall = Wall(Arc::new(Mutex::new(newest)));
+            let mut again = Member::new(folder.path(), "one", &wall);
+            again.begin_as(Origin::First).unwrap();
+            assert_eq!(again.ids(), ids);
+        }
+    }
+
+    #[test]
+    fn a_damaged_store_of_the_only_node_is_not_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut one = Member::new(folder.path(), "one", &Wall::default());
+        one.store.add(key()).unwrap();
+        std::fs::write(one.store.path(), "damaged").unwrap();
+        let error = one.begin(true).unwrap_err();
+        assert_eq!(Exit::of(&error), Exit::Damaged);
     }
 
     #[test]

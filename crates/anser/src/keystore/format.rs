@@ -4,7 +4,7 @@
 //! Either is one AES-256-GCM box whose header is authenticated with it: a changed bit anywhere makes
 //! it unreadable rather than wrong.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     rand,
@@ -39,6 +39,23 @@ pub(super) struct Content {
     pub(super) receipt_key: Option<String>,
 }
 
+/// Why a file does not give its keys.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error("{0}")]
+    Damaged(String),
+    #[error(
+        "it was encrypted under another master key, unless its bytes 12 to 19 are damaged: \
+         give the right one with --master-key-file or master_key_file"
+    )]
+    AnotherMaster,
+    #[error(
+        "it has version {0}, this program knows versions up to {VERSION}: use a newer anser, \
+         unless its bytes 8 to 11 are damaged"
+    )]
+    Version(u32),
+}
+
 /// The file's bytes.
 pub(super) fn seal(content: &Content, master: &MasterKey) -> Result<Vec<u8>> {
     seal_box(
@@ -48,22 +65,30 @@ pub(super) fn seal(content: &Content, master: &MasterKey) -> Result<Vec<u8>> {
     )
 }
 
-pub(super) fn open(file: &[u8], master: &MasterKey) -> Result<Content> {
-    let (header, sealed) = parts(file, MAGIC).context("this is no key store file")?;
-    let version = version(header);
-    ensure!(
-        (VERSION_OLDEST..=VERSION).contains(&version),
-        "the file has version {version}, this program knows versions up to {VERSION}: use a newer anser"
-    );
-    if header[MARK_START..NONCE_START] != master.fingerprint() {
-        bail!(
-            "the file was encrypted under another master key: \
-             give the right one with --master-key-file or master_key_file"
-        );
+pub(super) fn open(file: &[u8], master: &MasterKey) -> Result<Content, Unreadable> {
+    let damaged = |what: String| Unreadable::Damaged(what);
+    if file.len() <= HEADER_BYTES {
+        return Err(damaged(format!(
+            "it ends at byte {}, within its header",
+            file.len()
+        )));
     }
-    open_box(header, sealed, master.bytes())
-        .context("the file is damaged: restore it from a backup")?
-        .context("the decrypted content is no list of keys")
+    let (header, sealed) = parts(file, MAGIC)
+        .ok_or_else(|| damaged("bytes 0 to 7 are not those of a key store".into()))?;
+    let version = version(header);
+    if !(VERSION_OLDEST..=VERSION).contains(&version) {
+        return Err(Unreadable::Version(version));
+    }
+    if header[MARK_START..NONCE_START] != master.fingerprint() {
+        return Err(Unreadable::AnotherMaster);
+    }
+    let content = open_box(header, sealed, master.bytes()).ok_or_else(|| {
+        let last = file.len() - 1;
+        damaged(format!(
+            "bytes {NONCE_START} to {last} are not what was encrypted"
+        ))
+    })?;
+    content.ok_or_else(|| damaged("what it holds is no list of keys".into()))
 }
 
 /// What a node gives the others of its cluster, under a key that all of them have.

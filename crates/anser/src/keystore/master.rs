@@ -39,10 +39,10 @@ impl MasterKey {
         let text = files::read_secret(path, "master key file", "make new access keys")?;
         let Some(text) = text else { return Ok(None) };
         let key = parse(&text).with_context(|| {
-            format!(
+            Exit::Damaged.reason(format!(
                 "{} is no master key file: restore it from a backup",
                 path.display()
-            )
+            ))
         })?;
         Ok(Some(key))
     }
@@ -139,6 +139,18 @@ mod tests {
         let error = MasterKey::read(&path).unwrap_err();
         assert_eq!(Exit::of(&error), Exit::Permission);
         assert!(error.to_string().contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_file_is_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("master.key");
+        for content in [&b"anser-master-key-1 AAAA\n"[..], b"", b"\xff\xfe"] {
+            files::replace(&path, content).unwrap();
+            let error = MasterKey::read(&path).unwrap_err();
+            assert_eq!(Exit::of(&error), Exit::Damaged, "{error:#}");
+            assert!(format!("{error:#}").contains("restore it"), "{error:#}");
+        }
     }
 
     #[test]

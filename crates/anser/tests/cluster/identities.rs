@@ -184,3 +184,44 @@ fn a_removed_node_says_so_and_ends() {
     let log = servers.log("three");
     assert!(log.contains("node 3 was removed from the cluster"), "{log}");
 }
+
+/// A new cluster with data of an old one would go its own way; and a repair could lose what the others count on.
+#[test]
+fn a_node_that_lost_its_identity_or_its_keys_is_told_what_helps_or_helped_by_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut servers, ..) = cluster(folder.path());
+    let refusal = |servers: &Servers, words: &[&str], code: i32| {
+        let output = servers.run(words, "two");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {errors}");
+        errors
+    };
+    servers.stop("two");
+    let said = refusal(&servers, &["repair", "--yes"], 78);
+    assert!(said.contains("start the node"), "{said}");
+    std::fs::remove_file(folder.path().join("two/node.json")).unwrap();
+    servers.begin("two");
+    assert_eq!(servers.end("two").code(), Some(65));
+    for said in [
+        servers.log("two"),
+        refusal(&servers, &["cluster", "form"], 65),
+    ] {
+        for text in ["1, 2 and 3", "anser cluster remove N", "Do not form"] {
+            assert!(said.contains(text), "{text}: {said}");
+        }
+    }
+    let said = refusal(&servers, &["repair", "--yes"], 78);
+    assert!(said.contains("is that of a node of a cluster"), "{said}");
+
+    // The first node's are those of the cluster only if no other has any.
+    let keys = folder.path().join("one/keys.anser");
+    servers.stop("one");
+    std::fs::write(&keys, "damaged").unwrap();
+    servers.start("one");
+    assert_eq!(
+        std::fs::read_to_string(keys.with_extension("anser.damaged")).unwrap(),
+        "damaged"
+    );
+    send(&servers, "one", "with the key that the others have");
+    send(&servers, "three", "and they have it still");
+}

@@ -84,6 +84,7 @@ pub(super) fn remove_unlisted<D: Disk>(disk: &D, manifest: &Manifest) -> Result<
         let listed = manifest.wal_first..manifest.wal_end();
         sequence.is_some_and(|sequence| listed.contains(&sequence))
             || names::MARKS == format!("{}/{name}", names::WAL)
+            || name.ends_with(names::SET_ASIDE)
     })?;
     let error = |error| Error::io("list", names::SHARDS, error);
     for directory in disk.list(names::SHARDS).map_err(error)? {

@@ -144,7 +144,7 @@ fn give_up_files_of_another_size<D: Disk>(
     write_next(disk, next)
 }
 
-fn write_next<D: Disk>(disk: &D, mut next: Manifest) -> Result<Manifest, Error> {
+pub(super) fn write_next<D: Disk>(disk: &D, mut next: Manifest) -> Result<Manifest, Error> {
     next.generation += 1;
     let error = |error: io::Error| Error::io("write", names::MANIFEST, error);
     next.write(disk).map_err(|failure| error(failure.source))?;

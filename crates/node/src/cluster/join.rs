@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anser_log::{Disk, Opened};
 use anser_transport::{AskError, JoinConfig, Secret, TlsConfig};
 use tracing::{info, warn};
 
@@ -21,7 +22,7 @@ use super::{
     words::{Ask, Join, Told},
 };
 use crate::{
-    startup::StartError,
+    startup::{self, StartError},
     version::{self, TooOld},
 };
 
@@ -43,6 +44,7 @@ pub fn form(data: &Path) -> Result<(), StartError> {
     if known.is_some_and(|known| known.is_member()) {
         return Err(StartError::Formed);
     }
+    startup::refuse_what_others_decide(data)?;
     let mut identity = Identity::new().map_err(file_error)?;
     identity.form().map_err(file_error)?;
     identity.write(data).map_err(file_error)
@@ -52,12 +54,12 @@ fn file_error(reason: io::Error) -> StartError {
     StartError::Identity { reason }
 }
 
-/// Who the node with this folder is; `is_empty` if the folder holds no shard.
-pub(crate) fn identify(
+/// Who the node with this folder is, whose log was opened.
+pub(crate) fn identify<D: Disk>(
     data: &Path,
     config: &ClusterConfig,
     address: &str,
-    is_empty: bool,
+    log: &Opened<D>,
 ) -> Result<Identity, StartError> {
     let known = Identity::read(data).map_err(file_error)?;
     let mut identity = match known {
@@ -70,6 +72,7 @@ pub(crate) fn identify(
         identity.write(data).map_err(file_error)?;
         return Ok(identity);
     }
+    startup::check_is_no_members(data, log)?;
     if config.join.is_empty() {
         return Err(StartError::Join {
             reason: "the data folder is no node's, and there is nobody to ask: name nodes of the cluster \
@@ -77,7 +80,7 @@ pub(crate) fn identify(
                 .into(),
         });
     }
-    if !is_empty {
+    if !log.shards.is_empty() {
         return Err(StartError::Join {
             reason: "the data folder holds shards of its own, and a node that joins brings none: to keep this \
                      data, make the server the first node of a new cluster with `anser cluster form`; to join \

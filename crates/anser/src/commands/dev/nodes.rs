@@ -48,6 +48,7 @@ pub(super) fn run(arguments: &Arguments, data: &Path, format: Option<logs::Forma
     let key = common_key(arguments, made.as_ref(), &plan, data, &master_key)?;
     for &node in &numbers {
         let store = Store::open(&plan::folder(data, node), &master_key)?;
+        store.set_damaged_aside()?;
         // One node alone keeps the keys that it has, for they may have been changed since.
         if arguments.only.is_none() || !paths::keys(&plan::folder(data, node)).exists() {
             keep_key(&store, &key)?;
@@ -179,7 +180,11 @@ fn common_key(
         for node in plan.numbers() {
             let folder = plan::folder(data, node);
             if last.is_none() && paths::keys(&folder).exists() {
-                last = Store::open(&folder, master_key)?.find(&notes.key_id)?;
+                last = match Store::open(&folder, master_key)?.find(&notes.key_id) {
+                    // Another node has it.
+                    Err(error) if Exit::of(&error) == Exit::Damaged => None,
+                    found => found?,
+                };
             }
         }
     }

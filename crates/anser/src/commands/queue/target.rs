@@ -37,6 +37,8 @@ pub(crate) struct Access {
     pub(crate) endpoint: String,
     pub(crate) key_id: String,
     pub(crate) secret: String,
+    /// Where the key is from, in words for whoever gave it.
+    pub(crate) key_source: String,
 }
 
 impl Access {
@@ -68,15 +70,20 @@ impl Target {
             (None, Some((data, notes))) => notes.endpoint_now(data),
             (None, None) => "http://127.0.0.1:9324".into(),
         };
-        let (key_id, secret) = match (pair, &notes) {
-            (Some(pair), _) => Key::parse_pair(&pair).context(
-                Exit::Configuration.reason("the key from --key or ANSER_KEY is not usable"),
-            )?,
+        let of_flag = self.key.is_some();
+        let (key_id, secret, key_source) = match (pair, &notes) {
+            (Some(pair), _) => {
+                let (id, secret) = Key::parse_pair(&pair).context(
+                    Exit::Configuration.reason("the key from --key or ANSER_KEY is not usable"),
+                )?;
+                let source = if of_flag { "--key" } else { "ANSER_KEY" };
+                (id, secret, format!("from {source}"))
+            }
             (None, Some((data, notes))) => kept_key(data, notes)?,
             (None, None) => {
                 return Err(Exit::Configuration.error(
-                    "no access key: give --key ID:SECRET, set ANSER_KEY, or start anser dev, \
-                     whose key is found by itself",
+                    "no access key: give --key ID:SECRET, set ANSER_KEY, or name the data directory of an anser dev \
+                     with --data DIR; the key of an anser dev without --data is found by itself",
                 ));
             }
         };
@@ -84,6 +91,7 @@ impl Target {
             endpoint,
             key_id,
             secret,
+            key_source,
         })
     }
 }
@@ -96,14 +104,16 @@ fn notes(data: &Path) -> Result<(PathBuf, Notes)> {
     Ok((data.to_owned(), notes))
 }
 
-fn kept_key(data: &Path, notes: &Notes) -> Result<(String, String)> {
+/// The key of an anser dev, and where it was found.
+fn kept_key(data: &Path, notes: &Notes) -> Result<(String, String, String)> {
     let folder = notes.keys_folder(data);
     let key = Store::open(&folder, &notes.master_key_file)?.find(&notes.key_id)?;
+    let file = paths::keys(&folder);
     let key = key.with_context(|| {
-        let id = &notes.key_id;
+        let (id, file) = (&notes.key_id, file.display());
         Exit::Configuration.reason(format!(
-            "the key {id} of anser dev is gone: restart anser dev, or give --key ID:SECRET"
+            "the key {id} of anser dev is gone from {file}: restart anser dev, or give --key ID:SECRET"
         ))
     })?;
-    Ok((key.id, key.secret))
+    Ok((key.id, key.secret, format!("found in {}", file.display())))
 }

@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use crate::maintenance::{Images, Maintenance};
 
-const QUEUE: QueueId = QueueId(9);
+pub(super) const QUEUE: QueueId = QueueId(9);
 const BEGINNING: Place = Place { index: 1, term: 1 };
 
 /// One shard as a runner has it.
@@ -38,6 +38,7 @@ pub(super) struct Rig {
     pub(super) maintenance: Maintenance<SimulatedDisk>,
     log: Opened<SimulatedDisk>,
     shards: BTreeMap<u16, Hosted>,
+    voters: Vec<u64>,
     now: u64,
 }
 
@@ -54,9 +55,9 @@ pub(super) fn options() -> Options {
     }
 }
 
-fn membership() -> Membership {
+fn membership(voters: &[u64]) -> Membership {
     Membership {
-        voters: vec![1, 2, 3],
+        voters: voters.to_vec(),
         ..Membership::default()
     }
 }
@@ -81,12 +82,16 @@ fn attributes() -> QueueAttributes {
 
 impl Rig {
     pub(super) fn new(count: u16) -> Self {
+        Self::with_voters(count, &[1, 2, 3])
+    }
+
+    pub(super) fn with_voters(count: u16, voters: &[u64]) -> Self {
         let disk = SimulatedDisk::default();
         let log = Log::open(disk.clone(), options()).expect("the disk is empty");
         let mut hosted = BTreeMap::new();
         for number in 0..count {
             let shard = Shard::new(ShardId(number), count);
-            let image = Image::initial(BEGINNING, membership(), shard.clone());
+            let image = Image::initial(BEGINNING, membership(voters), shard.clone());
             let snapshot = crate::save(&log.store, number, &image).expect("there is room");
             let change = Change {
                 snapshot: Some(snapshot),
@@ -101,7 +106,7 @@ impl Rig {
             };
             hosted.insert(number, hosted_shard);
         }
-        let mut rig = Self::of(disk, log, hosted);
+        let mut rig = Self::of(disk, log, hosted, voters.to_vec());
         for number in 0..count {
             let put = Command::PutQueue {
                 queue: QUEUE,
@@ -113,7 +118,12 @@ impl Rig {
         rig
     }
 
-    fn of(disk: SimulatedDisk, log: Opened<SimulatedDisk>, hosted: BTreeMap<u16, Hosted>) -> Self {
+    fn of(
+        disk: SimulatedDisk,
+        log: Opened<SimulatedDisk>,
+        hosted: BTreeMap<u16, Hosted>,
+        voters: Vec<u64>,
+    ) -> Self {
         let maintenance = Maintenance::new(log.store.clone(), log.reader.clone(), 0);
         Self {
             store: log.store.clone(),
@@ -121,6 +131,7 @@ impl Rig {
             maintenance,
             log,
             shards: hosted,
+            voters,
             now: 1_000,
         }
     }
@@ -130,7 +141,7 @@ impl Rig {
         let disk = SimulatedDisk::from_image(&self.disk.contents());
         let log = Log::open(disk.clone(), options()).expect("it was closed whole");
         let hosted = std::mem::take(&mut self.shards);
-        Self::of(disk, log, hosted)
+        Self::of(disk, log, hosted, self.voters.clone())
     }
 
     /// What the next start finds.
@@ -159,7 +170,11 @@ impl Rig {
     fn images(&self) -> Images {
         let shards = self.shards.iter();
         let image = |(&number, hosted): (&u16, &Hosted)| {
-            let image = Image::initial(hosted.applied, membership(), hosted.shard.clone());
+            let image = Image::initial(
+                hosted.applied,
+                membership(&self.voters),
+                hosted.shard.clone(),
+            );
             (ShardId(number), image)
         };
         shards.map(image).collect()

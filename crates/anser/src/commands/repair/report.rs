@@ -1,0 +1,172 @@
+//! What a repair found and did, in lines for people.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write},
+    path::Path,
+};
+
+use anser_node::{LeftOut, MendedShard, MendedState, RepairMode, Repaired, RepairedShard};
+
+use crate::utc;
+
+/// Places of damage that are listed.
+const PLACES_MAX: usize = 100;
+
+pub(super) fn text(repaired: &Repaired, data: &Path, mode: RepairMode) -> String {
+    let mut text = String::new();
+    write(&mut text, repaired, data, mode).expect("a text takes everything");
+    text.trim_end().to_owned()
+}
+
+fn write(text: &mut String, repaired: &Repaired, data: &Path, mode: RepairMode) -> fmt::Result {
+    let data = data.display();
+    if repaired.is_whole() {
+        return writeln!(text, "{data} is whole: there is nothing to repair");
+    }
+    writeln!(text, "damaged in {data}:")?;
+    for error in repaired.damage.iter().take(PLACES_MAX) {
+        writeln!(text, "  {error}")?;
+    }
+    if let more @ 1.. = repaired.damage.len().saturating_sub(PLACES_MAX) {
+        writeln!(text, "  and {more} more places")?;
+    }
+    let tense = match mode {
+        RepairMode::Try => "would be",
+        RepairMode::Repair => "is",
+    };
+    let mut loses = false;
+    for shard in &repaired.shards {
+        loses |= write_shard(text, shard, &repaired.names, tense)?;
+    }
+    if repaired.unreadable_bytes > 0 {
+        loses = true;
+        let bytes = repaired.unreadable_bytes;
+        writeln!(
+            text,
+            "{bytes} bytes of the log cannot be read: requests of which nothing else is known may be lost with them"
+        )?;
+    }
+    if !loses {
+        writeln!(text, "nothing {tense} lost")?;
+    }
+    let aside = match mode {
+        RepairMode::Try => "would stay",
+        RepairMode::Repair => "stays",
+    };
+    writeln!(
+        text,
+        "what is damaged {aside} beside the rest, with .damaged behind its name"
+    )
+}
+
+/// Whether the shard loses anything.
+fn write_shard(
+    text: &mut String,
+    shard: &RepairedShard,
+    names: &BTreeMap<u64, (u64, String)>,
+    tense: &str,
+) -> Result<bool, fmt::Error> {
+    let number = shard.shard;
+    let mut loses = false;
+    if let Some(log) = shard.log {
+        loses |= log.loses();
+        write_log(text, number, &log, tense)?;
+        write_left_out(text, &shard.left_out, names)?;
+    }
+    let bodies: u64 = shard.bodies_lost.values().sum();
+    if bodies > 0 {
+        loses = true;
+        writeln!(
+            text,
+            "shard {number}: the bodies of {} cannot be read, which {tense} lost",
+            messages(bodies)
+        )?;
+        write_messages(text, &shard.bodies_lost, names)?;
+    }
+    if let count @ 1.. = shard.damaged_segments {
+        writeln!(
+            text,
+            "shard {number}: what can be read of {count} damaged segments {tense} written anew"
+        )?;
+    }
+    Ok(loses)
+}
+
+fn write_log(text: &mut String, number: u16, log: &MendedShard, tense: &str) -> fmt::Result {
+    let MendedShard {
+        state,
+        kept,
+        left_out,
+        missing,
+        ..
+    } = *log;
+    match state {
+        MendedState::Lost => {
+            writeln!(
+                text,
+                "shard {number}: its state {tense} lost, with all messages that it had: its snapshot is damaged, and the log \
+                 does not reach back to its beginning; its queues {tense} empty"
+            )
+        }
+        MendedState::Entries if left_out + missing == 0 => {
+            writeln!(
+                text,
+                "shard {number}: its snapshot {tense} made anew from the log, which has all of its entries"
+            )
+        }
+        _ if left_out + missing == 0 => Ok(()),
+        _ => {
+            writeln!(
+                text,
+                "shard {number}: all {tense} kept up to entry {kept}; {missing} entries behind it cannot be read, and \
+                 {left_out} behind those cannot be used without them, which {tense} lost"
+            )
+        }
+    }
+}
+
+/// What of the lost entries can be read.
+fn write_left_out(
+    text: &mut String,
+    left_out: &LeftOut,
+    names: &BTreeMap<u64, (u64, String)>,
+) -> fmt::Result {
+    let Some((first, last)) = left_out.times else {
+        return Ok(());
+    };
+    let (first, last) = (utc::text(first.seconds()), utc::text(last.seconds()));
+    let sent: u64 = left_out.messages.values().sum();
+    let other = left_out.other_commands;
+    writeln!(
+        text,
+        "  those that can be read are from {first} to {last}: {} and {other} other requests",
+        messages(sent)
+    )?;
+    write_messages(text, &left_out.messages, names)
+}
+
+fn write_messages(
+    text: &mut String,
+    counts: &BTreeMap<u64, u64>,
+    names: &BTreeMap<u64, (u64, String)>,
+) -> fmt::Result {
+    for (number, &count) in counts {
+        let count = messages(count);
+        match names.get(number) {
+            Some((account, name)) => writeln!(text, "  {count} of {name} (account {account})")?,
+            None => writeln!(
+                text,
+                "  {count} of a queue or topic that is not known (number {number})"
+            )?,
+        }
+    }
+    Ok(())
+}
+
+fn messages(count: u64) -> String {
+    match count {
+        1 => "1 message".into(),
+        count => format!("{count} messages"),
+    }
+}

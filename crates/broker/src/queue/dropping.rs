@@ -1,0 +1,87 @@
+//! Messages whose bodies are lost end at once, whatever state they are in.
+
+use std::collections::BTreeSet;
+
+use super::{Queue, delayed::Delayed, late::Late};
+use crate::{blocks::Blocks, id::Sequence, list::MessageList};
+
+impl Queue {
+    /// Ends these messages; how many there were. Like those of a queue that is cleared they count as such.
+    pub(crate) fn drop_messages(&mut self, lost: &BTreeSet<Sequence>, blocks: &mut Blocks) -> u64 {
+        let dropped: Vec<Sequence> = self.messages().filter(|it| lost.contains(it)).collect();
+        if dropped.is_empty() {
+            return 0;
+        }
+        let waiting = self.ready_len() + self.leases.len() + self.delayed.len();
+        self.ready = without(&self.ready, lost);
+        self.retired = without(&self.retired, lost);
+        self.drop_late_and_delayed(lost);
+        for message in lost {
+            self.histories.remove(message);
+        }
+        let leases = self.leases.iter();
+        let leases = leases.filter(|(_, lease)| lost.contains(&lease.message.sequence));
+        let receipts: Vec<Sequence> = leases.map(|(receipt, _)| receipt).collect();
+        for receipt in receipts {
+            self.leases.end(receipt, self.attributes.retention);
+        }
+        self.drop_moving(lost);
+        let left = self.ready_len() + self.leases.len() + self.delayed.len();
+        self.totals.cleared += waiting - left;
+        blocks.remove_all(dropped.iter().copied());
+        dropped.len() as u64
+    }
+
+    /// Numbers in lanes go on so much higher.
+    pub(crate) fn pass_numbers(&mut self, numbers: u64) {
+        self.lanes.ended += numbers;
+        for lane in self.lanes.by_target.values_mut() {
+            lane.settled += numbers;
+        }
+    }
+
+    fn drop_late_and_delayed(&mut self, lost: &BTreeSet<Sequence>) {
+        let mut late = Late::default();
+        for (message, since) in self.late.iter() {
+            if !lost.contains(&message.sequence) {
+                late.insert(message, since);
+            }
+        }
+        self.late = late;
+        let retention = self.delayed_retention();
+        let mut delayed = Delayed::default();
+        for message in self.delayed.iter(retention) {
+            if !lost.contains(&message.message.sequence) {
+                delayed.insert(message, retention);
+            }
+        }
+        self.delayed = delayed;
+    }
+
+    /// A lane that loses messages numbers the others anew, behind all numbers that were used: under an old one a
+    /// message could pass for another that has arrived. So one that has arrived, and nobody here knows it, comes again.
+    fn drop_moving(&mut self, lost: &BTreeSet<Sequence>) {
+        let targets: Vec<_> = self.lanes.pending().map(|(target, _)| target).collect();
+        for target in targets {
+            if !self.lanes.messages_to(target).any(|it| lost.contains(&it)) {
+                continue;
+            }
+            let moving = self.lanes.settle(target, u64::MAX);
+            for moving in moving {
+                if !lost.contains(&moving.message.sequence) {
+                    self.lanes.push(target, moving);
+                }
+            }
+        }
+    }
+}
+
+fn without(list: &MessageList, lost: &BTreeSet<Sequence>) -> MessageList {
+    let mut kept = MessageList::default();
+    for message in list.iter() {
+        if !lost.contains(&message.sequence) {
+            kept.insert(message);
+        }
+    }
+    kept
+}

@@ -1,0 +1,192 @@
+//! Shards that have lost something for good: messages whose bodies are lost, and the last of their commands.
+
+use std::collections::BTreeSet;
+
+use anser_broker::{
+    attributes::{Acknowledge, DeadLetterAfter, DeadLetterPolicy, QueueAttributes, RetentionFrom},
+    codec::{self, BatchBuilder},
+    command::{Command, CreateQueue, Placed, Reply},
+    id::{AccountId, QueueId, Sequence, ShardId},
+    name::QueueName,
+    shard::Shard,
+    time::{Millis, Stamp, Timestamp},
+};
+
+const QUEUE: QueueId = QueueId(9);
+const TARGET: QueueId = QueueId(10);
+
+fn apply_at(shard: &mut Shard, now: u64, command: &Command) -> Reply {
+    let stamp = Stamp {
+        now: Timestamp(now),
+        wall: Timestamp(now),
+        blur: Millis(0),
+    };
+    let mut batch = BatchBuilder::new(stamp);
+    batch.push(&codec::encode(command));
+    let (mut replies, mut effects) = (Vec::new(), Vec::new());
+    let index = shard.applied() + 1;
+    let payload = batch.finish();
+    shard
+        .apply(index, &payload, &mut replies, &mut effects)
+        .unwrap();
+    replies.remove(0)
+}
+
+fn attributes() -> QueueAttributes {
+    QueueAttributes {
+        backlog_max: 1_000_000,
+        wait: Millis(0),
+        visibility: Millis(30_000),
+        body_bytes_max: 65_536,
+        retention: Millis(86_400_000),
+        retention_from: RetentionFrom::Visible,
+        rewind: Millis(3_600_000),
+        delay: Millis(0),
+        delay_max: Millis(3_600_000),
+        delayed_max: 1_000_000,
+        in_flight_max: 1_000_000,
+        dead_letter: Some(DeadLetterPolicy {
+            queue: TARGET,
+            after: DeadLetterAfter::Receives(1),
+        }),
+        acknowledge: Acknowledge::Majority,
+    }
+}
+
+fn send(shard: &mut Shard, now: u64, delay: Option<Millis>) {
+    let send = Command::SendMessages {
+        queue: QUEUE,
+        delay,
+        bodies: vec![b"body".to_vec().into()],
+    };
+    apply_at(shard, now, &send);
+}
+
+fn receive(shard: &mut Shard, now: u64) -> Sequence {
+    let receive = Command::ReceiveMessages {
+        queue: QUEUE,
+        max: 1,
+        visibility: None,
+    };
+    match apply_at(shard, now, &receive) {
+        Reply::Received { deliveries } => deliveries[0].receipt,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Two messages in every state: moving, leased, retired, late, ready, delayed.
+fn shard() -> Shard {
+    let mut shard = Shard::new(ShardId(1), 2);
+    let put = Command::PutQueue {
+        queue: QUEUE,
+        revision: 1,
+        attributes: attributes(),
+    };
+    apply_at(&mut shard, 1_000, &put);
+    for _ in 0..6 {
+        send(&mut shard, 1_000, None);
+    }
+    // The first two give up after a lease.
+    receive(&mut shard, 2_000);
+    receive(&mut shard, 2_000);
+    send(&mut shard, 3_000, Some(Millis(1_000)));
+    send(&mut shard, 3_000, Some(Millis(1_000)));
+    let receipts = vec![receive(&mut shard, 40_000), receive(&mut shard, 40_000)];
+    let delete = Command::DeleteMessages {
+        queue: QUEUE,
+        receipts,
+    };
+    apply_at(&mut shard, 40_000, &delete);
+    receive(&mut shard, 40_000);
+    receive(&mut shard, 40_000);
+    send(&mut shard, 40_000, None);
+    send(&mut shard, 40_000, None);
+    send(&mut shard, 40_000, Some(Millis(600_000)));
+    send(&mut shard, 40_000, Some(Millis(600_000)));
+    shard.check();
+    shard
+}
+
+#[test]
+fn messages_whose_bodies_are_lost_end_in_every_state() {
+    let whole = shard();
+    let all = BTreeSet::from_iter(whole.messages(QUEUE));
+    assert_eq!(all.len(), 12);
+    let totals = whole.totals();
+    let states = [
+        totals.moving,
+        totals.leased,
+        totals.retired,
+        totals.ready,
+        totals.delayed,
+    ];
+    assert_eq!(states, [2, 2, 2, 4, 2]);
+    for lost in &all {
+        let mut shard = whole.clone();
+        assert_eq!(shard.drop_messages(QUEUE, &BTreeSet::from([*lost])), 1);
+        shard.check();
+        let left = BTreeSet::from_iter(shard.messages(QUEUE));
+        assert_eq!(left.len(), 11);
+        assert!(left.is_subset(&all) && !left.contains(lost));
+    }
+    let mut shard = whole;
+    assert_eq!(shard.drop_messages(QUEUE, &all), 12);
+    shard.check();
+    assert!(shard.messages(QUEUE).is_empty());
+    assert_eq!(shard.drop_messages(QUEUE, &all), 0);
+    let mut bytes = Vec::new();
+    shard.save(&mut |piece| bytes.extend_from_slice(piece));
+    Shard::restore(&bytes).unwrap().check();
+}
+
+#[test]
+fn what_moves_after_a_loss_has_numbers_that_no_other_had() {
+    let mut shard = shard();
+    let first = |shard: &Shard| shard.moves(QUEUE, 10)[0].moves[0].number;
+    let before = first(&shard);
+    let moving = shard.moves(QUEUE, 10)[0].moves[0].message;
+    shard.drop_messages(QUEUE, &BTreeSet::from([moving]));
+    assert_eq!(first(&shard), before + 2, "two had numbers");
+    shard.pass_numbers();
+    assert!(first(&shard) > before + 1_000_000);
+    shard.check();
+}
+
+#[test]
+fn a_catalog_that_lost_its_last_commands_tells_all_homes_again() {
+    let mut catalog = Shard::new(ShardId::CATALOG, 2);
+    let create = |name: &str| {
+        Command::CreateQueue(CreateQueue {
+            account: AccountId(1),
+            name: QueueName::new(name).unwrap(),
+            attributes: QueueAttributes {
+                dead_letter: None,
+                ..attributes()
+            },
+            dead_letter: None,
+            queues_max: 100,
+            reuse_after: Millis(0),
+            avoid: Vec::new(),
+        })
+    };
+    let created = |reply: Reply| match reply {
+        Reply::Placed(Placed::Queue(queue)) => queue,
+        other => panic!("{other:?}"),
+    };
+    let queue = created(apply_at(&mut catalog, 1_000, &create("orders")));
+    let settled = Command::Settled {
+        number: queue.queue.0,
+        revision: queue.revision,
+    };
+    apply_at(&mut catalog, 1_000, &settled);
+    assert!(catalog.unsettled().is_empty());
+
+    catalog.tell_homes_again(500);
+    let [again] = &catalog.unsettled()[..] else {
+        panic!("one queue is to be told")
+    };
+    assert_eq!(again.number(), queue.queue.0);
+    assert!(again.revision() > queue.revision + 1_000_000);
+    let next = created(apply_at(&mut catalog, 1_000, &create("more")));
+    assert_eq!(next.queue.0, 501);
+}

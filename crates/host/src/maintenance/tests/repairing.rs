@@ -1,0 +1,204 @@
+//! A damaged disk of a node for itself: what is lost is told, and all else is served afterwards.
+
+use std::collections::BTreeMap;
+
+use anser_broker::{codec, id::ShardId, shard::Shard};
+use anser_log::{
+    Log, MendedState, Opened, Overlay, Stored,
+    disk::simulated::{Image as Content, SimulatedDisk},
+};
+
+use super::rig::{QUEUE, Rig, options};
+use crate::{Opener, RepairError, Repaired, repair};
+
+const NODE: u64 = 1;
+
+/// Three shards with segments, snapshots and a log; message `k` of shard 1 has `100 + k` bytes.
+fn rig() -> Rig {
+    let mut rig = Rig::with_voters(3, &[NODE]);
+    for number in 0..400 {
+        rig.send(1, 100 + number);
+        (0..2).for_each(|shard| rig.fill(shard, 1_000));
+        rig.round();
+    }
+    rig
+}
+
+fn first(disk: &SimulatedDisk, part: &str) -> String {
+    let mut paths = disk.paths().into_iter();
+    let path = paths.find(|path| path.contains(part) && !path.ends_with(".damaged"));
+    path.expect("there is one")
+}
+
+/// What a repair would do, on a copy, and that it changes nothing; then the repair, which does the same.
+fn repaired(disk: &SimulatedDisk) -> Repaired {
+    let before = disk.contents();
+    let overlay = Overlay::new(disk.clone(), SimulatedDisk::default());
+    let tried = repair(&overlay, &options(), NODE).expect("it can be repaired");
+    assert_eq!(disk.contents().files, before.files);
+    let done = repair(disk, &options(), NODE).expect("it can be repaired");
+    assert_eq!(format!("{tried:?}"), format!("{done:?}"));
+    assert!(!done.is_whole());
+    let again = repair(disk, &options(), NODE).expect("it was repaired");
+    assert!(again.is_whole(), "{again:?}");
+    done
+}
+
+/// The shards as the next start makes them, and the lengths of the bodies of each.
+fn served(disk: &SimulatedDisk) -> BTreeMap<u16, (Shard, Vec<usize>)> {
+    let log = Log::open(disk.clone(), options()).expect("it was repaired");
+    let opener = Opener {
+        node: NODE,
+        is_member: false,
+        shards: 3,
+        suspect: false,
+        run: 1,
+        reader: &log.reader,
+    };
+    let restored = opener.restore_all(&log.shards, &log.report);
+    let restored = restored.expect("a node for itself serves all shards");
+    assert!(restored.damaged.is_empty(), "{:?}", restored.damaged);
+    let replicas = restored.replicas.into_iter();
+    replicas
+        .map(|(shard, replica)| {
+            let shard_now = replica.shard().clone();
+            shard_now.check();
+            let bodies = bodies(&log, shard, &shard_now);
+            (shard.0, (shard_now, bodies))
+        })
+        .collect()
+}
+
+fn bodies(log: &Opened<SimulatedDisk>, id: ShardId, shard: &Shard) -> Vec<usize> {
+    let live = shard.live_between(0, u64::MAX - 1).into_iter();
+    live.map(|message| {
+        let stored = log.reader.read(id.0, message.index());
+        let body = match stored.expect("what cannot be read has ended") {
+            Stored::Entry(entry) => codec::body(&entry.data, message.ordinal()),
+            Stored::Kept(kept) => codec::kept_body(&kept.payload, message.ordinal()),
+        };
+        body.expect("the body is there").len()
+    })
+    .collect()
+}
+
+#[test]
+fn messages_whose_bodies_are_lost_end_and_hold_up_nobody() {
+    let disk = rig().disk;
+    let segment = first(&disk, ".segment");
+    disk.damage(&segment, |bytes| bytes[200] ^= 1);
+    let repaired = repaired(&disk);
+    let [shard] = &repaired.shards[..] else {
+        panic!("{repaired:?}")
+    };
+    let lost = shard.bodies_lost[&QUEUE.0];
+    assert_eq!((shard.shard, shard.damaged_segments), (1, 1));
+    assert!(repaired.damage[0].to_string().contains(&segment));
+    let served = served(&disk);
+    let left = &served[&1].1;
+    assert!(lost > 0 && left.len() as u64 == 400 - lost, "{lost}");
+    assert!(left.is_sorted() && left.ends_with(&[498, 499]));
+    assert!(disk.paths().contains(&format!("{segment}.damaged")));
+}
+
+#[test]
+fn a_missing_segment_costs_its_messages_and_no_other() {
+    let disk = rig().disk;
+    let mut content: Content = disk.contents();
+    content.files.remove(&first(&disk, ".segment"));
+    let disk = SimulatedDisk::from_image(&content);
+    let repaired = repaired(&disk);
+    let lost = repaired.shards[0].bodies_lost[&QUEUE.0];
+    assert_eq!(served(&disk)[&1].1.len() as u64, 400 - lost);
+}
+
+/// Whether it is a log file, and not one that is to be used again.
+fn is_begun(path: &str, content: &[u8]) -> bool {
+    let number = path
+        .strip_prefix("wal/")
+        .and_then(|name| name.strip_suffix(".wal"));
+    let number = number.and_then(|number| number.parse::<u64>().ok());
+    let sequence = content.get(16..24).and_then(|bytes| bytes.try_into().ok());
+    number.is_some() && sequence.map(u64::from_le_bytes) == number
+}
+
+#[test]
+fn a_hole_in_the_log_costs_what_is_behind_it_of_that_shard() {
+    let disk = rig().disk;
+    let content = disk.contents();
+    let mut paths = content.files.keys().rev();
+    // The one that is being written: no snapshot covers what is in it.
+    let newest = paths.find(|path| is_begun(path, &content.files[*path]));
+    let newest = newest.expect("one is written");
+    let mut bodies = content.files[newest].windows(100);
+    let at = bodies.position(|bytes| bytes == [b'x'; 100]);
+    let at = at.expect("there is some message, or what filled the log");
+    disk.damage(newest, |bytes| bytes[at] ^= 1);
+    assert!(Log::open(SimulatedDisk::from_image(&disk.contents()), options()).is_err());
+
+    let repaired = repaired(&disk);
+    let losing: Vec<_> = repaired
+        .shards
+        .iter()
+        .filter(|it| it.log.is_some_and(|log| log.loses()))
+        .collect();
+    let [shard] = losing[..] else {
+        panic!("{repaired:?}")
+    };
+    let log = shard.log.expect("it lost entries of its log");
+    assert_eq!((log.state, log.missing), (MendedState::Snapshot, 1));
+    let sent: u64 = shard.left_out.messages.values().sum();
+    assert_eq!(sent, log.left_out);
+    let served = served(&disk);
+    assert!(served[&shard.shard].0.applied() >= log.passed);
+}
+
+#[test]
+fn a_shard_whose_state_is_lost_begins_anew_behind_all_that_it_had() {
+    let disk = rig().disk;
+    let snapshots = disk.paths().into_iter();
+    let mut snapshots = snapshots.filter(|path| path.ends_with(".snapshot"));
+    let snapshot = snapshots
+        .find(|path| path.contains("00001/"))
+        .expect("it has one");
+    let last = {
+        let log = Log::open(SimulatedDisk::from_image(&disk.contents()), options());
+        log.expect("it is whole").shards[1].last_index
+    };
+    disk.damage(&snapshot, |bytes| bytes[70] ^= 1);
+    let repaired = repaired(&disk);
+    let lost = repaired
+        .shards
+        .iter()
+        .find(|it| it.shard == 1)
+        .expect("it lost all");
+    assert_eq!(lost.log.expect("told").state, MendedState::Lost);
+    let served = served(&disk);
+    assert!(served[&1].1.is_empty());
+    let log = Log::open(disk.clone(), options()).expect("it was repaired");
+    assert!(log.shards[1].last_index > last, "no index comes again");
+}
+
+#[test]
+fn without_the_catalog_nothing_is_repaired() {
+    let disk = rig().disk;
+    let snapshot = first(&disk, "00000/");
+    assert!(snapshot.ends_with(".snapshot"), "{snapshot}");
+    disk.damage(&snapshot, |bytes| bytes[70] ^= 1);
+    let overlay = Overlay::new(disk.clone(), SimulatedDisk::default());
+    let refused = repair(&overlay, &options(), NODE);
+    assert!(
+        matches!(refused, Err(RepairError::CatalogLost)),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn what_others_have_too_is_not_repaired() {
+    let rig = Rig::with_voters(2, &[1, 2, 3]);
+    let refused = repair(&rig.disk, &options(), NODE);
+    let Err(RepairError::Others(nodes)) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(nodes, [1, 2, 3]);
+}

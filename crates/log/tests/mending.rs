@@ -1,0 +1,272 @@
+//! A damaged log written anew: what counts is right, what does not is counted, and no index comes twice.
+
+use std::{collections::BTreeMap, io, io::Write as _};
+
+use anser_log::{
+    Change, Log, Mended, MendedState, Opened, Options, Stored,
+    disk::simulated::{Fault, FaultPoint, Image, SimulatedDisk, Times},
+};
+
+use crate::{
+    driver::plain_write,
+    faults::{compact_all, small_options},
+};
+
+/// Behind which entry the first ones stand.
+const BEGINNING: u64 = 1;
+const SHARDS: u16 = 3;
+const LAST: u64 = 40;
+
+fn open(disk: &SimulatedDisk) -> Opened<SimulatedDisk> {
+    Log::open(disk.clone(), small_options()).unwrap()
+}
+
+fn snapshot(log: &Opened<SimulatedDisk>, shard: u16, index: u64) {
+    let mut writer = log.store.begin_snapshot(shard, index, 1).unwrap();
+    writer.write_all(&[7; 500]).unwrap();
+    let snapshot = Some(writer.finish().unwrap());
+    let change = Change {
+        snapshot,
+        ..Change::default()
+    };
+    log.store.commit(shard, change).unwrap();
+}
+
+/// A closed log of some files: each batch has an entry of one shard, and shard 0 has a later snapshot.
+fn sample() -> Image {
+    let disk = SimulatedDisk::default();
+    let mut log = open(&disk);
+    for shard in 0..SHARDS {
+        snapshot(&log, shard, BEGINNING);
+    }
+    for index in BEGINNING + 1..=LAST {
+        for shard in 0..SHARDS {
+            let write = plain_write(shard, index..=index, 60);
+            log.appender.append(&[write]).unwrap();
+        }
+    }
+    snapshot(&log, 0, 20);
+    log.appender.close().unwrap();
+    disk.contents()
+}
+
+fn log_files(image: &Image) -> Vec<String> {
+    let files = image.files.keys();
+    let logs = files.filter(|path| path.ends_with(".wal"));
+    let begun = logs.filter(|path| image.files[*path].starts_with(b"AWAL"));
+    begun.cloned().collect()
+}
+
+/// Mends, and the highest index that was told of as left out, by shard.
+fn mend(disk: &SimulatedDisk) -> (Mended, BTreeMap<u16, u64>) {
+    let mut left_out = BTreeMap::new();
+    let mended = Log::mend(disk, &small_options(), BEGINNING, &mut |shard, entry| {
+        *left_out.entry(shard).or_insert(0) += 1;
+        let right = plain_write(shard, entry.index..=entry.index, 60);
+        assert_eq!(*entry, right.entries[0]);
+    });
+    (mended.unwrap(), left_out)
+}
+
+/// Everything that the mended log says is right, and its next entries have indexes that nobody had.
+fn check(disk: &SimulatedDisk, mended: &Mended) {
+    let mut log = open(disk);
+    assert!(log.report.damage.is_empty(), "{:?}", log.report.damage);
+    for (&shard, of) in &mended.shards {
+        assert_eq!(of.state, MendedState::Snapshot, "{of:?}");
+        assert!(of.passed >= LAST, "{of:?}");
+        let lost = of.left_out + of.missing;
+        assert!(
+            of.kept + lost >= LAST || mended.unreadable_bytes > 0,
+            "{of:?}"
+        );
+        for index in BEGINNING + 1..=of.passed {
+            let is_covered = shard == 0 && index <= 20;
+            let Ok(Stored::Entry(entry)) = log.reader.read(shard, index) else {
+                assert!(is_covered, "{shard} {index}: {of:?}");
+                continue;
+            };
+            let right = &plain_write(shard, index..=index, 60).entries[0];
+            let is_nothing = entry.data.is_empty();
+            assert!(is_nothing || entry == *right, "{shard} {index}");
+            assert!(
+                is_covered || is_nothing == (index > of.kept),
+                "{shard} {index} {of:?}"
+            );
+        }
+        let next = plain_write(shard, of.passed + 1..=of.passed + 1, 60);
+        log.appender.append(&[next]).unwrap();
+    }
+    log.appender.close().unwrap();
+    assert!(
+        Log::mend(disk, &small_options(), BEGINNING, &mut |_, _| ())
+            .unwrap()
+            .damage
+            .is_empty()
+    );
+    open(disk);
+}
+
+#[test]
+fn a_whole_log_stays_as_it_is() {
+    let image = sample();
+    let disk = SimulatedDisk::from_image(&image);
+    assert!(mend(&disk).0.damage.is_empty());
+    assert_eq!(disk.contents().files, image.files);
+}
+
+#[test]
+fn one_flipped_bit_takes_entries_of_one_shard() {
+    let image = sample();
+    let disk = SimulatedDisk::from_image(&image);
+    // A body, so that its header tells whose it is.
+    let body = plain_write(1, 14..=14, 60).entries[0].data.clone();
+    let mut places = Vec::new();
+    for file in log_files(&image) {
+        let windows = image.files[&file].windows(60).enumerate();
+        let found = windows.filter(|(_, bytes)| *bytes == &body[..]);
+        places.extend(found.map(|(at, _)| (file.clone(), at)));
+    }
+    // Each shard has the same one; they were sent in the order of the shards.
+    let (file, at) = &places[1];
+    let at = *at;
+    disk.damage(file, |bytes| bytes[at] ^= 1);
+    assert!(Log::open(disk.clone(), small_options()).is_err());
+
+    let (mended, left_out) = mend(&disk);
+    assert_eq!(mended.damage.len(), 1);
+    assert!(
+        mended.damage[0]
+            .to_string()
+            .contains(&format!("at byte {}", at - 56))
+    );
+    let kept: Vec<u64> = mended.shards.values().map(|of| of.kept).collect();
+    assert_eq!(kept, [LAST, 13, LAST]);
+    assert_eq!((mended.shards[&1].missing, left_out[&1]), (1, LAST - 14));
+    assert!(mended.shards[&1].loses() && !mended.shards[&2].loses());
+    check(&disk, &mended);
+    let aside = disk.paths();
+    assert!(aside.contains(&format!("{file}.damaged")), "{aside:?}");
+}
+
+#[test]
+fn whatever_byte_is_changed_what_counts_afterwards_is_right() {
+    let image = sample();
+    let mut mended_times = 0;
+    for file in log_files(&image) {
+        for at in (0..image.files[&file].len()).step_by(41) {
+            let disk = SimulatedDisk::from_image(&image);
+            disk.damage(&file, |bytes| bytes[at] ^= 1 << (at % 8));
+            if Log::open(SimulatedDisk::from_image(&disk.contents()), small_options()).is_ok() {
+                continue;
+            }
+            let (mended, _) = mend(&disk);
+            assert!(!mended.damage.is_empty(), "{file} {at}");
+            check(&disk, &mended);
+            mended_times += 1;
+        }
+    }
+    assert!(mended_times > 60, "{mended_times}");
+}
+
+#[test]
+fn files_that_are_gone_or_short_or_cannot_be_read_are_done_without() {
+    type Harm = fn(&mut Image, &str);
+    let harms: [Harm; 3] = [
+        |image, file| drop(image.files.remove(file)),
+        |image, file| {
+            let short = image.files[file][..1000].to_vec();
+            image.files.insert(file.to_owned(), short.into());
+        },
+        |image, file| {
+            let sectors = std::iter::once(1).collect();
+            image.unreadable.insert(file.to_owned(), sectors);
+        },
+    ];
+    for harm in harms {
+        for file in log_files(&sample()) {
+            let mut image = sample();
+            harm(&mut image, &file);
+            let disk = SimulatedDisk::from_image(&image);
+            let (mended, _) = mend(&disk);
+            assert!(
+                !mended.damage.is_empty() && mended.unreadable_bytes > 0,
+                "{file}"
+            );
+            check(&disk, &mended);
+        }
+    }
+}
+
+#[test]
+fn what_the_snapshot_covers_is_not_missed() {
+    let mut image = sample();
+    let first = log_files(&image).remove(0);
+    image.files.remove(&first);
+    let disk = SimulatedDisk::from_image(&image);
+    let (mended, _) = mend(&disk);
+    assert_eq!(mended.shards[&0].kept, LAST, "its snapshot is of entry 20");
+    assert_eq!(mended.shards[&1].kept, BEGINNING);
+    check(&disk, &mended);
+}
+
+#[test]
+fn a_damaged_snapshot_is_done_without_if_the_log_has_all_entries() {
+    let mut image = sample();
+    let of = |image: &Image, shard: &str| {
+        let mut files = image.files.keys();
+        let file = files.find(|path| path.contains(shard) && path.ends_with(".snapshot"));
+        file.unwrap().clone()
+    };
+    let snapshot = of(&image, "/00000/");
+    image.files.remove(&snapshot);
+    let disk = SimulatedDisk::from_image(&image);
+    let (mended, _) = mend(&disk);
+    let all = mended.shards[&0];
+    assert_eq!((all.state, all.kept), (MendedState::Entries, LAST));
+    assert!(!all.loses());
+
+    // Not so if the oldest files were used again.
+    let disk = SimulatedDisk::from_image(&sample());
+    let log = open(&disk);
+    for shard in 0..SHARDS {
+        compact_all(&log, shard, BEGINNING + 1, 30).unwrap();
+    }
+    let due = log.store.due(&BTreeMap::new());
+    let due = due.unwrap_or_else(|| log.store.due_all().unwrap());
+    let mut due = due;
+    due.through_file = due.through_file.min(2);
+    log.store.recycle(due).unwrap();
+    log.appender.close().unwrap();
+    let snapshot = of(&disk.contents(), "/00001/");
+    disk.damage(&snapshot, |bytes| bytes[100] ^= 1);
+    let (mended, _) = mend(&disk);
+    let lost = mended.shards[&1];
+    assert_eq!((lost.state, lost.kept), (MendedState::Lost, 0));
+    assert!(lost.loses() && lost.passed >= LAST);
+    let log = open(&disk);
+    let shard = log.shards.iter().find(|it| it.shard == 1).unwrap();
+    assert_eq!((shard.last_index, shard.snapshot), (0, None));
+    assert!(log.store.segments(1).is_empty());
+    assert!(disk.paths().contains(&format!("{snapshot}.damaged")));
+}
+
+#[test]
+fn mending_that_is_cut_short_begins_again() {
+    let mut image = sample();
+    let file = log_files(&image).remove(1);
+    image.files.remove(&file);
+    let disk = SimulatedDisk::from_image(&image);
+    disk.inject(Fault {
+        point: FaultPoint::Rename,
+        path_part: "manifest".into(),
+        skip: 0,
+        times: Times::Once,
+        kind: io::ErrorKind::Other,
+    });
+    let options: Options = small_options();
+    let cut = Log::mend(&disk, &options, BEGINNING, &mut |_, _| ());
+    assert!(cut.is_err());
+    let (mended, _) = mend(&disk);
+    check(&disk, &mended);
+}
