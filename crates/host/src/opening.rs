@@ -437,6 +437,7 @@ mod tests {
                 suspect: false,
                 run: 1,
                 reader: &log.reader,
+                given_up: BTreeMap::new(),
             };
             let recovered = RecoveredShard {
                 doubtful,

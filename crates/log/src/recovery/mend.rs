@@ -87,8 +87,15 @@ pub(super) fn mend<D: Disk>(
         });
     };
     remove_half_written(disk, &manifest)?;
-    let mark = Marks::open(disk, options.boot)?.last();
-    let replayed = replay::replay(disk, &manifest, &mark, &mut Index::new(manifest.wal_first));
+    let marks = Marks::open(disk, options.boot)?;
+    let mark = marks.last();
+    // As a node opens it that nobody can give anything to.
+    let alone = Options {
+        has_peers: false,
+        ..options.clone()
+    };
+    let index = &mut Index::new(manifest.wal_first);
+    let replayed = replay::replay(disk, &alone, &manifest, &marks, index);
     let snapshots = damaged_snapshots(disk, &manifest)?;
     match replayed {
         Ok(_) if snapshots.is_empty() => return Ok(Mended::default()),
@@ -157,6 +164,7 @@ fn commit<D: Disk>(
         wal_first,
         wal_bytes,
         durable,
+        holes: Vec::new(),
         ..manifest
     };
     let mut aside = Vec::new();

@@ -54,6 +54,7 @@ fn served(disk: &SimulatedDisk) -> BTreeMap<u16, (Shard, Vec<usize>)> {
         suspect: false,
         run: 1,
         reader: &log.reader,
+        given_up: BTreeMap::new(),
     };
     let restored = opener.restore_all(&log.shards, &log.report);
     let restored = restored.expect("a node for itself serves all shards");
