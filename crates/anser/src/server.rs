@@ -159,10 +159,11 @@ fn start_node(config: &Config, token: Option<&Token>, clock: Clock) -> Result<No
     let mut settings = config.storage.node(data.clone());
     settings.cluster = config.cluster.node(token)?;
     Node::start(&settings, clock).map_err(|error| {
-        let mut text = format!("cannot start the node on {}", data.display());
+        let data = data.display();
+        let text = format!("cannot start the node on {data}");
         if error.is_damage() && config.cluster.listen.is_none() {
-            let data = data.display();
-            text += &format!(" (anser repair --data {data} says what is lost, and repairs it)");
+            let helps = format!("anser repair --data {data} says what is lost, and repairs it");
+            return start_error(error, format!("{text} ({helps})"));
         }
         start_error(error, text)
     })

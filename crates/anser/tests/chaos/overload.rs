@@ -121,17 +121,7 @@ fn three_times_too_much_is_refused_in_time_and_all_is_well_soon_after() {
     let longest = over.answered.iter().map(|one| one.took).max();
     let others = over.besides(&[OK, BUSY]);
     let lost = (acknowledged as u64).saturating_sub(held(&cluster, &queues));
-    let summary = Summary {
-        name: "overload".to_owned(),
-        seed,
-        rounds,
-        acknowledged: acknowledged as u64,
-        unknown: others.len() as u64,
-        lost,
-        violations: lost,
-        longest_gap: longest,
-    };
-    summary.say();
+    say_summary((seed, rounds), (acknowledged, others.len(), lost), longest);
     assert_eq!(lost, 0, "{}", cluster.logs());
     assert!(
         others.is_empty(),
@@ -150,6 +140,24 @@ fn three_times_too_much_is_refused_in_time_and_all_is_well_soon_after() {
     assert!(refuses, "nothing was refused");
     assert_eq!((moved, elected), (0, 0), "{}", cluster.logs());
     cluster.stop();
+}
+
+fn say_summary(
+    (seed, rounds): (u64, u64),
+    (acknowledged, unknown, lost): (usize, usize, u64),
+    longest: Option<Duration>,
+) {
+    let summary = Summary {
+        name: "overload".to_owned(),
+        seed,
+        rounds,
+        acknowledged: acknowledged as u64,
+        unknown: unknown as u64,
+        lost,
+        violations: lost,
+        longest_gap: longest,
+    };
+    summary.say();
 }
 
 /// How many messages wait in these queues.

@@ -47,7 +47,9 @@ impl Account {
                     continue;
                 }
             };
-            let count = command.bodies().map_or(0, |bodies| bodies.count());
+            let count = command
+                .bodies()
+                .map_or(0, anser_broker::codec::Bodies::count);
             *left_out.messages.entry(to).or_default() += u64::from(count);
         }
     }

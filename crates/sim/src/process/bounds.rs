@@ -11,7 +11,7 @@ const UNAPPLIED_MAX: u64 = 512;
 /// Requests that one client may have left behind.
 const PENDING_OF_A_CLIENT: u64 = 24;
 
-/// Rounds of recycling that may free nothing in a row: a replica that has just got a copy cannot tell yet what is alive.
+/// Rounds of recycling that may free nothing in a row, though nothing failed: a replica that has just got a copy cannot tell yet what is alive.
 const IN_VAIN_MAX: u64 = 12;
 
 /// Inspections: as long as dead segments may take to go, when the disk is slow.

@@ -124,8 +124,11 @@ impl Process {
             sometimes("entries that are not applied were carried over");
         }
         let freed = self.has_freed(before);
-        let has_no_space = matches!(recycled, Err(Error::NoSpace { .. }));
-        self.maintenance.in_vain = if freed || was_unreadable || has_no_space {
+        let (node, text) = (self.node, format!("{recycled:?}"));
+        common.trace.say(common.now, || {
+            format!("node {node} recycles, freed: {freed}: {text}")
+        });
+        self.maintenance.in_vain = if freed || was_unreadable || recycled.is_err() {
             0
         } else {
             self.maintenance.in_vain + 1
