@@ -91,7 +91,7 @@ mod tests {
             index: 2,
             term: 1,
             kind: EntryKind::ChangeV2,
-            data: MembershipChange { steps: vec![step] }.encode().into(),
+            data: MembershipChange { steps: vec![step] }.encode(),
         });
         let write = Write {
             shard: 0,

@@ -1,6 +1,6 @@
 //! A damaged log written anew: what counts is right, what does not is counted, and no index comes twice.
 
-use std::{collections::BTreeMap, io, io::Write as _};
+use std::{collections::BTreeMap, io, io::Write as _, path::Path};
 
 use anser_log::{
     Change, Log, Mended, MendedState, Opened, Options, Stored,
@@ -52,7 +52,7 @@ fn sample() -> Image {
 
 fn log_files(image: &Image) -> Vec<String> {
     let files = image.files.keys();
-    let logs = files.filter(|path| path.ends_with(".wal"));
+    let logs = files.filter(|path| Path::new(path).extension().is_some_and(|it| it == "wal"));
     let begun = logs.filter(|path| image.files[*path].starts_with(b"AWAL"));
     begun.cloned().collect()
 }
