@@ -50,7 +50,7 @@ pub use job::{CatalogNodes, Job, Leases};
 pub use joining::{Admission, Denied, take_in};
 pub use maintenance::{Damage, Done, Images, Maintenance, Round, followers, is_passing};
 pub use members::{Members, Peer, Stranger, Visitor};
-pub use opening::{OpenError, Opener, Restored, begin, is_untouched, stored};
+pub use opening::{GivenUp, OpenError, Opener, Restored, begin, is_untouched, stored};
 pub use order::{Order, Step};
 pub use outgoing::{COPY_INTERVAL, CopyAnswer, Next, Offers, Sending, Sendings, offer_of};
 pub use placement::{Action, ActionKind, PeerView, ShardView};

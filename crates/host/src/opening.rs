@@ -88,9 +88,17 @@ pub struct Opener<'a, D: Disk> {
     pub suspect: bool,
     /// Names this start: no other of the node has the same.
     pub run: u64,
-    /// Shards that are not to be tried again, and why.
-    pub given_up: BTreeMap<ShardId, String>,
+    /// Shards that are not to be tried again.
+    pub given_up: BTreeMap<ShardId, GivenUp>,
     pub reader: &'a Reader<D>,
+}
+
+/// Why a shard is not to be tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenUp {
+    /// The entry that ends the process.
+    pub index: u64,
+    pub why: String,
 }
 
 impl OpenError {
@@ -128,8 +136,10 @@ impl<D: Disk> Opener<'_, D> {
         let mut restored = Restored::default();
         for recovered in shards {
             let shard = ShardId(recovered.shard);
-            if let Some(why) = self.given_up.get(&shard) {
-                restored.closed.push(closed(recovered, why.clone()));
+            if let Some(given_up) = self.given_up(recovered) {
+                restored
+                    .closed
+                    .push(closed(recovered, given_up.why.clone()));
                 continue;
             }
             match self.restore(recovered) {
@@ -152,6 +162,13 @@ impl<D: Disk> Opener<'_, D> {
             restored.damaged.extend(what.map(|what| (shard, what)));
         }
         Ok(restored)
+    }
+
+    /// A state that has come since then is behind the entry.
+    fn given_up(&self, recovered: &RecoveredShard) -> Option<&GivenUp> {
+        let covered = recovered.snapshot.map_or(0, |snapshot| snapshot.index);
+        let given_up = self.given_up.get(&ShardId(recovered.shard));
+        given_up.filter(|it| covered < it.index)
     }
 
     pub fn restore(&self, recovered: &RecoveredShard) -> Result<Replica, OpenError> {
@@ -493,23 +510,33 @@ mod tests {
 
     /// Also on a node for itself, for which a shard whose data is damaged stops the start: here nothing is lost.
     #[test]
-    fn a_shard_that_is_not_to_be_tried_again_stays_closed_and_the_others_open() {
+    fn a_shard_that_is_not_to_be_tried_again_stays_closed_until_a_state_comes_that_is_behind_the_entry()
+     {
         let disk = SimulatedDisk::default();
         let open = || Log::open(disk.clone(), Options::default()).expect("the disk is well");
         begin(&open().store, 2, &[1]).expect("there is room");
         let log = open();
-        let why = "entry 7 has ended the process 3 times";
-        let opener = Opener {
-            node: 1,
-            is_member: false,
-            shards: 2,
-            suspect: false,
-            run: 1,
-            given_up: BTreeMap::from([(ShardId(1), why.to_owned())]),
-            reader: &log.reader,
+        let why = "it has ended the process 3 times";
+        let restored = |index| {
+            let given_up = GivenUp {
+                index,
+                why: why.to_owned(),
+            };
+            let opener = Opener {
+                node: 1,
+                is_member: false,
+                shards: 2,
+                suspect: false,
+                run: 1,
+                given_up: BTreeMap::from([(ShardId(1), given_up)]),
+                reader: &log.reader,
+            };
+            let restored = opener.restore_all(&log.shards, &log.report);
+            restored.expect("nothing is damaged")
         };
-        let restored = opener.restore_all(&log.shards, &log.report);
-        let restored = restored.expect("nothing is damaged");
+        let covered = log.shards[1].snapshot.expect("it has begun").index;
+        assert_eq!(restored(covered).closed.len(), 0);
+        let restored = restored(covered + 1);
         let open: Vec<ShardId> = restored.replicas.iter().map(|(shard, _)| *shard).collect();
         assert_eq!(open, [ShardId(0)]);
         let closed = &restored.closed[0];

@@ -13,6 +13,7 @@ use std::{
 };
 
 use anser_broker::id::ShardId;
+use anser_host::GivenUp;
 use anser_replica::{Replica, being_applied};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -64,8 +65,8 @@ pub(crate) fn note(shard: ShardId, index: u64, why: &str) {
     }
 }
 
-/// The shards that are not to be opened, and why.
-pub(crate) fn given_up(data: &Path) -> BTreeMap<ShardId, String> {
+/// The shards that are not to be opened.
+pub(crate) fn given_up(data: &Path) -> BTreeMap<ShardId, GivenUp> {
     let crashes = Crashes::read(data).shards.into_iter();
     let given_up = crashes.filter(|(_, crash)| crash.times >= TIMES_MAX);
     let what = |(shard, crash): (u16, Crash)| {
@@ -74,8 +75,8 @@ pub(crate) fn given_up(data: &Path) -> BTreeMap<ShardId, String> {
             times,
             panic,
         } = crash;
-        let what = format!("entry {index} has ended the process {times} times: {panic}");
-        (ShardId(shard), what)
+        let why = format!("entry {index} has ended the process {times} times: {panic}");
+        (ShardId(shard), GivenUp { index, why })
     };
     given_up.map(what).collect()
 }
@@ -175,8 +176,11 @@ mod tests {
         crash(data, ShardId(4), 7);
         crash(data, SHARD, 7);
         let given_up = given_up(data);
-        let what = "entry 7 has ended the process 3 times: a bug";
-        assert_eq!(given_up, BTreeMap::from([(SHARD, what.to_owned())]));
+        let why = "entry 7 has ended the process 3 times: a bug".to_owned();
+        assert_eq!(
+            given_up,
+            BTreeMap::from([(SHARD, GivenUp { index: 7, why })])
+        );
     }
 
     #[test]

@@ -305,11 +305,14 @@ impl Node {
     fn is_served(&self, shards: &[ShardStatus]) -> bool {
         match &self.desk().cluster {
             Some(cluster) => cluster.leaders.all_known(),
-            None => shards.len() == self.0.shards_alone && shards.iter().all(|shard| shard.serves),
+            None => {
+                let is_settled = |shard: &ShardStatus| shard.serves || shard.closed;
+                shards.len() == self.0.shards_alone && shards.iter().all(is_settled)
+            }
         }
     }
 
-    /// A sole voter leads as soon as its first entry is durable.
+    /// A sole voter leads as soon as its first entry is durable. A shard that stays closed is not waited for.
     fn wait_until_ready(&self) {
         let is_member = self.desk().cluster.is_some();
         let until = Instant::now() + LEADERS_PATIENCE;

@@ -83,6 +83,8 @@ pub struct ShardStatus {
     pub serves: bool,
     /// Something of it on this disk cannot be read, or is not what was written; it is to be replaced.
     pub damaged: bool,
+    /// It was not opened at the start: this node has no replica of it that could answer.
+    pub closed: bool,
     pub applied: u64,
     /// All its queues together.
     pub totals: Totals,

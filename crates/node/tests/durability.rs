@@ -1,5 +1,7 @@
 //! What is acknowledged stays, through restarts and recycled log files; a full disk refuses sends.
 
+use std::fs;
+
 use anser_broker::error::Error;
 
 use crate::house::{House, bodies};
@@ -24,6 +26,36 @@ async fn queues_messages_and_leases_survive_a_restart() {
     assert_eq!(house.delete("orders", &leased).await, [Ok(())]);
     assert_eq!(house.counts("payments").await.ready, 0);
     assert_eq!(house.send("nowhere", "x").await, Err(Error::NoSuchQueue));
+}
+
+/// What the hook of a panic writes down: three times the same entry of a shard has ended the process.
+const CRASHES: &str = r#"{"version": 1, "program": "VERSION", "shards": {"1": {"index": 1000, "times": 3, "panic": "a bug"}}}"#;
+
+#[tokio::test]
+async fn a_server_for_itself_serves_the_other_shards_when_one_is_given_up() {
+    let mut house = House::with(|config| config.shards = 2);
+    let crashes = house.config.data.join("crashes.json");
+    let names: Vec<String> = (0..4).map(|number| format!("queue-{number}")).collect();
+    for name in &names {
+        house.create(name).await;
+        house.send(name, "kept").await.unwrap();
+    }
+    fs::write(
+        &crashes,
+        CRASHES.replace("VERSION", env!("CARGO_PKG_VERSION")),
+    )
+    .unwrap();
+    house.restart();
+    let mut served = 0;
+    for name in &names {
+        served += usize::from(house.send(name, "more").await.is_ok());
+    }
+    assert_eq!(served, 2, "new queues go to the shards in turns");
+    fs::remove_file(&crashes).unwrap();
+    house.restart();
+    for name in &names {
+        assert_eq!(bodies(&house.receive(name, 1).await), ["kept"]);
+    }
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ impl Runner {
         let closed = self.host.closed().map(|shard| Reported {
             status: ShardStatus {
                 shard: shard.0,
+                closed: true,
                 ..ShardStatus::default()
             },
             replica: ReplicaReport::closed(shard),
@@ -49,6 +50,7 @@ fn reported(replica: &Replica, report: ReplicaReport) -> Reported {
             shard: report.shard,
             serves: replica.serves(),
             damaged: false,
+            closed: false,
             applied: report.applied,
             totals: replica.shard().totals(),
             lags: lags.collect(),
