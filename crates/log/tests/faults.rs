@@ -322,7 +322,7 @@ fn a_newer_format_is_named_not_called_damage() {
     // Where each kind of file has its version, and the checksum that covers it.
     let places = |path: &str| match path {
         "manifest" => (4, 28),
-        "wal/durable" => (4, 48),
+        "wal/durable" => (4, 60),
         _ if path.starts_with("wal/") => (4, 52),
         _ if path.ends_with(".segment") => (4, 28),
         _ => (4, 60),
