@@ -65,6 +65,8 @@ pub(crate) struct Checks {
     lost: BTreeMap<(u64, u16), Vec<LogView>>,
     /// When that was seen last.
     lost_at: BTreeMap<(u64, u16), Micros>,
+    /// Replicas that stayed closed at a start, and have had no state since.
+    pub(crate) was_closed: BTreeSet<(u64, u16)>,
     /// Replicas that are being taken off their disks: what is still written of them counts no more.
     leaving: BTreeSet<(u64, u16)>,
     /// Nodes that go on with an old copy of their disks, and their last starts before.

@@ -332,7 +332,9 @@ impl World {
                     && written.count() == 0
                     && known.term <= before.term;
                 let is_closed = closed.contains(&shard);
-                let has_no_say = is_closed || is_lossy && before.log.last() == 0;
+                let is_doubtful =
+                    is_lossy || self.common.checks.was_closed.contains(&(number, shard));
+                let has_no_say = is_closed || is_doubtful && known.log.last() == 0;
                 if !suspect
                     && !is_closed
                     && let Some(index) = lost
@@ -354,11 +356,15 @@ impl World {
                     ));
                 }
             }
-            if let Some(known) = found.get(&shard) {
-                self.common
-                    .checks
-                    .durable
-                    .insert((number, shard), known.clone());
+            // What is closed is measured by what it had, should it open again.
+            let checks = &mut self.common.checks;
+            if closed.contains(&shard) {
+                checks.was_closed.insert((number, shard));
+            } else if let Some(known) = found.get(&shard) {
+                if known.log.last() > 0 {
+                    checks.was_closed.remove(&(number, shard));
+                }
+                checks.durable.insert((number, shard), known.clone());
             }
         }
     }
