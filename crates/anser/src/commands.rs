@@ -89,10 +89,17 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .build()?)
 }
 
-/// Serves until asked to stop or until the node fails. `ready` runs when stopping works.
+/// Why a server ends.
+enum Ending {
+    Asked,
+    Failed(Failure),
+    OtherKeys,
+}
+
+/// Serves until asked to stop or until it cannot serve on. `ready` runs when stopping works.
 fn serve_until_stopped(server: Server, ready: impl FnOnce(&Server)) -> Result<()> {
     let runtime = runtime()?;
-    let failure = runtime.block_on(async {
+    let ending = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let say_ready = async {
@@ -103,16 +110,27 @@ fn serve_until_stopped(server: Server, ready: impl FnOnce(&Server)) -> Result<()
             std::future::pending::<()>().await;
         };
         anyhow::Ok(tokio::select! {
-            _ = terminate.recv() => None,
-            _ = interrupt.recv() => None,
-            reason = server.node().failed() => Some(reason),
-            () = say_ready => None,
+            _ = terminate.recv() => Ending::Asked,
+            _ = interrupt.recv() => Ending::Asked,
+            reason = server.node().failed() => Ending::Failed(reason),
+            () = server.needs_restart() => Ending::OtherKeys,
+            () = say_ready => Ending::Asked,
         })
     })?;
-    let Some(Failure { kind, reason }) = failure else {
-        tracing::info!("stopping");
-        server.shutdown();
-        return Ok(());
+    let Failure { kind, reason } = match ending {
+        Ending::Failed(failure) => failure,
+        Ending::Asked => {
+            tracing::info!("stopping");
+            server.shutdown();
+            return Ok(());
+        }
+        Ending::OtherKeys => {
+            let reason = "this node had begun without the cluster's access keys and has them now: start it again, so \
+                          that its receipt handles and signatures of pushes are those of the others";
+            tracing::error!(reason, "this node ends");
+            server.shutdown();
+            return Err(Exit::Unreachable.error(reason));
+        }
     };
     let exit = server::exit_of_failure(kind);
     if exit != Exit::Storage {

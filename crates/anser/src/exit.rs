@@ -11,7 +11,7 @@ pub enum Exit {
     Failed = 1,
     /// Stored data is damaged.
     Damaged = 65,
-    /// The server cannot be reached, or its answer never came.
+    /// The server cannot be reached, or its answer never came; or the others of a cluster were not, when a node began.
     Unreachable = 69,
     /// A write or fsync of the storage failed and the node stopped.
     Storage = 74,

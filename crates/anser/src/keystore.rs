@@ -3,6 +3,7 @@
 //! A [`Store`] is one encrypted file, replaced as a whole by one writer at a time and read by anyone
 //! who has the master key. A running server follows the file through [`watch::Watched`].
 
+mod cluster;
 pub mod exchange;
 mod format;
 pub mod master;
@@ -27,8 +28,6 @@ const ID_BYTES_MAX: usize = 128;
 const SECRET_BYTES_MAX: usize = 256;
 const NOTE_BYTES_MAX: usize = 256;
 const KEYS_MAX: usize = 100_000;
-/// Every change has a higher one.
-const REVISION_FIRST: u64 = 1;
 
 /// An access key. Requests name the id and are signed with the secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -225,39 +224,6 @@ impl Store {
         Ok(self.content()?.revision)
     }
 
-    /// Makes this store the beginning of a cluster's, unless it is a cluster's already. It has the lowest revision there
-    /// is: a first node whose store was lost begins too, and must not take the keys from all others.
-    fn begin_revisions(&self) -> Result<()> {
-        self.receipt_key()?;
-        self.replace_content(|content| {
-            let begins = content.revision == 0;
-            content.revision = content.revision.max(REVISION_FIRST);
-            Ok(begins)
-        })
-        .map(drop)
-    }
-
-    /// The revision and what is given to other nodes for it.
-    fn sealed_shared(&self, key: &[u8; 32]) -> Result<(u64, Vec<u8>)> {
-        let content = self.content()?;
-        Ok((content.revision, format::seal_shared(&content, key)?))
-    }
-
-    /// Takes over what another node has given if its revision is higher. Whether it was.
-    fn take_shared(&self, bytes: &[u8], revision: u64, key: &[u8; 32]) -> Result<bool> {
-        let shared = format::open_shared(bytes, revision, key)?;
-        self.replace_content(|content| {
-            if content.revision >= shared.revision {
-                return Ok(false);
-            }
-            if content.revision > 0 && content.receipt_key != shared.receipt_key {
-                tracing::warn!("the key of receipt handles is another one now: restart this node");
-            }
-            *content = shared;
-            Ok(true)
-        })
-    }
-
     fn path(&self) -> PathBuf {
         paths::keys(&self.data)
     }
@@ -272,14 +238,19 @@ impl Store {
         format::open(&file, &self.master).map_err(|reason| self.unreadable(reason))
     }
 
-    /// Nothing else holds the keys of a server for itself, so that whoever looks after it has to choose.
+    /// Nothing else holds the keys of a server for itself, so that whoever looks after it has to choose. A node of a
+    /// cluster is given them, so nobody should be led to make new ones there.
     fn unreadable(&self, reason: Unreadable) -> anyhow::Error {
         let (path, data) = (self.path(), self.data.display());
         let path = path.display();
         match reason {
+            Unreadable::Damaged(what) if self.has_others() => Exit::Damaged.error(format!(
+                "the key store {path} is damaged: {what}. The other nodes of the cluster have the same keys: start \
+                 this node, and it sets the file aside and gets them; until then change keys on another node"
+            )),
             Unreadable::Damaged(what) => Exit::Damaged.error(format!(
-                "the key store {path} is damaged: {what}. Restore it from a backup. A node of a cluster gets it from \
-                 the others when it is started. Without either, all access keys have to be made anew: \
+                "the key store {path} is damaged: {what}. Restore it from a backup. Without one \
+                 all access keys have to be made anew: \
                  mv {path} {path}.damaged, then anser key create --data {data}"
             )),
             other => anyhow::Error::new(other).context(
@@ -319,9 +290,7 @@ impl Store {
     fn change_content(&self, change: impl FnOnce(&mut Content) -> Result<()>) -> Result<()> {
         self.replace_content(|content| {
             change(content)?;
-            if content.revision > 0 {
-                content.revision = revision_after(content.revision)?;
-            }
+            content.revision = cluster::next_revision(content.revision)?;
             Ok(true)
         })
         .map(drop)
@@ -338,13 +307,6 @@ impl Store {
         }
         Ok(changed)
     }
-}
-
-/// The time in microseconds, so that nodes that do not hear of each other hardly ever use the same
-/// revision, but never less than what is known to be used.
-fn revision_after(last: u64) -> Result<u64> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
-    Ok(u64::try_from(now)?.max(last.saturating_add(1)))
 }
 
 fn unknown(id: &str) -> String {
@@ -404,23 +366,6 @@ mod tests {
             .unwrap();
         assert_eq!(store(folder.path()).receipt_key().unwrap(), made);
         assert_ne!(made, [0; 32]);
-    }
-
-    #[test]
-    fn revisions_are_those_of_a_cluster_and_rise() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store(folder.path());
-        store.add(Key::generate(1, None).unwrap()).unwrap();
-        assert_eq!(store.revision().unwrap(), 0);
-        store.begin_revisions().unwrap();
-        let first = store.revision().unwrap();
-        store.begin_revisions().unwrap();
-        assert_eq!(store.revision().unwrap(), first);
-        store.add(Key::generate(1, None).unwrap()).unwrap();
-        let second = store.revision().unwrap();
-        assert!(second > first && first > 0);
-        let ahead = second * 2;
-        assert_eq!(revision_after(ahead).unwrap(), ahead + 1);
     }
 
     #[test]

@@ -51,6 +51,16 @@ pub fn keys_damaged(data: &Path) -> PathBuf {
     data.join("keys.anser.damaged")
 }
 
+/// Where access keys are kept that gave way to those of the cluster.
+pub fn keys_replaced(data: &Path) -> PathBuf {
+    data.join("keys.anser.replaced")
+}
+
+/// Who the node is, and which others it knows; `anser-node` writes it.
+pub fn node(data: &Path) -> PathBuf {
+    data.join("node.json")
+}
+
 /// Locked by whoever changes the access keys.
 pub fn keys_lock(data: &Path) -> PathBuf {
     data.join("keys.lock")

@@ -48,7 +48,7 @@ pub struct Server {
     admin: Admin,
     in_cluster: bool,
     stop: Duration,
-    _keys: Watcher,
+    keys: Watcher,
     // Last, so that the data directory is free only when nothing uses it any more.
     _claim: Claim,
 }
@@ -94,7 +94,7 @@ impl Server {
             admin: edges.admin,
             in_cluster: config.cluster.listen.is_some(),
             stop: Duration::from_secs(config.general.stop_seconds),
-            _keys: edges.keys,
+            keys: edges.keys,
             _claim: claim,
         })
     }
@@ -105,6 +105,15 @@ impl Server {
         while self.in_cluster && !self.knows_the_catalog().await {
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Waits until this node of a cluster has taken over the cluster's keys after it began with its own, with which it
+    /// makes receipt handles and signatures until it ends.
+    pub async fn needs_restart(&self) {
+        if !self.in_cluster {
+            std::future::pending::<()>().await;
+        }
+        self.keys.other_receipt_key().await;
     }
 
     async fn knows_the_catalog(&self) -> bool {
@@ -233,11 +242,8 @@ impl Edges {
 /// Makes the access keys, and what is worked out from them, the same as on the cluster's other nodes.
 fn common_keys(store: &Store, node: &Node, token: &Token) -> Result<Exchange> {
     let mut exchange = Exchange::new(node.clone(), token);
-    let cluster = node.cluster_status();
-    let mut others = cluster.nodes.iter();
-    let has_others = others.any(|other| other.node != cluster.node && other.state != "removed");
-    let origin = match cluster.node {
-        FIRST_NODE if has_others => Origin::First,
+    let origin = match node.cluster_status().node {
+        FIRST_NODE if node.has_peers() => Origin::First,
         FIRST_NODE => Origin::Alone,
         _ => Origin::Joined,
     };

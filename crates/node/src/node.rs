@@ -207,6 +207,13 @@ impl Node {
         }
     }
 
+    /// Whether the node knows of others in its cluster: from the catalog, and where that says nothing yet from its
+    /// last run.
+    pub fn has_peers(&self) -> bool {
+        let cluster = self.desk().cluster.as_ref();
+        cluster.is_some_and(|cluster| cluster.members.has_others(cluster.node))
+    }
+
     /// The cluster as this node sees it.
     pub fn cluster_status(&self) -> ClusterStatus {
         match &self.desk().cluster {

@@ -107,6 +107,12 @@ impl Place {
 fn create(store: &Store, account: u64, note: Option<String>) -> Result<()> {
     let key = Key::generate(account, note)?;
     store.add(key.clone())?;
+    if store.awaits_others()? {
+        output::note(
+            "this node awaits the access keys of its cluster, which will replace this one: \
+             make keys on a node that has them",
+        );
+    }
     output::answer(format_args!(
         "id      {}\nsecret  {}\naccount {}",
         key.id, key.secret, key.account

@@ -79,11 +79,12 @@ impl Exchange {
     }
 
     /// Makes the store that of the cluster before a node serves. The store of the first node is the
-    /// beginning, if no other gives one; any other that has never had the cluster's waits for it as long as `patience`.
+    /// beginning if it is alone. Any other that does not have the cluster's waits for it as long as `patience`, and the
+    /// first then serves with what it has until it hears of the others'.
     /// What is damaged here is given by others.
     pub fn begin(&mut self, store: &Store, origin: Origin, patience: Duration) -> Result<()> {
         if origin == Origin::Alone {
-            store.begin_revisions()?;
+            store.begin_cluster()?;
         } else {
             store.set_damaged_aside()?;
         }
@@ -91,12 +92,16 @@ impl Exchange {
         loop {
             self.take(store)
                 .context(Exit::Failed.reason("the cluster's access keys cannot be taken over"))?;
-            if store.revision()? > 0 {
+            if store.is_of_cluster()? {
                 return self.give(store);
             }
             if Instant::now() > until {
-                if origin == Origin::First {
-                    store.begin_revisions()?;
+                if origin == Origin::First || store.revision()? > 0 {
+                    store.begin_awaiting()?;
+                    tracing::warn!(
+                        "no other node of the cluster gave its access keys yet: this one serves with what it has, \
+                         and takes theirs when it hears of them"
+                    );
                     return self.give(store);
                 }
                 return Err(Exit::Unreachable.error(format!(
@@ -345,6 +350,54 @@ mod tests {
             again.begin_as(Origin::First).unwrap();
             assert_eq!(again.ids(), ids);
         }
+    }
+
+    /// A first node that serves with nothing leads its operator to make keys, which must not end all others'.
+    #[test]
+    fn a_key_made_on_a_first_node_that_awaits_the_others_takes_nothing_from_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let wall = Wall::default();
+        let mut one = Member::new(folder.path(), "one", &wall);
+        let mut two = Member::new(folder.path(), "two", &wall);
+        one.store.add(key()).unwrap();
+        one.begin(true).unwrap();
+        two.begin(false).unwrap();
+        let (ids, receipt_key) = (two.ids(), two.store.receipt_key().unwrap());
+
+        // Nobody has changed a key since the cluster was formed.
+        std::fs::remove_file(one.store.path()).unwrap();
+        let wall = Wall::default();
+        let mut again = Member::new(folder.path(), "one", &wall);
+        again.begin_as(Origin::First).unwrap();
+        again.store.add(key()).unwrap();
+        again.follow();
+        let made = again.ids();
+        let mut two = Member::new(folder.path(), "two", &wall);
+        two.begin(false).unwrap();
+        again.follow();
+        two.follow();
+        assert_eq!((again.ids(), two.ids()), (ids.clone(), ids));
+        assert_eq!(again.store.receipt_key().unwrap(), receipt_key);
+
+        // What was made is not lost to whoever made it.
+        let data = folder.path().join("one");
+        let aside = std::fs::read(crate::paths::keys_replaced(&data)).unwrap();
+        std::fs::write(crate::paths::keys(&data), aside).unwrap();
+        assert_eq!(again.ids(), made);
+    }
+
+    #[test]
+    fn a_first_node_that_awaited_the_others_awaits_them_again_at_its_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut one = Member::new(folder.path(), "one", &Wall::default());
+        one.begin_as(Origin::First).unwrap();
+        let wall = Wall::default();
+        let mut two = Member::new(folder.path(), "two", &wall);
+        two.store.add(key()).unwrap();
+        two.begin(true).unwrap();
+        let mut again = Member::new(folder.path(), "one", &wall);
+        again.begin_as(Origin::First).unwrap();
+        assert_eq!(again.ids(), two.ids());
     }
 
     #[test]

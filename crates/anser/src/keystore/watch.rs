@@ -1,6 +1,7 @@
 //! The keys a running server answers to: read at the start, and again whenever the file changes.
 //!
-//! A file that cannot be read leaves the last good keys in force and is reported once per change.
+//! A file that cannot be read leaves the last good keys in force and is reported once per change. The key of receipt
+//! handles is read by a server once, so it has to end when the file has another.
 
 use std::{
     collections::HashMap,
@@ -15,6 +16,7 @@ use std::{
 use anser_api::{AccessKey, KeyStore};
 use anser_broker::id::AccountId;
 use anyhow::{Context, Result, ensure};
+use tokio::sync::watch;
 
 use super::{Store, exchange::Exchange};
 use crate::paths;
@@ -53,6 +55,7 @@ impl Watched {
 #[derive(Debug)]
 pub struct Watcher {
     keys: Arc<Watched>,
+    has_other_receipt_key: watch::Receiver<bool>,
     stop: Option<std::sync::mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -72,20 +75,23 @@ impl Watcher {
         // The stamp is taken before the reading: a change in between is read again, never missed.
         let seen = Stamp::of(&path);
         let first = load(&store)?;
-        if first.is_empty() {
-            tracing::warn!("there are no access keys yet: make one with anser key create");
+        if first.keys.is_empty() {
+            tracing::warn!("{}", what_helps(store.awaits_others()?));
         }
         let keys = Arc::new(Watched {
-            keys: RwLock::new(first),
+            keys: RwLock::new(first.keys),
         });
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let watched = Arc::clone(&keys);
+        let (has_other, has_other_receipt_key) = watch::channel(false);
         let thread = thread::Builder::new()
             .name("keys".into())
             .spawn(move || {
                 let mut followed = Followed {
                     seen,
                     reported: None,
+                    receipt_key: first.receipt_key,
+                    has_other,
                 };
                 while stopped.recv_timeout(POLL) == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
                 {
@@ -98,6 +104,7 @@ impl Watcher {
             .context("cannot start the thread that follows the access keys")?;
         Ok(Self {
             keys,
+            has_other_receipt_key,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -105,6 +112,15 @@ impl Watcher {
 
     pub fn keys(&self) -> Arc<Watched> {
         Arc::clone(&self.keys)
+    }
+
+    /// Waits until the store has another key of receipt handles than at the start: a first node that did not hear of the
+    /// others in time hears of them.
+    pub async fn other_receipt_key(&self) {
+        let mut has_other = self.has_other_receipt_key.clone();
+        if has_other.wait_for(|has_other| *has_other).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -118,11 +134,23 @@ impl Drop for Watcher {
     }
 }
 
-/// What was read last, and what was complained about last.
-#[derive(Debug)]
+/// What to do about a store without keys.
+fn what_helps(awaits_others: bool) -> &'static str {
+    if awaits_others {
+        "the access keys of the cluster's other nodes are awaited: see that one of them runs and is reached, and make \
+         none here"
+    } else {
+        "there are no access keys yet: make one with anser key create"
+    }
+}
+
+/// What was read last, and what was complained about last: no `Debug`, for one of it is a secret.
 struct Followed {
     seen: Stamp,
     reported: Option<Stamp>,
+    /// What the server began with.
+    receipt_key: Option<String>,
+    has_other: watch::Sender<bool>,
 }
 
 impl Followed {
@@ -134,10 +162,12 @@ impl Followed {
             return;
         }
         match load_as(store, path, stamp) {
-            Ok(Some(keys)) => {
+            Ok(Some(Loaded { keys, receipt_key })) => {
                 tracing::info!(count = keys.len(), "read the access keys again");
                 watched.replace(keys);
                 self.seen = stamp;
+                let has_other = receipt_key.is_some() && receipt_key != self.receipt_key;
+                self.has_other.send_replace(has_other);
             }
             Err(error) if self.reported != Some(stamp) => {
                 self.reported = Some(stamp);
@@ -153,7 +183,7 @@ impl Followed {
 }
 
 /// The keys of the file with this stamp; `None` if it is another file by now.
-fn load_as(store: &Store, path: &PathBuf, stamp: Stamp) -> Result<Option<Keys>> {
+fn load_as(store: &Store, path: &PathBuf, stamp: Stamp) -> Result<Option<Loaded>> {
     ensure!(
         stamp.0.is_some(),
         "{} is gone or cannot be reached: restore it, or restart the server to begin without keys",
@@ -163,13 +193,23 @@ fn load_as(store: &Store, path: &PathBuf, stamp: Stamp) -> Result<Option<Keys>> 
     Ok((Stamp::of(path) == stamp).then_some(keys))
 }
 
-fn load(store: &Store) -> Result<Keys> {
-    let keys = store.keys()?.into_iter().map(|key| {
+/// What a server uses of the file.
+struct Loaded {
+    keys: Keys,
+    receipt_key: Option<String>,
+}
+
+fn load(store: &Store) -> Result<Loaded> {
+    let content = store.content()?;
+    let keys = content.keys.into_iter().map(|key| {
         let account = AccountId(key.account);
         let access = AccessKey::new(&key.id, key.secret.as_bytes(), account, key.enabled);
         (key.id, Arc::new(access))
     });
-    Ok(keys.collect())
+    Ok(Loaded {
+        keys: keys.collect(),
+        receipt_key: content.receipt_key,
+    })
 }
 
 /// Tells one version of the file from another; a replaced file is another inode.
@@ -195,6 +235,38 @@ mod tests {
     use crate::keystore::Key;
 
     #[test]
+    fn a_node_that_awaits_the_others_asks_nobody_to_make_keys() {
+        assert!(!what_helps(true).contains("key create"));
+        assert!(what_helps(false).contains("key create"));
+    }
+
+    /// Handles that other nodes gave out would be refused here for as long as it serves.
+    #[test]
+    fn a_server_hears_of_another_key_of_receipt_handles_and_not_of_other_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = |name| {
+            let data = folder.path().join(name);
+            let store = Store::open(&data, &folder.path().join("master.key")).unwrap();
+            store.receipt_key().unwrap();
+            (store, paths::keys(&data))
+        };
+        let ((own, path), (_, other)) = (store("own"), store("other"));
+        let (has_other, told) = watch::channel(false);
+        let mut followed = Followed {
+            seen: Stamp::of(&path),
+            reported: None,
+            receipt_key: load(&own).unwrap().receipt_key,
+            has_other,
+        };
+        own.add(Key::generate(1, None).unwrap()).unwrap();
+        followed.follow(&own, &path, &Watched::default());
+        assert!(!*told.borrow());
+        fs::rename(other, &path).unwrap();
+        followed.follow(&own, &path, &Watched::default());
+        assert!(*told.borrow());
+    }
+
+    #[test]
     fn keys_stay_in_force_while_the_file_is_damaged_or_gone() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
@@ -204,11 +276,13 @@ mod tests {
         let path = paths::keys(&data);
         let good = fs::read(&path).unwrap();
         let watched = Watched::default();
-        watched.replace(load(&store).unwrap());
+        watched.replace(load(&store).unwrap().keys);
         let seen = Stamp::of(&path);
         let mut followed = Followed {
             seen,
             reported: None,
+            receipt_key: None,
+            has_other: watch::channel(false).0,
         };
         let mut follow = || {
             followed.follow(&store, &path, &watched);

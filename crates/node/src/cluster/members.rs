@@ -47,6 +47,11 @@ impl Members {
         self.lock().peers()
     }
 
+    /// Whether there are members besides this node.
+    pub(crate) fn has_others(&self, node: u64) -> bool {
+        self.peers().keys().any(|&peer| peer != node)
+    }
+
     /// Whether this is a node of the cluster, or why not.
     pub(crate) fn judge(
         &self,
@@ -86,5 +91,20 @@ impl Members {
 
     fn lock(&self) -> MutexGuard<'_, anser_host::Members> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its copy of the catalog may be gone or closed.
+    #[test]
+    fn the_others_of_the_last_run_are_there_before_the_catalog_is_heard() {
+        assert!(!Members::new(&BTreeMap::new()).has_others(1));
+        let peer = KnownPeer::new("a:1".into(), [2; 16]);
+        let members = Members::new(&BTreeMap::from([(2, peer)]));
+        assert!(members.has_others(1));
+        assert!(!members.has_others(2));
     }
 }
