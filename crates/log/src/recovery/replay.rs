@@ -324,9 +324,14 @@ impl Replay<'_> {
         if is_void || !self.result.holes.admit(&header, listed, index) {
             return;
         }
+        // Behind a hole a shard may go on behind its snapshot, and does so for good.
+        let may_skip = listed.is_some_and(|listed| {
+            let covered = listed.snapshot.map_or(0, |snapshot| snapshot.index);
+            listed.damaged && header.index <= covered + 1
+        });
         let runs = &mut index.shard(header.shard).runs;
-        // Behind a hole a shard may go on behind its snapshot.
-        if runs.last().is_some_and(|last| header.index > last + 1) && self.result.holes.is_empty() {
+        let skips = runs.last().is_some_and(|last| header.index > last + 1);
+        if skips && !may_skip && self.result.holes.is_empty() {
             self.gap.get_or_insert(header.position);
         }
         runs.insert(header.index, header.term, header.position);
