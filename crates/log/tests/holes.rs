@@ -572,3 +572,62 @@ fn a_shard_that_was_given_back_what_it_lacked_is_whole_again() {
     });
     assert!(given > 100, "{given}");
 }
+
+/// A vote is heard of once its mark is there: if the mark is gone too, nothing says that the end held none.
+#[test]
+fn who_lost_its_marks_and_the_end_of_its_log_may_have_lost_a_vote() {
+    for seed in 400..430 {
+        let mut used = Used::new(seed);
+        used.run(30);
+        used.elect(0);
+        let (image, shards) = used.close();
+        let mut unmarked = image.clone();
+        drop(unmarked.files.remove("wal/durable"));
+        let written = |(path, content): &(&String, &Arc<Vec<u8>>)| {
+            is_log(path) && content.iter().any(|&byte| byte != 0)
+        };
+        let (path, content) = image.files.iter().filter(written).next_back().unwrap();
+        let last = content.iter().rposition(|&byte| byte != 0).unwrap();
+        let mut flipped = content.to_vec();
+        flipped[last] ^= 1;
+        let cut = content[..last].to_vec();
+        for (what, content) in [("flipped", flipped), ("cut", cut)] {
+            let disk = SimulatedDisk::from_image(&damaged(&unmarked, path, Some(content)));
+            let opened = open(&disk);
+            let what = format!("seed {seed}, {what}");
+            judge(&opened, &shards, &what, &mut Outcomes::default());
+            assert!(opened.shards.iter().all(|it| it.lost), "{what}");
+        }
+        let opened = open(&SimulatedDisk::from_image(&unmarked));
+        assert!(
+            opened.shards.iter().all(|it| !it.lost),
+            "nothing is missing"
+        );
+    }
+}
+
+/// A shard that stays closed has learnt nothing from others when the rest has.
+#[test]
+fn a_shard_that_stays_closed_keeps_its_doubt_when_the_others_are_clear() {
+    for suspect in [false, true] {
+        let used = Used::new(500);
+        let disk = SimulatedDisk::from_image(&used.close().0);
+        let opened = open(&disk);
+        opened.store.leave_closed(&[1], suspect).unwrap();
+        opened.store.clear_suspicion().unwrap();
+        drop(opened);
+        // What it may lack it lacks still at the next start, and at the one after.
+        for _ in 0..2 {
+            let opened = open(&disk);
+            let doubtful: Vec<bool> = opened.shards.iter().map(|it| it.doubtful).collect();
+            assert_eq!(doubtful, [false, suspect, false]);
+            opened.store.leave_closed(&[1], false).unwrap();
+            opened.store.clear_suspicion().unwrap();
+        }
+        let opened = open(&disk);
+        opened.store.leave_closed(&[], false).unwrap();
+        opened.store.clear_suspicion().unwrap();
+        drop(opened);
+        assert!(open(&disk).shards.iter().all(|it| !it.doubtful));
+    }
+}
