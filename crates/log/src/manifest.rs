@@ -115,11 +115,11 @@ impl Manifest {
         self.suspect || shards.any(|shard| shard.doubtful && !shard.lost)
     }
 
-    /// They have learnt it.
-    pub(crate) fn clear_doubt(&mut self) {
+    /// They have learnt it, but for the shards that stayed closed.
+    pub(crate) fn clear_doubt(&mut self, closed: &[u16]) {
         self.suspect = false;
-        for shard in self.shards.values_mut() {
-            shard.doubtful &= shard.lost;
+        for (number, shard) in &mut self.shards {
+            shard.doubtful &= shard.lost || closed.contains(number);
         }
     }
 

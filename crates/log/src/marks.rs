@@ -47,6 +47,8 @@ pub(crate) struct Marks<D: Disk> {
     promised: Position,
     /// Both slots can be read, and their marks follow each other: so no newer one was there.
     is_newest: bool,
+    /// Every slot that was written can be read: so none is missing that was synced.
+    is_whole: bool,
 }
 
 impl<D: Disk> Marks<D> {
@@ -66,11 +68,13 @@ impl<D: Disk> Marks<D> {
         let file = Self::open_or_make(disk).map_err(error)?;
         file.forget_cache().map_err(error)?;
         let mut marks = Vec::new();
+        let mut unwritten = 0;
         for slot in 0..2 {
             let mut bytes = [0; SLOT_BYTES];
             if file.read_at(&mut bytes, slot * SLOT_STEP).map_err(error)? < SLOT_BYTES {
                 continue;
             }
+            unwritten += usize::from(bytes == [0; SLOT_BYTES]);
             marks.extend(decode(&bytes)?);
         }
         marks.sort_by_key(|mark| mark.number);
@@ -80,6 +84,8 @@ impl<D: Disk> Marks<D> {
             last,
             promised: last.promised,
             boot: boot.unwrap_or(0),
+            // The first mark of all stands alone.
+            is_whole: marks.len() == 2 || unwritten == 1 && last.number == 1,
             is_newest: matches!(marks[..], [older, newer] if older.number + 1 == newer.number),
         })
     }
@@ -87,6 +93,11 @@ impl<D: Disk> Marks<D> {
     /// The place behind which no term and no vote was changed, if the marks tell: one that is damaged may have been newer.
     pub(crate) fn promised(&self) -> Option<Position> {
         self.is_newest.then_some(self.last.promised)
+    }
+
+    /// Whether no mark is missing of a promise: a mark that is synced is replaced only by newer ones, which repeat what it says.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// A term or a vote is changed by a batch that ends here.

@@ -32,6 +32,8 @@ pub(crate) struct Shared<D: Disk> {
     generation: AtomicU64,
     next_id: AtomicU64,
     failure: OnceLock<(String, io::ErrorKind)>,
+    /// The shards that this start left closed: they catch up with nobody.
+    pub(crate) closed: OnceLock<Vec<u16>>,
     /// The replicas have what the others know, whether a manifest says so already or not.
     pub(crate) suspicion_is_over: AtomicBool,
 }
@@ -59,6 +61,7 @@ impl<D: Disk> Shared<D> {
             prepared: Mutex::new(prepared),
             index: RwLock::new(index),
             failure: OnceLock::new(),
+            closed: OnceLock::new(),
             suspicion_is_over: AtomicBool::new(false),
         }
     }
@@ -131,7 +134,7 @@ impl<D: Disk> Shared<D> {
         next.next_id = self.next_id.load(Ordering::Relaxed);
         next.durable = self.index().durable;
         if self.suspicion_is_over.load(Ordering::Relaxed) {
-            next.clear_doubt();
+            next.clear_doubt(self.closed.get().map_or(&[], Vec::as_slice));
         }
         next.write(&self.disk).map_err(|failure| {
             if failure.switched {

@@ -134,7 +134,7 @@ impl<D: Disk> Store<D> {
     }
 
     /// Ends the suspicion that an ambiguous tail left (see [`crate::RecoveryReport`]), and the doubt of a damaged log: the replicas
-    /// here have caught up with what the others know. What cannot be written now, for want of space, is written with the
+    /// here have caught up with what the others know, but for those that stay closed ([`Store::leave_closed`]). What cannot be written now, for want of space, is written with the
     /// next manifest.
     pub fn clear_suspicion(&self) -> Result<(), Error> {
         self.shared.suspicion_is_over.store(true, Ordering::Relaxed);
@@ -153,6 +153,22 @@ impl<D: Disk> Store<D> {
         let mut next = manifest.clone();
         for (_, listed) in next.shards.iter_mut().filter(|(it, _)| shards.contains(it)) {
             listed.lost = true;
+        }
+        if next == *manifest {
+            return Ok(());
+        }
+        self.shared.commit_manifest(&mut manifest, next)
+    }
+
+    /// This start leaves these shards closed, so that they do not catch up with others as the rest does: what they may lack they
+    /// lack still when [`Store::clear_suspicion`] is called, also if only the log as a whole is `suspect`. To be said before.
+    pub fn leave_closed(&self, shards: &[u16], suspect: bool) -> Result<(), Error> {
+        self.shared.closed.get_or_init(|| shards.to_vec());
+        let mut manifest = self.shared.manifest();
+        let mut next = manifest.clone();
+        let closed = next.shards.iter_mut();
+        for (_, listed) in closed.filter(|(it, _)| shards.contains(it)) {
+            listed.doubtful |= suspect && listed.snapshot.is_some();
         }
         if next == *manifest {
             return Ok(());

@@ -6,7 +6,8 @@
 use std::{collections::BTreeMap, io::Write as _, sync::Arc};
 
 use anser_log::{
-    Change, Entry, EntryKind, HardState, Kept, Log, Opened, Options, SegmentInfo, Write,
+    Change, Entry, EntryKind, HardState, Kept, Log, Opened, Options, RecoveredShard, SegmentInfo,
+    Stored, Write,
     disk::simulated::{Durability, Image, SimulatedDisk},
 };
 use bytes::Bytes;
@@ -35,7 +36,9 @@ struct Shard {
     terms: Vec<u64>,
     had: Vec<Vec<u64>>,
     snapshot: u64,
-    /// Entries that segments hold, or the log.
+    /// Up to here entries went to segments.
+    sealed: u64,
+    /// Entries that segments hold.
     alive: Vec<u64>,
 }
 
@@ -89,6 +92,7 @@ impl Used {
             terms: vec![1],
             had: vec![vec![1]],
             snapshot: 1,
+            sealed: 1,
             alive: Vec::new(),
         };
         Self {
@@ -103,7 +107,8 @@ impl Used {
         for _ in 0..steps {
             let number = u16::try_from(self.random.up_to(u64::from(SHARDS) - 1)).unwrap();
             match self.random.up_to(99) {
-                0..84 => self.append(number),
+                0..80 => self.append(number),
+                80..84 => self.snapshot(number),
                 84..90 => self.opened.appender.mark_durable().unwrap(),
                 90..96 => self.recycle(),
                 _ => self.elect(number),
@@ -157,6 +162,16 @@ impl Used {
         self.opened.appender.append(&[write]).unwrap();
     }
 
+    /// The files of the entries stay.
+    fn snapshot(&mut self, number: u16) {
+        let shard = self.shards.get_mut(&number).unwrap();
+        let to = shard.state.commit;
+        if to > shard.snapshot {
+            commit(&self.opened, number, (to, shard.term(to)), Vec::new());
+            shard.snapshot = to;
+        }
+    }
+
     /// Files are recycled; every third entry stays alive.
     fn recycle(&mut self) {
         let Some(due) = self.opened.store.due_all() else {
@@ -166,9 +181,9 @@ impl Used {
         for due in &due.shards {
             let shard = self.shards.get_mut(&due.shard).unwrap();
             let to = shard.state.commit;
-            if to > shard.snapshot {
+            if to > shard.sealed {
                 let mut writer = self.opened.store.begin_segment(due.shard).unwrap();
-                let from = shard.snapshot + 1;
+                let from = shard.sealed + 1;
                 for index in (from..=to).filter(|index| index % 3 == 0) {
                     let term = shard.term(index);
                     let payload = body(due.shard, index, term);
@@ -182,7 +197,7 @@ impl Used {
                 }
                 let add = writer.finish().unwrap();
                 commit(&self.opened, due.shard, (to, shard.term(to)), add);
-                shard.snapshot = to;
+                (shard.snapshot, shard.sealed) = (to, to);
             }
             behind.insert(due.shard, shard.snapshot);
         }
@@ -293,12 +308,28 @@ fn judge(
         outcomes.doubtful += usize::from(it.doubtful);
         outcomes.shorter += usize::from(!is_whole);
         outcomes.whole += usize::from(!it.doubtful && !it.lost);
-        let in_log =
-            |index: &u64| *index > truth.snapshot || opened.reader.first_index(it.shard) <= *index;
-        for &index in truth.alive.iter().filter(|index| !in_log(index)) {
-            let read = opened.reader.read(it.shard, index);
-            assert!(read.is_ok() || it.damaged, "{what}: {index}: {read:?}");
-        }
+        judge_bodies(opened, it, truth, &what);
+    }
+}
+
+/// What is part of the state is what was written, or said to be missing.
+fn judge_bodies(opened: &Opened<SimulatedDisk>, it: &RecoveredShard, truth: &Shard, what: &str) {
+    for index in 2..=truth.snapshot {
+        let (term, data) = match opened.reader.read(it.shard, index) {
+            Ok(Stored::Entry(entry)) => (entry.term, entry.data),
+            Ok(Stored::Kept(kept)) => (kept.term, kept.payload),
+            Err(error) => {
+                let is_alive = index > truth.sealed || truth.alive.contains(&index);
+                assert!(
+                    !is_alive || it.damaged,
+                    "{what}: {index}: {error}, sealed {}",
+                    truth.sealed
+                );
+                continue;
+            }
+        };
+        assert_eq!(term, truth.term(index), "{what}: {index}");
+        assert_eq!(data, body(it.shard, index, term), "{what}: {index}");
     }
 }
 
@@ -540,4 +571,63 @@ fn a_shard_that_was_given_back_what_it_lacked_is_whole_again() {
         }
     });
     assert!(given > 100, "{given}");
+}
+
+/// A vote is heard of once its mark is there: if the mark is gone too, nothing says that the end held none.
+#[test]
+fn who_lost_its_marks_and_the_end_of_its_log_may_have_lost_a_vote() {
+    for seed in 400..430 {
+        let mut used = Used::new(seed);
+        used.run(30);
+        used.elect(0);
+        let (image, shards) = used.close();
+        let mut unmarked = image.clone();
+        drop(unmarked.files.remove("wal/durable"));
+        let written = |(path, content): &(&String, &Arc<Vec<u8>>)| {
+            is_log(path) && content.iter().any(|&byte| byte != 0)
+        };
+        let (path, content) = image.files.iter().filter(written).next_back().unwrap();
+        let last = content.iter().rposition(|&byte| byte != 0).unwrap();
+        let mut flipped = content.to_vec();
+        flipped[last] ^= 1;
+        let cut = content[..last].to_vec();
+        for (what, content) in [("flipped", flipped), ("cut", cut)] {
+            let disk = SimulatedDisk::from_image(&damaged(&unmarked, path, Some(content)));
+            let opened = open(&disk);
+            let what = format!("seed {seed}, {what}");
+            judge(&opened, &shards, &what, &mut Outcomes::default());
+            assert!(opened.shards.iter().all(|it| it.lost), "{what}");
+        }
+        let opened = open(&SimulatedDisk::from_image(&unmarked));
+        assert!(
+            opened.shards.iter().all(|it| !it.lost),
+            "nothing is missing"
+        );
+    }
+}
+
+/// A shard that stays closed has learnt nothing from others when the rest has.
+#[test]
+fn a_shard_that_stays_closed_keeps_its_doubt_when_the_others_are_clear() {
+    for suspect in [false, true] {
+        let used = Used::new(500);
+        let disk = SimulatedDisk::from_image(&used.close().0);
+        let opened = open(&disk);
+        opened.store.leave_closed(&[1], suspect).unwrap();
+        opened.store.clear_suspicion().unwrap();
+        drop(opened);
+        // What it may lack it lacks still at the next start, and at the one after.
+        for _ in 0..2 {
+            let opened = open(&disk);
+            let doubtful: Vec<bool> = opened.shards.iter().map(|it| it.doubtful).collect();
+            assert_eq!(doubtful, [false, suspect, false]);
+            opened.store.leave_closed(&[1], false).unwrap();
+            opened.store.clear_suspicion().unwrap();
+        }
+        let opened = open(&disk);
+        opened.store.leave_closed(&[], false).unwrap();
+        opened.store.clear_suspicion().unwrap();
+        drop(opened);
+        assert!(open(&disk).shards.iter().all(|it| !it.doubtful));
+    }
 }

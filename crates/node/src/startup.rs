@@ -215,6 +215,8 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
     let closed: Vec<ShardId> = restored.closed.iter().map(|it| it.shard).collect();
     crashes::forget(&config.data, &restored.replicas, &closed);
     log.store.note_lost(&restored.unknown)?;
+    let closed: Vec<u16> = closed.iter().map(|shard| shard.0).collect();
+    log.store.leave_closed(&closed, suspect)?;
     let replicas = &restored.replicas;
     let versions = versions(replicas, identity.as_ref(), knows)?;
     if !replicas.iter().any(|(_, replica)| replica.status().suspect) {
@@ -352,9 +354,17 @@ pub(crate) fn log_options(config: &Config) -> Options {
         wal_held_bytes: config.wal_budget_bytes.saturating_mul(HELD_BUDGETS),
         segment_bytes: config.segment_bytes,
         boot: boot(),
-        has_peers: config.cluster.is_some(),
+        has_peers: config.cluster.is_some() && knows_others(&config.data),
         ..Options::default()
     }
+}
+
+/// Whether the folder's node knew other nodes, who may have what is damaged here. A folder that is no member's yet, or the
+/// only one's, is all that there is of its log: nothing of it is given up.
+fn knows_others(data: &Path) -> bool {
+    // One that cannot be read was refused before.
+    let known = Identity::read(data).ok().flatten();
+    known.is_some_and(|identity| identity.is_member() && !identity.peers.is_empty())
 }
 
 /// Names the time since this machine was switched on, if the system says it.
@@ -401,5 +411,28 @@ fn check_shards(shards: &[RecoveredShard]) -> Result<(), StartError> {
             found: shards.len(),
             last,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::identity::KnownPeer;
+
+    #[test]
+    fn only_a_member_that_knew_others_gives_up_what_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        assert!(!knows_others(data), "no member's folder");
+        let mut identity = Identity::new().unwrap();
+        identity.write(data).unwrap();
+        assert!(!knows_others(data), "it looks for its cluster");
+        identity.form().unwrap();
+        identity.write(data).unwrap();
+        assert!(!knows_others(data), "the only member");
+        let peer = KnownPeer::new("b:1".into(), [7; 16]);
+        identity.peers.insert(2, peer);
+        identity.write(data).unwrap();
+        assert!(knows_others(data));
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use super::replay::Replayed;
 use crate::{
     disk::Disk,
-    entry::{HardState, Position},
+    entry::{HardState, Position, SnapshotInfo},
     error::Error,
     index::Index,
     manifest::{Hole, Manifest, ShardManifest},
@@ -111,14 +111,20 @@ impl Holes {
         &mut self,
         header: &Header,
         listed: Option<&ShardManifest>,
-        index: &Index<D>,
+        index: &mut Index<D>,
     ) -> bool {
         let Some(open) = self.open.get_mut(&header.shard) else {
             return true;
         };
-        if !follows(header, open, listed, index) {
+        let snapshot = listed.and_then(|listed| listed.snapshot);
+        let follows = follows(header, open, snapshot, index);
+        if !follows && snapshot.is_none_or(|snapshot| header.index > snapshot.index + 1) {
             open.skips = true;
             return false;
+        }
+        let open = *open;
+        if !follows {
+            self.cut(header.shard, open, index);
         }
         let void = open.from..header.position;
         if open.skips {
@@ -154,6 +160,14 @@ impl Holes {
                 shard.hard_state = shard.hard_state.map(|state| HardState { commit, ..state });
                 self.contradicted.insert(number);
             }
+            let open = self.open.get(&number).copied();
+            // Who has the snapshot's last entry has those before it.
+            if let Some(open) = open
+                && covered > open.commit
+                && !ends_as_the_snapshot(number, listed.snapshot, index)
+            {
+                self.cut(number, open, index);
+            }
             let is_cut = is_contradicted || self.open.contains_key(&number);
             if is_cut && known_through(number, Some(listed), index) < covered {
                 self.damaged.insert(number);
@@ -162,6 +176,18 @@ impl Holes {
         for (&number, open) in self.open.iter().filter(|(_, open)| open.from < end) {
             self.void.entry(number).or_default().push(open.from..end);
         }
+    }
+
+    /// Entries that were not known to be committed may have been replaced in the hole, by what the snapshot holds. All that
+    /// stands before the hole counts no more: an older entry must not come back in the place of a newer one that is void.
+    fn cut<D: Disk>(&mut self, shard: u16, open: Open, index: &mut Index<D>) {
+        let runs = &mut index.shard(shard).runs;
+        if runs.last().is_none_or(|last| last <= open.commit) {
+            return;
+        }
+        *runs = Runs::default();
+        let void = self.void.entry(shard).or_default();
+        void.push(Position::default()..open.from);
     }
 
     /// Where they are.
@@ -182,29 +208,42 @@ impl Holes {
 }
 
 /// Whether the entry before this one is the one that is known here, and was not replaced in the hole: it has the same
-/// term, and so the same leader, or was committed; or the entry is one that the shard already had.
+/// term, and so the same leader, or was committed; or the entry is one that the shard already had. One that does not may
+/// count all the same, if it is part of the snapshot's state or the next: then what is here may not.
 fn follows<D: Disk>(
     header: &Header,
     open: &Open,
-    listed: Option<&ShardManifest>,
+    snapshot: Option<SnapshotInfo>,
     index: &Index<D>,
 ) -> bool {
-    let snapshot = listed.and_then(|listed| listed.snapshot);
-    if snapshot.is_some_and(|snapshot| header.index <= snapshot.index + 1) {
-        return true;
-    }
     let runs = index.shards.get(&header.shard).map(|shard| &shard.runs);
     let term = |index| runs.and_then(|runs| runs.term(index));
     let before = header.index - 1;
+    let covered = snapshot.map_or(0, |snapshot| snapshot.index);
+    let is_committed = before <= open.commit
+        || before == covered && ends_as_the_snapshot(header.shard, snapshot, index);
     term(header.index) == Some(header.term)
-        || term(before).is_some_and(|term| term == header.term || before <= open.commit)
+        || term(before).is_some_and(|term| term == header.term || is_committed)
 }
 
-/// The last entry of those of which nothing is missing here: what the log has, or had before it went to segments.
+fn ends_as_the_snapshot<D: Disk>(
+    shard: u16,
+    snapshot: Option<SnapshotInfo>,
+    index: &Index<D>,
+) -> bool {
+    let shard = index.shards.get(&shard);
+    snapshot
+        .zip(shard)
+        .is_some_and(|(snapshot, shard)| shard.runs.term(snapshot.index) == Some(snapshot.term))
+}
+
+/// The last entry of those of which nothing is missing here: what the log has, or had before it went to segments. A log
+/// that begins further on lacks what was carried over.
 fn known_through<D: Disk>(shard: u16, listed: Option<&ShardManifest>, index: &Index<D>) -> u64 {
+    let recycled = listed.map_or(0, |listed| listed.recycled);
     let runs = index.shards.get(&shard).map(|shard| &shard.runs);
-    let last = runs.and_then(Runs::last).unwrap_or(0);
-    last.max(listed.map_or(0, |listed| listed.recycled))
+    let follows = runs.filter(|runs| runs.first().is_some_and(|first| first <= recycled + 1));
+    follows.and_then(Runs::last).unwrap_or(0).max(recycled)
 }
 
 /// Whether the log has something else than the snapshot's last entry, or behind it what is older or does not follow: what

@@ -127,7 +127,7 @@ pub(super) fn replay<D: Disk>(
             replay.unused_file(&buffer, sequence);
         }
     }
-    replay.judge(marks.promised(), index)
+    replay.judge(marks, index)
 }
 
 /// Gives how much of it there is; the rest is zeros.
@@ -324,20 +324,21 @@ impl Replay<'_> {
         if is_void || !self.result.holes.admit(&header, listed, index) {
             return;
         }
+        // Behind a hole a shard may go on behind its snapshot, and does so for good.
+        let may_skip = listed.is_some_and(|listed| {
+            let covered = listed.snapshot.map_or(0, |snapshot| snapshot.index);
+            listed.damaged && header.index <= covered + 1
+        });
         let runs = &mut index.shard(header.shard).runs;
-        // Behind a hole a shard may go on behind its snapshot.
-        if runs.last().is_some_and(|last| header.index > last + 1) && self.result.holes.is_empty() {
+        let skips = runs.last().is_some_and(|last| header.index > last + 1);
+        if skips && !may_skip && self.result.holes.is_empty() {
             self.gap.get_or_insert(header.position);
         }
         runs.insert(header.index, header.term, header.position);
     }
 
-    /// Tells damage from an end that was never acknowledged. `promised`: behind this place no term and no vote was changed.
-    fn judge<D: Disk>(
-        mut self,
-        promised: Option<Position>,
-        index: &mut Index<D>,
-    ) -> Result<Replayed, Error> {
+    /// Tells damage from an end that was never acknowledged.
+    fn judge<D: Disk>(mut self, marks: &Marks<D>, index: &mut Index<D>) -> Result<Replayed, Error> {
         let end = self.result.end;
         #[cfg(feature = "sabotage")]
         if crate::sabotage::is_planted("tail cut at damage") {
@@ -358,14 +359,21 @@ impl Replay<'_> {
             self.result
                 .note_unreadable((place.sequence, place.offset.into()));
         }
-        self.result.holes.tail = self.tail(promised);
+        self.result.holes.tail = self.tail(marks);
+        if self.result.holes.tail.is_some() {
+            self.result
+                .note_unreadable((end.sequence, end.offset.into()));
+        }
         self.result.holes.close(end, self.manifest, index);
         Ok(self.result)
     }
 
-    /// What is missing at the end. Of what nothing calls durable nobody has heard a promise.
-    fn tail(&self, promised: Option<Position>) -> Option<Tail> {
+    /// What is missing at the end. Of what nothing calls durable nobody has heard a promise, unless what called it durable
+    /// is missing too.
+    fn tail<D: Disk>(&self, marks: &Marks<D>) -> Option<Tail> {
         let end = self.result.end;
+        // Behind this place no term and no vote was changed.
+        let promised = marks.promised();
         if self.durable > end {
             // Without a file before it nothing says what was promised earlier.
             let is_known = self.result.files > 0;
@@ -378,6 +386,11 @@ impl Replay<'_> {
         }
         let mut short = self.result.short.iter();
         let may_hold_more = short.any(|&sequence| sequence >= end.sequence);
+        let mut remains = self.result.remains.iter();
+        let is_ambiguous = remains.any(|(_, it)| it.kind == RemainsKind::Ambiguous);
+        if self.has_peers && !marks.is_whole() && (may_hold_more || is_ambiguous) {
+            return Some(Tail::Promises);
+        }
         may_hold_more.then_some(Tail::Entries)
     }
 

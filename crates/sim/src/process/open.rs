@@ -81,6 +81,8 @@ impl Opening<'_> {
         }
         let restored = opener.restore_all(&log.shards, &log.report)?;
         log.store.note_lost(&restored.unknown)?;
+        let closed: Vec<u16> = restored.closed.iter().map(|it| it.shard.0).collect();
+        log.store.leave_closed(&closed, opener.suspect)?;
         let mut durable = BTreeMap::new();
         let mut watched = BTreeMap::new();
         let mut suspects = BTreeSet::new();
