@@ -170,8 +170,10 @@ fn start_node(config: &Config, token: Option<&Token>, clock: Clock) -> Result<No
     Node::start(&settings, clock).map_err(|error| {
         let data = data.display();
         let text = format!("cannot start the node on {data}");
-        if error.is_damage() && config.cluster.listen.is_none() {
-            let helps = format!("anser repair --data {data} says what is lost, and repairs it");
+        if error.can_be_repaired() && config.cluster.listen.is_none() {
+            let helps = format!(
+                "anser repair --data {data} says what would be lost; with --yes it repairs it"
+            );
             return start_error(error, format!("{text} ({helps})"));
         }
         start_error(error, text)

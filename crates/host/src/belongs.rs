@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use anser_log::{Disk, EntryKind, Opened, Reader, RecoveredShard};
+use anser_log::{Disk, Entry, EntryKind, Opened, Reader, RecoveredShard};
 use anser_replica::{Membership, MembershipChange, MembershipStep};
 
 use crate::snapshots;
@@ -47,25 +47,31 @@ fn add_changes<D: Disk>(reader: &Reader<D>, recovered: &RecoveredShard, to: &mut
         };
         for entry in entries {
             next = entry.index + 1;
-            if entry.kind == EntryKind::Normal {
-                continue;
-            }
-            let Ok(change) = MembershipChange::decode(&entry.data) else {
-                continue;
-            };
-            to.extend(change.steps.iter().map(|step| match *step {
-                MembershipStep::AddVoter(node)
-                | MembershipStep::AddLearner(node)
-                | MembershipStep::Remove(node) => node,
-            }));
+            to.extend(named_by(&entry));
         }
     }
+}
+
+/// The nodes that an entry names, if it is a change of the membership.
+pub(crate) fn named_by(entry: &Entry) -> Vec<u64> {
+    if entry.kind == EntryKind::Normal {
+        return Vec::new();
+    }
+    let Ok(change) = MembershipChange::decode(&entry.data) else {
+        return Vec::new();
+    };
+    let nodes = change.steps.iter().map(|step| match *step {
+        MembershipStep::AddVoter(node)
+        | MembershipStep::AddLearner(node)
+        | MembershipStep::Remove(node) => node,
+    });
+    nodes.collect()
 }
 
 #[cfg(test)]
 mod tests {
     use anser_broker::{id::ShardId, shard::Shard};
-    use anser_log::{Change, Entry, Log, Options, Write, disk::simulated::SimulatedDisk};
+    use anser_log::{Change, Log, Options, Write, disk::simulated::SimulatedDisk};
     use anser_replica::{Image, Place};
 
     use super::*;

@@ -22,6 +22,9 @@ use crate::{
     opening::stored,
 };
 
+/// How often a body is read of which nothing is known but that reading it failed.
+const READ_TRIES: u32 = 3;
+
 #[derive(Debug)]
 pub struct BodyReader<D: Disk> {
     reader: Reader<D>,
@@ -122,9 +125,25 @@ impl<D: Disk> BodyReader<D> {
         Ok(read?.into_iter().map(stored).collect())
     }
 
-    /// Whether a message's body can be read.
-    pub fn has(&mut self, shard: ShardId, message: Sequence) -> bool {
-        self.body(shard, message).is_ok()
+    /// Whether a message's body is there. A read that failed says nothing of it, and may succeed at the next time.
+    pub fn has(&mut self, shard: ShardId, message: Sequence) -> Result<bool, anser_log::Error> {
+        let mut tries = READ_TRIES;
+        loop {
+            let reason = match self.body(shard, message) {
+                Ok(_) => return Ok(true),
+                Err(unreadable) => unreadable.reason,
+            };
+            tries -= 1;
+            match reason {
+                None
+                | Some(anser_log::Error::Missing { .. } | anser_log::Error::Compacted { .. }) => {
+                    return Ok(false);
+                }
+                Some(error) if error.is_damage() && !error.may_pass() => return Ok(false),
+                Some(error) if tries == 0 => return Err(error),
+                Some(_) => {}
+            }
+        }
     }
 
     fn body(&mut self, shard: ShardId, message: Sequence) -> Result<Bytes, Unreadable> {

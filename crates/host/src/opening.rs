@@ -39,6 +39,8 @@ pub enum OpenError {
     },
     #[error("shard {shard} cannot be opened: {reason}")]
     Lost { shard: u16, reason: &'static str },
+    #[error("a repair of it was cut short: run anser repair with --yes again")]
+    HalfRepaired,
     #[error("shard {shard} holds what only a newer program can read: {reason}")]
     Newer { shard: u16, reason: String },
 }
@@ -108,7 +110,7 @@ impl OpenError {
         match self {
             Self::Log(error) => error.is_damage() && !error.may_pass(),
             Self::Snapshot { .. } | Self::Replay { .. } | Self::Lost { .. } => true,
-            Self::Newer { .. } => false,
+            Self::HalfRepaired | Self::Newer { .. } => false,
         }
     }
 }
@@ -133,6 +135,9 @@ impl<D: Disk> Opener<'_, D> {
         shards: &[RecoveredShard],
         report: &RecoveryReport,
     ) -> Result<Restored, OpenError> {
+        if report.mended {
+            return Err(OpenError::HalfRepaired);
+        }
         let mut restored = Restored::default();
         for recovered in shards {
             let shard = ShardId(recovered.shard);

@@ -54,6 +54,8 @@ impl From<Error> for RepairError {
 /// What was damaged, what is lost by it, and what was done.
 #[derive(Debug, Default)]
 pub struct Repaired {
+    /// An earlier repair ended before its last step, which is made up for.
+    pub was_cut_short: bool,
     /// Each place in a file.
     pub damage: Vec<Error>,
     /// Bytes of the log in which nothing can be read.
@@ -78,23 +80,28 @@ pub struct RepairedShard {
 
 impl Repaired {
     pub fn is_whole(&self) -> bool {
-        self.damage.is_empty() && self.shards.is_empty()
+        self.damage.is_empty() && self.shards.is_empty() && !self.was_cut_short
     }
 }
 
 /// Repairs the disk of the node with this number.
 pub fn repair<D: Disk>(disk: &D, options: &Options, node: u64) -> Result<Repaired, RepairError> {
     let mut account = Account::default();
+    // A change of the membership that does not count names somebody who may have the shard all the same.
+    let mut nodes = BTreeSet::new();
     let mended = Log::mend(disk, options, BEGINNING.index, &mut |shard, entry| {
         account.add(shard, &entry.data);
+        nodes.extend(belongs::named_by(entry));
     })?;
     let log = Log::open(disk.clone(), options.clone())?;
-    refuse_others(&log, node)?;
+    nodes.extend(belongs::nodes_of(&log));
+    refuse_others(&log, nodes, node)?;
     let mut repair = Repair {
         node,
         log: &log,
         mended: &mended.shards,
         result: Repaired {
+            was_cut_short: log.report.mended && mended.damage.is_empty(),
             damage: mended.damage,
             unreadable_bytes: mended.unreadable_bytes,
             ..Repaired::default()
@@ -112,8 +119,11 @@ pub fn repair<D: Disk>(disk: &D, options: &Options, node: u64) -> Result<Repaire
     Ok(result)
 }
 
-fn refuse_others<D: Disk>(log: &Opened<D>, node: u64) -> Result<(), RepairError> {
-    let nodes = belongs::nodes_of(log);
+fn refuse_others<D: Disk>(
+    log: &Opened<D>,
+    nodes: BTreeSet<u64>,
+    node: u64,
+) -> Result<(), RepairError> {
     // A shard that begins anew after a repair has a floor, too, and says that it is damaged.
     let mut shards = log.shards.iter();
     let any_forgotten = shards.any(|shard| shard.floor > 0 && !shard.damaged);
@@ -212,9 +222,12 @@ impl<D: Disk> Repair<'_, D> {
             for queue in queues {
                 // In their order, so that each entry is read once.
                 let messages = BTreeSet::from_iter(image.shard.messages(queue));
-                let lost = messages.into_iter();
-                let lost = lost.filter(|message| !reader.has(ShardId(shard), *message));
-                let lost: BTreeSet<Sequence> = lost.collect();
+                let mut lost = BTreeSet::<Sequence>::new();
+                for message in messages {
+                    if !reader.has(ShardId(shard), message)? {
+                        lost.insert(message);
+                    }
+                }
                 let count = image.shard.drop_messages(queue, &lost);
                 if count > 0 {
                     bodies_lost.insert(queue.0, count);
@@ -254,6 +267,7 @@ impl<D: Disk> Repair<'_, D> {
                 image.shard.pass_numbers();
             }
         }
+        self.agree_on_arrivals();
         let Some((_, catalog)) = self.images.get_mut(&ShardId::CATALOG.0) else {
             return;
         };
@@ -273,18 +287,41 @@ impl<D: Disk> Repair<'_, D> {
         }
     }
 
+    /// A queue waits for no dead letter that its source does not send again: after a loss, numbers have gaps.
+    fn agree_on_arrivals(&mut self) {
+        let images = self.images.iter();
+        let arrivals = images.flat_map(|(&shard, (_, image))| {
+            let sources = image.shard.sources().into_iter();
+            sources.map(move |(target, source)| (shard, target, source))
+        });
+        let arrivals: Vec<_> = arrivals.collect();
+        for (shard, target, source) in arrivals {
+            let mut images = self.images.values();
+            let settled = images.find_map(|(_, image)| image.shard.settled(source, target));
+            let (Some(settled), Some((_, image))) = (settled, self.images.get_mut(&shard)) else {
+                continue;
+            };
+            if image.shard.pass_arrived(target, source, settled) {
+                self.changed.insert(shard);
+            }
+        }
+    }
+
     fn write(&mut self) -> Result<(), RepairError> {
         let store = self.log.store.clone();
         let mut maintenance = Maintenance::new(store.clone(), self.log.reader.clone(), 0);
-        // The catalog goes last: once it tells the homes again, all of them are as they will be.
-        for &shard in self.changed.iter().rev() {
+        let mut changes = BTreeMap::new();
+        for &shard in &self.changed {
             let Some((place, state)) = self.images.remove(&shard) else {
                 continue;
             };
             let image = Image::initial(place, state.membership, state.shard);
             let damaged = self.damaged.get(&shard).map_or(&[][..], Vec::as_slice);
-            maintenance.replace_damaged(shard, &image, damaged)?;
+            changes.insert(shard, maintenance.replacement(shard, &image, damaged)?);
         }
-        Ok(store.clear_suspicion()?)
+        // At once, so that none is whole while another knows nothing of what it lost.
+        store.commit_all(&changes)?;
+        store.clear_suspicion()?;
+        Ok(store.note_agreed()?)
     }
 }

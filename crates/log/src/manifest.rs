@@ -29,6 +29,8 @@ pub(crate) struct Manifest {
     pub(crate) generation: u64,
     /// A recovery could not tell a torn tail from a damaged one, and nobody cleared it since.
     pub(crate) suspect: bool,
+    /// The log was written anew without what was lost, and the shards do not agree on that yet.
+    pub(crate) mended: bool,
     /// Above the number of every listed segment and snapshot.
     pub(crate) next_id: u64,
     /// How far the write-ahead log was durable.
@@ -269,6 +271,7 @@ mod tests {
         Manifest {
             generation: 8,
             suspect: true,
+            mended: true,
             next_id: 5,
             durable: place(3, 128),
             wal_first: 2,

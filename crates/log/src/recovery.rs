@@ -87,6 +87,9 @@ pub struct RecoveryReport {
     /// switched off since, and [`Store::clear_suspicion`] was not called yet. Concerns all shards:
     /// their replicas may have lost acknowledged entries.
     pub suspect: bool,
+    /// The log was written anew without what was lost ([`Log::mend`]), and [`Store::note_agreed`] was not called yet:
+    /// shards may give out again what they gave out.
+    pub mended: bool,
     /// What is damaged of single shards, each error with its file. The others are not touched by it.
     pub damage: Vec<ShardDamage>,
     /// Where the log is damaged. What it cost stands with the shards.
@@ -281,6 +284,7 @@ fn report(manifest: &Manifest, replayed: &Replayed) -> RecoveryReport {
     RecoveryReport {
         torn_tail: replayed.torn_tail(),
         suspect: manifest.suspect,
+        mended: manifest.mended,
         damage: Vec::new(),
         holes: replayed.holes.places(),
         files_replayed: replayed.files,

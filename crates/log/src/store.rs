@@ -24,7 +24,7 @@ use crate::{
     disk::Disk,
     entry::{SegmentInfo, SnapshotInfo},
     error::Error,
-    manifest::ShardManifest,
+    manifest::{Manifest, ShardManifest},
     names,
     segment::writer::SegmentWriter,
     shared::Shared,
@@ -143,6 +143,19 @@ impl<D: Disk> Store<D> {
             return Ok(());
         }
         let next = manifest.clone();
+        self.shared.commit_manifest(&mut manifest, next)
+    }
+
+    /// Every shard has a state that agrees with what a repair made of the log ([`crate::Log::mend`]).
+    pub fn note_agreed(&self) -> Result<(), Error> {
+        let mut manifest = self.shared.manifest();
+        if !manifest.mended {
+            return Ok(());
+        }
+        let next = Manifest {
+            mended: false,
+            ..manifest.clone()
+        };
         self.shared.commit_manifest(&mut manifest, next)
     }
 

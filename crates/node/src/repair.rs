@@ -39,6 +39,9 @@ pub enum RepairFailure {
     CatalogLost(String),
     #[error(transparent)]
     Start(#[from] StartError),
+    /// It was tried and could be done, and then was not done to the end.
+    #[error(transparent)]
+    CutShort(StartError),
     #[error("{path} cannot be made or emptied: {reason}")]
     Scratch { path: String, reason: io::Error },
 }
@@ -74,7 +77,11 @@ pub fn repair(config: &Config, mode: RepairMode) -> Result<Repaired, RepairFailu
     if mode == RepairMode::Try || tried.is_whole() {
         return Ok(tried);
     }
-    Ok(anser_host::repair(&disk, &options, node)?)
+    let repaired = anser_host::repair(&disk, &options, node);
+    repaired.map_err(|error| match RepairFailure::from(error) {
+        RepairFailure::Start(error) => RepairFailure::CutShort(error),
+        other => other,
+    })
 }
 
 /// A folder that is removed in the end.
@@ -107,6 +114,17 @@ impl RepairFailure {
         match self {
             Self::CatalogLost(_) => true,
             Self::Start(error) => error.is_damage(),
+            _ => false,
+        }
+    }
+
+    /// Whether it was for want of space, or because something could not be read or written: it can succeed later.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Start(StartError::Log(error)) | Self::CutShort(StartError::Log(error)) => {
+                error.may_pass()
+            }
+            Self::Scratch { .. } => true,
             _ => false,
         }
     }

@@ -103,7 +103,10 @@ impl StartError {
             Self::Restore(error) => {
                 matches!(
                     error,
-                    OpenError::Snapshot { .. } | OpenError::Replay { .. } | OpenError::Lost { .. }
+                    OpenError::Snapshot { .. }
+                        | OpenError::Replay { .. }
+                        | OpenError::Lost { .. }
+                        | OpenError::HalfRepaired
                 )
             }
             Self::Log(error) => matches!(
@@ -126,6 +129,18 @@ impl StartError {
 }
 
 impl StartError {
+    /// Whether what is damaged is of the log, of snapshots or of segments: all else says what they are, and a repair does
+    /// not guess it.
+    pub fn can_be_repaired(&self) -> bool {
+        match self {
+            Self::Log(
+                anser_log::Error::Corrupt { file, .. } | anser_log::Error::MissingFile { file },
+            ) => file.starts_with("wal/") || file.starts_with("shards/"),
+            Self::Restore(_) => self.is_damage(),
+            _ => false,
+        }
+    }
+
     /// Whether the node was told something impossible, or its data is for a newer program.
     pub fn is_misconfiguration(&self) -> bool {
         match self {

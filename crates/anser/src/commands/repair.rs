@@ -63,6 +63,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     )))
 }
 
+/// What a repair needs of a disk.
+const ROOM: &str = "It needs as much free space as the files in wal/ and the damaged segments have, and for each shard as \
+     much as of the log cannot be read. What cannot be read at all, time and again, has to go to another disk first: copy the \
+     directory there with a program that goes on behind what it cannot read, and repair the copy";
+
 fn refuse_no_data(data: &Path) -> Result<()> {
     if !data.is_dir() {
         return Err(Exit::Configuration.error(format!(
@@ -72,8 +77,7 @@ fn refuse_no_data(data: &Path) -> Result<()> {
     }
     if Plan::read(data).is_some() {
         return Err(Exit::Configuration.error(format!(
-            "{data} holds a cluster of anser dev, whose nodes get from each other what is damaged on one: start it. Of one \
-             node what is damaged is said by anser repair --data {data}/node-1",
+            "{data} holds a cluster of anser dev, whose nodes get from each other what is damaged on one: start it",
             data = data.display()
         )));
     }
@@ -114,6 +118,14 @@ fn failed(failure: RepairFailure, data: &Path) -> anyhow::Error {
             )
         }
         RepairFailure::NoLog(_) => "nothing was changed".into(),
+        RepairFailure::CutShort(_) => format!(
+            "the repair of {data} was cut short. Nothing else is lost by that, and no server starts on it: once the reason is \
+             dealt with, run it again with --yes. {ROOM}"
+        ),
+        passing if passing.may_pass() => format!(
+            "the repair of {data} could not be tried, and nothing was changed. Run it again once the reason is dealt with. \
+             {ROOM}"
+        ),
         _ => format!(
             "{data} cannot be repaired, and nothing was changed. Restore it from a backup; without one, keep it for whoever \
              may save something of it, and begin with an empty data directory"

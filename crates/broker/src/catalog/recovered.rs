@@ -6,12 +6,15 @@ use super::Catalog;
 
 /// Above all revisions that anything can have had.
 const REVISIONS_PASSED: u64 = 1 << 32;
+/// More queues and topics than were placed while no other shard heard of any.
+const NUMBERS_PASSED: u64 = 1 << 20;
 
 impl Catalog {
     /// Says everything anew to all homes, under revisions that no home has heard of; `number` and those below it are
     /// given to nothing new.
     pub(crate) fn tell_all_again(&mut self, number: u64) {
-        self.next = self.next.max(number.saturating_add(1));
+        let known = self.next.max(number.saturating_add(1));
+        self.next = known.saturating_add(NUMBERS_PASSED);
         let queues: Vec<_> = self.queues.keys().copied().collect();
         for queue in queues {
             let record = self.queues.get_mut(&queue).expect("it was just seen");

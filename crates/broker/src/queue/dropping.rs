@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{Queue, delayed::Delayed, late::Late};
-use crate::{blocks::Blocks, id::Sequence, list::MessageList};
+use crate::{
+    blocks::Blocks,
+    id::{QueueId, Sequence},
+    list::MessageList,
+};
 
 impl Queue {
     /// Ends these messages; how many there were. Like those of a queue that is cleared they count as such.
@@ -38,6 +42,35 @@ impl Queue {
         for lane in self.lanes.by_target.values_mut() {
             lane.settled += numbers;
         }
+    }
+
+    /// The last number to a queue of which this one knows that it arrived; a new lane to it begins behind it.
+    pub(crate) fn settled_to(&self, target: QueueId) -> u64 {
+        let lane = self.lanes.by_target.get(&target);
+        lane.map_or(self.lanes.ended, |lane| lane.settled)
+    }
+
+    /// From whom something has arrived here.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = QueueId> {
+        self.accepted.keys().copied()
+    }
+
+    /// Counts all up to a number as arrived from a source; whether that is new.
+    pub(crate) fn pass_arrived(&mut self, source: QueueId, through: u64) -> bool {
+        let arrived = self.accepted.get_mut(&source);
+        let Some(arrived) = arrived.filter(|arrived| **arrived < through) else {
+            return false;
+        };
+        *arrived = through;
+        true
+    }
+
+    /// The highest number of another queue that is known here; 0 if none is.
+    pub(crate) fn highest_other(&self) -> u64 {
+        let targets = self.lanes.by_target.keys().copied();
+        let letters = self.attributes.dead_letter.iter().map(|it| it.queue);
+        let all = targets.chain(letters).chain(self.sources());
+        all.map(|queue| queue.0).max().unwrap_or(0)
     }
 
     fn drop_late_and_delayed(&mut self, lost: &BTreeSet<Sequence>) {

@@ -29,13 +29,19 @@ impl Shard {
         dropped
     }
 
-    /// The highest number of a queue, topic or subscription that is known here.
+    /// The highest number of a queue, topic or subscription that is known here,
+    /// or that something here names.
     pub fn highest_number(&self) -> u64 {
         let queues = self.home.queues.keys().map(|id| id.0);
         let topics = self.home.topics.keys().map(|id| id.0);
         let dropped = self.home.dropped.numbers();
         let floor = self.home.dropped.floor().saturating_sub(1);
+        let others = self.home.queues.values();
+        let others = others.map(|queue| queue.highest_other());
+        let leaving = self.home.leaving.keys();
+        let leaving = leaving.map(|(queue, target)| queue.0.max(target.0));
         let all = queues.chain(topics).chain(dropped).chain([floor]);
+        let all = all.chain(others).chain(leaving);
         all.max().unwrap_or(0)
     }
 
@@ -56,5 +62,26 @@ impl Shard {
                 queue.pass_numbers(NUMBERS_PASSED);
             }
         }
+    }
+
+    /// Each queue here to which something came from another, and which.
+    pub fn sources(&self) -> Vec<(QueueId, QueueId)> {
+        let queues = self.home.queues.values();
+        let sources =
+            queues.flat_map(|queue| queue.sources().map(move |source| (queue.id(), source)));
+        sources.collect()
+    }
+
+    /// How far a queue here knows that its messages have arrived at another; `None` if the queue is not here.
+    pub fn settled(&self, source: QueueId, target: QueueId) -> Option<u64> {
+        let source = self.home.queue(source)?;
+        Some(source.settled_to(target))
+    }
+
+    /// Lets a queue go on with what comes behind `through` from a source, which sends nothing up to there again; whether
+    /// it would have waited for that.
+    pub fn pass_arrived(&mut self, target: QueueId, source: QueueId, through: u64) -> bool {
+        let target = self.home.queues.own(&target);
+        target.is_some_and(|target| target.pass_arrived(source, through))
     }
 }

@@ -7,14 +7,14 @@ use super::Maintenance;
 use crate::snapshots::save;
 
 impl<D: Disk> Maintenance<D> {
-    /// Makes an image the shard's snapshot, and new segments of what it says is alive in damaged ones, which are kept
-    /// under another name. Afterwards nothing of the shard is damaged.
-    pub fn replace_damaged(
+    /// What makes an image the shard's snapshot, and new segments of what it says is alive in damaged ones, which are kept
+    /// under another name. Once it is committed nothing of the shard is damaged.
+    pub fn replacement(
         &mut self,
         shard: u16,
         image: &Image,
         damaged: &[u64],
-    ) -> Result<(), Error> {
+    ) -> Result<Change, Error> {
         let mut change = Change {
             // Unlike its own, it makes the shard whole.
             origin: SnapshotOrigin::Peer,
@@ -32,6 +32,6 @@ impl<D: Disk> Maintenance<D> {
             change.damaged |= copied.damaged;
             change.add.extend(copied.segments);
         }
-        self.store.commit(shard, change)
+        Ok(change)
     }
 }

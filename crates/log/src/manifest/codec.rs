@@ -17,6 +17,7 @@ const LOST: u8 = 4;
 pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
     let mut body = Vec::new();
     body.put_u8(u8::from(manifest.suspect));
+    body.put_u8(u8::from(manifest.mended));
     body.put_u64_le(manifest.next_id);
     put_position(&mut body, manifest.durable);
     body.put_u64_le(manifest.wal_first);
@@ -79,6 +80,7 @@ fn put_position(body: &mut Vec<u8>, position: Position) {
 pub(super) fn decode(mut body: &[u8], generation: u64) -> Option<Manifest> {
     let body = &mut body;
     let suspect = get_flag(body)?;
+    let mended = get_flag(body)?;
     let next_id = body.try_get_u64_le().ok()?;
     let durable = get_position(body)?;
     let wal_first = body.try_get_u64_le().ok()?;
@@ -97,6 +99,7 @@ pub(super) fn decode(mut body: &[u8], generation: u64) -> Option<Manifest> {
     let manifest = Manifest {
         generation,
         suspect,
+        mended,
         next_id,
         durable,
         wal_first,
@@ -228,6 +231,7 @@ mod tests {
         let manifest = Manifest {
             generation: 8,
             suspect: true,
+            mended: false,
             next_id: 5,
             durable: Position {
                 sequence: 3,

@@ -24,7 +24,7 @@ use crate::{
     marks::Marks,
     names,
     options::Options,
-    record::{HEADER_BYTES, record_bytes},
+    record::record_bytes,
     snapshot::SnapshotReader,
 };
 use rewrite::Rewrite;
@@ -165,6 +165,7 @@ fn commit<D: Disk>(
         wal_bytes,
         durable,
         holes: Vec::new(),
+        mended: true,
         ..manifest
     };
     let mut aside = Vec::new();
@@ -238,9 +239,5 @@ fn remove_half_written<D: Disk>(disk: &D, manifest: &Manifest) -> Result<(), Err
 /// How many entries of one shard so many bytes can have held: each of its entries was a record, in a batch of its own
 /// or with those of other shards.
 fn entries_within(bytes: u64) -> u64 {
-    /// Entries that do nothing take space, too: of a larger stretch it is believed that its entries had more than a
-    /// few bytes.
-    const MOST: u64 = 65_536;
-    let least = record_bytes(0).max(HEADER_BYTES) as u64;
-    bytes.div_ceil(least).min(MOST)
+    bytes.div_ceil(record_bytes(0) as u64)
 }

@@ -24,6 +24,12 @@ fn write(text: &mut String, repaired: &Repaired, data: &Path, mode: RepairMode) 
     if repaired.is_whole() {
         return writeln!(text, "{data} is whole: there is nothing to repair");
     }
+    if repaired.was_cut_short {
+        writeln!(
+            text,
+            "an earlier repair of {data} was cut short: what it said is lost is lost, and its last steps are made up for"
+        )?;
+    }
     writeln!(text, "damaged in {data}:")?;
     for error in repaired.damage.iter().take(PLACES_MAX) {
         writeln!(text, "  {error}")?;

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use anser_broker::{codec, id::ShardId, shard::Shard};
 use anser_log::{
     Log, MendedState, Opened, Overlay, Stored,
-    disk::simulated::{Image as Content, SimulatedDisk},
+    disk::simulated::{Fault, FaultPoint, Image as Content, SimulatedDisk, Times},
 };
 
 use super::rig::{QUEUE, Rig, options};
-use crate::{Opener, RepairError, Repaired, repair};
+use crate::{BodyReader, OpenError, Opener, RepairError, Repaired, repair};
 
 const NODE: u64 = 1;
 
@@ -125,16 +125,7 @@ fn is_begun(path: &str, content: &[u8]) -> bool {
 
 #[test]
 fn a_hole_in_the_log_costs_what_is_behind_it_of_that_shard() {
-    let disk = rig().disk;
-    let content = disk.contents();
-    let mut paths = content.files.keys().rev();
-    // The one that is being written: no snapshot covers what is in it.
-    let newest = paths.find(|path| is_begun(path, &content.files[*path]));
-    let newest = newest.expect("one is written");
-    let mut bodies = content.files[newest].windows(100);
-    let at = bodies.position(|bytes| bytes == [b'x'; 100]);
-    let at = at.expect("there is some message, or what filled the log");
-    disk.damage(newest, |bytes| bytes[at] ^= 1);
+    let disk = with_hole();
     assert!(Log::open(SimulatedDisk::from_image(&disk.contents()), options()).is_err());
 
     let repaired = repaired(&disk);
@@ -152,6 +143,89 @@ fn a_hole_in_the_log_costs_what_is_behind_it_of_that_shard() {
     assert_eq!(sent, log.left_out);
     let served = served(&disk);
     assert!(served[&shard.shard].0.applied() >= log.passed);
+}
+
+/// A disk on which something is damaged in the middle of what no snapshot covers.
+fn with_hole() -> SimulatedDisk {
+    let disk = rig().disk;
+    let content = disk.contents();
+    let mut paths = content.files.keys().rev();
+    let newest = paths.find(|path| is_begun(path, &content.files[*path]));
+    let newest = newest.expect("one is written");
+    let mut bodies = content.files[newest].windows(100);
+    let at = bodies.position(|bytes| bytes == [b'x'; 100]);
+    let at = at.expect("there is some message, or what filled the log");
+    disk.damage(newest, |bytes| bytes[at] ^= 1);
+    disk
+}
+
+#[test]
+fn a_repair_that_is_cut_short_is_made_up_for_before_anything_starts() {
+    let whole = with_hole();
+    repair(&whole, &options(), NODE).expect("it can be repaired");
+    let whole = served(&whole);
+    let mut cut_short = 0;
+    for skip in 0.. {
+        let disk = with_hole();
+        disk.inject(Fault {
+            point: FaultPoint::Rename,
+            path_part: "manifest".into(),
+            skip,
+            times: Times::Once,
+            kind: std::io::ErrorKind::Other,
+        });
+        if repair(&disk, &options(), NODE).is_ok() {
+            break;
+        }
+        let disk = SimulatedDisk::from_image(&disk.contents());
+        if let Ok(log) = Log::open(disk.clone(), options()) {
+            let opener = Opener {
+                node: NODE,
+                is_member: false,
+                shards: 3,
+                suspect: false,
+                run: 1,
+                reader: &log.reader,
+                given_up: BTreeMap::new(),
+            };
+            let restored = opener.restore_all(&log.shards, &log.report);
+            assert!(
+                matches!(restored, Err(OpenError::HalfRepaired)),
+                "{restored:?}"
+            );
+            cut_short += 1;
+        }
+        let again = repair(&disk, &options(), NODE).expect("it can be repaired");
+        assert!(!again.is_whole());
+        let served = served(&disk);
+        for (shard, (state, bodies)) in &whole {
+            assert_eq!(&served[shard].1, bodies);
+            let number = |shard: &Shard| (shard.applied(), shard.highest_number());
+            assert_eq!(number(&served[shard].0), number(state));
+        }
+    }
+    assert!(cut_short > 1, "{cut_short}");
+}
+
+#[test]
+fn a_read_that_fails_ends_no_message() {
+    let fails = |times| {
+        let disk = rig().disk;
+        let log = Log::open(disk.clone(), options()).expect("it is whole");
+        let mut bodies = BodyReader::new(log.reader.clone(), 0);
+        let restored = served(&SimulatedDisk::from_image(&disk.contents()));
+        let message = restored[&1].0.live_between(0, u64::MAX - 1)[0];
+        disk.inject(Fault {
+            point: FaultPoint::Read,
+            path_part: ".segment".into(),
+            skip: 0,
+            times,
+            kind: std::io::ErrorKind::Other,
+        });
+        bodies.has(ShardId(1), message)
+    };
+    assert!(matches!(fails(Times::Once), Ok(true)));
+    assert!(fails(Times::Forever).is_err());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Walking through a damaged log from record to record, and what counts of each shard.
 
-use std::{collections::BTreeMap, io, ops::Range};
+use std::{collections::BTreeMap, io, mem, ops::Range};
 
 use bytes::Bytes;
 
@@ -41,6 +41,11 @@ pub(super) struct Walk<'a, D: Disk> {
     durable: Position,
     /// Where the last record ends that was found.
     end: Position,
+    /// Files in which no record can be read, and how many bytes of each can have been written. Whether they were is only
+    /// known from what is behind them.
+    silent: Vec<(u64, u64)>,
+    /// Files of which nothing says where they end: the last record that was found, and how many bytes they can have.
+    unproved: BTreeMap<u64, (Position, u64)>,
     /// The first and the last file in which something is damaged or left out.
     damaged: Option<(u64, u64)>,
 }
@@ -98,6 +103,8 @@ impl<'a, D: Disk> Walk<'a, D> {
             mended: Mended::default(),
             durable: Position::default(),
             end: Position::default(),
+            silent: Vec::new(),
+            unproved: BTreeMap::new(),
             damaged: None,
         }
     }
@@ -109,8 +116,14 @@ impl<'a, D: Disk> Walk<'a, D> {
             let content = self.content(disk, sequence, bytes)?;
             let next = end_of(disk, sequence);
             let marked = (durable.sequence == sequence).then_some(durable.offset);
-            self.file(&content, sequence, next.or(marked))?;
+            let has_records = self.file(&content, sequence, next.or(marked))?;
+            if !has_records && !content.is_empty() {
+                self.silent.push((sequence, next.map_or(bytes, u64::from)));
+            } else if has_records && next.is_none() {
+                self.unproved.insert(sequence, (self.end, bytes));
+            }
         }
+        self.note_silent();
         let end = self.end;
         if self.durable > end {
             // How much is missing of files without a record was noted with these files, or cannot be known.
@@ -120,6 +133,26 @@ impl<'a, D: Disk> Walk<'a, D> {
             self.unreadable(end, bytes.into(), "acknowledged records cannot be read");
         }
         Ok(())
+    }
+
+    /// A file without any record was written all the same if the log was durable within it, or went on behind it.
+    /// The last one may have been written further than is known.
+    fn note_silent(&mut self) {
+        let reached = self.durable.max(self.end);
+        for (sequence, bytes) in mem::take(&mut self.silent) {
+            let place = Position {
+                sequence,
+                offset: 0,
+            };
+            if place < reached {
+                // The file before can have lost its last records, too: only this one said where it ends.
+                if let Some((end, of)) = self.unproved.remove(&sequence.saturating_sub(1)) {
+                    let rest = of.saturating_sub(end.offset.into());
+                    self.unreadable(end, rest, "what stood behind it cannot be known");
+                }
+                self.unreadable(place, bytes, "no record can be read");
+            }
+        }
     }
 
     /// What can be read of a file, zeros where nothing can.
@@ -159,10 +192,11 @@ impl<'a, D: Disk> Walk<'a, D> {
 
     /// Takes the records of a file in, those before the first place where none can be read, and those behind the last
     /// such place if something outside of the file proves where they end. Anything else could be part of a message.
-    fn file(&mut self, bytes: &[u8], sequence: u64, end: Option<u32>) -> Result<(), Error> {
+    /// Whether there are any.
+    fn file(&mut self, bytes: &[u8], sequence: u64, end: Option<u32>) -> Result<bool, Error> {
         let mut runs = runs_of(bytes, sequence)?.into_iter();
         let Some(first) = runs.next() else {
-            return Ok(());
+            return Ok(false);
         };
         let begins = first.start == 0;
         let last = runs.next_back();
@@ -174,7 +208,7 @@ impl<'a, D: Disk> Walk<'a, D> {
         };
         let last = if begins { last } else { last.or(Some(first)) };
         let Some(last) = last else {
-            return Ok(());
+            return Ok(true);
         };
         let place = |offset| Position { sequence, offset };
         if end != Some(last.end) {
@@ -182,11 +216,12 @@ impl<'a, D: Disk> Walk<'a, D> {
             self.unreadable(place(known), length, "records cannot be read");
             // How far the log went is known all the same.
             self.end = place(last.end);
-            return Ok(());
+            return Ok(true);
         }
         let length = u64::from(last.start - known);
         self.unreadable(place(known), length, "records cannot be read");
-        self.run(bytes, &last)
+        self.run(bytes, &last)?;
+        Ok(true)
     }
 
     fn run(&mut self, bytes: &[u8], run: &Run) -> Result<(), Error> {
@@ -227,6 +262,7 @@ impl<'a, D: Disk> Walk<'a, D> {
                     vote: get_u64(payload, 0),
                     commit: header.index,
                 };
+                self.committed(header);
                 self.rewrite.note_state(header.shard, state);
             }
             Kind::Entry => {
@@ -243,6 +279,15 @@ impl<'a, D: Disk> Walk<'a, D> {
             Kind::HardState | Kind::BatchEnd => {}
         }
         Ok(())
+    }
+
+    /// What a shard has committed it had, though its entries may be gone.
+    fn committed(&mut self, header: &Header) {
+        let listed = self.manifest.shards.get(&header.shard);
+        let is_void = listed.is_some_and(|listed| header.position < listed.void_before);
+        if let Some(trace) = self.shards.get_mut(&header.shard).filter(|_| !is_void) {
+            trace.seen = trace.seen.max(header.index);
+        }
     }
 
     /// Whether the file before ends where this one says that it does.
