@@ -310,13 +310,11 @@ impl Node {
     }
 
     fn is_served(&self, shards: &[ShardStatus]) -> bool {
-        match &self.desk().cluster {
-            Some(cluster) => cluster.leaders.all_known(),
-            None => {
-                let is_settled = |shard: &ShardStatus| shard.serves || shard.closed;
-                shards.len() == self.0.shards_alone && shards.iter().all(is_settled)
-            }
+        if let Some(cluster) = &self.desk().cluster {
+            return cluster.leaders.all_known();
         }
+        let is_settled = |shard: &ShardStatus| shard.serves || shard.closed;
+        shards.len() == self.0.shards_alone && shards.iter().all(is_settled)
     }
 
     /// A sole voter leads as soon as its first entry is durable. A shard that stays closed is not waited for.

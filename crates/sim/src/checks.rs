@@ -134,7 +134,10 @@ impl Checks {
             (durable.term, durable.vote) = (state.term, state.vote);
             durable.commit = durable.commit.max(state.commit);
             let turned = state.term == term && vote != 0 && state.vote != vote;
-            if state.term < term || turned {
+            // Whoever stayed closed may have forgotten what it promised, and comes back as one who has no state: it votes
+            // only once it has been given one, which is from its leader or a later one (decision 14).
+            let is_anew = self.was_closed.contains(&(node, write.shard));
+            if (state.term < term || turned) && !is_anew {
                 let shard = write.shard;
                 self.fail(format!(
                     "node {node}, shard {shard}: term {term} and vote {vote} became {} and {}",
