@@ -199,7 +199,8 @@ fn dead_letters_go_on_after_a_loss_on_either_side() {
         let mut source = older.clone();
         let mut target = target.clone();
         let moving = source.moves(QUEUE, 10)[0].moves[0].message;
-        source.drop_messages(QUEUE, &BTreeSet::from_iter([moving].into_iter().take(lost)));
+        let dropped: BTreeSet<_> = [moving].into_iter().take(lost).collect();
+        source.drop_messages(QUEUE, &dropped);
         source.pass_numbers();
         assert!(refused(&carry(&source, &mut target.clone())));
         assert!(agree(&source, &mut target));

@@ -586,7 +586,7 @@ fn who_lost_its_marks_and_the_end_of_its_log_may_have_lost_a_vote() {
         let written = |(path, content): &(&String, &Arc<Vec<u8>>)| {
             is_log(path) && content.iter().any(|&byte| byte != 0)
         };
-        let (path, content) = image.files.iter().filter(written).next_back().unwrap();
+        let (path, content) = image.files.iter().rfind(written).unwrap();
         let last = content.iter().rposition(|&byte| byte != 0).unwrap();
         let mut flipped = content.to_vec();
         flipped[last] ^= 1;

@@ -227,11 +227,7 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
         check_is_no_members(&config.data, &log)?;
     }
     report_damage(&restored);
-    let closed: Vec<ShardId> = restored.closed.iter().map(|it| it.shard).collect();
-    crashes::forget(&config.data, &restored.replicas, &closed);
-    log.store.note_lost(&restored.unknown)?;
-    let closed: Vec<u16> = closed.iter().map(|shard| shard.0).collect();
-    log.store.leave_closed(&closed, suspect)?;
+    note_closed(config, &log, &restored, suspect)?;
     let replicas = &restored.replicas;
     let versions = versions(replicas, identity.as_ref(), knows)?;
     if !replicas.iter().any(|(_, replica)| replica.status().suspect) {
@@ -247,6 +243,20 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
         run,
         versions,
     })
+}
+
+/// What has to be known of closed shards at the next start.
+fn note_closed(
+    config: &Config,
+    log: &Opened<FileSystem>,
+    restored: &Restored,
+    suspect: bool,
+) -> Result<(), StartError> {
+    let closed: Vec<ShardId> = restored.closed.iter().map(|it| it.shard).collect();
+    crashes::forget(&config.data, &restored.replicas, &closed);
+    log.store.note_lost(&restored.unknown)?;
+    let closed: Vec<u16> = closed.iter().map(|shard| shard.0).collect();
+    Ok(log.store.leave_closed(&closed, suspect)?)
 }
 
 /// The highest version of a cluster that this node can read, or may.
