@@ -256,7 +256,9 @@ fn note_closed(
     crashes::forget(&config.data, &restored.replicas, &closed);
     log.store.note_lost(&restored.unknown)?;
     let closed: Vec<u16> = closed.iter().map(|shard| shard.0).collect();
-    Ok(log.store.leave_closed(&closed, suspect)?)
+    // Where nobody else has a copy there is nobody to learn from: a doubt would stay for ever.
+    let is_doubted = suspect && knows_others(&config.data);
+    Ok(log.store.leave_closed(&closed, is_doubted)?)
 }
 
 /// The highest version of a cluster that this node can read, or may.
