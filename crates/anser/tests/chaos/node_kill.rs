@@ -175,11 +175,13 @@ pub(crate) fn led(cluster: &Cluster) -> Vec<u16> {
     shards.map(|shard| shard.shard).collect()
 }
 
-/// Every shard has its copies, and none is behind.
+/// Every shard has its copies, none is behind, and no node says that something of one is damaged: that copy is let go of next.
 pub(crate) fn is_whole(cluster: &Cluster) -> bool {
     let near = |replica: &anser::cluster::view::Replica| replica.active && replica.lag <= LAG;
     let mut shards = cluster.shards.iter();
+    let mut nodes = cluster.nodes.iter();
     cluster.has_copies(NODES.into())
+        && nodes.all(|node| node.damaged.is_empty())
         && cluster.shards.len() == usize::from(SHARDS)
         && shards.all(|shard| shard.replicas.iter().all(near))
 }

@@ -49,7 +49,8 @@ impl Process {
     fn log(&self, common: &Common) -> Option<Bound> {
         let plan = &common.plan;
         let budget = plan.wal_file_bytes * plan.wal_files;
-        let can_be_read = self.damaged.is_empty() && !self.maintenance.waits_for_reads();
+        let waits = self.maintenance.waits_for_reads() || self.maintenance.cannot_read;
+        let can_be_read = self.damaged.is_empty() && !waits;
         can_be_read.then(|| Bound {
             what: "bytes of the log",
             value: self.store.wal_bytes_in_use(),

@@ -28,6 +28,8 @@ pub(super) struct Maintenance {
     pub(super) holds: Holds,
     /// Rounds in a row that freed nothing, though there was space to work with and all could be read.
     pub(super) in_vain: u64,
+    /// What the last round of recycling wrote could not be read back: the disk fails reads.
+    pub(super) cannot_read: bool,
 }
 
 impl Maintenance {
@@ -43,6 +45,7 @@ impl Maintenance {
             offers: BTreeMap::new(),
             holds: Holds::default(),
             in_vain: 0,
+            cannot_read: false,
         }
     }
 
@@ -128,6 +131,7 @@ impl Process {
         common.trace.say(common.now, || {
             format!("node {node} recycles, freed: {freed}: {text}")
         });
+        self.maintenance.cannot_read = matches!(recycled, Err(Error::Io { action: "read", .. }));
         self.maintenance.in_vain = if freed || was_unreadable || recycled.is_err() {
             0
         } else {

@@ -9,7 +9,7 @@ use anser_log::{
 };
 
 use super::rig::{QUEUE, Rig, options};
-use crate::{BodyReader, OpenError, Opener, RepairError, Repaired, repair};
+use crate::{BodyReader, OpenError, Opener, RepairError, Repaired, Restored, repair};
 
 const NODE: u64 = 1;
 
@@ -44,9 +44,8 @@ fn repaired(disk: &SimulatedDisk) -> Repaired {
     done
 }
 
-/// The shards as the next start makes them, and the lengths of the bodies of each.
-fn served(disk: &SimulatedDisk) -> BTreeMap<u16, (Shard, Vec<usize>)> {
-    let log = Log::open(disk.clone(), options()).expect("it was repaired");
+/// What a server for itself makes of the log at its start.
+fn start(log: &Opened<SimulatedDisk>) -> Result<Restored, OpenError> {
     let opener = Opener {
         node: NODE,
         is_member: false,
@@ -56,8 +55,13 @@ fn served(disk: &SimulatedDisk) -> BTreeMap<u16, (Shard, Vec<usize>)> {
         reader: &log.reader,
         given_up: BTreeMap::new(),
     };
-    let restored = opener.restore_all(&log.shards, &log.report);
-    let restored = restored.expect("a node for itself serves all shards");
+    opener.restore_all(&log.shards, &log.report)
+}
+
+/// The shards as the next start makes them, and the lengths of the bodies of each.
+fn served(disk: &SimulatedDisk) -> BTreeMap<u16, (Shard, Vec<usize>)> {
+    let log = Log::open(disk.clone(), options()).expect("it was repaired");
+    let restored = start(&log).expect("a node for itself serves all shards");
     assert!(restored.damaged.is_empty(), "{:?}", restored.damaged);
     let replicas = restored.replicas.into_iter();
     replicas
@@ -179,16 +183,7 @@ fn a_repair_that_is_cut_short_is_made_up_for_before_anything_starts() {
         }
         let disk = SimulatedDisk::from_image(&disk.contents());
         if let Ok(log) = Log::open(disk.clone(), options()) {
-            let opener = Opener {
-                node: NODE,
-                is_member: false,
-                shards: 3,
-                suspect: false,
-                run: 1,
-                reader: &log.reader,
-                given_up: BTreeMap::new(),
-            };
-            let restored = opener.restore_all(&log.shards, &log.report);
+            let restored = start(&log);
             assert!(
                 matches!(restored, Err(OpenError::HalfRepaired)),
                 "{restored:?}"
