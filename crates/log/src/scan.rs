@@ -25,7 +25,11 @@ pub(crate) struct Batch<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Record {
     Entry(Header),
-    HardState { shard: u16, state: HardState },
+    HardState {
+        shard: u16,
+        position: Position,
+        state: HardState,
+    },
 }
 
 /// How far a file was intact.
@@ -113,6 +117,7 @@ fn read_batch(
             Kind::Entry => records.push(Record::Entry(header)),
             Kind::HardState if payload.len() == 8 => records.push(Record::HardState {
                 shard: header.shard,
+                position: header.position,
                 state: HardState {
                     term: header.term,
                     vote: get_u64(payload, 0),

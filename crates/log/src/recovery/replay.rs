@@ -297,9 +297,11 @@ impl Replay<'_> {
         self.generation = self.generation.max(batch.begin.generation);
         for record in batch.records {
             match *record {
-                Record::HardState { shard, state } => {
-                    self.promise(batch.start, shard, state, index);
-                }
+                Record::HardState {
+                    shard,
+                    position,
+                    state,
+                } => self.promise(position, shard, state, index),
                 Record::Entry(header) => self.entry(header, index),
             }
         }
