@@ -369,6 +369,12 @@ impl Checks {
         }
     }
 
+    /// A suspect that stands in this term has learnt that it lacks nothing. Nobody leads in the term yet, so it lacked
+    /// nothing when it voted for itself either.
+    pub(crate) fn cleared(&mut self, node: u64, shard: u16, term: u64) {
+        self.shard(shard).by_suspects.remove(&(node, term));
+    }
+
     /// A leader hears a replica and believes it to have this much. For a moment it may be wrong about one
     /// that has just lost something. About a voter that it takes for blank, and that others let go of because of that, it
     /// is never wrong: nobody else gives it a state.

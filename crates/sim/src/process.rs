@@ -149,14 +149,19 @@ impl Process {
         self.replica(shard).is_some_and(Replica::serves)
     }
 
-    /// A node of this process's shards that is suspect.
     /// Whether it has been told to give its leaderships away, for it ends soon.
     pub(crate) fn leaves(&self) -> bool {
         self.leaves
     }
 
+    /// Whether any of its replicas may lack what it acknowledged.
     pub(crate) fn is_suspect(&self) -> bool {
         !self.suspects.is_empty()
+    }
+
+    /// The shards of those that may.
+    pub(crate) fn suspects(&self) -> impl Iterator<Item = u16> {
+        self.suspects.iter().copied()
     }
 
     fn fail(&mut self, reason: String) {

@@ -139,12 +139,19 @@ impl World {
         let Some(healed) = self.common.healed else {
             return false;
         };
-        if self.clients.are_done() {
-            // That nobody serves what has no quorum is seen only later.
-            return self.ruined.is_empty() || self.common.now > healed + LEADER_WITHIN + 3 * SECOND;
-        }
+        let doubt = if self.clients.are_done() {
+            let Some(doubt) = self.lasting_doubt() else {
+                // That nobody serves what has no quorum is seen only later.
+                return self.ruined.is_empty()
+                    || self.common.now > healed + LEADER_WITHIN + 3 * SECOND;
+            };
+            Some(doubt)
+        } else {
+            None
+        };
         if self.common.now > healed + DRAINED_WITHIN {
-            let text = format!("no liveness: after the chaos {}", self.clients.complaint());
+            let complaint = doubt.unwrap_or_else(|| self.clients.complaint());
+            let text = format!("no liveness: after the chaos {complaint}");
             self.common.checks.fail(text);
         }
         false

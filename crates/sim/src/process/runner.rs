@@ -237,6 +237,7 @@ impl Process {
             }
             Job::Installed { .. } => {}
             Job::Cleared { shard } => {
+                self.tell_cleared(shard.0, common);
                 if self.suspects.remove(&shard.0) && self.suspects.is_empty() {
                     self.clear_suspicion(common);
                 }
@@ -358,6 +359,15 @@ impl Process {
         common.checks.membership(shard, watched.applied, membership);
         watched.membership = membership.clone();
         self.end_copies(shard, |node| membership.contains(node));
+    }
+
+    /// Tells the judge of a suspect that stands, and has just learnt that it lacks nothing.
+    fn tell_cleared(&self, shard: u16, common: &mut Common) {
+        let status = self.replica(shard).map(Replica::status);
+        let standing = status.filter(|status| status.role == Role::Candidate);
+        if let Some(status) = standing {
+            common.checks.cleared(self.node, shard, status.term);
+        }
     }
 
     fn clear_suspicion(&mut self, common: &mut Common) {

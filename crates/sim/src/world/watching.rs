@@ -50,4 +50,19 @@ impl World {
             *fewest = voters.len().min(*fewest);
         }
     }
+
+    /// A voter that may lack what it acknowledged, though a leader could tell it what that is: doubt has to end.
+    pub(super) fn lasting_doubt(&self) -> Option<String> {
+        let up = self.nodes.iter().filter(|(_, node)| node.is_up());
+        let processes = up.filter_map(|(&number, node)| Some((number, node.process.as_ref()?)));
+        let mut suspects = processes
+            .flat_map(|(number, process)| process.suspects().map(move |shard| (number, shard)));
+        let (node, shard) = suspects.find(|&(node, shard)| {
+            let newest = self.common.checks.memberships(shard).into_iter().next();
+            let is_voter = newest.is_some_and(|membership| membership.voters.contains(&node));
+            let is_excused = self.ruined.contains(&shard) || self.unlucky.contains(&shard);
+            is_voter && !is_excused && self.leader(shard).is_some()
+        })?;
+        Some(format!("node {node} doubts its log of shard {shard} for ever"))
+    }
 }
