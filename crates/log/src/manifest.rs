@@ -90,6 +90,15 @@ impl ShardManifest {
         self.void.iter().any(|void| void.contains(place))
     }
 
+    /// The log ends here, before where it once did: what comes next stands where void entries stood, and is not void.
+    pub(crate) fn end_void_at(&mut self, end: Position) {
+        self.void_before = self.void_before.min(end);
+        for void in &mut self.void {
+            void.end = void.end.min(end);
+        }
+        self.void.retain(|void| !void.is_empty());
+    }
+
     /// Whether any file of the shard is listed.
     pub(crate) fn has_files(&self) -> bool {
         self.snapshot.is_some() || !self.segments.is_empty()

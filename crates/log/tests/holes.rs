@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, io::Write as _, sync::Arc};
 
 use anser_log::{
     Change, Entry, EntryKind, HardState, Kept, Log, Opened, Options, RecoveredShard, SegmentInfo,
-    Stored, Write,
+    SnapshotOrigin, Stored, Write,
     disk::simulated::{Durability, Image, SimulatedDisk},
 };
 use bytes::Bytes;
@@ -571,6 +571,73 @@ fn a_shard_that_was_given_back_what_it_lacked_is_whole_again() {
         }
     });
     assert!(given > 100, "{given}");
+}
+
+/// Entries of shard 0 from one to another, each in a batch of its own.
+fn append_each(opened: &mut Opened<SimulatedDisk>, entries: std::ops::RangeInclusive<u64>) {
+    for index in entries {
+        let write = Write {
+            shard: 0,
+            hard_state: None,
+            entries: vec![entry(0, index, 1)],
+        };
+        opened.appender.append(&[write]).unwrap();
+    }
+}
+
+/// A copy, or letting go of a shard, voids what stood before it. If the end of the log is lost to before that place, what comes
+/// next stands where that stood, and is not void.
+#[test]
+fn what_is_written_where_the_end_was_lost_counts_whatever_was_void_there() {
+    let mut given = 0;
+    for is_let_go_first in [false, true] {
+        let disk = SimulatedDisk::default();
+        let mut opened = open(&disk);
+        for shard in 0..SHARDS {
+            commit(&opened, shard, (1, 1), Vec::new());
+        }
+        append_each(&mut opened, 2..=5);
+        if is_let_go_first {
+            opened.store.forget(0, 9, false).unwrap();
+        }
+        let mut writer = opened.store.begin_snapshot(0, 10, 1).unwrap();
+        writer.write_all(b"state").unwrap();
+        let change = Change {
+            snapshot: Some(writer.finish().unwrap()),
+            origin: SnapshotOrigin::Peer,
+            ..Change::default()
+        };
+        opened.store.commit(0, change).unwrap();
+        append_each(&mut opened, 11..=15);
+        opened.appender.close().unwrap();
+        let image = disk.contents();
+        let path = image.files.keys().find(|path| is_log(path)).unwrap();
+        let content = &image.files[path];
+        let written = content.iter().rposition(|&byte| byte != 0).unwrap();
+        for place in (0..written).step_by(24) {
+            let mut flipped = content.to_vec();
+            flipped[place] ^= 0x40;
+            let what = format!("let go first: {is_let_go_first}, byte {place}");
+            let disk = SimulatedDisk::from_image(&damaged(&image, path, Some(flipped)));
+            let mut opened = open(&disk);
+            let it = opened.shards[0];
+            if it.lost {
+                continue; // Nothing is left of the only file.
+            }
+            assert_eq!((it.shard, it.has_gap), (0, false), "{what}");
+            given += usize::from(it.last_index == 10);
+            append_each(&mut opened, it.last_index + 1..=15);
+            commit(&opened, 0, (13, 1), Vec::new());
+            append_each(&mut opened, 16..=16);
+            opened.store.clear_suspicion().unwrap();
+            drop(opened);
+            let opened = open(&disk);
+            let it = opened.shards[0];
+            assert_eq!((it.first_index, it.last_index), (14, 16), "{what}");
+            entries(&opened, 0, 14, 16, &what);
+        }
+    }
+    assert!(given > 20, "{given}");
 }
 
 /// A vote is heard of once its mark is there: if the mark is gone too, nothing says that the end held none.

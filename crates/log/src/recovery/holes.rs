@@ -284,6 +284,9 @@ pub(super) fn judged(manifest: &Manifest, replayed: &Replayed) -> Result<Option<
     next.durable = next.durable.min(end);
     next.holes.clone_from(&holes.found);
     for (number, listed) in &mut next.shards {
+        if holes.tail.is_some() {
+            listed.end_void_at(end);
+        }
         listed.damaged |= holes.damaged.contains(number);
         listed.doubtful |= holes.open.contains_key(number);
         listed
