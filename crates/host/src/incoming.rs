@@ -2,7 +2,7 @@
 //! message of consensus that makes a replica take them.
 //!
 //! What arrives is written and verified, and becomes part of the log in one step when the replica has accepted
-//! it. A copy that broke off goes on where it broke; a newer one from the same node goes on with the segments that
+//! it. Its state is read before the replica hears of it: one that is none is refused, and harms nobody. A copy that broke off goes on where it broke; a newer one from the same node goes on with the segments that
 //! are here. What cannot be done for lack of space is tried again, unless the shard was forgotten meanwhile.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -11,7 +11,7 @@ use anser_broker::id::ShardId;
 use anser_log::{
     Disk, Error, ExportedFile, Import, Imported, Reader, SegmentInfo, SnapshotInfo, Store,
 };
-use anser_replica::{PeerMessage, Place, SnapshotError};
+use anser_replica::{PeerMessage, Place, SnapshotImage};
 use bytes::Bytes;
 
 use crate::{
@@ -46,19 +46,24 @@ pub enum CopyError {
     NotBegun,
     #[error("no snapshot is announced")]
     NotAnnounced,
+    #[error("what has come cannot be read: {0}")]
+    Unreadable(ReadError),
     #[error(transparent)]
     Log(#[from] Error),
 }
 
-/// Why an accepted copy is not part of the log.
+/// Why the node cannot go on with a shard.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    #[error("it is not here")]
+    #[error("a copy that was accepted is not here")]
     Missing,
-    #[error(transparent)]
+    #[error("a copy could not be made part of the log: {0}")]
     Log(#[from] Error),
-    #[error("it cannot be read back: {0}")]
-    Unreadable(SnapshotError),
+    #[error(
+        "its leader says that entries up to {committed} are here, but the log ends at {last}: the disk has lost some \
+         without a trace, and the shard stays closed from the next start on until it is replaced"
+    )]
+    LostEntries { committed: u64, last: u64 },
 }
 
 /// What came of something that was deferred.
@@ -95,10 +100,17 @@ pub struct Incoming<D: Disk> {
     /// has it or a newer one.
     ended: BTreeMap<ShardId, (u64, Offer)>,
     /// Complete, until the replica accepts them.
-    arrived: BTreeMap<(ShardId, u64), Imported>,
+    arrived: BTreeMap<(ShardId, u64), Arrived>,
     /// What is to be done with each shard, until it is done.
     waiting: BTreeMap<ShardId, Deferred>,
     pub taken: Taken,
+}
+
+/// A copy as files of this disk, and the state that they hold.
+#[derive(Debug)]
+struct Arrived {
+    imported: Imported,
+    image: SnapshotImage,
 }
 
 #[derive(Debug)]
@@ -173,7 +185,7 @@ impl<D: Disk> Incoming<D> {
             .collect();
         for place in overtaken {
             if let Some(unused) = self.arrived.remove(&place) {
-                self.store.discard_import(place.0.0, &unused);
+                self.store.discard_import(place.0.0, &unused.imported);
             }
         }
     }
@@ -217,13 +229,24 @@ impl<D: Disk> Incoming<D> {
             return is_here.then_some(message).ok_or(CopyError::NotBegun);
         }
         let coming = self.coming.remove(&shard).expect("it was just seen");
-        let imported = coming.import.finish()?;
-        self.ended.insert(shard, (from, coming.offer));
-        let place = (shard, imported.snapshot.index);
-        if let Some(unused) = self.arrived.insert(place, imported) {
-            self.store.discard_import(shard.0, &unused);
-        }
+        self.arrive(shard, coming)?;
         Ok(message)
+    }
+
+    fn arrive(&mut self, shard: ShardId, coming: Coming<D>) -> Result<(), CopyError> {
+        let imported = coming.import.finish()?;
+        let read = snapshots::read_staged(&self.reader, shard.0, &imported.snapshot);
+        let image = read.map_err(|reason| {
+            self.store.discard_import(shard.0, &imported);
+            CopyError::Unreadable(reason)
+        })?;
+        self.ended.insert(shard, (coming.from, coming.offer));
+        let place = (shard, imported.snapshot.index);
+        let arrived = Arrived { imported, image };
+        if let Some(unused) = self.arrived.insert(place, arrived) {
+            self.store.discard_import(shard.0, &unused.imported);
+        }
+        Ok(())
     }
 
     /// Does what was deferred until every append before it was durable. It takes the place of what still waits
@@ -252,6 +275,16 @@ impl<D: Disk> Incoming<D> {
                 }
                 Ok(Event::Forgot { shard })
             }
+            Deferred::Lose {
+                shard,
+                committed,
+                last,
+            } => {
+                if let Err(reason) = self.store.note_lost(&[shard.0]) {
+                    return Attempt::Again(reason);
+                }
+                Err(InstallError::LostEntries { committed, last })
+            }
         };
         if let Err(InstallError::Log(reason @ Error::NoSpace { .. })) = done {
             return Attempt::Again(reason);
@@ -261,20 +294,16 @@ impl<D: Disk> Incoming<D> {
     }
 
     fn install<T>(&mut self, shard: ShardId, place: Place) -> Result<Event<T>, InstallError> {
-        let imported = self.arrived.get(&(shard, place.index));
-        let imported = imported.ok_or(InstallError::Missing)?;
-        if imported.snapshot.term != place.term {
+        let arrived = self.arrived.get(&(shard, place.index));
+        let arrived = arrived.ok_or(InstallError::Missing)?;
+        if arrived.imported.snapshot.term != place.term {
             return Err(InstallError::Missing);
         }
-        self.store.install(shard.0, imported)?;
+        self.store.install(shard.0, &arrived.imported)?;
         self.taken.installed += 1;
-        self.arrived.remove(&(shard, place.index));
+        let arrived = self.arrived.remove(&(shard, place.index));
+        let image = arrived.expect("it was just seen").image;
         self.discard_before(shard, place.index);
-        let found = snapshots::read(&self.reader, shard.0).map_err(|error| match error {
-            ReadError::Log(error) => InstallError::Log(error),
-            ReadError::State(error) => InstallError::Unreadable(error),
-        });
-        let (image, _) = found?.ok_or(InstallError::Missing)?;
         Ok(Event::Installed {
             shard,
             place,
@@ -299,7 +328,7 @@ impl<D: Disk> Incoming<D> {
         let older: Vec<(ShardId, u64)> = older.map(|(&place, _)| place).collect();
         for place in older {
             if let Some(unused) = self.arrived.remove(&place) {
-                self.store.discard_import(shard.0, &unused);
+                self.store.discard_import(shard.0, &unused.imported);
             }
         }
     }
@@ -307,6 +336,8 @@ impl<D: Disk> Incoming<D> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use anser_broker::shard::Shard;
     use anser_log::{Change, Log, Opened, Options, SnapshotOrigin, disk::simulated::SimulatedDisk};
     use anser_replica::{Image, Membership};
@@ -324,26 +355,83 @@ mod tests {
         (disk, log)
     }
 
-    /// A copy of the shard, up to this place, has come as a whole and is accepted.
-    fn arrive(incoming: &mut Incoming<SimulatedDisk>, place: Place) {
+    /// A copy of the shard, up to this place, has come as a whole.
+    fn arrive(
+        incoming: &mut Incoming<SimulatedDisk>,
+        place: Place,
+        save: impl FnOnce(&Store<SimulatedDisk>) -> SnapshotInfo,
+    ) -> Result<(), CopyError> {
         let (_, there) = log();
-        let image = Image::initial(place, Membership::default(), Shard::new(SHARD, 1));
         let change = Change {
-            snapshot: Some(save(&there.store, SHARD.0, &image).expect("there is room")),
+            snapshot: Some(save(&there.store)),
             origin: SnapshotOrigin::Peer,
             ..Change::default()
         };
         let committed = there.store.commit(SHARD.0, change);
         committed.expect("there is room");
         let export = there.store.export(SHARD.0).expect("it has a snapshot");
+        assert_eq!(export.snapshot.index, place.index);
         let mut missing = incoming.begin(2, SHARD, offer_of(&export));
         while let Some((file, offset)) = missing.expect("it is wanted") {
             let bytes = export.read(file, offset, 1 << 20).expect("it is there");
             missing = incoming.chunk(2, SHARD, file, offset, &bytes);
         }
         let coming = incoming.coming.remove(&SHARD).expect("it has come");
-        let imported = coming.import.finish().expect("it is whole");
-        incoming.arrived.insert((SHARD, place.index), imported);
+        incoming.arrive(SHARD, coming)
+    }
+
+    fn state_at(place: Place) -> impl FnOnce(&Store<SimulatedDisk>) -> SnapshotInfo {
+        let image = Image::initial(place, Membership::default(), Shard::new(SHARD, 1));
+        move |store| save(store, SHARD.0, &image).expect("there is room")
+    }
+
+    /// It was found out once the copy had taken the place of what was there, and ended the node, at every attempt again.
+    #[test]
+    fn a_copy_whose_state_cannot_be_read_is_refused_and_leaves_nothing() {
+        let (disk, here) = log();
+        let before = disk.paths();
+        let mut incoming = Incoming::new(here.store.clone(), here.reader.clone());
+        let place = Place { index: 9, term: 1 };
+        let arrived = arrive(&mut incoming, place, |store| {
+            let mut writer = store.begin_snapshot(SHARD.0, 9, 1).expect("there is room");
+            writer.write_all(b"no state at all").expect("there is room");
+            writer.finish().expect("there is room")
+        });
+        assert!(
+            matches!(arrived, Err(CopyError::Unreadable(ReadError::State(_)))),
+            "{arrived:?}"
+        );
+        assert_eq!(incoming.unaccepted(), 0);
+        assert_eq!(disk.paths(), before);
+        arrive(&mut incoming, place, state_at(place)).expect("another one is welcome");
+        let install = Deferred::Install {
+            shard: SHARD,
+            place,
+        };
+        let attempt = incoming.take::<()>(install);
+        assert!(
+            matches!(attempt, Attempt::Done(Event::Installed { .. })),
+            "{attempt:?}"
+        );
+    }
+
+    /// The node ended at each start, for its leader said so again, and at the leader's end it voted as if it lacked nothing.
+    #[test]
+    fn a_shard_whose_log_has_lost_its_end_without_a_trace_stays_closed_at_the_next_start() {
+        let (disk, here) = log();
+        let mut incoming = Incoming::new(here.store.clone(), here.reader.clone());
+        let attempt = incoming.take::<()>(Deferred::Lose {
+            shard: SHARD,
+            committed: 9,
+            last: 1,
+        });
+        let Attempt::Failed(reason) = attempt else {
+            panic!("{attempt:?}");
+        };
+        assert!(reason.to_string().contains("up to 9"), "{reason}");
+        drop(here);
+        let again = Log::open(disk, Options::default()).expect("the disk is well");
+        assert!(again.shards[0].lost);
     }
 
     /// Core review, finding 8: an installation that waited for space came behind the end of its shard, and brought it
@@ -353,7 +441,7 @@ mod tests {
         let (disk, here) = log();
         let mut incoming = Incoming::new(here.store.clone(), here.reader.clone());
         let place = Place { index: 9, term: 1 };
-        arrive(&mut incoming, place);
+        arrive(&mut incoming, place, state_at(place)).expect("it is whole");
         disk.set_capacity(disk.used_bytes());
         let install = Deferred::Install {
             shard: SHARD,

@@ -17,7 +17,7 @@ use anser_broker::{
     shard::Shard,
     time::{Millis, Timestamp},
 };
-use anser_replica::{Image, Input, Output, Replica, Ticket, Tombstone};
+use anser_replica::{Failure, Image, Input, Output, Replica, Ticket, Tombstone};
 use bytes::Bytes;
 
 use crate::{
@@ -373,6 +373,13 @@ impl<T> Runner<T> {
             Output::Answer { ticket, answer } => self.respond(ticket, Ok(Response::Answer(answer))),
             Output::Refuse { ticket, error } => self.respond(ticket, Err(error)),
             Output::LeadershipChanged { leads } => self.leadership(shard, leads)?,
+            Output::Failed(Failure::LostEntries { committed, last }) => {
+                Job::Write(writer::Job::Defer(writer::Deferred::Lose {
+                    shard,
+                    committed,
+                    last,
+                }))
+            }
             Output::Failed(reason) => Job::Failed { shard, reason },
             among_peers => Self::job_among_peers(shard, among_peers),
         })

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use anser_log::{Disk, Error, Reader, SnapshotInfo, Store};
+use anser_log::{Disk, Error, Reader, SnapshotInfo, SnapshotReader, Store};
 use anser_replica::{Image, Place, SnapshotError, SnapshotImage, read_snapshot};
 
 /// Writes and seals a snapshot. It becomes the shard's by a commit.
@@ -36,9 +36,26 @@ pub fn read<D: Disk>(
     reader: &Reader<D>,
     shard: u16,
 ) -> Result<Option<(SnapshotImage, Place)>, ReadError> {
-    let Some((info, mut snapshot)) = reader.snapshot(shard)? else {
+    let Some((info, snapshot)) = reader.snapshot(shard)? else {
         return Ok(None);
     };
+    let place = Place {
+        index: info.index,
+        term: info.term,
+    };
+    Ok(Some((image(snapshot)?, place)))
+}
+
+/// The state of a snapshot that is not the shard's yet.
+pub(crate) fn read_staged<D: Disk>(
+    reader: &Reader<D>,
+    shard: u16,
+    info: &SnapshotInfo,
+) -> Result<SnapshotImage, ReadError> {
+    image(reader.staged_snapshot(shard, info)?)
+}
+
+fn image<D: Disk>(mut snapshot: SnapshotReader<D>) -> Result<SnapshotImage, ReadError> {
     let mut bytes = Vec::new();
     let read = snapshot.read_to_end(&mut bytes);
     read.map_err(|error| {
@@ -46,9 +63,5 @@ pub fn read<D: Disk>(
             .downcast::<Error>()
             .expect("a snapshot's reader fails with the log's own error")
     })?;
-    let place = Place {
-        index: info.index,
-        term: info.term,
-    };
-    Ok(Some((read_snapshot(&bytes)?, place)))
+    Ok(read_snapshot(&bytes)?)
 }

@@ -42,12 +42,22 @@ pub enum Deferred {
         floor: u64,
         damaged: bool,
     },
+    /// The disk has lost entries of the shard without a trace, for its log ends before what is known to be committed here.
+    /// What else was lost nobody knows: the manifest says so before the node ends, and the replica promises nothing
+    /// at the next start.
+    Lose {
+        shard: ShardId,
+        committed: u64,
+        last: u64,
+    },
 }
 
 impl Deferred {
     pub fn shard(&self) -> ShardId {
         match self {
-            Self::Install { shard, .. } | Self::Forget { shard, .. } => *shard,
+            Self::Install { shard, .. } | Self::Forget { shard, .. } | Self::Lose { shard, .. } => {
+                *shard
+            }
         }
     }
 }

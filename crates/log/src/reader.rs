@@ -169,6 +169,15 @@ impl<D: Disk> Reader<D> {
         }
     }
 
+    /// A snapshot that was written and is not the shard's, or not yet; its content is verified while it is read.
+    pub fn staged_snapshot(
+        &self,
+        shard: u16,
+        info: &SnapshotInfo,
+    ) -> Result<SnapshotReader<D>, Error> {
+        SnapshotReader::open(&self.shared.disk, shard, *info)
+    }
+
     /// Whose the bytes are that an error names; `None` if they are nobody's, or everybody's.
     pub fn shard_of(&self, error: &Error) -> Option<u16> {
         let (file, offset) = match error {

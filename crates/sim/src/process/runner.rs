@@ -266,6 +266,8 @@ impl Process {
                 self.watched.remove(&shard);
                 common.checks.forgetting(node, shard);
             }
+            // What comes of it is a failure of the run.
+            WriterJob::Defer(Deferred::Lose { .. }) => {}
         }
         self.give_writer(job, common);
     }

@@ -111,14 +111,13 @@ impl<D: Disk> Incoming<D> {
             // A runner that is gone needs no state and begins nothing anew.
             Attempt::Done(event) => drop(self.inboxes.of(shard).send(event.into())),
             Attempt::Again(reason) => {
-                warn!(shard = shard.0, %reason, "a copy, or the end of a replica, waits for the disk");
+                warn!(shard = shard.0, %reason, "what is to be done with a shard waits for the disk");
                 self.again.insert(shard, Instant::now() + RETRY_INTERVAL);
             }
             Attempt::Void => {}
             Attempt::Failed(reason) => {
-                error!(shard = shard.0, %reason, "a copy could not be made part of the log");
-                self.failed
-                    .set(format!("a copy of shard {}: {reason}", shard.0));
+                error!(shard = shard.0, %reason, "the node cannot go on with this shard");
+                self.failed.set(format!("shard {}: {reason}", shard.0));
             }
         }
     }
@@ -151,7 +150,7 @@ impl<D: Disk> Incoming<D> {
             CopyAsk::End { shard, message } => self.end(from, ShardId(shard), &message),
         };
         taken.unwrap_or_else(|reason| {
-            if matches!(reason, CopyError::Log(_)) {
+            if matches!(reason, CopyError::Log(_) | CopyError::Unreadable(_)) {
                 warn!(from, %reason, "a part of a copy is not usable");
             }
             Told::CopyRefused(reason.to_string())
