@@ -21,6 +21,8 @@ use crate::{
 
 /// Where a fresh shard begins: raft-rs wants a place before its first entry.
 pub(crate) const BEGINNING: Place = Place { index: 1, term: 1 };
+/// How often a shard is read before it counts as one that cannot be.
+const READ_TRIES: usize = 3;
 /// Bytes of entries read at once while replaying.
 const REPLAY_BYTES: u64 = 8 << 20;
 
@@ -104,11 +106,10 @@ pub struct GivenUp {
 }
 
 impl OpenError {
-    /// Whether something of one shard is not what was written: the others are not touched by it. A read that failed may
-    /// succeed at the next start.
+    /// Whether something of one shard is not what was written, or cannot be read: the others are not touched by it.
     fn is_damage(&self) -> bool {
         match self {
-            Self::Log(error) => error.is_damage() && !error.may_pass(),
+            Self::Log(error) => error.is_damage(),
             Self::Snapshot { .. } | Self::Replay { .. } | Self::Lost { .. } => true,
             Self::HalfRepaired | Self::Newer { .. } => false,
         }
@@ -147,7 +148,7 @@ impl<D: Disk> Opener<'_, D> {
                     .push(closed(recovered, given_up.why.clone()));
                 continue;
             }
-            match self.restore(recovered) {
+            match self.restore_patiently(recovered) {
                 Ok(replica) => restored.replicas.push((shard, replica)),
                 Err(error) if self.is_member && error.is_damage() => {
                     let what = what(&error, report);
@@ -167,6 +168,17 @@ impl<D: Disk> Opener<'_, D> {
             restored.damaged.extend(what.map(|what| (shard, what)));
         }
         Ok(restored)
+    }
+
+    /// A read that failed may succeed at once.
+    fn restore_patiently(&self, recovered: &RecoveredShard) -> Result<Replica, OpenError> {
+        let mut tries = 1;
+        loop {
+            match self.restore(recovered) {
+                Err(OpenError::Log(error)) if error.may_pass() && tries < READ_TRIES => tries += 1,
+                restored => return restored,
+            }
+        }
     }
 
     /// A state that has come since then is behind the entry.
@@ -479,7 +491,47 @@ mod tests {
         }
     }
 
-    /// Whoever looks after processes starts one again whose disk failed it once, and none whose data is damaged.
+    /// Whoever looks after processes starts one again whose disk failed it once, and none whose data is damaged. A member
+    /// goes on without the shard, and is given a copy of it.
+    #[test]
+    fn one_snapshot_that_cannot_be_read_closes_one_shard_of_a_member() {
+        let disk = SimulatedDisk::default();
+        let open = || Log::open(disk.clone(), Options::default()).expect("the disk is well");
+        begin(&open().store, 2, &[1, 2, 3]).expect("there is room");
+        let log = open();
+        let opener = |is_member| Opener {
+            node: 1,
+            is_member,
+            shards: 2,
+            suspect: false,
+            run: 1,
+            given_up: BTreeMap::new(),
+            reader: &log.reader,
+        };
+        let restored = |times, is_member| {
+            disk.inject(Fault {
+                point: FaultPoint::Read,
+                path_part: "shards/00001/".into(),
+                skip: 0,
+                times,
+                kind: io::ErrorKind::Other,
+            });
+            let restored = opener(is_member).restore_all(&log.shards, &log.report);
+            disk.clear_faults();
+            restored
+        };
+        let passing = restored(Times::Once, true).expect("it passes");
+        assert_eq!((passing.replicas.len(), passing.closed.len()), (2, 0));
+        let lasting = restored(Times::Forever, true).expect("the other shard is well");
+        assert_eq!(lasting.replicas.len(), 1);
+        assert_eq!(lasting.closed[0].shard, ShardId(1));
+        let alone = restored(Times::Forever, false);
+        assert!(
+            matches!(alone, Err(OpenError::Log(Error::Io { .. }))),
+            "{alone:?}"
+        );
+    }
+
     #[test]
     fn a_snapshot_that_cannot_be_read_for_once_is_not_called_damaged() {
         let disk = SimulatedDisk::default();

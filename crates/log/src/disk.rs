@@ -57,3 +57,21 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
     /// not do so: nothing may depend on it.
     fn forget_cache(&self) -> io::Result<()>;
 }
+
+/// How often something is read at a start before it counts as unreadable.
+const READ_TRIES: usize = 3;
+
+/// As [`DiskFile::read_at`], again if that fails: it may pass.
+pub(crate) fn read_patiently(
+    file: &impl DiskFile,
+    buffer: &mut [u8],
+    offset: u64,
+) -> io::Result<usize> {
+    let mut tries = 1;
+    loop {
+        match file.read_at(buffer, offset) {
+            Err(_) if tries < READ_TRIES => tries += 1,
+            read => return read,
+        }
+    }
+}

@@ -7,7 +7,7 @@
 use std::io;
 
 use crate::{
-    disk::{Disk, DiskFile, OpenMode},
+    disk::{Disk, DiskFile, OpenMode, read_patiently},
     entry::Position,
     error::Error,
     layout::{get_u32, get_u64, put_u32, put_u64},
@@ -71,7 +71,9 @@ impl<D: Disk> Marks<D> {
         let mut unwritten = 0;
         for slot in 0..2 {
             let mut bytes = [0; SLOT_BYTES];
-            if file.read_at(&mut bytes, slot * SLOT_STEP).map_err(error)? < SLOT_BYTES {
+            // One that cannot be read is as good as a damaged one.
+            let read = read_patiently(&file, &mut bytes, slot * SLOT_STEP);
+            if !read.is_ok_and(|read| read == SLOT_BYTES) {
                 continue;
             }
             unwritten += usize::from(bytes == [0; SLOT_BYTES]);

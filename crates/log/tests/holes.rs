@@ -3,12 +3,16 @@
 //!
 //! The logs are those that consensus writes: nothing committed is replaced, and terms never fall.
 
-use std::{collections::BTreeMap, io::Write as _, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write as _,
+    sync::Arc,
+};
 
 use anser_log::{
     Change, Entry, EntryKind, HardState, Kept, Log, Opened, Options, RecoveredShard, SegmentInfo,
     SnapshotOrigin, Stored, Write,
-    disk::simulated::{Durability, Image, SimulatedDisk},
+    disk::simulated::{Durability, Image, SECTOR_BYTES, SimulatedDisk},
 };
 use bytes::Bytes;
 
@@ -413,6 +417,12 @@ fn each_damage(
                 let image = damaged(&image, path, content);
                 visit(&format!("seed {seed}, {path}, {what}"), &image, &shards);
             }
+            let sector = random.below(content.len().div_ceil(SECTOR_BYTES));
+            let mut unreadable = image.clone();
+            let bad = BTreeSet::from([sector]);
+            unreadable.unreadable.insert(path.clone(), bad);
+            let what = format!("seed {seed}, {path}, sector {sector} cannot be read");
+            visit(&what, &unreadable, &shards);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     open_wal_file,
 };
 use crate::{
-    disk::{Disk, DiskFile, OpenMode},
+    disk::{Disk, DiskFile, OpenMode, read_patiently},
     entry::{HardState, Position},
     error::Error,
     index::{Index, WalFile},
@@ -23,6 +23,10 @@ use crate::{
 
 /// Files are read in pieces of this size, to let the device work while checksums are computed.
 const READ_BYTES: usize = 4 << 20;
+/// The least that a device gives or refuses.
+const SECTOR_BYTES: usize = 4 << 10;
+/// After so many that cannot be read the rest of the piece counts as unreadable too.
+const BAD_SECTORS_MAX: u32 = 8;
 
 /// The log as it was found.
 #[derive(Debug)]
@@ -36,8 +40,8 @@ pub(super) struct Replayed {
     pub(super) remains: Vec<(Position, Remains)>,
     pub(super) unproven: Unproven,
     pub(super) holes: Holes,
-    /// Listed files that are gone, or shorter than listed.
-    pub(super) short: Vec<u64>,
+    /// Listed files that are gone, shorter than listed, or cannot be read in places.
+    pub(super) incomplete: Vec<u64>,
 }
 
 /// The batches at the end of the last file that nothing calls durable: what was read of them may be in the cache
@@ -100,7 +104,7 @@ pub(super) fn replay<D: Disk>(
             remains: Vec::new(),
             unproven: Unproven::default(),
             holes: Holes::default(),
-            short: Vec::new(),
+            incomplete: Vec::new(),
         },
         has_peers: options.has_peers,
         generation: marks.last().generation,
@@ -130,37 +134,55 @@ pub(super) fn replay<D: Disk>(
     replay.judge(marks, index)
 }
 
-/// Gives how much of it there is; the rest is zeros.
-fn read_whole(
-    file: &impl DiskFile,
-    sequence: u64,
-    bytes: u64,
-    buffer: &mut Vec<u8>,
-) -> Result<u64, Error> {
-    let name = names::wal_file(sequence);
+/// The first place of a file at which nothing can be read, and why.
+type Missing = Option<(u64, Error)>;
+
+/// Reads a file into the buffer, with zeros where nothing can be read.
+fn read_whole(file: &impl DiskFile, name: &str, bytes: u64, buffer: &mut Vec<u8>) -> Missing {
     buffer.resize(wide(bytes), 0);
-    let mut at = 0;
-    let mut is_short = false;
-    for piece in buffer.chunks_mut(READ_BYTES) {
-        if is_short {
-            piece.fill(0);
-            continue;
-        }
-        let read = file.read_at(piece, at);
-        #[cfg(feature = "sabotage")]
-        let read = match read {
+    let mut missing = None;
+    for (at, piece) in (0..).step_by(READ_BYTES).zip(buffer.chunks_mut(READ_BYTES)) {
+        let found = match read_patiently(file, piece, at) {
+            Ok(read) => shorter(name, piece, read, at),
+            #[cfg(feature = "sabotage")]
             Err(_) if crate::sabotage::is_planted("unreadable log taken for empty") => {
                 piece.fill(0);
-                Ok(piece.len())
+                None
             }
-            read => read,
+            Err(_) => read_in_sectors(file, name, piece, at),
         };
-        let read = read.map_err(|error| Error::io("read", &name, error))?;
-        at += read as u64;
-        is_short = read < piece.len();
-        piece[read..].fill(0);
+        missing = missing.or(found);
     }
-    Ok(at)
+    missing
+}
+
+/// Where a read fails, what is around the bad place can mostly be read. A device that gives nothing takes its time to say so.
+fn read_in_sectors(file: &impl DiskFile, name: &str, piece: &mut [u8], from: u64) -> Missing {
+    let mut missing = None;
+    let mut bad_sectors = 0;
+    let sectors = piece.chunks_mut(SECTOR_BYTES);
+    for (at, sector) in (from..).step_by(SECTOR_BYTES).zip(sectors) {
+        if bad_sectors == BAD_SECTORS_MAX {
+            sector.fill(0);
+            continue;
+        }
+        let found = match read_patiently(file, sector, at) {
+            Ok(read) => shorter(name, sector, read, at),
+            Err(error) => {
+                bad_sectors += 1;
+                sector.fill(0);
+                Some((at, Error::io("read", name, error)))
+            }
+        };
+        missing = missing.or(found);
+    }
+    missing
+}
+
+fn shorter(name: &str, piece: &mut [u8], read: usize, at: u64) -> Missing {
+    piece[read..].fill(0);
+    let end = at + read as u64;
+    (read < piece.len()).then(|| (end, Error::corrupt(name, end, "shorter than listed")))
 }
 
 struct Replay<'a> {
@@ -194,13 +216,12 @@ impl Replay<'_> {
             }
             opened => opened?,
         };
-        let read = read_whole(&file, sequence, bytes, buffer)?;
-        if read < bytes {
+        if let Some((place, reason)) = read_whole(&file, &name, bytes, buffer) {
             if !self.has_peers {
-                return Err(Error::corrupt(&name, read, "shorter than listed"));
+                return Err(reason);
             }
-            self.result.short.push(sequence);
-            self.result.holes.unreadable.push((sequence, read));
+            self.result.incomplete.push(sequence);
+            self.result.holes.unreadable.push((sequence, place));
         }
         Ok(file)
     }
@@ -386,8 +407,12 @@ impl Replay<'_> {
                 Tail::Entries
             });
         }
-        let mut short = self.result.short.iter();
-        let may_hold_more = short.any(|&sequence| sequence >= end.sequence);
+        // A file is synced before the next one is touched, so the log ended in one of these two. Behind a mark that closed
+        // it nothing was written.
+        let may_end_in = end.sequence..=end.sequence + 1;
+        let is_closed = marks.last().closed && marks.last().durable == end;
+        let mut incomplete = self.result.incomplete.iter();
+        let may_hold_more = !is_closed && incomplete.any(|it| may_end_in.contains(it));
         let mut remains = self.result.remains.iter();
         let is_ambiguous = remains.any(|(_, it)| it.kind == RemainsKind::Ambiguous);
         if self.has_peers && !marks.is_whole() && (may_hold_more || is_ambiguous) {

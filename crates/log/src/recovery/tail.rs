@@ -44,7 +44,9 @@ pub(super) fn settle<D: Disk>(
             .wal_files()
             .find(|&(sequence, _)| sequence == from.sequence);
         let (_, bytes) = listed.expect("remains are of listed files");
-        let dirty = remains.any_record || remains.kind != RemainsKind::Nothing;
+        // What cannot be read now may come back.
+        let is_known = !replayed.incomplete.contains(&from.sequence);
+        let dirty = !is_known || remains.any_record || remains.kind != RemainsKind::Nothing;
         let is_last = from.sequence == replayed.end.sequence && replayed.files > 0;
         if dirty || is_last {
             let file = open_wal_file(disk, from.sequence)?;
@@ -114,7 +116,7 @@ fn remember_suspicion<D: Disk>(
 /// Files that were cut short have their length again, with zeros where nobody knows what stood there.
 fn lengthen<D: Disk>(disk: &D, manifest: &Manifest, replayed: &Replayed) -> Result<(), Error> {
     let listed = manifest.wal_files();
-    for (sequence, bytes) in listed.filter(|(sequence, _)| replayed.short.contains(sequence)) {
+    for (sequence, bytes) in listed.filter(|(sequence, _)| replayed.incomplete.contains(sequence)) {
         let file = open_wal_file(disk, sequence)?;
         let error = |error| Error::io("lengthen", &names::wal_file(sequence), error);
         let length = file.len().map_err(error)?.min(bytes);
