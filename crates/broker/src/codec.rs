@@ -25,7 +25,7 @@ pub(crate) use cluster::NodeSink;
 pub(crate) use topic::TopicSink;
 
 pub use batch::{Batch, BatchBuilder, body};
-pub use kept::{keep, keep_again, kept_body};
+pub use kept::{keep, keep_again, keep_all, kept_body};
 pub use view::{Bodies, Receipts, View};
 
 /// Why bytes are not what they should be.

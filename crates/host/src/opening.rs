@@ -140,6 +140,7 @@ impl<D: Disk> Opener<'_, D> {
             return Err(OpenError::HalfRepaired);
         }
         let mut restored = Restored::default();
+        let mut unread = None;
         for recovered in shards {
             let shard = ShardId(recovered.shard);
             if let Some(given_up) = self.given_up(recovered) {
@@ -151,6 +152,11 @@ impl<D: Disk> Opener<'_, D> {
             match self.restore_patiently(recovered) {
                 Ok(replica) => restored.replicas.push((shard, replica)),
                 Err(error) if self.is_member && error.is_damage() => {
+                    // One bad place is damage; a device that fails at many may be well again at the next start.
+                    let is_unread = matches!(&error, OpenError::Log(error) if error.may_pass());
+                    if is_unread && unread.replace(shard).is_some() {
+                        return Err(error);
+                    }
                     let what = what(&error, report);
                     restored.closed.push(closed(recovered, what));
                     let is_unknown = recovered.doubtful && !recovered.lost;

@@ -69,12 +69,18 @@ impl<D: Disk> Marks<D> {
         file.forget_cache().map_err(error)?;
         let mut marks = Vec::new();
         let mut unwritten = 0;
+        let mut is_unreadable = false;
         for slot in 0..2 {
             let mut bytes = [0; SLOT_BYTES];
-            // One that cannot be read is as good as a damaged one.
-            let read = read_patiently(&file, &mut bytes, slot * SLOT_STEP);
-            if !read.is_ok_and(|read| read == SLOT_BYTES) {
-                continue;
+            match read_patiently(&file, &mut bytes, slot * SLOT_STEP) {
+                Ok(SLOT_BYTES) => {}
+                Ok(_) => continue,
+                // One that cannot be read is as good as a damaged one.
+                Err(_) if !is_unreadable => {
+                    is_unreadable = true;
+                    continue;
+                }
+                Err(reason) => return Err(error(reason)),
             }
             unwritten += usize::from(bytes == [0; SLOT_BYTES]);
             marks.extend(decode(&bytes)?);

@@ -189,6 +189,14 @@ impl<D: Disk> Store<D> {
         self.shared.commit_manifest(&mut manifest, next)
     }
 
+    /// Whether this start left the shard closed ([`Store::leave_closed`]), and nobody has let go of it since.
+    pub fn is_closed(&self, shard: u16) -> bool {
+        let closed = self.shared.closed.get();
+        let manifest = self.shared.manifest();
+        let is_here = manifest.shards.get(&shard).is_some_and(|it| it.floor == 0);
+        is_here && closed.is_some_and(|closed| closed.contains(&shard))
+    }
+
     /// Bytes of the log files that hold entries, used or not.
     pub fn wal_bytes_in_use(&self) -> u64 {
         self.shared

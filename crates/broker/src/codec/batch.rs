@@ -191,6 +191,11 @@ pub fn body(payload: &Bytes, ordinal: u32) -> Option<Bytes> {
     body_of(payload, ordinal).map(|body| payload.slice_ref(body))
 }
 
+/// How many bodies an entry has.
+pub(super) fn bodies_of(payload: &[u8]) -> u32 {
+    Header::read(&mut Reader::new(payload)).map_or(0, |header| header.bodies)
+}
+
 pub(super) fn body_of(payload: &[u8], ordinal: u32) -> Option<&[u8]> {
     let header = Header::read(&mut Reader::new(payload)).ok()?;
     if ordinal >= header.bodies {

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use crate::codec::{
-    batch::body_of,
+    batch::{bodies_of, body_of},
     format,
     wire::{Reader, Sink},
 };
@@ -18,6 +18,13 @@ const TABLE_ITEM_BYTES: usize = 4 + 4;
 /// must ascend.
 pub fn keep(payload: &[u8], ordinals: &[u32]) -> Option<Bytes> {
     pack(ordinals, |ordinal| body_of(payload, ordinal))
+}
+
+/// All bodies out of an entry; `None` if it has none.
+pub fn keep_all(payload: &[u8]) -> Option<Bytes> {
+    let count = bodies_of(payload);
+    let ordinals: Vec<u32> = (0..count).collect();
+    (count > 0).then(|| keep(payload, &ordinals))?
 }
 
 /// The bodies with these numbers out of what was kept before; `None` if one of them is not there.

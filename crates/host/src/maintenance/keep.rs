@@ -70,15 +70,51 @@ impl<D: Disk> Maintenance<D> {
         save(&self.store, shard, image).map(Some)
     }
 
+    /// The first index that segments do not know yet.
+    fn unkept(&self, shard: u16) -> u64 {
+        let segments = self.store.segments(shard);
+        let kept_before = segments.iter().map(|info| info.last_index).max();
+        kept_before.map_or(0, |index| index + 1)
+    }
+
+    /// Copies all bodies between two indexes to segments, but for what is there already: nobody knows which are alive.
+    pub(super) fn keep_everything(
+        &mut self,
+        shard: u16,
+        first: u64,
+        last: u64,
+    ) -> Result<Copied, Error> {
+        let mut copied = Copied::default();
+        let mut writer = self.store.begin_segment(shard)?;
+        for index in first.max(self.unkept(shard))..=last {
+            match self.reader.read(shard, index) {
+                Ok(Stored::Entry(entry)) => {
+                    let term = entry.term;
+                    if let Some(payload) = codec::keep_all(&entry.data) {
+                        self.done.kept_bytes += payload.len() as u64;
+                        writer.append(&Kept {
+                            index,
+                            term,
+                            payload,
+                        })?;
+                    }
+                }
+                // Where entries are missing there is nothing to keep.
+                Ok(Stored::Kept(_)) | Err(Error::Missing { .. }) => {}
+                Err(error) if error.is_damage() && !error.may_pass() => {
+                    copied.damaged = true;
+                    self.damaged.push(Damage::new(shard, error));
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        copied.segments = writer.finish()?;
+        Ok(copied)
+    }
+
     /// Copies what is alive between two indexes to segments, but for what is there already.
     fn keep(&mut self, shard: u16, first: u64, last: u64, image: &Image) -> Result<Copied, Error> {
-        let kept_before = self
-            .store
-            .segments(shard)
-            .iter()
-            .map(|info| info.last_index)
-            .max();
-        let first = first.max(kept_before.map_or(0, |index| index + 1));
+        let first = first.max(self.unkept(shard));
         if first > last {
             return Ok(Copied::default());
         }

@@ -1,15 +1,16 @@
 //! Using the oldest files of the write-ahead log again.
 //!
 //! Before that, what is alive in them is in segments, and what a shard cannot apply yet, for want of a quorum,
-//! is carried over to the end of the log. So a shard holds up no other, and recycling takes no more space
-//! than the reserve has.
+//! is carried over to the end of the log. Of a shard that is closed nobody knows what is alive: all bodies that its snapshot
+//! knows of go to segments, and what is behind it is carried over. So a shard holds up no other, and recycling takes no more
+//! space than the reserve has.
 
 use std::collections::BTreeMap;
 
 use anser_broker::id::ShardId;
 use anser_log::{Change, Disk, Due, DueShard, Error};
 
-use super::{Images, Maintenance};
+use super::{Damage, Images, Maintenance};
 
 /// New files are committed when they have this many bytes.
 const COMMITTED_BYTES: u64 = 16 << 20;
@@ -63,9 +64,18 @@ impl<D: Disk> Maintenance<D> {
     /// entries that the log no longer has; none if a shard cannot tell yet what is alive in it.
     pub fn recycle(&mut self, due: Due, images: &Images) -> Result<Vec<DueShard>, Error> {
         // All shards are looked at before anything is written for one of them.
-        let Some(shards) = self.applied_of(&due, images) else {
+        let (closed, open): (Vec<DueShard>, Vec<DueShard>) = due
+            .shards
+            .iter()
+            .partition(|range| self.store.is_closed(range.shard));
+        let Some(mut shards) = self.applied_of(&open, images) else {
             return Ok(Vec::new());
         };
+        shards.extend(
+            closed
+                .iter()
+                .map(|&range| (range, self.covered(range.shard))),
+        );
         let unapplied = shards
             .iter()
             .filter(|(range, applied)| *applied < range.last_index)
@@ -75,7 +85,7 @@ impl<D: Disk> Maintenance<D> {
         if !unapplied.is_empty() && anser_broker::sabotage::is_planted("log held by a dead shard") {
             return Ok(Vec::new());
         }
-        self.store.carry_over(&unapplied)?;
+        self.carry_over(&unapplied)?;
         self.done.carried += unapplied.len() as u64;
         let applied = shards.into_iter().map(|(range, applied)| DueShard {
             last_index: range.last_index.min(applied),
@@ -84,21 +94,59 @@ impl<D: Disk> Maintenance<D> {
         let ranges: Vec<DueShard> = applied
             .filter(|range| range.first_index <= range.last_index)
             .collect();
-        self.release(&ranges, images)?;
+        let (closed, open): (Vec<DueShard>, Vec<DueShard>) = ranges
+            .into_iter()
+            .partition(|range| closed.iter().any(|it| it.shard == range.shard));
+        self.release(&open, images)?;
+        self.release_closed(&closed)?;
         self.store.recycle(due)?;
-        Ok(ranges)
+        Ok(open)
+    }
+
+    /// Entries that are not applied stay in the log whether they can be read or not: whose they are is told.
+    fn carry_over(&mut self, unapplied: &BTreeMap<u16, u64>) -> Result<(), Error> {
+        let Err(error) = self.store.carry_over(unapplied) else {
+            return Ok(());
+        };
+        let shard = self.reader.shard_of(&error);
+        let damaged = shard.filter(|_| error.is_damage() && !error.may_pass());
+        let Some(shard) = damaged else {
+            return Err(error);
+        };
+        self.damaged.push(Damage::new(shard, error));
+        let index = unapplied.get(&shard).map_or(0, |applied| applied + 1);
+        Err(Error::Missing { shard, index })
+    }
+
+    fn covered(&self, shard: u16) -> u64 {
+        let snapshot = self.store.snapshot(shard);
+        snapshot.map_or(0, |snapshot| snapshot.index)
     }
 
     /// How far each shard is applied; `None` while one of them cannot tell.
-    fn applied_of(&self, due: &Due, images: &Images) -> Option<Vec<(DueShard, u64)>> {
-        let shards = due.shards.iter().map(|&range| {
+    fn applied_of(&self, due: &[DueShard], images: &Images) -> Option<Vec<(DueShard, u64)>> {
+        let shards = due.iter().map(|&range| {
             let applied = images.get(&ShardId(range.shard))?.applied.index;
-            let snapshot = self.store.snapshot(range.shard);
             // A replica that has just got a copy takes up its state soon.
-            let is_current = snapshot.is_none_or(|snapshot| snapshot.index <= applied);
+            let is_current = self.covered(range.shard) <= applied;
             is_current.then_some((range, applied))
         });
         shards.collect()
+    }
+
+    /// Makes the log unnecessary for entries of closed shards, which their snapshots cover.
+    fn release_closed(&mut self, ranges: &[DueShard]) -> Result<(), Error> {
+        let mut sealed = BTreeMap::new();
+        for range in ranges {
+            let kept = self.keep_everything(range.shard, range.first_index, range.last_index)?;
+            let change = Change {
+                add: kept.segments,
+                damaged: kept.damaged,
+                ..Change::default()
+            };
+            sealed.insert(range.shard, change);
+        }
+        self.commit(sealed)
     }
 
     /// Makes the log unnecessary for these entries, which are applied.

@@ -32,6 +32,36 @@ fn a_shard_without_a_quorum_holds_up_no_other() {
     assert_eq!(rig.reopened().bodies(3), [100, 100]);
 }
 
+/// One that could not be opened held the log of all shards, until the disk was full: nobody could say what is alive in it.
+#[test]
+fn a_closed_shard_holds_up_no_other() {
+    let mut rig = Rig::new(4);
+    rig.send(3, 100);
+    rig.append(3, 200);
+    rig.apply_waiting(3);
+    rig.snapshot(3);
+    rig.send(3, 300);
+    rig.fill(3, 400);
+    rig.send(3, 500);
+    rig.close(3);
+    let limits = options();
+    for _ in 0..1_000 {
+        for shard in 0..3 {
+            rig.consume(shard, 1_000);
+        }
+        rig.round();
+        let most = limits.wal_budget_bytes + limits.wal_file_bytes;
+        assert!(rig.store.wal_bytes_in_use() <= most);
+    }
+    let log = rig.reopened_log();
+    let it = log.shards[3];
+    assert_eq!((it.shard, it.has_gap, it.damaged), (3, false, false));
+    assert_eq!((it.first_index, it.last_index), (5, 7));
+    let entries = log.reader.entries(3, 5, 8, u64::MAX);
+    assert_eq!(entries.expect("they are there").len(), 3);
+    assert_eq!(rig.bodies(3), [100, 200, 300, 500]);
+}
+
 #[test]
 fn a_shard_without_a_quorum_costs_nothing_while_nothing_is_written() {
     let mut rig = Rig::new(4);

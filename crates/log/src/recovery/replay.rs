@@ -25,8 +25,8 @@ use crate::{
 const READ_BYTES: usize = 4 << 20;
 /// The least that a device gives or refuses.
 const SECTOR_BYTES: usize = 4 << 10;
-/// After so many that cannot be read the rest of the piece counts as unreadable too.
-const BAD_SECTORS_MAX: u32 = 8;
+/// So many of a file may be unreadable.
+const BAD_SECTORS_MAX: usize = 8;
 
 /// The log as it was found.
 #[derive(Debug)]
@@ -137,10 +137,17 @@ pub(super) fn replay<D: Disk>(
 /// The first place of a file at which nothing can be read, and why.
 type Missing = Option<(u64, Error)>;
 
-/// Reads a file into the buffer, with zeros where nothing can be read.
-fn read_whole(file: &impl DiskFile, name: &str, bytes: u64, buffer: &mut Vec<u8>) -> Missing {
+/// Reads a file into the buffer, with zeros where nothing can be read. A device that gives nothing of it at all, or fails at
+/// many places, is no damage but a fault that may pass, and an error.
+fn read_whole(
+    file: &impl DiskFile,
+    name: &str,
+    bytes: u64,
+    buffer: &mut Vec<u8>,
+) -> Result<Missing, Error> {
     buffer.resize(wide(bytes), 0);
     let mut missing = None;
+    let mut bad_sectors = 0;
     for (at, piece) in (0..).step_by(READ_BYTES).zip(buffer.chunks_mut(READ_BYTES)) {
         let found = match read_patiently(file, piece, at) {
             Ok(read) => shorter(name, piece, read, at),
@@ -149,34 +156,42 @@ fn read_whole(file: &impl DiskFile, name: &str, bytes: u64, buffer: &mut Vec<u8>
                 piece.fill(0);
                 None
             }
-            Err(_) => read_in_sectors(file, name, piece, at),
+            Err(_) => read_in_sectors(file, name, piece, at, &mut bad_sectors)?,
         };
         missing = missing.or(found);
     }
-    missing
+    match missing {
+        Some((_, reason)) if bad_sectors as u64 * SECTOR_BYTES as u64 >= bytes => Err(reason),
+        missing => Ok(missing),
+    }
 }
 
-/// Where a read fails, what is around the bad place can mostly be read. A device that gives nothing takes its time to say so.
-fn read_in_sectors(file: &impl DiskFile, name: &str, piece: &mut [u8], from: u64) -> Missing {
+/// Where a read fails, what is around the bad place can mostly be read.
+fn read_in_sectors(
+    file: &impl DiskFile,
+    name: &str,
+    piece: &mut [u8],
+    from: u64,
+    bad_sectors: &mut usize,
+) -> Result<Missing, Error> {
     let mut missing = None;
-    let mut bad_sectors = 0;
     let sectors = piece.chunks_mut(SECTOR_BYTES);
     for (at, sector) in (from..).step_by(SECTOR_BYTES).zip(sectors) {
-        if bad_sectors == BAD_SECTORS_MAX {
-            sector.fill(0);
-            continue;
-        }
         let found = match read_patiently(file, sector, at) {
             Ok(read) => shorter(name, sector, read, at),
             Err(error) => {
-                bad_sectors += 1;
+                let reason = Error::io("read", name, error);
+                *bad_sectors += 1;
+                if *bad_sectors > BAD_SECTORS_MAX {
+                    return Err(reason);
+                }
                 sector.fill(0);
-                Some((at, Error::io("read", name, error)))
+                Some((at, reason))
             }
         };
         missing = missing.or(found);
     }
-    missing
+    Ok(missing)
 }
 
 fn shorter(name: &str, piece: &mut [u8], read: usize, at: u64) -> Missing {
@@ -216,7 +231,7 @@ impl Replay<'_> {
             }
             opened => opened?,
         };
-        if let Some((place, reason)) = read_whole(&file, &name, bytes, buffer) {
+        if let Some((place, reason)) = read_whole(&file, &name, bytes, buffer)? {
             if !self.has_peers {
                 return Err(reason);
             }

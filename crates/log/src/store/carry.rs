@@ -63,15 +63,23 @@ impl<D: Disk> Store<D> {
         let last = known.and_then(|known| known.runs.last()).unwrap_or(0);
         // A copy may have come since the caller looked.
         let after = after.max(known.map_or(0, ShardIndex::snapshot_index));
+        // Of a shard that cannot be opened something may be missing before its first entry.
+        let first = known.and_then(|known| known.runs.first()).unwrap_or(0);
+        let first = first.max(after + 1);
         drop(index);
+        let is_closed = self.is_closed(shard);
         let mut write = Write {
             shard,
             hard_state: None,
             entries: Vec::new(),
         };
-        let mut next = after + 1;
+        let mut next = first;
         while next <= last {
-            let entries = reader.entries(shard, next, last + 1, bytes_max as u64)?;
+            let entries = match reader.entries(shard, next, last + 1, bytes_max as u64) {
+                // Nobody applies what is behind it, and nobody hears of it from here.
+                Err(error) if is_closed && error.is_damage() && next > first => break,
+                entries => entries?,
+            };
             next += entries.len() as u64;
             write.entries.extend(entries);
             if bytes_of(std::slice::from_ref(&write)) > bytes_max {

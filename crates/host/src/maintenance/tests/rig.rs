@@ -39,6 +39,7 @@ pub(super) struct Rig {
     log: Opened<SimulatedDisk>,
     shards: BTreeMap<u16, Hosted>,
     voters: Vec<u64>,
+    closed: Vec<u16>,
     now: u64,
 }
 
@@ -132,6 +133,7 @@ impl Rig {
             log,
             shards: hosted,
             voters,
+            closed: Vec::new(),
             now: 1_000,
         }
     }
@@ -167,8 +169,27 @@ impl Rig {
         assert!(wrong.is_empty(), "{wrong:?}");
     }
 
+    /// A start leaves the shard closed: there is no image of it.
+    pub(super) fn close(&mut self, number: u16) {
+        let closed = self.store.leave_closed(&[number], false);
+        closed.expect("there is room");
+        self.closed.push(number);
+    }
+
+    /// A snapshot of the shard; what it knows of stays in the log.
+    pub(super) fn snapshot(&mut self, number: u16) {
+        let image = self.images().remove(&ShardId(number)).expect("it is open");
+        let snapshot = crate::save(&self.store, number, &image).expect("there is room");
+        let change = Change {
+            snapshot: Some(snapshot),
+            ..Change::default()
+        };
+        self.store.commit(number, change).expect("there is room");
+    }
+
     fn images(&self) -> Images {
         let shards = self.shards.iter();
+        let shards = shards.filter(|(number, _)| !self.closed.contains(number));
         let image = |(&number, hosted): (&u16, &Hosted)| {
             let image = Image::initial(
                 hosted.applied,
