@@ -1,4 +1,4 @@
-//! Entries that have ended the process, by a panic in the middle of them or because they cannot be read: one that always
+//! Entries that have ended the process, by a panic in the middle of them, or because they, or the state before them, cannot be read: one that always
 //! does closes its shard and not the node (`docs/decisions/0015-states-are-compared.md`).
 //!
 //! A panic ends the process, for the state may be half applied. Before that the entry is written down; a start that
@@ -75,7 +75,7 @@ pub(crate) fn given_up(data: &Path) -> BTreeMap<ShardId, GivenUp> {
             times,
             panic,
         } = crash;
-        let why = format!("entry {index} has ended the process {times} times: {panic}");
+        let why = format!("the process has ended {times} times at entry {index}: {panic}");
         (ShardId(shard), GivenUp { index, why })
     };
     given_up.map(what).collect()
@@ -176,7 +176,7 @@ mod tests {
         crash(data, ShardId(4), 7);
         crash(data, SHARD, 7);
         let given_up = given_up(data);
-        let why = "entry 7 has ended the process 3 times: a bug".to_owned();
+        let why = "the process has ended 3 times at entry 7: a bug".to_owned();
         assert_eq!(
             given_up,
             BTreeMap::from([(SHARD, GivenUp { index: 7, why })])

@@ -221,7 +221,8 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
         given_up: crashes::given_up(&config.data),
         reader: &log.reader,
     };
-    let restored = opener.restore_all(&log.shards, &log.report)?;
+    let restored = opener.restore_all(&log.shards, &log.report);
+    let restored = restored.inspect_err(|error| note_unread(&log, error))?;
     let mut replicas = restored.replicas.iter();
     if identity.is_none() && replicas.any(|(_, replica)| has_others(replica)) {
         check_is_no_members(&config.data, &log)?;
@@ -259,6 +260,20 @@ fn note_closed(
     // Where nobody else has a copy there is nobody to learn from: a doubt would stay for ever.
     let is_doubted = suspect && knows_others(&config.data);
     Ok(log.store.leave_closed(&closed, is_doubted)?)
+}
+
+/// What of a shard cannot be read at start after start costs that shard, and not the node.
+fn note_unread(log: &Opened<FileSystem>, error: &OpenError) {
+    let OpenError::Log(error) = error else {
+        return;
+    };
+    if let Some(shard) = log.reader.shard_of(error).filter(|_| error.may_pass()) {
+        let covered = log
+            .store
+            .snapshot(shard)
+            .map_or(0, |snapshot| snapshot.index);
+        crashes::note(ShardId(shard), covered + 1, &error.to_string());
+    }
 }
 
 /// The highest version of a cluster that this node can read, or may.

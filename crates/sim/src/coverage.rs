@@ -43,7 +43,6 @@ pub const PLACES: &[&str] = &[
     "an error of the disk stopped a start",
     "a node started on what a failed sync had left in the cache",
     "what a running node has was damaged",
-    "a sector that cannot be read stopped a node",
     "a body could not be read",
     "a shard lost its quorum beside one that kept it",
     "a shard without a quorum stood still",

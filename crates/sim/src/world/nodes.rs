@@ -414,12 +414,11 @@ impl World {
         }
         if failed.of_disk {
             sometimes(match node.struck {
-                Some(Fault::ReadError) => "a failed read stopped a node",
+                Some(Fault::ReadError) | None => "a failed read stopped a node",
                 Some(Fault::WriteError) => "a failed write stopped a node",
                 Some(Fault::RenameError) => "a failed rename stopped a node",
                 Some(Fault::DirectorySyncError) => "a failed sync of a folder stopped a node",
                 Some(_) => "a failed sync stopped a node",
-                None => "a sector that cannot be read stopped a node",
             });
         }
         // Whoever looks after processes starts it again, on the disk that failed it.
