@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anser_broker::{
     attributes::{Acknowledge, DeadLetterAfter, DeadLetterPolicy, QueueAttributes, RetentionFrom},
     codec::{self, BatchBuilder},
-    command::{Command, CreateQueue, Placed, Reply},
+    command::{Command, CreateQueue, Placed, Reply, Seen},
     id::{AccountId, QueueId, Sequence, ShardId},
     name::QueueName,
     shard::Shard,
@@ -155,10 +155,8 @@ fn what_moves_after_a_loss_has_numbers_that_no_other_had() {
 /// As repair does it, once both shards are as they will be.
 fn agree(source: &Shard, target: &mut Shard) -> bool {
     let sources = target.sources().into_iter();
-    let passed = sources.map(|(to, from)| {
-        let settled = source.settled(from, to).expect("the source is there");
-        target.pass_arrived(to, from, settled)
-    });
+    let passed =
+        sources.map(|(to, from)| target.agree_on_arrival(to, from, source.settled(from, to)));
     passed.fold(false, |any, it| any | it)
 }
 
@@ -175,9 +173,8 @@ fn carry(source: &Shard, target: &mut Shard) -> Reply {
     apply_at(target, 50_000, &accept)
 }
 
-#[test]
-fn dead_letters_go_on_after_a_loss_on_either_side() {
-    let mut source = shard();
+/// The shard of the queue that takes the dead letters.
+fn target() -> Shard {
     let mut target = Shard::new(ShardId(0), 2);
     let put = Command::PutQueue {
         queue: TARGET,
@@ -188,6 +185,48 @@ fn dead_letters_go_on_after_a_loss_on_either_side() {
         },
     };
     apply_at(&mut target, 1_000, &put);
+    target
+}
+
+#[test]
+fn what_comes_from_a_source_that_was_lost_and_made_anew_is_new() {
+    let accepted = |reply: Reply| match reply {
+        Reply::Accepted { through, refused } => (through, refused),
+        other => panic!("{other:?}"),
+    };
+    let published = |first| Command::AcceptPublished {
+        queue: TARGET,
+        source: QUEUE,
+        seen: Seen {
+            shard: ShardId(1),
+            index: 1_000,
+        },
+        first,
+        bodies: vec![b"body".to_vec().into(); 2],
+    };
+    for is_published in [false, true] {
+        let mut target = target();
+        let arrived = match is_published {
+            false => accepted(carry(&shard(), &mut target)),
+            true => accepted(apply_at(&mut target, 50_000, &published(1))),
+        };
+        assert_eq!(arrived, (2, None));
+        // The shard of the source is lost, and the catalog tells of the queue again.
+        assert!(agree(&Shard::new(ShardId(1), 2), &mut target));
+        let again = match is_published {
+            false => accepted(carry(&shard(), &mut target)),
+            true => accepted(apply_at(&mut target, 60_000, &published(1))),
+        };
+        assert_eq!(again, (2, None));
+        assert_eq!(target.messages(TARGET).len(), 4, "they are other messages");
+        target.check();
+    }
+}
+
+#[test]
+fn dead_letters_go_on_after_a_loss_on_either_side() {
+    let mut source = shard();
+    let mut target = target();
     let refused = |reply: &Reply| !matches!(reply, Reply::Accepted { .. });
     let older = source.clone();
     let moved = carry(&source, &mut target);

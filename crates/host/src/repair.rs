@@ -287,7 +287,8 @@ impl<D: Disk> Repair<'_, D> {
         }
     }
 
-    /// A queue waits for no dead letter that its source does not send again: after a loss, numbers have gaps.
+    /// A queue waits for no dead letter that its source does not send again, for after a loss numbers have gaps; and takes
+    /// none for one that came before from a source that was lost with its numbers, and is told of again by the catalog.
     fn agree_on_arrivals(&mut self) {
         let images = self.images.iter();
         let arrivals = images.flat_map(|(&shard, (_, image))| {
@@ -298,10 +299,9 @@ impl<D: Disk> Repair<'_, D> {
         for (shard, target, source) in arrivals {
             let mut images = self.images.values();
             let settled = images.find_map(|(_, image)| image.shard.settled(source, target));
-            let (Some(settled), Some((_, image))) = (settled, self.images.get_mut(&shard)) else {
-                continue;
-            };
-            if image.shard.pass_arrived(target, source, settled) {
+            if let Some((_, image)) = self.images.get_mut(&shard)
+                && image.shard.agree_on_arrival(target, source, settled)
+            {
                 self.changed.insert(shard);
             }
         }

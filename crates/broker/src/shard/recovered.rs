@@ -78,10 +78,21 @@ impl Shard {
         Some(source.settled_to(target))
     }
 
-    /// Lets a queue go on with what comes behind `through` from a source, which sends nothing up to there again; whether
-    /// it would have waited for that.
-    pub fn pass_arrived(&mut self, target: QueueId, source: QueueId, through: u64) -> bool {
-        let target = self.home.queues.own(&target);
-        target.is_some_and(|target| target.pass_arrived(source, through))
+    /// Lets a queue go on with what its source sends next: what is behind `settled`, where that is known, and what is
+    /// there already is not sent again. A source that is not there any more is forgotten: one that is made anew under its
+    /// number begins at 1. Whether anything changed.
+    pub fn agree_on_arrival(
+        &mut self,
+        target: QueueId,
+        source: QueueId,
+        settled: Option<u64>,
+    ) -> bool {
+        let Some(target) = self.home.queues.own(&target) else {
+            return false;
+        };
+        match settled {
+            Some(through) => target.pass_arrived(source, through),
+            None => target.drop_source(source),
+        }
     }
 }

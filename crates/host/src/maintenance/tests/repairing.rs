@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use anser_broker::{codec, id::ShardId, shard::Shard};
+use anser_broker::{
+    codec,
+    command::{Command, Seen},
+    id::{QueueId, ShardId},
+    shard::Shard,
+};
 use anser_log::{
     Log, MendedState, Opened, Overlay, Stored,
     disk::simulated::{Fault, FaultPoint, Image as Content, SimulatedDisk, Times},
@@ -225,7 +230,17 @@ fn a_read_that_fails_ends_no_message() {
 
 #[test]
 fn a_shard_whose_state_is_lost_begins_anew_behind_all_that_it_had() {
-    let disk = rig().disk;
+    let mut rig = rig();
+    let (lost_queue, shard) = (QueueId(77), ShardId(1));
+    let arrival = Command::AcceptMoved {
+        queue: QUEUE,
+        source: lost_queue,
+        seen: Seen { shard, index: 500 },
+        first: 1,
+        bodies: vec![b"letter".to_vec().into()],
+    };
+    rig.commit(2, &arrival);
+    let disk = rig.disk;
     let snapshots = disk.paths().into_iter();
     let mut snapshots = snapshots.filter(|path| path.ends_with(".snapshot"));
     let snapshot = snapshots
@@ -245,6 +260,10 @@ fn a_shard_whose_state_is_lost_begins_anew_behind_all_that_it_had() {
     assert_eq!(lost.log.expect("told").state, MendedState::Lost);
     let served = served(&disk);
     assert!(served[&1].1.is_empty());
+    let letters = &served[&2];
+    assert_eq!(letters.1, [b"letter".len()]);
+    let known = letters.0.sources();
+    assert!(known.is_empty(), "its numbers begin at 1 again: {known:?}");
     let log = Log::open(disk.clone(), options()).expect("it was repaired");
     assert!(log.shards[1].last_index > last, "no index comes again");
 }

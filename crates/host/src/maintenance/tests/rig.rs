@@ -241,7 +241,7 @@ impl Rig {
         read.collect()
     }
 
-    fn commit(&mut self, number: u16, command: &Command) -> Vec<Reply> {
+    pub(super) fn commit(&mut self, number: u16, command: &Command) -> Vec<Reply> {
         let entry = self.write(number, command);
         let hosted = self.shards.get_mut(&number).expect("the rig has it");
         hosted.apply(&entry)
