@@ -1,12 +1,15 @@
 //! Shards that have lost something for good: messages whose bodies are lost, and the last of their commands.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anser_broker::{
-    attributes::{Acknowledge, DeadLetterAfter, DeadLetterPolicy, QueueAttributes, RetentionFrom},
+    attributes::{
+        Acknowledge, DeadLetterAfter, DeadLetterPolicy, FilterKind, QueueAttributes, RetentionFrom,
+        TopicAttributes,
+    },
     codec::{self, BatchBuilder},
     command::{Command, CreateQueue, Placed, Reply, Seen},
-    id::{AccountId, QueueId, Sequence, ShardId},
+    id::{AccountId, QueueId, Sequence, ShardId, TopicId},
     name::QueueName,
     shard::Shard,
     time::{Millis, Stamp, Timestamp},
@@ -140,6 +143,33 @@ fn messages_whose_bodies_are_lost_end_in_every_state() {
 }
 
 #[test]
+fn what_the_catalog_does_not_know_ends() {
+    let mut shard = shard();
+    let topic = |number| Command::PutTopic {
+        topic: TopicId(number),
+        revision: 1,
+        attributes: TopicAttributes {
+            body_bytes_max: 65_536,
+            retention: Millis(86_400_000),
+            filter: FilterKind::Tags,
+            acknowledge: Acknowledge::Majority,
+        },
+    };
+    apply_at(&mut shard, 1_000, &topic(20));
+    apply_at(&mut shard, 1_000, &topic(21));
+    let known = BTreeSet::from([QUEUE.0, 21]);
+    assert_eq!(shard.end_unknown(&known), BTreeMap::from([(20, 0)]));
+    assert!(shard.end_unknown(&known).is_empty());
+    shard.check();
+    let ended = shard.end_unknown(&BTreeSet::from([21]));
+    assert_eq!(ended, BTreeMap::from([(QUEUE.0, 12)]));
+    let left: Vec<u64> = shard.revisions().map(|(number, _)| number).collect();
+    assert_eq!(left, [21]);
+    assert!(shard.live_between(0, u64::MAX - 1).is_empty());
+    shard.check();
+}
+
+#[test]
 fn what_moves_after_a_loss_has_numbers_that_no_other_had() {
     let mut shard = shard();
     let first = |shard: &Shard| shard.moves(QUEUE, 10)[0].moves[0].number;
@@ -194,30 +224,29 @@ fn what_comes_from_a_source_that_was_lost_and_made_anew_is_new() {
         Reply::Accepted { through, refused } => (through, refused),
         other => panic!("{other:?}"),
     };
-    let published = |first| Command::AcceptPublished {
+    let published = Command::AcceptPublished {
         queue: TARGET,
         source: QUEUE,
         seen: Seen {
             shard: ShardId(1),
             index: 1_000,
         },
-        first,
+        first: 1,
         bodies: vec![b"body".to_vec().into(); 2],
     };
     for is_published in [false, true] {
-        let mut target = target();
-        let arrived = match is_published {
-            false => accepted(carry(&shard(), &mut target)),
-            true => accepted(apply_at(&mut target, 50_000, &published(1))),
+        let bring = |target: &mut Shard| {
+            accepted(if is_published {
+                apply_at(target, 50_000, &published)
+            } else {
+                carry(&shard(), target)
+            })
         };
-        assert_eq!(arrived, (2, None));
+        let mut target = target();
+        assert_eq!(bring(&mut target), (2, None));
         // The shard of the source is lost, and the catalog tells of the queue again.
         assert!(agree(&Shard::new(ShardId(1), 2), &mut target));
-        let again = match is_published {
-            false => accepted(carry(&shard(), &mut target)),
-            true => accepted(apply_at(&mut target, 60_000, &published(1))),
-        };
-        assert_eq!(again, (2, None));
+        assert_eq!(bring(&mut target), (2, None));
         assert_eq!(target.messages(TARGET).len(), 4, "they are other messages");
         target.check();
     }

@@ -61,6 +61,8 @@ pub struct Repaired {
     /// Bytes of the log in which nothing can be read.
     pub unreadable_bytes: u64,
     pub shards: Vec<RepairedShard>,
+    /// Queues, topics and subscriptions that ended because their creation is lost: by number, how many messages each had.
+    pub never_made: BTreeMap<u64, u64>,
     /// What the queues and topics are called, by number, and their accounts.
     pub names: BTreeMap<u64, (u64, String)>,
 }
@@ -267,6 +269,9 @@ impl<D: Disk> Repair<'_, D> {
                 image.shard.pass_numbers();
             }
         }
+        if !losing.is_empty() {
+            self.end_unknown();
+        }
         self.agree_on_arrivals();
         let Some((_, catalog)) = self.images.get_mut(&ShardId::CATALOG.0) else {
             return;
@@ -284,6 +289,26 @@ impl<D: Disk> Repair<'_, D> {
                 }
             };
             self.result.names.insert(placed.number(), name);
+        }
+    }
+
+    /// Ends what lives somewhere and has no name any more. What has a lower number than the catalog would give next was
+    /// deleted, which its home forgot; the creation of anything else is what the catalog lost.
+    fn end_unknown(&mut self) {
+        let Some((_, catalog)) = self.images.get(&ShardId::CATALOG.0) else {
+            return;
+        };
+        let next = catalog.shard.next_number();
+        let routes = catalog.shard.routes().into_iter();
+        let known = routes.chain(catalog.shard.unsettled());
+        let known: BTreeSet<u64> = known.map(|placed| placed.number()).collect();
+        for (&shard, (_, image)) in &mut self.images {
+            let ended = image.shard.end_unknown(&known);
+            if !ended.is_empty() {
+                self.changed.insert(shard);
+            }
+            let never_made = ended.into_iter().filter(|(number, _)| *number >= next);
+            self.result.never_made.extend(never_made);
         }
     }
 

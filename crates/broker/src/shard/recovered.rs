@@ -4,10 +4,15 @@
 //! None of this is a command: it is done to the state of a shard that does not run and has one replica, which then
 //! goes on from a snapshot of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Shard;
-use crate::id::{QueueId, Sequence};
+use super::{Home, Shard};
+use crate::{
+    catalog::Catalog,
+    command::Reply,
+    id::{QueueId, Sequence, SubscriptionId, TopicId},
+    turn::Turn,
+};
 
 /// More messages than any lane had while its source went on from an older state.
 const NUMBERS_PASSED: u64 = 1 << 40;
@@ -43,6 +48,29 @@ impl Shard {
         let all = queues.chain(topics).chain(dropped).chain([floor]);
         let all = all.chain(others).chain(leaving);
         all.max().unwrap_or(0)
+    }
+
+    /// Ends the queues, topics and subscriptions here whose numbers the catalog does not know, for nobody could reach them
+    /// again; by number, how many messages each had.
+    pub fn end_unknown(&mut self, known: &BTreeSet<u64>) -> BTreeMap<u64, u64> {
+        let here = self.home.revisions().map(|(number, _)| number);
+        let unknown = here.filter(|number| !known.contains(number));
+        let mut ended: BTreeMap<u64, u64> = unknown
+            .map(|number| (number, self.messages(QueueId(number)).len() as u64))
+            .collect();
+        let blocks = std::mem::take(&mut self.home.blocks);
+        let mut effects = Vec::new();
+        let mut turn = Turn::new(self.applied, self.now, self.wall, blocks, &mut effects);
+        // One that too many ended for is left.
+        ended.retain(|&number, _| self.home.end_any(number, &mut turn) == Reply::Done);
+        self.home.blocks = turn.blocks;
+        ended
+    }
+
+    /// On shard 0: what is made next has this number or a higher one.
+    pub fn next_number(&self) -> u64 {
+        let catalog = self.catalog.as_ref();
+        catalog.map_or(0, Catalog::next_number)
     }
 
     /// On shard 0, once any shard has lost commands: every home is told again what there is, and `number` and those
@@ -93,6 +121,20 @@ impl Shard {
         match settled {
             Some(through) => target.pass_arrived(source, through),
             None => target.drop_source(source),
+        }
+    }
+}
+
+impl Home {
+    /// Ends a topic with its subscriptions, a subscription or a queue.
+    fn end_any(&mut self, number: u64, turn: &mut Turn<'_>) -> Reply {
+        let (topic, subscription) = (TopicId(number), SubscriptionId(number));
+        if self.topics.contains(&topic) {
+            self.drop_topic(topic, 0, turn)
+        } else if self.topic_of.contains(&subscription) {
+            self.drop_subscription(subscription, 0, turn)
+        } else {
+            self.drop_queue(QueueId(number), 0, turn)
         }
     }
 }

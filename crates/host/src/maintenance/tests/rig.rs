@@ -62,7 +62,7 @@ fn membership(voters: &[u64]) -> Membership {
     }
 }
 
-fn attributes() -> QueueAttributes {
+pub(super) fn attributes() -> QueueAttributes {
     QueueAttributes {
         backlog_max: u64::MAX,
         wait: Millis(0),
