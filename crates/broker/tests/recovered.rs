@@ -1,12 +1,15 @@
 //! Shards that have lost something for good: messages whose bodies are lost, and the last of their commands.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anser_broker::{
-    attributes::{Acknowledge, DeadLetterAfter, DeadLetterPolicy, QueueAttributes, RetentionFrom},
+    attributes::{
+        Acknowledge, DeadLetterAfter, DeadLetterPolicy, FilterKind, QueueAttributes, RetentionFrom,
+        TopicAttributes,
+    },
     codec::{self, BatchBuilder},
-    command::{Command, CreateQueue, Placed, Reply},
-    id::{AccountId, QueueId, Sequence, ShardId},
+    command::{Command, CreateQueue, Placed, Reply, Seen},
+    id::{AccountId, QueueId, Sequence, ShardId, TopicId},
     name::QueueName,
     shard::Shard,
     time::{Millis, Stamp, Timestamp},
@@ -140,6 +143,33 @@ fn messages_whose_bodies_are_lost_end_in_every_state() {
 }
 
 #[test]
+fn what_the_catalog_does_not_know_ends() {
+    let mut shard = shard();
+    let topic = |number| Command::PutTopic {
+        topic: TopicId(number),
+        revision: 1,
+        attributes: TopicAttributes {
+            body_bytes_max: 65_536,
+            retention: Millis(86_400_000),
+            filter: FilterKind::Tags,
+            acknowledge: Acknowledge::Majority,
+        },
+    };
+    apply_at(&mut shard, 1_000, &topic(20));
+    apply_at(&mut shard, 1_000, &topic(21));
+    let known = BTreeSet::from([QUEUE.0, 21]);
+    assert_eq!(shard.end_unknown(&known), BTreeMap::from([(20, 0)]));
+    assert!(shard.end_unknown(&known).is_empty());
+    shard.check();
+    let ended = shard.end_unknown(&BTreeSet::from([21]));
+    assert_eq!(ended, BTreeMap::from([(QUEUE.0, 12)]));
+    let left: Vec<u64> = shard.revisions().map(|(number, _)| number).collect();
+    assert_eq!(left, [21]);
+    assert!(shard.live_between(0, u64::MAX - 1).is_empty());
+    shard.check();
+}
+
+#[test]
 fn what_moves_after_a_loss_has_numbers_that_no_other_had() {
     let mut shard = shard();
     let first = |shard: &Shard| shard.moves(QUEUE, 10)[0].moves[0].number;
@@ -155,10 +185,8 @@ fn what_moves_after_a_loss_has_numbers_that_no_other_had() {
 /// As repair does it, once both shards are as they will be.
 fn agree(source: &Shard, target: &mut Shard) -> bool {
     let sources = target.sources().into_iter();
-    let passed = sources.map(|(to, from)| {
-        let settled = source.settled(from, to).expect("the source is there");
-        target.pass_arrived(to, from, settled)
-    });
+    let passed =
+        sources.map(|(to, from)| target.agree_on_arrival(to, from, source.settled(from, to)));
     passed.fold(false, |any, it| any | it)
 }
 
@@ -175,9 +203,8 @@ fn carry(source: &Shard, target: &mut Shard) -> Reply {
     apply_at(target, 50_000, &accept)
 }
 
-#[test]
-fn dead_letters_go_on_after_a_loss_on_either_side() {
-    let mut source = shard();
+/// The shard of the queue that takes the dead letters.
+fn target() -> Shard {
     let mut target = Shard::new(ShardId(0), 2);
     let put = Command::PutQueue {
         queue: TARGET,
@@ -188,6 +215,47 @@ fn dead_letters_go_on_after_a_loss_on_either_side() {
         },
     };
     apply_at(&mut target, 1_000, &put);
+    target
+}
+
+#[test]
+fn what_comes_from_a_source_that_was_lost_and_made_anew_is_new() {
+    let accepted = |reply: Reply| match reply {
+        Reply::Accepted { through, refused } => (through, refused),
+        other => panic!("{other:?}"),
+    };
+    let published = Command::AcceptPublished {
+        queue: TARGET,
+        source: QUEUE,
+        seen: Seen {
+            shard: ShardId(1),
+            index: 1_000,
+        },
+        first: 1,
+        bodies: vec![b"body".to_vec().into(); 2],
+    };
+    for is_published in [false, true] {
+        let bring = |target: &mut Shard| {
+            accepted(if is_published {
+                apply_at(target, 50_000, &published)
+            } else {
+                carry(&shard(), target)
+            })
+        };
+        let mut target = target();
+        assert_eq!(bring(&mut target), (2, None));
+        // The shard of the source is lost, and the catalog tells of the queue again.
+        assert!(agree(&Shard::new(ShardId(1), 2), &mut target));
+        assert_eq!(bring(&mut target), (2, None));
+        assert_eq!(target.messages(TARGET).len(), 4, "they are other messages");
+        target.check();
+    }
+}
+
+#[test]
+fn dead_letters_go_on_after_a_loss_on_either_side() {
+    let mut source = shard();
+    let mut target = target();
     let refused = |reply: &Reply| !matches!(reply, Reply::Accepted { .. });
     let older = source.clone();
     let moved = carry(&source, &mut target);

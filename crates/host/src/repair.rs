@@ -61,6 +61,8 @@ pub struct Repaired {
     /// Bytes of the log in which nothing can be read.
     pub unreadable_bytes: u64,
     pub shards: Vec<RepairedShard>,
+    /// Queues, topics and subscriptions that ended because their creation is lost: by number, how many messages each had.
+    pub never_made: BTreeMap<u64, u64>,
     /// What the queues and topics are called, by number, and their accounts.
     pub names: BTreeMap<u64, (u64, String)>,
 }
@@ -267,6 +269,9 @@ impl<D: Disk> Repair<'_, D> {
                 image.shard.pass_numbers();
             }
         }
+        if !losing.is_empty() {
+            self.end_unknown();
+        }
         self.agree_on_arrivals();
         let Some((_, catalog)) = self.images.get_mut(&ShardId::CATALOG.0) else {
             return;
@@ -287,7 +292,28 @@ impl<D: Disk> Repair<'_, D> {
         }
     }
 
-    /// A queue waits for no dead letter that its source does not send again: after a loss, numbers have gaps.
+    /// Ends what lives somewhere and has no name any more. What has a lower number than the catalog would give next was
+    /// deleted, which its home forgot; the creation of anything else is what the catalog lost.
+    fn end_unknown(&mut self) {
+        let Some((_, catalog)) = self.images.get(&ShardId::CATALOG.0) else {
+            return;
+        };
+        let next = catalog.shard.next_number();
+        let routes = catalog.shard.routes().into_iter();
+        let known = routes.chain(catalog.shard.unsettled());
+        let known: BTreeSet<u64> = known.map(|placed| placed.number()).collect();
+        for (&shard, (_, image)) in &mut self.images {
+            let ended = image.shard.end_unknown(&known);
+            if !ended.is_empty() {
+                self.changed.insert(shard);
+            }
+            let never_made = ended.into_iter().filter(|(number, _)| *number >= next);
+            self.result.never_made.extend(never_made);
+        }
+    }
+
+    /// A queue waits for no dead letter that its source does not send again, for after a loss numbers have gaps; and takes
+    /// none for one that came before from a source that was lost with its numbers, and is told of again by the catalog.
     fn agree_on_arrivals(&mut self) {
         let images = self.images.iter();
         let arrivals = images.flat_map(|(&shard, (_, image))| {
@@ -298,10 +324,9 @@ impl<D: Disk> Repair<'_, D> {
         for (shard, target, source) in arrivals {
             let mut images = self.images.values();
             let settled = images.find_map(|(_, image)| image.shard.settled(source, target));
-            let (Some(settled), Some((_, image))) = (settled, self.images.get_mut(&shard)) else {
-                continue;
-            };
-            if image.shard.pass_arrived(target, source, settled) {
+            if let Some((_, image)) = self.images.get_mut(&shard)
+                && image.shard.agree_on_arrival(target, source, settled)
+            {
                 self.changed.insert(shard);
             }
         }

@@ -104,6 +104,11 @@ impl ShardManifest {
         self.snapshot.is_some() || !self.segments.is_empty()
     }
 
+    /// Whether the shard was given away, and not lost by mending: then its state is to come from others.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.is_tombstone() && !self.damaged
+    }
+
     /// Whether the shard was forgotten, and did not come again.
     pub(crate) fn is_tombstone(&self) -> bool {
         self.floor > 0 && !self.has_files()

@@ -22,6 +22,11 @@ pub(crate) fn wal_sequence(name: &str) -> Option<u64> {
     name.strip_suffix(".wal")?.parse().ok()
 }
 
+/// Whether a file name in the folder of a shard is that of a segment or a snapshot.
+pub(crate) fn is_sealed(name: &str) -> bool {
+    name.ends_with(".segment") || name.ends_with(".snapshot")
+}
+
 /// The shard to which a file belongs, by its path.
 pub(crate) fn shard_of(path: &str) -> Option<u16> {
     let (shard, _) = path.strip_prefix("shards/")?.split_once('/')?;

@@ -108,8 +108,10 @@ impl<D: Disk> Reader<D> {
 
     /// The entry, or what was kept of it once its log file was recycled.
     pub fn read(&self, shard: u16, index: u64) -> Result<Stored, Error> {
-        if let Some(entry) = self.entry(shard, index)? {
-            return Ok(Stored::Entry(entry));
+        let entry = self.entry(shard, index)?;
+        // One that does nothing may stand where an entry was lost, of which a segment has what was alive.
+        if let Some(entry) = entry.as_ref().filter(|entry| !entry.data.is_empty()) {
+            return Ok(Stored::Entry(entry.clone()));
         }
         let segment = self.segment(shard, index);
         let kept = match segment {
@@ -119,8 +121,8 @@ impl<D: Disk> Reader<D> {
             }
             None => None,
         };
-        kept.map(Stored::Kept)
-            .ok_or(Error::Missing { shard, index })
+        let stored = kept.map(Stored::Kept).or(entry.map(Stored::Entry));
+        stored.ok_or(Error::Missing { shard, index })
     }
 
     /// What segments keep of the entries from `from` to `to`, both included: about `max_bytes`, and

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io, io::Write as _, path::Path};
 
 use anser_log::{
-    Change, Log, Mended, MendedState, Opened, Options, Stored,
+    Change, Kept, Log, Mended, MendedState, Opened, Options, Stored,
     disk::simulated::{Fault, FaultPoint, Image, SimulatedDisk, Times},
 };
 
@@ -219,12 +219,7 @@ fn what_the_snapshot_covers_is_not_missed() {
 #[test]
 fn a_damaged_snapshot_is_done_without_if_the_log_has_all_entries() {
     let mut image = sample();
-    let of = |image: &Image, shard: &str| {
-        let mut files = image.files.keys();
-        let file = files.find(|path| path.contains(shard) && path.ends_with(".snapshot"));
-        file.unwrap().clone()
-    };
-    let snapshot = of(&image, "/00000/");
+    let snapshot = snapshot_of(&SimulatedDisk::from_image(&image), "/00000/");
     image.files.remove(&snapshot);
     let disk = SimulatedDisk::from_image(&image);
     let (mended, _) = mend(&disk);
@@ -233,18 +228,8 @@ fn a_damaged_snapshot_is_done_without_if_the_log_has_all_entries() {
     assert!(!all.loses());
 
     // Not so if the oldest files were used again.
-    let disk = SimulatedDisk::from_image(&sample());
-    let log = open(&disk);
-    for shard in 0..SHARDS {
-        compact_all(&log, shard, BEGINNING + 1, 30).unwrap();
-    }
-    let due = log.store.due(&BTreeMap::new());
-    let due = due.unwrap_or_else(|| log.store.due_all().unwrap());
-    let mut due = due;
-    due.through_file = due.through_file.min(2);
-    log.store.recycle(due).unwrap();
-    log.appender.close().unwrap();
-    let snapshot = of(&disk.contents(), "/00001/");
+    let disk = recycled();
+    let snapshot = snapshot_of(&disk, "/00001/");
     disk.damage(&snapshot, |bytes| bytes[100] ^= 1);
     let (mended, _) = mend(&disk);
     let lost = mended.shards[&1];
@@ -255,6 +240,159 @@ fn a_damaged_snapshot_is_done_without_if_the_log_has_all_entries() {
     assert_eq!((shard.last_index, shard.snapshot), (0, None));
     assert!(log.store.segments(1).is_empty());
     assert!(disk.paths().contains(&format!("{snapshot}.damaged")));
+}
+
+/// Shards with segments, of which the oldest log files are no more.
+fn recycled() -> SimulatedDisk {
+    let disk = SimulatedDisk::from_image(&sample());
+    let log = open(&disk);
+    for shard in 0..SHARDS {
+        compact_all(&log, shard, BEGINNING + 1, 30).unwrap();
+    }
+    let due = log.store.due(&BTreeMap::new());
+    let mut due = due.unwrap_or_else(|| log.store.due_all().unwrap());
+    due.through_file = due.through_file.min(2);
+    log.store.recycle(due).unwrap();
+    log.appender.close().unwrap();
+    disk
+}
+
+fn snapshot_of(disk: &SimulatedDisk, shard: &str) -> String {
+    let mut files = disk.paths().into_iter();
+    let file = files.find(|path| path.contains(shard) && path.ends_with(".snapshot"));
+    file.unwrap()
+}
+
+/// Changes a bit of the last entry of a shard that the log has.
+fn damage_last(disk: &SimulatedDisk, of: usize) {
+    let body = plain_write(0, LAST..=LAST, 60).entries[0].data.clone();
+    let image = disk.contents();
+    let mut places = Vec::new();
+    for file in log_files(&image) {
+        let windows = image.files[&file].windows(60).enumerate();
+        let found = windows.filter(|(_, bytes)| *bytes == &body[..]);
+        places.extend(found.map(|(at, _)| (file.clone(), at)));
+    }
+    // Each shard has the same one.
+    let (file, at) = places.swap_remove(of);
+    disk.damage(&file, |bytes| bytes[at] ^= 1);
+}
+
+#[test]
+fn what_a_lost_shard_had_is_passed_by_a_second_mending_too() {
+    let disk = recycled();
+    let snapshot = snapshot_of(&disk, "/00001/");
+    disk.damage(&snapshot, |bytes| bytes[100] ^= 1);
+    let (mended, _) = mend(&disk);
+    let passed = mended.shards[&1].passed;
+    assert!(passed >= LAST);
+    // Whoever mends did not see to the rest, and another entry is damaged meanwhile.
+    damage_last(&disk, 1);
+    let (again, _) = mend(&disk);
+    let lost = again.shards[&1];
+    assert_eq!(lost.state, MendedState::Lost);
+    assert!(lost.passed >= passed, "{lost:?}");
+    assert!(again.shards[&2].loses(), "{again:?}");
+    let log = open(&disk);
+    let shard = log.shards.iter().find(|it| it.shard == 1).unwrap();
+    assert_eq!(shard.last_index, 0);
+    assert!(shard.floor > passed && shard.damaged, "{shard:?}");
+}
+
+#[test]
+fn what_a_damaged_snapshot_covers_is_passed() {
+    let disk = recycled();
+    let mut image = disk.contents();
+    for file in log_files(&image) {
+        image.files.remove(&file);
+    }
+    let disk = SimulatedDisk::from_image(&image);
+    let snapshot = snapshot_of(&disk, "/00001/");
+    disk.damage(&snapshot, |bytes| bytes[100] ^= 1);
+    let (mended, _) = mend(&disk);
+    let lost = mended.shards[&1];
+    assert_eq!(lost.state, MendedState::Lost);
+    assert!(lost.passed >= 30, "{lost:?}");
+}
+
+#[test]
+fn a_shard_that_was_given_away_is_nothing_that_mending_lost() {
+    let disk = recycled();
+    let log = open(&disk);
+    log.store.forget(2, LAST + 1, false).unwrap();
+    log.appender.close().unwrap();
+    damage_last(&disk, 1);
+    let (mended, _) = mend(&disk);
+    assert!(mended.shards[&1].loses(), "{mended:?}");
+    let log = open(&disk);
+    let shard = log.shards.iter().find(|it| it.shard == 2).unwrap();
+    assert!(shard.floor > LAST && !shard.damaged, "{shard:?}");
+}
+
+#[test]
+fn what_a_segment_has_of_an_entry_is_found_though_the_log_lost_it() {
+    let disk = SimulatedDisk::from_image(&sample());
+    let log = open(&disk);
+    let mut writer = log.store.begin_segment(0).unwrap();
+    let kept = Kept {
+        index: 10,
+        term: 1,
+        payload: b"alive".to_vec().into(),
+    };
+    writer.append(&kept).unwrap();
+    let change = Change {
+        add: writer.finish().unwrap(),
+        ..Change::default()
+    };
+    log.store.commit(0, change).unwrap();
+    log.appender.close().unwrap();
+    let body = plain_write(0, 10..=10, 60).entries[0].data.clone();
+    let image = disk.contents();
+    let mut files = log_files(&image).into_iter();
+    let place = |file: &String| {
+        let mut windows = image.files[file].windows(60);
+        windows.position(|bytes| bytes == &body[..])
+    };
+    // The first one is that of shard 0.
+    let found = files.find_map(|file| place(&file).map(|at| (file, at)));
+    let (file, at) = found.unwrap();
+    disk.damage(&file, |bytes| bytes[at] ^= 1);
+    let (mended, _) = mend(&disk);
+    assert_eq!(mended.shards[&0].kept, LAST, "its snapshot covers it");
+    let log = open(&disk);
+    match log.reader.read(0, 10).unwrap() {
+        Stored::Kept(found) => assert_eq!(found.payload, kept.payload),
+        Stored::Entry(entry) => panic!("{entry:?}"),
+    }
+}
+
+#[test]
+fn what_is_damaged_is_kept_though_mending_ends_before_it_is_set_aside() {
+    let disk = SimulatedDisk::from_image(&sample());
+    let log_file = log_files(&disk.contents()).remove(1);
+    let damaged = [log_file, snapshot_of(&disk, "/00001/")];
+    for path in &damaged {
+        disk.damage(path, |bytes| bytes[200] ^= 1);
+    }
+    let image = disk.contents();
+    for part in [".wal", ".snapshot"] {
+        disk.inject(Fault {
+            point: FaultPoint::Rename,
+            path_part: part.into(),
+            skip: 0,
+            times: Times::Forever,
+            kind: io::ErrorKind::Other,
+        });
+    }
+    mend(&disk);
+    let disk = SimulatedDisk::from_image(&disk.contents());
+    // Whoever starts a server meanwhile is told to repair.
+    assert!(open(&disk).report.mended);
+    let kept = disk.contents();
+    for path in &damaged {
+        let aside = kept.files.get(&format!("{path}.damaged"));
+        assert_eq!(aside, image.files.get(path), "{path}");
+    }
 }
 
 #[test]

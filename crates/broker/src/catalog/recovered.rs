@@ -10,6 +10,10 @@ const REVISIONS_PASSED: u64 = 1 << 32;
 const NUMBERS_PASSED: u64 = 1 << 20;
 
 impl Catalog {
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next
+    }
+
     /// Says everything anew to all homes, under revisions that no home has heard of; `number` and those below it are
     /// given to nothing new.
     pub(crate) fn tell_all_again(&mut self, number: u64) {

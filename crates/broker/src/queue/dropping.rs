@@ -65,6 +65,11 @@ impl Queue {
         true
     }
 
+    /// Forgets a source that is no more; whether it was known.
+    pub(crate) fn drop_source(&mut self, source: QueueId) -> bool {
+        self.accepted.remove(&source).is_some()
+    }
+
     /// The highest number of another queue that is known here; 0 if none is.
     pub(crate) fn highest_other(&self) -> u64 {
         let targets = self.lanes.by_target.keys().copied();

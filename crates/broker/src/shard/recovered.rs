@@ -4,10 +4,15 @@
 //! None of this is a command: it is done to the state of a shard that does not run and has one replica, which then
 //! goes on from a snapshot of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Shard;
-use crate::id::{QueueId, Sequence};
+use super::{Home, Shard};
+use crate::{
+    catalog::Catalog,
+    command::Reply,
+    id::{QueueId, Sequence, SubscriptionId, TopicId},
+    turn::Turn,
+};
 
 /// More messages than any lane had while its source went on from an older state.
 const NUMBERS_PASSED: u64 = 1 << 40;
@@ -45,6 +50,29 @@ impl Shard {
         all.max().unwrap_or(0)
     }
 
+    /// Ends the queues, topics and subscriptions here whose numbers the catalog does not know, for nobody could reach them
+    /// again; by number, how many messages each had.
+    pub fn end_unknown(&mut self, known: &BTreeSet<u64>) -> BTreeMap<u64, u64> {
+        let here = self.home.revisions().map(|(number, _)| number);
+        let unknown = here.filter(|number| !known.contains(number));
+        let mut ended: BTreeMap<u64, u64> = unknown
+            .map(|number| (number, self.messages(QueueId(number)).len() as u64))
+            .collect();
+        let blocks = std::mem::take(&mut self.home.blocks);
+        let mut effects = Vec::new();
+        let mut turn = Turn::new(self.applied, self.now, self.wall, blocks, &mut effects);
+        // One that too many ended for is left.
+        ended.retain(|&number, _| self.home.end_any(number, &mut turn) == Reply::Done);
+        self.home.blocks = turn.blocks;
+        ended
+    }
+
+    /// On shard 0: what is made next has this number or a higher one.
+    pub fn next_number(&self) -> u64 {
+        let catalog = self.catalog.as_ref();
+        catalog.map_or(0, Catalog::next_number)
+    }
+
     /// On shard 0, once any shard has lost commands: every home is told again what there is, and `number` and those
     /// below it are not used again.
     pub fn tell_homes_again(&mut self, number: u64) {
@@ -78,10 +106,35 @@ impl Shard {
         Some(source.settled_to(target))
     }
 
-    /// Lets a queue go on with what comes behind `through` from a source, which sends nothing up to there again; whether
-    /// it would have waited for that.
-    pub fn pass_arrived(&mut self, target: QueueId, source: QueueId, through: u64) -> bool {
-        let target = self.home.queues.own(&target);
-        target.is_some_and(|target| target.pass_arrived(source, through))
+    /// Lets a queue go on with what its source sends next: what is behind `settled`, where that is known, and what is
+    /// there already is not sent again. A source that is not there any more is forgotten: one that is made anew under its
+    /// number begins at 1. Whether anything changed.
+    pub fn agree_on_arrival(
+        &mut self,
+        target: QueueId,
+        source: QueueId,
+        settled: Option<u64>,
+    ) -> bool {
+        let Some(target) = self.home.queues.own(&target) else {
+            return false;
+        };
+        match settled {
+            Some(through) => target.pass_arrived(source, through),
+            None => target.drop_source(source),
+        }
+    }
+}
+
+impl Home {
+    /// Ends a topic with its subscriptions, a subscription or a queue.
+    fn end_any(&mut self, number: u64, turn: &mut Turn<'_>) -> Reply {
+        let (topic, subscription) = (TopicId(number), SubscriptionId(number));
+        if self.topics.contains(&topic) {
+            self.drop_topic(topic, 0, turn)
+        } else if self.topic_of.contains(&subscription) {
+            self.drop_subscription(subscription, 0, turn)
+        } else {
+            self.drop_queue(QueueId(number), 0, turn)
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! What stood in entries that do not count any more, for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anser_broker::{
     codec::{Batch, View},
+    command::Command,
     time::Timestamp,
 };
 
@@ -12,6 +13,8 @@ use anser_broker::{
 pub struct LeftOut {
     /// Messages that came, by the number of their queue or topic.
     pub messages: BTreeMap<u64, u64>,
+    /// The accounts and names of queues, topics and subscriptions that were to be made.
+    pub created: BTreeSet<(u64, String)>,
     /// Everything else that was asked of the shard.
     pub other_commands: u64,
     /// By the wall clock, the first and the last of them.
@@ -42,7 +45,8 @@ impl Account {
                 | View::AcceptMoved { queue, .. }
                 | View::AcceptPublished { queue, .. } => queue.0,
                 View::Publish { topic, .. } => topic.0,
-                _ => {
+                other => {
+                    left_out.created.extend(created_by(other));
                     left_out.other_commands += 1;
                     continue;
                 }
@@ -52,5 +56,17 @@ impl Account {
                 .map_or(0, anser_broker::codec::Bodies::count);
             *left_out.messages.entry(to).or_default() += u64::from(count);
         }
+    }
+}
+
+fn created_by(command: &View<'_>) -> Option<(u64, String)> {
+    let View::Rare(command) = command else {
+        return None;
+    };
+    match &**command {
+        Command::CreateQueue(create) => Some((create.account.0, create.name.to_string())),
+        Command::CreateTopic(create) => Some((create.account.0, create.name.to_string())),
+        Command::Subscribe(it) => Some((it.account.0, format!("{}/{}", it.topic, it.name))),
+        _ => None,
     }
 }

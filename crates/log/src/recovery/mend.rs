@@ -116,8 +116,9 @@ pub(super) fn mend<D: Disk>(
     walk.files(disk, durable)?;
     let (mut mended, log, damaged_files) = walk.end()?;
     mended.damage.extend(snapshots.into_values());
+    let old_files = manifest.wal_first..manifest.wal_end();
     commit(disk, manifest, &mended, log)?;
-    set_aside(disk, damaged_files)?;
+    set_aside(disk, old_files, &damaged_files)?;
     Ok(mended)
 }
 
@@ -168,17 +169,22 @@ fn commit<D: Disk>(
         mended: true,
         ..manifest
     };
-    let mut aside = Vec::new();
+    let mut aside = BTreeMap::<u16, Vec<String>>::new();
     for (&shard, of) in &mended.shards {
         let Some(listed) = next.shards.get_mut(&shard) else {
             continue;
         };
+        // What others have is not damaged here, so that whoever mends hears of them.
+        if listed.is_forgotten() {
+            continue;
+        }
         // Until whoever mends has seen to the rest, which may be at another time.
         listed.damaged |=
             of.loses() || of.state != MendedState::Snapshot || mended.unreadable_bytes > 0;
         if of.state == MendedState::Snapshot {
             continue;
         }
+        let aside = aside.entry(shard).or_default();
         let snapshot = listed.snapshot.take();
         aside.extend(snapshot.map(|info| names::snapshot(shard, info.id)));
         if of.state == MendedState::Lost {
@@ -192,22 +198,31 @@ fn commit<D: Disk>(
         }
     }
     tail::write_next(disk, next)?;
-    for file in aside {
-        // One that is gone cannot be set aside.
-        drop(disk.rename(&file, &format!("{file}{}", names::SET_ASIDE)));
+    for (shard, files) in aside {
+        for file in files {
+            // One that is gone cannot be set aside.
+            drop(disk.rename(&file, &format!("{file}{}", names::SET_ASIDE)));
+        }
+        let folder = names::shard_directory(shard);
+        let synced = disk.sync_directory(&folder);
+        synced.map_err(|error| Error::io("sync", &folder, error))?;
     }
     Ok(())
 }
 
-/// Sets the files of the old log aside from the first on in which something is damaged or left out. The others are
-/// in the new log as a whole, and go when it is opened.
-fn set_aside<D: Disk>(disk: &D, files: Range<u64>) -> Result<(), Error> {
-    for sequence in files {
+/// Sets the files of the old log aside from the first to the last in which something is damaged or left out, and removes
+/// the others, which are in the new log as a whole. What stays under its name until the log is opened is set aside then.
+fn set_aside<D: Disk>(disk: &D, old: Range<u64>, damaged: &Range<u64>) -> Result<(), Error> {
+    let error = |error| Error::io("sync", names::WAL, error);
+    for sequence in damaged.clone() {
         let file = names::wal_file(sequence);
         drop(disk.rename(&file, &format!("{file}{}", names::SET_ASIDE)));
     }
-    let error = |error| Error::io("sync", names::WAL, error);
-    disk.sync_directory(names::WAL).map_err(error)
+    disk.sync_directory(names::WAL).map_err(error)?;
+    for sequence in old.filter(|sequence| !damaged.contains(sequence)) {
+        drop(disk.remove(&names::wal_file(sequence)));
+    }
+    Ok(())
 }
 
 /// Removes what a former attempt left that ended before its manifest.

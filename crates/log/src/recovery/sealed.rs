@@ -77,14 +77,23 @@ pub(super) fn check_unlisted<D: Disk>(disk: &D, manifest: &Manifest) -> Result<(
     Ok(())
 }
 
-/// Removes what a crash left behind: unfinished files and those a newer manifest replaced.
+/// Removes what a crash left behind: unfinished files and those a newer manifest replaced. Of what a manifest replaced
+/// that was written by mending, any may be damaged: it is set aside, as whoever mended may have had no time to do.
 pub(super) fn remove_unlisted<D: Disk>(disk: &D, manifest: &Manifest) -> Result<(), Error> {
     remove_unlisted_in(disk, names::WAL, |name| {
         let sequence = names::wal_sequence(name);
         let listed = manifest.wal_first..manifest.wal_end();
-        sequence.is_some_and(|sequence| listed.contains(&sequence))
+        let is_old = sequence.is_some_and(|sequence| sequence < manifest.wal_first);
+        if sequence.is_some_and(|sequence| listed.contains(&sequence))
             || names::MARKS == format!("{}/{name}", names::WAL)
             || name.ends_with(names::SET_ASIDE)
+        {
+            Lot::Stays
+        } else if manifest.mended && is_old {
+            Lot::SetAside
+        } else {
+            Lot::Removed
+        }
     })?;
     let error = |error| Error::io("list", names::SHARDS, error);
     for directory in disk.list(names::SHARDS).map_err(error)? {
@@ -103,27 +112,53 @@ pub(super) fn remove_unlisted<D: Disk>(disk: &D, manifest: &Manifest) -> Result<
         let folder = names::shard_directory(number);
         remove_unlisted_in(disk, &folder, |name| {
             let mut listed = listed.iter();
-            name.ends_with(names::SET_ASIDE)
+            if name.ends_with(names::SET_ASIDE)
                 || listed.any(|path| path.ends_with(&format!("/{name}")))
+            {
+                Lot::Stays
+            } else if manifest.mended && names::is_sealed(name) {
+                Lot::SetAside
+            } else {
+                Lot::Removed
+            }
         })?;
     }
     Ok(())
 }
 
+/// What becomes of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lot {
+    Stays,
+    SetAside,
+    Removed,
+}
+
 fn remove_unlisted_in<D: Disk>(
     disk: &D,
     folder: &str,
-    is_listed: impl Fn(&str) -> bool,
+    lot_of: impl Fn(&str) -> Lot,
 ) -> Result<(), Error> {
     let error = |error| Error::io("clean", folder, error);
+    let mut is_synced = true;
     for name in disk.list(folder).map_err(error)? {
-        if is_listed(&name) {
-            continue;
-        }
-        match disk.remove(&format!("{folder}/{name}")) {
+        let path = format!("{folder}/{name}");
+        let done = match lot_of(&name) {
+            Lot::Stays => continue,
+            Lot::SetAside => {
+                is_synced = false;
+                disk.rename(&path, &format!("{path}{}", names::SET_ASIDE))
+            }
+            Lot::Removed => disk.remove(&path),
+        };
+        match done {
             Err(failed) if failed.kind() != io::ErrorKind::NotFound => return Err(error(failed)),
             _ => {}
         }
     }
-    Ok(())
+    if is_synced {
+        return Ok(());
+    }
+    // Once the shards agree again, what has its old name is removed.
+    disk.sync_directory(folder).map_err(error)
 }

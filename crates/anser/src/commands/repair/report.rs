@@ -1,7 +1,7 @@
 //! What a repair found and did, in lines for people.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::{self, Write},
     path::Path,
 };
@@ -45,6 +45,7 @@ fn write(text: &mut String, repaired: &Repaired, data: &Path, mode: RepairMode) 
     for shard in &repaired.shards {
         loses |= write_shard(text, shard, &repaired.names, tense)?;
     }
+    loses |= write_never_made(text, &repaired.never_made, tense)?;
     if repaired.unreadable_bytes > 0 {
         loses = true;
         let bytes = repaired.unreadable_bytes;
@@ -149,7 +150,47 @@ fn write_left_out(
         "  those that can be read are from {first} to {last}: {} and {other} other requests",
         messages(sent)
     )?;
-    write_messages(text, &left_out.messages, names)
+    write_messages(text, &left_out.messages, names)?;
+    // One may have been refused, because there was one of that name.
+    let known: BTreeSet<_> = names.values().collect();
+    let lost: Vec<_> = left_out
+        .created
+        .iter()
+        .filter(|it| !known.contains(it))
+        .collect();
+    for (account, name) in lost.iter().take(PLACES_MAX) {
+        writeln!(
+            text,
+            "  among them the creation of {name} (account {account})"
+        )?;
+    }
+    match lost.len().saturating_sub(PLACES_MAX) {
+        0 => Ok(()),
+        more => writeln!(text, "  and the creation of {more} more"),
+    }
+}
+
+/// What lost its name. Whether there is any.
+fn write_never_made(
+    text: &mut String,
+    never_made: &BTreeMap<u64, u64>,
+    tense: &str,
+) -> Result<bool, fmt::Error> {
+    if never_made.is_empty() {
+        return Ok(false);
+    }
+    let count = never_made.len();
+    writeln!(
+        text,
+        "{count} queues, topics or subscriptions {tense} lost with what they have, because their creation is:"
+    )?;
+    for (number, held) in never_made.iter().take(PLACES_MAX) {
+        writeln!(text, "  number {number} with {}", messages(*held))?;
+    }
+    if let more @ 1.. = count.saturating_sub(PLACES_MAX) {
+        writeln!(text, "  and {more} more")?;
+    }
+    Ok(true)
 }
 
 fn write_messages(

@@ -1,14 +1,21 @@
 //! A damaged disk of a node for itself: what is lost is told, and all else is served afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use anser_broker::{codec, id::ShardId, shard::Shard};
+use anser_broker::{
+    codec,
+    command::{Command, CreateQueue, Seen},
+    id::{AccountId, QueueId, ShardId},
+    name::QueueName,
+    shard::Shard,
+    time::Millis,
+};
 use anser_log::{
     Log, MendedState, Opened, Overlay, Stored,
     disk::simulated::{Fault, FaultPoint, Image as Content, SimulatedDisk, Times},
 };
 
-use super::rig::{QUEUE, Rig, options};
+use super::rig::{QUEUE, Rig, attributes, options};
 use crate::{BodyReader, OpenError, Opener, RepairError, Repaired, Restored, repair};
 
 const NODE: u64 = 1;
@@ -16,12 +23,44 @@ const NODE: u64 = 1;
 /// Three shards with segments, snapshots and a log; message `k` of shard 1 has `100 + k` bytes.
 fn rig() -> Rig {
     let mut rig = Rig::with_voters(3, &[NODE]);
+    // The last one has the number of the queue that the rig has everywhere.
+    for number in 1..=QUEUE.0 {
+        rig.commit(0, &create(&format!("queue-{number}")));
+    }
     for number in 0..400 {
         rig.send(1, 100 + number);
         (0..2).for_each(|shard| rig.fill(shard, 1_000));
         rig.round();
     }
     rig
+}
+
+fn create(name: &str) -> Command {
+    Command::CreateQueue(CreateQueue {
+        account: AccountId(1),
+        name: QueueName::new(name).expect("it is a name"),
+        attributes: attributes(),
+        dead_letter: None,
+        queues_max: 100,
+        reuse_after: Millis(0),
+        avoid: Vec::new(),
+    })
+}
+
+/// A message for what has this number, which a shard was told of.
+fn put_with_message(rig: &mut Rig, shard: u16, queue: QueueId) {
+    let put = Command::PutQueue {
+        queue,
+        revision: 1,
+        attributes: attributes(),
+    };
+    rig.commit(shard, &put);
+    let send = Command::SendMessages {
+        queue,
+        delay: None,
+        bodies: vec![b"body".to_vec().into()],
+    };
+    rig.commit(shard, &send);
 }
 
 fn first(disk: &SimulatedDisk, part: &str) -> String {
@@ -149,6 +188,44 @@ fn a_hole_in_the_log_costs_what_is_behind_it_of_that_shard() {
     assert!(served[&shard.shard].0.applied() >= log.passed);
 }
 
+#[test]
+fn what_has_no_name_any_more_ends_and_is_told_of() {
+    let mut rig = rig();
+    // The home of one that was deleted has forgotten that.
+    let delete = Command::DeleteQueue {
+        account: AccountId(1),
+        name: QueueName::new("queue-8").expect("it is a name"),
+    };
+    let settled = Command::Settled {
+        number: 8,
+        revision: 2,
+    };
+    rig.commit(0, &delete);
+    rig.commit(0, &settled);
+    put_with_message(&mut rig, 2, QueueId(8));
+    rig.commit(0, &create("damaged-name"));
+    rig.commit(0, &create("left-out-name"));
+    let left_out = QueueId(QUEUE.0 + 2);
+    put_with_message(&mut rig, 2, left_out);
+    let disk = rig.disk;
+    let content = disk.contents();
+    let mut logs = content.files.iter();
+    let place = |bytes: &[u8]| bytes.windows(12).position(|it| it == b"damaged-name");
+    let found = logs.find_map(|(path, bytes)| Some((path, place(bytes)?)));
+    let (path, at) = found.expect("it is in the log");
+    disk.damage(path, |bytes| bytes[at] ^= 1);
+
+    let repaired = repaired(&disk);
+    assert_eq!(repaired.never_made, BTreeMap::from([(left_out.0, 1)]));
+    let catalog = &repaired.shards[0];
+    let name = (1, "left-out-name".to_owned());
+    assert_eq!(catalog.left_out.created, BTreeSet::from([name]));
+    let served = served(&disk);
+    let here: Vec<_> = served[&2].0.revisions().map(|(number, _)| number).collect();
+    assert_eq!(here, [QUEUE.0]);
+    assert_eq!(served[&1].1.len(), 400, "what has a name has its messages");
+}
+
 /// A disk on which something is damaged in the middle of what no snapshot covers.
 fn with_hole() -> SimulatedDisk {
     let disk = rig().disk;
@@ -225,7 +302,17 @@ fn a_read_that_fails_ends_no_message() {
 
 #[test]
 fn a_shard_whose_state_is_lost_begins_anew_behind_all_that_it_had() {
-    let disk = rig().disk;
+    let mut rig = rig();
+    let (lost_queue, shard) = (QueueId(77), ShardId(1));
+    let arrival = Command::AcceptMoved {
+        queue: QUEUE,
+        source: lost_queue,
+        seen: Seen { shard, index: 500 },
+        first: 1,
+        bodies: vec![b"letter".to_vec().into()],
+    };
+    rig.commit(2, &arrival);
+    let disk = rig.disk;
     let snapshots = disk.paths().into_iter();
     let mut snapshots = snapshots.filter(|path| path.ends_with(".snapshot"));
     let snapshot = snapshots
@@ -245,6 +332,10 @@ fn a_shard_whose_state_is_lost_begins_anew_behind_all_that_it_had() {
     assert_eq!(lost.log.expect("told").state, MendedState::Lost);
     let served = served(&disk);
     assert!(served[&1].1.is_empty());
+    let letters = &served[&2];
+    assert_eq!(letters.1, [b"letter".len()]);
+    let known = letters.0.sources();
+    assert!(known.is_empty(), "its numbers begin at 1 again: {known:?}");
     let log = Log::open(disk.clone(), options()).expect("it was repaired");
     assert!(log.shards[1].last_index > last, "no index comes again");
 }

@@ -63,7 +63,7 @@ fn membership(voters: &[u64]) -> Membership {
     }
 }
 
-fn attributes() -> QueueAttributes {
+pub(super) fn attributes() -> QueueAttributes {
     QueueAttributes {
         backlog_max: u64::MAX,
         wait: Millis(0),
@@ -262,7 +262,7 @@ impl Rig {
         read.collect()
     }
 
-    fn commit(&mut self, number: u16, command: &Command) -> Vec<Reply> {
+    pub(super) fn commit(&mut self, number: u16, command: &Command) -> Vec<Reply> {
         let entry = self.write(number, command);
         let hosted = self.shards.get_mut(&number).expect("the rig has it");
         hosted.apply(&entry)

@@ -66,8 +66,13 @@ impl<'a, D: Disk> Rewrite<'a, D> {
         }
     }
 
-    pub(super) fn note_state(&mut self, shard: u16, state: HardState) {
-        self.states.insert(shard, state);
+    /// `is_void`: what it says is committed does not count, but for its term and its vote.
+    pub(super) fn note_state(&mut self, shard: u16, mut state: HardState, is_void: bool) {
+        let known = self.states.entry(shard).or_default();
+        if is_void {
+            state.commit = state.commit.min(known.commit);
+        }
+        *known = state;
     }
 
     pub(super) fn put(&mut self, shard: u16, entry: Entry) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use crate::{
     entry::{Entry, EntryKind, HardState, Position},
     error::Error,
     layout::{get_u64, narrow, wide},
-    manifest::Manifest,
+    manifest::{Manifest, ShardManifest},
     names,
     record::{HEADER_BYTES, Header, Kind},
 };
@@ -66,8 +66,15 @@ struct Trace {
 }
 
 impl Trace {
-    fn new(snapshot: Option<(u64, u64)>) -> Self {
-        let (index, term) = snapshot.unwrap_or((0, 1));
+    fn new(snapshot: Option<(u64, u64)>, listed: &ShardManifest) -> Self {
+        // What a damaged snapshot covers was given out, too, and so was what an earlier mending passed.
+        let covered = listed.snapshot;
+        let (index, term) = covered.map_or((0, 1), |it| (it.index, it.term));
+        let passed = if listed.is_forgotten() {
+            0
+        } else {
+            listed.floor.saturating_sub(1)
+        };
         Self {
             state: match snapshot {
                 Some(_) => MendedState::Snapshot,
@@ -77,7 +84,7 @@ impl Trace {
             is_cut: false,
             left_out: 0,
             missing: 0,
-            seen: index,
+            seen: index.max(passed),
             term,
         }
     }
@@ -91,8 +98,10 @@ impl<'a, D: Disk> Walk<'a, D> {
         rewrite: Rewrite<'a, D>,
         left_out: &'a mut dyn FnMut(u16, &Entry),
     ) -> Self {
-        let shards = covered.iter();
-        let shards = shards.map(|(&shard, &snapshot)| (shard, Trace::new(snapshot)));
+        let shards = covered.iter().map(|(&shard, &snapshot)| {
+            let listed = &manifest.shards[&shard];
+            (shard, Trace::new(snapshot, listed))
+        });
         Self {
             manifest,
             beginning,
@@ -262,8 +271,11 @@ impl<'a, D: Disk> Walk<'a, D> {
                     vote: get_u64(payload, 0),
                     commit: header.index,
                 };
-                self.committed(header);
-                self.rewrite.note_state(header.shard, state);
+                let is_void = self.is_void(header.shard, position);
+                if !is_void {
+                    self.committed(header);
+                }
+                self.rewrite.note_state(header.shard, state, is_void);
             }
             Kind::Entry => {
                 if let Some(kind) = EntryKind::from_number(header.detail) {
@@ -283,11 +295,15 @@ impl<'a, D: Disk> Walk<'a, D> {
 
     /// What a shard has committed it had, though its entries may be gone.
     fn committed(&mut self, header: &Header) {
-        let listed = self.manifest.shards.get(&header.shard);
-        let is_void = listed.is_some_and(|listed| header.position < listed.void_before);
-        if let Some(trace) = self.shards.get_mut(&header.shard).filter(|_| !is_void) {
+        if let Some(trace) = self.shards.get_mut(&header.shard) {
             trace.seen = trace.seen.max(header.index);
         }
+    }
+
+    /// Whether an entry of a shard does not count at a place, nor what was committed then.
+    fn is_void(&self, shard: u16, place: Position) -> bool {
+        let listed = self.manifest.shards.get(&shard);
+        listed.is_some_and(|listed| place < listed.void_before || listed.is_void(&place))
     }
 
     /// Whether the file before ends where this one says that it does.
@@ -302,8 +318,7 @@ impl<'a, D: Disk> Walk<'a, D> {
     }
 
     fn entry(&mut self, shard: u16, position: Position, entry: Entry) -> Result<(), Error> {
-        let listed = self.manifest.shards.get(&shard);
-        if listed.is_some_and(|listed| position < listed.void_before) {
+        if self.is_void(shard, position) {
             return Ok(());
         }
         let covered = self.covered.get(&shard).copied().flatten();
@@ -359,7 +374,7 @@ impl<'a, D: Disk> Walk<'a, D> {
             let covered = self.covered.get(&shard).copied().flatten();
             let covered = covered.map_or(self.beginning, |(index, _)| index);
             let known = trace.last.unwrap_or(0).max(covered);
-            if trace.state == MendedState::Entries && trace.seen > 0 && trace.last.is_none() {
+            if trace.state == MendedState::Entries && trace.seen > known && trace.last.is_none() {
                 trace.state = MendedState::Lost;
             }
             if !trace.is_cut {
