@@ -3,8 +3,8 @@
 //! A joining node, a dead one, one that is emptied and one with too much are the same case: the members a
 //! shard should have differ from those it has (`targets.rs`). The way there is always the same too (`steps.rs`): a
 //! learner is added, it catches up, then one joint change makes it a voter and lets go of whom it replaces. A copy is
-//! never given up before the one that replaces it is a voter that has caught up, unless fewer copies are wanted or its
-//! node is gone for ever.
+//! never given up before the one that replaces it is a voter that has caught up, unless fewer copies are wanted, its
+//! node is gone for ever, or it is damaged (`replacing.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +16,7 @@ pub(crate) use tenures::Tenures;
 
 mod leaders;
 mod planner;
+mod replacing;
 mod steps;
 mod targets;
 mod tenures;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use anser_broker::command::NodeState;
+#[cfg(feature = "sabotage")]
+use anser_broker::sabotage::is_planted;
 
 use super::{ShardView, View, members, targets::Target};
 
@@ -14,6 +16,8 @@ pub(super) struct Planner<'a> {
     pub(super) led: BTreeMap<u64, usize>,
     /// Copies that are on their way or ordered.
     pub(super) moves: usize,
+    /// Shards that have to be given a copy of which nothing is on its way yet.
+    pub(super) lacking: usize,
 }
 
 impl<'a> Planner<'a> {
@@ -39,7 +43,19 @@ impl<'a> Planner<'a> {
             load,
             led,
             moves,
+            lacking: 0,
         }
+    }
+
+    /// Whether one copy more may be begun, with so many others still to come; it counts from now on.
+    pub(super) fn may_begin(&mut self, others: usize) -> bool {
+        #[cfg(feature = "sabotage")]
+        let is_unbound = is_planted("moves without a bound");
+        #[cfg(not(feature = "sabotage"))]
+        let is_unbound = false;
+        let may = self.moves + others < self.view.moves_max || is_unbound;
+        self.moves += usize::from(may);
+        may
     }
 
     /// Of every shard whose members are not just being changed. First whoever lacks a copy gets one, then
@@ -50,6 +66,12 @@ impl<'a> Planner<'a> {
         let mut targets: BTreeMap<u16, Target> = shards
             .map(|(&shard, state)| (shard, self.repaired(shard, state)))
             .collect();
+        let lacks = |(shard, target): &(&u16, &Target)| {
+            let state = &view.shards[shard];
+            let has = |node| state.voters.contains(node) || state.learners.contains(node);
+            !target.members.iter().all(has)
+        };
+        self.lacking = targets.iter().filter(lacks).count();
         let settled: Vec<u16> = targets
             .iter()
             .filter(|(shard, target)| target.members == view.shards[shard].voters)

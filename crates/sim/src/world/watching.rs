@@ -63,6 +63,8 @@ impl World {
             let is_excused = self.ruined.contains(&shard) || self.unlucky.contains(&shard);
             is_voter && !is_excused && self.leader(shard).is_some()
         })?;
-        Some(format!("node {node} doubts its log of shard {shard} for ever"))
+        Some(format!(
+            "node {node} doubts its log of shard {shard} for ever"
+        ))
     }
 }
