@@ -12,10 +12,12 @@ use anser_broker::command::NodeState;
 
 use crate::{fitness::Unfit, order::Step};
 use planner::Planner;
+pub(crate) use replacements::Replacements;
 pub(crate) use tenures::Tenures;
 
 mod leaders;
 mod planner;
+mod replacements;
 mod replacing;
 mod steps;
 mod targets;
@@ -41,6 +43,10 @@ pub(crate) struct View {
     pub restless: BTreeSet<u16>,
     /// Shards whose leader has just been told to go.
     pub told: BTreeSet<u16>,
+    /// What a node has of a shard and was replaced not long ago: it is not again yet, damaged or not.
+    pub resting: BTreeSet<(u16, u64)>,
+    /// Of these, what was replaced so often that it is not any more.
+    pub given_up: BTreeSet<(u16, u64)>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -97,6 +103,8 @@ pub enum ActionKind {
     Transfer(u64),
     /// Nothing to be done but to wait for a learner.
     Wait(u64),
+    /// Nothing is done, although something is wrong.
+    Hold,
 }
 
 /// The next steps: at most one for each shard.
@@ -118,6 +126,7 @@ pub(crate) fn plan(view: &View) -> Vec<Action> {
     if is_quiet && view.is_complete && !view.is_unsettled {
         actions.extend(planner.spread_leaders());
     }
+    actions.extend(planner.held);
     actions
 }
 

@@ -6,7 +6,7 @@ use anser_broker::command::NodeState;
 #[cfg(feature = "sabotage")]
 use anser_broker::sabotage::is_planted;
 
-use super::{ShardView, View, members, targets::Target};
+use super::{Action, ActionKind, ShardView, View, members, targets::Target};
 
 pub(super) struct Planner<'a> {
     pub(super) view: &'a View,
@@ -18,6 +18,8 @@ pub(super) struct Planner<'a> {
     pub(super) moves: usize,
     /// Shards that have to be given a copy of which nothing is on its way yet.
     pub(super) lacking: usize,
+    /// Of shards for which nothing is done, although something is wrong.
+    pub(super) held: Vec<Action>,
 }
 
 impl<'a> Planner<'a> {
@@ -31,10 +33,9 @@ impl<'a> Planner<'a> {
             *led.entry(state.leader).or_default() += 1;
         }
         let catching_up = |(&shard, state): (&u16, &ShardView)| {
-            let waiting = state
-                .learners
-                .iter()
-                .filter(|&&node| shard != 0 && view.nodes.get(&node).is_some_and(|node| node.up));
+            let is_up = |node| view.nodes.get(node).is_some_and(|node| node.up);
+            let sound = state.learners.difference(&state.damaged);
+            let waiting = sound.filter(|&node| shard != 0 && is_up(node));
             waiting.count()
         };
         let moves = view.shards.iter().map(catching_up).sum();
@@ -44,6 +45,7 @@ impl<'a> Planner<'a> {
             led,
             moves,
             lacking: 0,
+            held: Vec::new(),
         }
     }
 
@@ -102,6 +104,24 @@ impl<'a> Planner<'a> {
     pub(super) fn state_of(&self, node: u64) -> NodeState {
         let known = self.view.nodes.get(&node);
         known.map_or(NodeState::Removed, |node| node.state)
+    }
+
+    /// Whether a copy of the shard may be placed on a node.
+    pub(super) fn may_take(&self, shard: u16, node: u64) -> bool {
+        let place = self.view.nodes.get(&node);
+        place.is_some_and(|place| place.state == NodeState::Active && place.up)
+            && !self.view.given_up.contains(&(shard, node))
+    }
+
+    pub(super) fn hold(&mut self, shard: u16, why: String) {
+        let leader = self.view.shards[&shard].leader;
+        let kind = ActionKind::Hold;
+        self.held.push(Action {
+            shard,
+            leader,
+            kind,
+            why,
+        });
     }
 
     pub(super) fn load_of(&self, node: u64) -> usize {

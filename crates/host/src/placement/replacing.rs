@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, ActionKind, ShardView, planner::Planner};
+use super::{Action, ActionKind, ShardView, planner::Planner, replacements::TIMES_MAX};
 use crate::order::Step;
 
 impl Planner<'_> {
@@ -44,9 +44,14 @@ impl Planner<'_> {
     }
 
     /// Whose copy is damaged and has to do something about it: a leader for whom somebody can lead, a learner, and a voter
-    /// whom most can do without, for they decide about it alone, and have all that it has.
-    pub(super) fn damaged(&self, state: &ShardView) -> Option<u64> {
-        let of = |members: &BTreeSet<u64>| members.intersection(&state.damaged).next().copied();
+    /// whom most can do without, for they decide about it alone, and have all that it has. What was replaced not long ago
+    /// waits, unless it is closed.
+    pub(super) fn damaged(&self, shard: u16, state: &ShardView) -> Option<u64> {
+        let rests = |node| state.is_active(node) && self.view.resting.contains(&(shard, node));
+        let of = |members: &BTreeSet<u64>| {
+            let mut damaged = members.intersection(&state.damaged).copied();
+            damaged.find(|&node| !rests(node))
+        };
         let leads = state.damaged.contains(&state.leader);
         if leads && self.heir(state, &state.voters).is_some() {
             return Some(state.leader);
@@ -55,6 +60,26 @@ impl Planner<'_> {
         let sound = state.voters.iter().filter(is_sound).count();
         let voter = of(&state.voters).filter(|_| !leads && sound > state.voters.len() / 2);
         of(&state.learners).or(voter)
+    }
+
+    /// Says which damaged copies stay for now.
+    pub(super) fn hold_damaged(&mut self, shard: u16, state: &ShardView) {
+        let view = self.view;
+        let members = &state.voters | &state.learners;
+        for node in &members & &state.damaged {
+            let why = if view.given_up.contains(&(shard, node)) {
+                format!(
+                    "node {node} was given {TIMES_MAX} copies, and what it has is damaged again: look at its memory and its disk"
+                )
+            } else if view.resting.contains(&(shard, node)) {
+                format!(
+                    "node {node} was given a copy not long ago, and what it has is damaged again"
+                )
+            } else {
+                continue;
+            };
+            self.hold(shard, why);
+        }
     }
 }
 

@@ -35,9 +35,10 @@ impl Planner<'_> {
         if let Some(blank) = blank_voter(state) {
             return self.replace_blank(blank, action);
         }
-        if let Some(damaged) = self.damaged(state) {
+        if let Some(damaged) = self.damaged(shard, state) {
             return self.replace_damaged(state, damaged, action);
         }
+        self.hold_damaged(shard, state);
         let missing: Vec<u64> = target.difference(&state.voters).copied().collect();
         let ready = |node: &u64| {
             state.learners.contains(node)
@@ -67,7 +68,9 @@ impl Planner<'_> {
             }
             return action(ActionKind::Change(vec![Step::AddLearner(new)]), why);
         }
-        if let Some(&late) = late.first() {
+        let is_awaited =
+            |node: &&u64| !state.learners.contains(node) || !state.damaged.contains(node);
+        if let Some(&late) = late.iter().find(is_awaited) {
             return action(ActionKind::Wait(late), why);
         }
         self.tend_learners(shard, state, target)
@@ -137,6 +140,7 @@ impl Planner<'_> {
             fits(place)
                 && place.up
                 && !state.damaged.contains(node)
+                && !self.view.given_up.contains(&(0, **node))
                 && !state.voters.contains(node)
                 && !state.learners.contains(node)
         });

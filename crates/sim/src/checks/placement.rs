@@ -130,7 +130,7 @@ impl Checks {
             begun += usize::from(number != 0 && begins);
         }
         let shards = known.shards.iter().filter(|(number, _)| **number != 0);
-        let learners = shards.flat_map(|(_, shard)| &shard.learners);
+        let learners = shards.flat_map(|(_, shard)| shard.learners.difference(&shard.damaged));
         let under_way = learners.filter(|node| known.up.contains(node)).count();
         if begun > 0 && begun + under_way > known.policy.moves_max {
             self.fail(format!(
