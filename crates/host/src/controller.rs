@@ -5,11 +5,14 @@ use std::{
     time::Duration,
 };
 
-use anser_broker::command::NodeRecord;
+use anser_broker::command::{NodeRecord, NodeState};
 
 use crate::{
+    comparing,
     order::Order,
-    placement::{self, Action, ActionKind, NodeView, Replacements, ShardView, Tenures, View},
+    placement::{
+        self, Action, ActionKind, Disputes, NodeView, Replacements, ShardView, Tenures, View,
+    },
     reports::{Reports, SILENCE},
 };
 
@@ -53,6 +56,7 @@ pub struct Controller {
     up: (BTreeSet<u64>, Duration),
     tenures: Tenures,
     replacements: Replacements,
+    disputes: Disputes,
 }
 
 impl Controller {
@@ -64,13 +68,14 @@ impl Controller {
             up: (BTreeSet::new(), now),
             tenures: Tenures::default(),
             replacements: Replacements::default(),
+            disputes: Disputes::default(),
         }
     }
 
     /// Takes a look on a node that does not decide, so that it knows what has happened before it does.
     pub fn watch(&mut self, known: Knowledge<'_>) {
         self.since = None;
-        self.follow(&known.reports.shards(known.now), known.now);
+        self.follow(known, &known.reports.shards(known.now));
     }
 
     /// How many copies of shards, of any nodes, have been replaced so often that they are not any more.
@@ -78,9 +83,17 @@ impl Controller {
         self.replacements.given_up().len()
     }
 
-    fn follow(&mut self, shards: &BTreeMap<u16, ShardView>, now: Duration) {
+    fn follow(&mut self, known: Knowledge<'_>, shards: &BTreeMap<u16, ShardView>) {
+        let Knowledge { now, members, .. } = known;
         self.tenures.look(shards, now);
         self.replacements.look(shards, now);
+        // A person who has a node emptied has decided for the others.
+        let stays = |node: u64| {
+            let record = members.get(&node);
+            record.is_some_and(|record| record.state == NodeState::Active)
+        };
+        let disputes = comparing::disputes(known.reports, now, stays);
+        self.disputes.look(disputes, now);
     }
 
     /// Takes a look, on the node that leads the catalog.
@@ -100,7 +113,7 @@ impl Controller {
     fn view(&mut self, known: Knowledge<'_>) -> View {
         let since = self.listening_since(known.now);
         let shards = known.reports.shards(known.now);
-        self.follow(&shards, known.now);
+        self.follow(known, &shards);
         let members = known.members.iter();
         let nodes: BTreeMap<u64, NodeView> = members
             .map(|(&number, record)| (number, self.node_view(number, record, known, since)))
@@ -116,6 +129,8 @@ impl Controller {
             told: self.tenures.told_lately(known.now),
             resting: self.replacements.resting(self.policy.grace, known.now),
             given_up: self.replacements.given_up(),
+            differing: self.disputes.differing(),
+            undecided: self.disputes.undecided(),
         }
     }
 

@@ -11,10 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use anser_broker::command::NodeState;
 
 use crate::{fitness::Unfit, order::Step};
+pub(crate) use disputes::Disputes;
 use planner::Planner;
 pub(crate) use replacements::Replacements;
 pub(crate) use tenures::Tenures;
 
+mod disputes;
 mod leaders;
 mod planner;
 mod replacements;
@@ -45,7 +47,11 @@ pub(crate) struct View {
     pub told: BTreeSet<u16>,
     /// What a node has of a shard and was replaced not long ago: it is not again yet, damaged or not.
     pub resting: BTreeSet<(u16, u64)>,
-    /// Of these, what was replaced so often that it is not any more.
+    /// Shards of which replicas differ.
+    pub differing: BTreeSet<u16>,
+    /// Of these, those of which nobody can say which are right.
+    pub undecided: BTreeSet<u16>,
+    /// Of what rests, what was replaced so often that it is not any more.
     pub given_up: BTreeSet<(u16, u64)>,
 }
 

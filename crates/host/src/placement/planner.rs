@@ -69,6 +69,9 @@ impl<'a> Planner<'a> {
             .map(|(&shard, state)| (shard, self.repaired(shard, state)))
             .collect();
         let lacks = |(shard, target): &(&u16, &Target)| {
+            if view.undecided.contains(shard) {
+                return false;
+            }
             let state = &view.shards[shard];
             let has = |node| state.voters.contains(node) || state.learners.contains(node);
             !target.members.iter().all(has)

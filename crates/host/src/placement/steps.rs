@@ -32,6 +32,12 @@ impl Planner<'_> {
                 why: why.to_owned(),
             })
         };
+        // Whoever gets a copy, or goes, decides who is right.
+        if self.view.undecided.contains(&shard) {
+            let why = "its copies differ, and nobody can say which are right";
+            self.hold(shard, why.into());
+            return None;
+        }
         if let Some(blank) = blank_voter(state) {
             return self.replace_blank(blank, action);
         }
@@ -46,9 +52,10 @@ impl Planner<'_> {
                 && state.has_caught_up(*node)
         };
         let (ready, late): (Vec<u64>, Vec<u64>) = missing.into_iter().partition(ready);
-        // It leads until its successor has a copy, unless it is not to be counted on.
+        // It leads until its successor has a copy, unless it is not to be counted on, or the copy not to be from it.
+        let differs = self.view.differing.contains(&shard);
         let must_yield = !target.contains(&state.leader)
-            && (late.is_empty() || self.state_of(state.leader) == NodeState::Removed);
+            && (late.is_empty() || differs || self.state_of(state.leader) == NodeState::Removed);
         if must_yield && let Some(heir) = self.heir(state, target) {
             *self.led.entry(heir).or_default() += 1;
             *self.led.entry(state.leader).or_default() -= 1;
