@@ -55,6 +55,34 @@ pub fn differences(reports: &Reports, now: Duration) -> BTreeMap<u16, Difference
         return BTreeMap::new();
     }
     let shards = reports.shards(now);
+    let compared = heard(reports, &shards, now).into_iter();
+    let differing =
+        compared.filter_map(|(shard, heard)| Some((shard, difference(heard, &shards[&shard])?)));
+    differing.collect()
+}
+
+/// The shards of which replicas differ, and whether voters that stay do of which nobody can say which are right.
+pub(crate) fn disputes(
+    reports: &Reports,
+    now: Duration,
+    stays: impl Fn(u64) -> bool,
+) -> BTreeMap<u16, bool> {
+    let shards = reports.shards(now);
+    let compared = heard(reports, &shards, now).into_iter();
+    let differing = compared.filter_map(|(shard, heard)| {
+        let voters = shards[&shard].voters.iter().copied();
+        let stay: BTreeSet<u64> = voters.filter(|&node| stays(node)).collect();
+        let is_undecided = is_undecided(&heard, &shards[&shard], &stay);
+        difference(heard, &shards[&shard]).map(|_| (shard, is_undecided))
+    });
+    differing.collect()
+}
+
+fn heard(
+    reports: &Reports,
+    shards: &BTreeMap<u16, ShardView>,
+    now: Duration,
+) -> BTreeMap<u16, Heard> {
     let mut heard: BTreeMap<u16, Heard> = BTreeMap::new();
     for (node, report) in reports.recent(now) {
         for replica in &report.replicas {
@@ -70,10 +98,7 @@ pub fn differences(reports: &Reports, now: Duration) -> BTreeMap<u16, Difference
             }
         }
     }
-    let compared = heard.into_iter();
-    let differing =
-        compared.filter_map(|(shard, heard)| Some((shard, difference(heard, &shards[&shard])?)));
-    differing.collect()
+    heard
 }
 
 /// Fingerprints of one shard, by index and node.
@@ -86,18 +111,37 @@ fn difference(heard: Heard, view: &ShardView) -> Option<Difference> {
         if distinct.len() < 2 {
             return None;
         }
-        let is_of_most = |&fingerprint: &u64| {
-            let voters = view.voters.iter();
-            let agree = voters.filter(|voter| fingerprints.get(voter) == Some(&fingerprint));
-            agree.count() > view.voters.len() / 2
-        };
         Some(Difference {
             index,
-            right: distinct.into_iter().find(is_of_most),
+            right: right(&fingerprints, view),
             fingerprints,
         })
     });
     differing.max_by_key(|difference| (difference.right.is_some(), difference.index))
+}
+
+/// What most of the voters have.
+fn right(fingerprints: &BTreeMap<u64, u64>, view: &ShardView) -> Option<u64> {
+    let is_of_most = |&&fingerprint: &&u64| {
+        let voters = view.voters.iter();
+        let agree = voters.filter(|voter| fingerprints.get(voter) == Some(&fingerprint));
+        agree.count() > view.voters.len() / 2
+    };
+    fingerprints.values().find(is_of_most).copied()
+}
+
+/// Whether some of these voters differ of whom none is known to be wrong.
+fn is_undecided(heard: &Heard, view: &ShardView, voters: &BTreeSet<u64>) -> bool {
+    let mut disputed = voters.clone();
+    for fingerprints in heard.values() {
+        if let Some(right) = right(fingerprints, view) {
+            disputed.retain(|node| fingerprints.get(node).is_none_or(|&its| its == right));
+        }
+    }
+    heard.values().any(|fingerprints| {
+        let said = disputed.iter().filter_map(|node| fingerprints.get(node));
+        said.collect::<BTreeSet<_>>().len() > 1
+    })
 }
 
 #[cfg(test)]
@@ -183,6 +227,27 @@ mod tests {
             "the state after entry 9 is 0000000000000005 on 1, and 0000000000000006 on 2; no majority has said \
              which is right"
         );
+    }
+
+    /// Whether it is undecided while these nodes stay.
+    fn undecided(stay: &[u64], said: &[(u64, &[(u64, u64)])]) -> Option<bool> {
+        disputes(&reports(&[1, 2, 3], said), NOW, |node| stay.contains(&node)).remove(&4)
+    }
+
+    #[test]
+    fn voters_of_whom_nobody_is_known_to_be_wrong_are_undecided_until_one_of_them_goes() {
+        let two: [(u64, &[(u64, u64)]); 2] = [(1, &[(9, 5)]), (2, &[(9, 6)])];
+        assert_eq!(undecided(&[1, 2, 3], &two), Some(true));
+        assert_eq!(undecided(&[1, 3], &two), Some(false));
+        let same: [(u64, &[(u64, u64)]); 2] = [(1, &[(9, 5)]), (2, &[(9, 5)])];
+        assert_eq!(undecided(&[1, 2, 3], &same), None);
+        // The third is wrong after entry 64, so what it says of entry 70 is no news.
+        let said: [(u64, &[(u64, u64)]); 3] = [
+            (1, &[(70, 1), (64, 5)]),
+            (2, &[(69, 2), (64, 5)]),
+            (3, &[(70, 3), (64, 6)]),
+        ];
+        assert_eq!(undecided(&[1, 2, 3], &said), Some(false));
     }
 
     #[test]

@@ -5,11 +5,14 @@ use std::{
     time::Duration,
 };
 
-use anser_broker::command::NodeRecord;
+use anser_broker::command::{NodeRecord, NodeState};
 
 use crate::{
+    comparing,
     order::Order,
-    placement::{self, Action, ActionKind, NodeView, ShardView, Tenures, View},
+    placement::{
+        self, Action, ActionKind, Disputes, NodeView, Replacements, ShardView, Tenures, View,
+    },
     reports::{Reports, SILENCE},
 };
 
@@ -52,6 +55,8 @@ pub struct Controller {
     /// The nodes that were up at the last look, and since when these.
     up: (BTreeSet<u64>, Duration),
     tenures: Tenures,
+    replacements: Replacements,
+    disputes: Disputes,
 }
 
 impl Controller {
@@ -62,14 +67,33 @@ impl Controller {
             looked: now,
             up: (BTreeSet::new(), now),
             tenures: Tenures::default(),
+            replacements: Replacements::default(),
+            disputes: Disputes::default(),
         }
     }
 
-    /// Takes a look on a node that does not decide, so that it knows since when who leads when it does.
+    /// Takes a look on a node that does not decide, so that it knows what has happened before it does.
     pub fn watch(&mut self, known: Knowledge<'_>) {
         self.since = None;
-        self.tenures
-            .look(&known.reports.shards(known.now), known.now);
+        self.follow(known, &known.reports.shards(known.now));
+    }
+
+    /// How many copies of shards, of any nodes, have been replaced so often that they are not any more.
+    pub fn given_up(&self) -> usize {
+        self.replacements.given_up().len()
+    }
+
+    fn follow(&mut self, known: Knowledge<'_>, shards: &BTreeMap<u16, ShardView>) {
+        let Knowledge { now, members, .. } = known;
+        self.tenures.look(shards, now);
+        self.replacements.look(shards, now);
+        // A person who has a node emptied has decided for the others.
+        let stays = |node: u64| {
+            let record = members.get(&node);
+            record.is_some_and(|record| record.state == NodeState::Active)
+        };
+        let disputes = comparing::disputes(known.reports, now, stays);
+        self.disputes.look(disputes, now);
     }
 
     /// Takes a look, on the node that leads the catalog.
@@ -89,7 +113,7 @@ impl Controller {
     fn view(&mut self, known: Knowledge<'_>) -> View {
         let since = self.listening_since(known.now);
         let shards = known.reports.shards(known.now);
-        self.tenures.look(&shards, known.now);
+        self.follow(known, &shards);
         let members = known.members.iter();
         let nodes: BTreeMap<u64, NodeView> = members
             .map(|(&number, record)| (number, self.node_view(number, record, known, since)))
@@ -103,6 +127,10 @@ impl Controller {
             shards,
             restless: self.tenures.restless(known.now),
             told: self.tenures.told_lately(known.now),
+            resting: self.replacements.resting(self.policy.grace, known.now),
+            given_up: self.replacements.given_up(),
+            differing: self.disputes.differing(),
+            undecided: self.disputes.undecided(),
         }
     }
 
@@ -150,7 +178,7 @@ impl Controller {
 fn order_of(action: &Action) -> Option<(u64, Order)> {
     let shard = action.shard;
     let order = match &action.kind {
-        ActionKind::Wait(_) => return None,
+        ActionKind::Wait(_) | ActionKind::Hold => return None,
         ActionKind::Change(steps) => Order::Change {
             shard,
             steps: steps.clone(),

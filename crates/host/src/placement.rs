@@ -3,19 +3,24 @@
 //! A joining node, a dead one, one that is emptied and one with too much are the same case: the members a
 //! shard should have differ from those it has (`targets.rs`). The way there is always the same too (`steps.rs`): a
 //! learner is added, it catches up, then one joint change makes it a voter and lets go of whom it replaces. A copy is
-//! never given up before the one that replaces it is a voter that has caught up, unless fewer copies are wanted or its
-//! node is gone for ever.
+//! never given up before the one that replaces it is a voter that has caught up, unless fewer copies are wanted, its
+//! node is gone for ever, or it is damaged (`replacing.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anser_broker::command::NodeState;
 
 use crate::{fitness::Unfit, order::Step};
+pub(crate) use disputes::Disputes;
 use planner::Planner;
+pub(crate) use replacements::Replacements;
 pub(crate) use tenures::Tenures;
 
+mod disputes;
 mod leaders;
 mod planner;
+mod replacements;
+mod replacing;
 mod steps;
 mod targets;
 mod tenures;
@@ -40,6 +45,14 @@ pub(crate) struct View {
     pub restless: BTreeSet<u16>,
     /// Shards whose leader has just been told to go.
     pub told: BTreeSet<u16>,
+    /// What a node has of a shard and was replaced not long ago: it is not again yet, damaged or not.
+    pub resting: BTreeSet<(u16, u64)>,
+    /// Shards of which replicas differ.
+    pub differing: BTreeSet<u16>,
+    /// Of these, those of which nobody can say which are right.
+    pub undecided: BTreeSet<u16>,
+    /// Of what rests, what was replaced so often that it is not any more.
+    pub given_up: BTreeSet<(u16, u64)>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -96,6 +109,8 @@ pub enum ActionKind {
     Transfer(u64),
     /// Nothing to be done but to wait for a learner.
     Wait(u64),
+    /// Nothing is done, although something is wrong.
+    Hold,
 }
 
 /// The next steps: at most one for each shard.
@@ -117,6 +132,7 @@ pub(crate) fn plan(view: &View) -> Vec<Action> {
     if is_quiet && view.is_complete && !view.is_unsettled {
         actions.extend(planner.spread_leaders());
     }
+    actions.extend(planner.held);
     actions
 }
 

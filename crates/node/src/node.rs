@@ -204,6 +204,7 @@ impl Node {
             holds_lost: read(&counters.holds_lost),
             maintenance_errors: read(&counters.maintenance_errors),
             differing_shards: read(&counters.differing_shards),
+            copies_given_up: read(&counters.copies_given_up),
         }
     }
 

@@ -57,6 +57,8 @@ pub struct Status {
     pub maintenance_errors: u64,
     /// Shards of which replicas have made different states of one log, as far as this node has heard.
     pub differing_shards: u64,
+    /// Copies of shards, of any nodes, that had to be replaced so often that they are not any more, as this node has heard.
+    pub copies_given_up: u64,
 }
 
 /// Copies of shards between nodes, since the start.
@@ -124,6 +126,7 @@ pub(crate) struct Counters {
     pub(crate) holds_lost: AtomicU64,
     pub(crate) maintenance_errors: AtomicU64,
     pub(crate) differing_shards: AtomicU64,
+    pub(crate) copies_given_up: AtomicU64,
 }
 
 /// As [`CopyStatus`].

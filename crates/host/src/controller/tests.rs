@@ -9,7 +9,7 @@ use anser_broker::{
 use super::*;
 use crate::{
     order::Step,
-    report::{Led, NodeReport, PeerReport, ReplicaReport},
+    report::{Led, Mark, NodeReport, PeerReport, ReplicaReport},
 };
 
 const GRACE: Duration = Duration::from_secs(10);
@@ -22,6 +22,8 @@ struct Cluster {
     now: Duration,
     /// Of the members that leaders report.
     settled_at: u64,
+    /// What nodes have made of shard 1.
+    fingerprints: BTreeMap<u64, u64>,
 }
 
 impl Cluster {
@@ -48,6 +50,7 @@ impl Cluster {
             reports: Reports::default(),
             now,
             settled_at: 0,
+            fingerprints: BTreeMap::new(),
         }
     }
 
@@ -58,6 +61,12 @@ impl Cluster {
             let mut report = report(node, heard);
             for led in report.replicas.iter_mut().filter_map(|it| it.led.as_mut()) {
                 led.settled_at = self.settled_at;
+            }
+            if let Some(&fingerprint) = self.fingerprints.get(&node) {
+                report.replicas[1].marks = vec![Mark {
+                    index: 50,
+                    fingerprint,
+                }];
             }
             self.reports.put(report, self.now);
         }
@@ -134,6 +143,36 @@ fn a_silent_node_is_replaced_after_its_grace_and_not_before() {
     assert!(!replaces_node_2(&early));
     let late = cluster.look(&[1, 3, 4]);
     assert!(replaces_node_2(&late), "{late:?}");
+}
+
+/// Nobody is right, and a copy from the leader would say that it is.
+#[test]
+fn while_nobody_can_say_which_voters_are_right_no_copy_decides_it() {
+    let mut cluster = Cluster::new();
+    cluster.fingerprints = [(1, 5), (2, 6)].into();
+    cluster.pass(GRACE, &[1, 2, 3, 4]);
+    let held = cluster.pass(GRACE * 3, &[1, 2, 4]);
+    let of_shard = held.actions.iter().filter(|action| action.shard == 1);
+    let kinds: Vec<&ActionKind> = of_shard.map(|action| &action.kind).collect();
+    assert_eq!(kinds, [&ActionKind::Hold], "{held:?}");
+    // Of the two that are left one goes, which decides it for the other.
+    cluster.members.get_mut(&2).unwrap().state = NodeState::Draining;
+    let decided = cluster.pass(GRACE * 2, &[1, 2, 4]);
+    assert!(replaces_node_2(&decided), "{decided:?}");
+}
+
+#[test]
+fn whose_state_a_person_takes_for_wrong_gives_no_copies_of_it() {
+    let mut cluster = Cluster::new();
+    cluster.fingerprints = [(1, 5), (2, 6)].into();
+    cluster.members.get_mut(&1).unwrap().state = NodeState::Draining;
+    let decided = cluster.pass(GRACE, &[1, 2, 3, 4]);
+    let of_shard = decided.actions.iter().find(|action| action.shard == 1);
+    let kind = of_shard.map(|action| &action.kind);
+    assert!(
+        matches!(kind, Some(ActionKind::Transfer(2 | 3))),
+        "{decided:?}"
+    );
 }
 
 #[test]

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use anser_broker::command::NodeState;
+#[cfg(feature = "sabotage")]
+use anser_broker::sabotage::is_planted;
 
-use super::{ShardView, View, members, targets::Target};
+use super::{Action, ActionKind, ShardView, View, members, targets::Target};
 
 pub(super) struct Planner<'a> {
     pub(super) view: &'a View,
@@ -14,6 +16,10 @@ pub(super) struct Planner<'a> {
     pub(super) led: BTreeMap<u64, usize>,
     /// Copies that are on their way or ordered.
     pub(super) moves: usize,
+    /// Shards that have to be given a copy of which nothing is on its way yet.
+    pub(super) lacking: usize,
+    /// Of shards for which nothing is done, although something is wrong.
+    pub(super) held: Vec<Action>,
 }
 
 impl<'a> Planner<'a> {
@@ -27,10 +33,9 @@ impl<'a> Planner<'a> {
             *led.entry(state.leader).or_default() += 1;
         }
         let catching_up = |(&shard, state): (&u16, &ShardView)| {
-            let waiting = state
-                .learners
-                .iter()
-                .filter(|&&node| shard != 0 && view.nodes.get(&node).is_some_and(|node| node.up));
+            let is_up = |node| view.nodes.get(node).is_some_and(|node| node.up);
+            let sound = state.learners.difference(&state.damaged);
+            let waiting = sound.filter(|&node| shard != 0 && is_up(node));
             waiting.count()
         };
         let moves = view.shards.iter().map(catching_up).sum();
@@ -39,7 +44,20 @@ impl<'a> Planner<'a> {
             load,
             led,
             moves,
+            lacking: 0,
+            held: Vec::new(),
         }
+    }
+
+    /// Whether one copy more may be begun, with so many others still to come; it counts from now on.
+    pub(super) fn may_begin(&mut self, others: usize) -> bool {
+        #[cfg(feature = "sabotage")]
+        let is_unbound = is_planted("moves without a bound");
+        #[cfg(not(feature = "sabotage"))]
+        let is_unbound = false;
+        let may = self.moves + others < self.view.moves_max || is_unbound;
+        self.moves += usize::from(may);
+        may
     }
 
     /// Of every shard whose members are not just being changed. First whoever lacks a copy gets one, then
@@ -50,6 +68,15 @@ impl<'a> Planner<'a> {
         let mut targets: BTreeMap<u16, Target> = shards
             .map(|(&shard, state)| (shard, self.repaired(shard, state)))
             .collect();
+        let lacks = |(shard, target): &(&u16, &Target)| {
+            if view.undecided.contains(shard) {
+                return false;
+            }
+            let state = &view.shards[shard];
+            let has = |node| state.voters.contains(node) || state.learners.contains(node);
+            !target.members.iter().all(has)
+        };
+        self.lacking = targets.iter().filter(lacks).count();
         let settled: Vec<u16> = targets
             .iter()
             .filter(|(shard, target)| target.members == view.shards[shard].voters)
@@ -80,6 +107,24 @@ impl<'a> Planner<'a> {
     pub(super) fn state_of(&self, node: u64) -> NodeState {
         let known = self.view.nodes.get(&node);
         known.map_or(NodeState::Removed, |node| node.state)
+    }
+
+    /// Whether a copy of the shard may be placed on a node.
+    pub(super) fn may_take(&self, shard: u16, node: u64) -> bool {
+        let place = self.view.nodes.get(&node);
+        place.is_some_and(|place| place.state == NodeState::Active && place.up)
+            && !self.view.given_up.contains(&(shard, node))
+    }
+
+    pub(super) fn hold(&mut self, shard: u16, why: String) {
+        let leader = self.view.shards[&shard].leader;
+        let kind = ActionKind::Hold;
+        self.held.push(Action {
+            shard,
+            leader,
+            kind,
+            why,
+        });
     }
 
     pub(super) fn load_of(&self, node: u64) -> usize {

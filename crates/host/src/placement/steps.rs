@@ -6,7 +6,10 @@ use anser_broker::command::NodeState;
 #[cfg(feature = "sabotage")]
 use anser_broker::sabotage::is_planted;
 
-use super::{Action, ActionKind, NodeView, ShardView, planner::Planner, targets::Target};
+use super::{
+    Action, ActionKind, NodeView, ShardView, planner::Planner, replacing::blank_voter,
+    targets::Target,
+};
 use crate::order::Step;
 
 impl Planner<'_> {
@@ -29,14 +32,19 @@ impl Planner<'_> {
                 why: why.to_owned(),
             })
         };
-        // As a voter it counts for nothing and gets nothing; as a learner it is sent a copy, and is promoted.
-        if let Some(blank) = blank_voter(state) {
-            let why = format!("node {blank} has lost its copy");
-            return action(ActionKind::Change(vec![Step::AddLearner(blank)]), &why);
+        // Whoever gets a copy, or goes, decides who is right.
+        if self.view.undecided.contains(&shard) {
+            let why = "its copies differ, and nobody can say which are right";
+            self.hold(shard, why.into());
+            return None;
         }
-        if let Some(damaged) = self.damaged(state) {
+        if let Some(blank) = blank_voter(state) {
+            return self.replace_blank(blank, action);
+        }
+        if let Some(damaged) = self.damaged(shard, state) {
             return self.replace_damaged(state, damaged, action);
         }
+        self.hold_damaged(shard, state);
         let missing: Vec<u64> = target.difference(&state.voters).copied().collect();
         let ready = |node: &u64| {
             state.learners.contains(node)
@@ -44,9 +52,10 @@ impl Planner<'_> {
                 && state.has_caught_up(*node)
         };
         let (ready, late): (Vec<u64>, Vec<u64>) = missing.into_iter().partition(ready);
-        // It leads until its successor has a copy, unless it is not to be counted on.
+        // It leads until its successor has a copy, unless it is not to be counted on, or the copy not to be from it.
+        let differs = self.view.differing.contains(&shard);
         let must_yield = !target.contains(&state.leader)
-            && (late.is_empty() || self.state_of(state.leader) == NodeState::Removed);
+            && (late.is_empty() || differs || self.state_of(state.leader) == NodeState::Removed);
         if must_yield && let Some(heir) = self.heir(state, target) {
             *self.led.entry(heir).or_default() += 1;
             *self.led.entry(state.leader).or_default() -= 1;
@@ -61,53 +70,18 @@ impl Planner<'_> {
         }
         let begins = |node: &&u64| !state.learners.contains(node) && !state.damaged.contains(node);
         if let Some(&new) = late.iter().find(begins) {
-            #[cfg(feature = "sabotage")]
-            let is_unbound = is_planted("moves without a bound");
-            #[cfg(not(feature = "sabotage"))]
-            let is_unbound = false;
-            if self.moves >= self.view.moves_max && !is_unbound {
+            if !self.may_begin(0) {
                 return None;
             }
-            self.moves += 1;
             return action(ActionKind::Change(vec![Step::AddLearner(new)]), why);
         }
-        if let Some(&late) = late.first() {
+        let is_awaited =
+            |node: &&u64| !state.learners.contains(node) || !state.damaged.contains(node);
+        if let Some(&late) = late.iter().find(is_awaited) {
             return action(ActionKind::Wait(late), why);
         }
         self.tend_learners(shard, state, target)
             .and_then(|(step, why)| action(ActionKind::Change(vec![step]), &why))
-    }
-
-    /// A damaged copy that the others can do without goes, and its node is given a new one, once what is
-    /// there is set aside. Who leads with a damaged copy hands over first.
-    fn replace_damaged(
-        &mut self,
-        state: &ShardView,
-        damaged: u64,
-        action: impl Fn(ActionKind, &str) -> Option<Action>,
-    ) -> Option<Action> {
-        let why = format!("what node {damaged} has of it is damaged");
-        if damaged != state.leader {
-            return action(ActionKind::Change(vec![Step::Remove(damaged)]), &why);
-        }
-        let heir = self.heir(state, &state.voters)?;
-        *self.led.entry(heir).or_default() += 1;
-        *self.led.entry(damaged).or_default() -= 1;
-        action(ActionKind::Transfer(heir), &why)
-    }
-
-    /// Whose copy is damaged and has to do something about it: a leader for whom somebody can lead, a learner, and a voter
-    /// whom most can do without, for they decide about it alone, and have all that it has.
-    fn damaged(&self, state: &ShardView) -> Option<u64> {
-        let of = |members: &BTreeSet<u64>| members.intersection(&state.damaged).next().copied();
-        let leads = state.damaged.contains(&state.leader);
-        if leads && self.heir(state, &state.voters).is_some() {
-            return Some(state.leader);
-        }
-        let is_sound = |node: &&u64| !state.damaged.contains(node) && state.is_active(**node);
-        let sound = state.voters.iter().filter(is_sound).count();
-        let voter = of(&state.voters).filter(|_| !leads && sound > state.voters.len() / 2);
-        of(&state.learners).or(voter)
     }
 
     /// Voters for those that are ready, in exchange for those that are one too many.
@@ -173,20 +147,12 @@ impl Planner<'_> {
             fits(place)
                 && place.up
                 && !state.damaged.contains(node)
+                && !self.view.given_up.contains(&(0, **node))
                 && !state.voters.contains(node)
                 && !state.learners.contains(node)
         });
         missing.map(|(&node, _)| (Step::AddLearner(node), "every node has the catalog".into()))
     }
-}
-
-/// A voter without state that the others can do without: they decide about it alone.
-pub(super) fn blank_voter(state: &ShardView) -> Option<u64> {
-    let is_blank = |node: &u64| state.peers.get(node).is_some_and(|peer| peer.is_blank);
-    let sound = state.voters.iter().filter(|node| !is_blank(node));
-    let reached = sound.filter(|&&node| state.is_active(node)).count();
-    let blank = state.voters.iter().copied().find(is_blank);
-    blank.filter(|_| reached > state.voters.len() / 2)
 }
 
 /// Whether most of those who would decide after these steps can be reached.

@@ -27,11 +27,12 @@ impl Planner<'_> {
         let usable = |node: &u64| {
             let known = view.nodes.get(node);
             known.is_some_and(|node| node.state == NodeState::Active && !node.dead)
+                && !view.given_up.contains(&(shard, *node))
         };
         let mut target: BTreeSet<u64> = state.voters.iter().copied().filter(usable).collect();
         let mut why = String::from("too few copies");
         if let Some(lost) = state.voters.iter().find(|node| !usable(node)) {
-            why = self.reason(*lost);
+            why = self.reason(shard, *lost);
         }
         // A learner that is on its way stays the choice.
         let mut candidates: Vec<u64> = view.nodes.keys().copied().filter(usable).collect();
@@ -70,8 +71,11 @@ impl Planner<'_> {
         self.state_of(node) != NodeState::Removed
     }
 
-    fn reason(&self, node: u64) -> String {
+    fn reason(&self, shard: u16, node: u64) -> String {
         match self.state_of(node) {
+            NodeState::Active if self.view.given_up.contains(&(shard, node)) => {
+                format!("what node {node} has of it is damaged again and again")
+            }
             NodeState::Draining => format!("node {node} is being emptied"),
             NodeState::Active => format!("node {node} has been silent for too long"),
             NodeState::Removed => format!("node {node} is gone"),
@@ -141,11 +145,8 @@ impl Planner<'_> {
         if shard == 0 {
             return None; // Its learners are everywhere, and on their way to nothing.
         }
-        let fits = |node: &&u64| {
-            let place = self.view.nodes.get(node);
-            place.is_some_and(|place| place.state == NodeState::Active && place.up)
-        };
-        let to = *state.learners.iter().find(fits)?;
+        let mut learners = state.learners.iter().copied();
+        let to = learners.find(|&node| self.may_take(shard, node))?;
         let enough = self.load_of(to);
         let allowed =
             |&&from: &&u64| self.load_of(from) >= enough && self.may_replace(state, from, to);
@@ -158,16 +159,14 @@ impl Planner<'_> {
     /// The move that evens out most, of those that can be begun.
     pub(super) fn rebalanced(&mut self, shards: &[u16]) -> Option<(u16, Target)> {
         let view = self.view;
-        let open = view
-            .nodes
-            .iter()
-            .filter(|(_, place)| place.state == NodeState::Active && place.up);
-        let open: Vec<u64> = open.map(|(&node, _)| node).collect();
         let mut best = None;
         for &shard in shards {
             let state = &view.shards[&shard];
+            let open = view.nodes.keys().copied();
+            let open = open.filter(|&node| self.may_take(shard, node));
+            let open: Vec<u64> = open.filter(|node| !state.voters.contains(node)).collect();
             for &from in &state.voters {
-                for &to in open.iter().filter(|node| !state.voters.contains(node)) {
+                for &to in &open {
                     let apart = self.load_of(from).saturating_sub(self.load_of(to));
                     if apart < COPIES_APART || !self.may_replace(state, from, to) {
                         continue;

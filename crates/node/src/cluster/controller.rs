@@ -1,18 +1,19 @@
 //! Where the catalog is led, has the next steps of placement taken twice a second; what they are, `anser-host` says.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
 
 use anser_broker::id::ShardId;
 use anser_host::{Action, Knowledge, Order};
 use tracing::info;
 
 use super::{peers::Cluster, words::Note};
-use crate::{event::Event, inboxes::Inboxes};
+use crate::{event::Event, inboxes::Inboxes, status::Counters};
 
 pub(crate) struct Controller {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) inboxes: Inboxes,
     pub(crate) host: anser_host::Controller,
+    pub(crate) counters: Arc<Counters>,
     /// What was decided last, for whoever asks.
     pub(crate) decided: Arc<Mutex<Vec<Action>>>,
 }
@@ -20,6 +21,12 @@ pub(crate) struct Controller {
 impl Controller {
     /// Takes a look, and the next steps.
     pub(crate) fn step(&mut self) {
+        self.look();
+        let given_up = &self.counters.copies_given_up;
+        given_up.store(self.host.given_up() as u64, Ordering::Relaxed);
+    }
+
+    fn look(&mut self) {
         let known = Knowledge {
             now: self.cluster.reports.now(),
             shards: self.cluster.shards,

@@ -78,6 +78,7 @@ impl Part {
             cluster: Arc::clone(cluster),
             inboxes: inboxes.clone(),
             host: anser_host::Controller::new(policy, cluster.reports.now()),
+            counters: Arc::clone(&self.counters),
             decided: Arc::clone(&self.decided),
         };
         let teller = Teller {

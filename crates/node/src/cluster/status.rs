@@ -156,6 +156,7 @@ fn copies(reports: &Reports) -> Vec<Move> {
 fn move_of(action: &Action) -> Move {
     let what = match &action.kind {
         ActionKind::Wait(node) => format!("node {node} catches up"),
+        ActionKind::Hold => "nothing for now".into(),
         ActionKind::Transfer(node) => format!("node {node} becomes the leader"),
         ActionKind::Change(steps) => {
             let steps = steps.iter().map(|step| match step {

@@ -118,13 +118,19 @@ impl Checks {
                     ));
                 }
             }
-            let begins = steps
-                .iter()
-                .any(|step| matches!(step, Step::AddLearner(node) if !shard.voters.contains(node)));
+            let begins = match steps[..] {
+                [Step::AddLearner(_)] => true,
+                // Its node will need a copy, and until then the shard has a voter less.
+                [Step::Remove(node)] => {
+                    let votes = shard.voters.contains(&node) && shard.is_active(node);
+                    votes && shard.damaged.contains(&node)
+                }
+                _ => false,
+            };
             begun += usize::from(number != 0 && begins);
         }
         let shards = known.shards.iter().filter(|(number, _)| **number != 0);
-        let learners = shards.flat_map(|(_, shard)| &shard.learners);
+        let learners = shards.flat_map(|(_, shard)| shard.learners.difference(&shard.damaged));
         let under_way = learners.filter(|node| known.up.contains(node)).count();
         if begun > 0 && begun + under_way > known.policy.moves_max {
             self.fail(format!(

@@ -441,7 +441,7 @@ impl Process {
                 ActionKind::Transfer(_) if action.why.contains("slower disk") => {
                     sometimes("a leader left a slow disk");
                 }
-                ActionKind::Transfer(_) | ActionKind::Wait(_) => {}
+                ActionKind::Transfer(_) | ActionKind::Wait(_) | ActionKind::Hold => {}
             }
         }
     }

@@ -157,6 +157,11 @@ pub(super) const NODE: &[Metric<Status>] = &[
         "shards of which replicas have made different states of one log, as far as this node has heard",
         |node| node.differing_shards,
     ),
+    gauge(
+        "copies_given_up",
+        "copies of shards on any nodes that were replaced three times lately and are not again, as far as this node has heard",
+        |node| node.copies_given_up,
+    ),
 ];
 
 pub(super) const SHARD: &[Metric<ShardStatus>] = &[

@@ -1,0 +1,93 @@
+//! A voter that lacks its state, or has something damaged, is let go of and given a new copy by the others, no faster than copies
+//! may be made: until it has one, the shard has a voter less.
+
+use std::collections::BTreeSet;
+
+use super::{Action, ActionKind, ShardView, planner::Planner, replacements::TIMES_MAX};
+use crate::order::Step;
+
+impl Planner<'_> {
+    /// As a voter it counts for nothing and gets nothing; as a learner it is sent a copy, and is promoted.
+    pub(super) fn replace_blank(
+        &mut self,
+        blank: u64,
+        action: impl Fn(ActionKind, &str) -> Option<Action>,
+    ) -> Option<Action> {
+        if !self.may_begin(0) {
+            return None;
+        }
+        let why = format!("node {blank} has lost its copy");
+        action(ActionKind::Change(vec![Step::AddLearner(blank)]), &why)
+    }
+
+    /// A damaged copy that the others can do without goes, and its node is given a new one, once what is
+    /// there is set aside. Who leads with a damaged copy hands over first.
+    pub(super) fn replace_damaged(
+        &mut self,
+        state: &ShardView,
+        damaged: u64,
+        action: impl Fn(ActionKind, &str) -> Option<Action>,
+    ) -> Option<Action> {
+        let why = format!("what node {damaged} has of it is damaged");
+        if damaged != state.leader {
+            // One that is closed decides nothing as it is.
+            let decides = state.voters.contains(&damaged) && state.is_active(damaged);
+            if decides && !self.may_begin(self.lacking) {
+                return None;
+            }
+            return action(ActionKind::Change(vec![Step::Remove(damaged)]), &why);
+        }
+        let heir = self.heir(state, &state.voters)?;
+        *self.led.entry(heir).or_default() += 1;
+        *self.led.entry(damaged).or_default() -= 1;
+        action(ActionKind::Transfer(heir), &why)
+    }
+
+    /// Whose copy is damaged and has to do something about it: a leader for whom somebody can lead, a learner, and a voter
+    /// whom most can do without, for they decide about it alone, and have all that it has. What was replaced not long ago
+    /// waits, unless it is closed.
+    pub(super) fn damaged(&self, shard: u16, state: &ShardView) -> Option<u64> {
+        let rests = |node| state.is_active(node) && self.view.resting.contains(&(shard, node));
+        let of = |members: &BTreeSet<u64>| {
+            let mut damaged = members.intersection(&state.damaged).copied();
+            damaged.find(|&node| !rests(node))
+        };
+        let leads = state.damaged.contains(&state.leader);
+        if leads && self.heir(state, &state.voters).is_some() {
+            return Some(state.leader);
+        }
+        let is_sound = |node: &&u64| !state.damaged.contains(node) && state.is_active(**node);
+        let sound = state.voters.iter().filter(is_sound).count();
+        let voter = of(&state.voters).filter(|_| !leads && sound > state.voters.len() / 2);
+        of(&state.learners).or(voter)
+    }
+
+    /// Says which damaged copies stay for now.
+    pub(super) fn hold_damaged(&mut self, shard: u16, state: &ShardView) {
+        let view = self.view;
+        let members = &state.voters | &state.learners;
+        for node in &members & &state.damaged {
+            let why = if view.given_up.contains(&(shard, node)) {
+                format!(
+                    "node {node} was given {TIMES_MAX} copies, and what it has is damaged again: look at its memory and its disk"
+                )
+            } else if view.resting.contains(&(shard, node)) {
+                format!(
+                    "node {node} was given a copy not long ago, and what it has is damaged again"
+                )
+            } else {
+                continue;
+            };
+            self.hold(shard, why);
+        }
+    }
+}
+
+/// A voter without state that the others can do without: they decide about it alone.
+pub(super) fn blank_voter(state: &ShardView) -> Option<u64> {
+    let is_blank = |node: &u64| state.peers.get(node).is_some_and(|peer| peer.is_blank);
+    let sound = state.voters.iter().filter(|node| !is_blank(node));
+    let reached = sound.filter(|&&node| state.is_active(node)).count();
+    let blank = state.voters.iter().copied().find(is_blank);
+    blank.filter(|_| reached > state.voters.len() / 2)
+}
