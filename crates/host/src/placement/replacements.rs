@@ -33,7 +33,10 @@ impl Replacements {
     pub(crate) fn look(&mut self, shards: &BTreeMap<u16, ShardView>, now: Duration) {
         for (&shard, state) in shards {
             let members = &state.voters | &state.learners;
-            for node in &members & &state.damaged {
+            // One that is closed decides nothing, and is damaged again at a start at most.
+            let mut deciding = &members & &state.damaged;
+            deciding.retain(|&node| state.is_active(node));
+            for node in deciding {
                 self.copies.entry((shard, node)).or_default().is_damaged = true;
             }
         }
@@ -62,9 +65,9 @@ impl Replacements {
         })
     }
 
-    /// Those that are not replaced any more.
+    /// Those that are not replaced any more: the last copy is damaged again, or was even let go of for another node.
     pub(crate) fn given_up(&self) -> BTreeSet<(u16, u64)> {
-        self.those(|copy| copy.times >= TIMES_MAX)
+        self.those(|copy| copy.times > TIMES_MAX || copy.times == TIMES_MAX && copy.is_damaged)
     }
 
     fn those(&self, is_meant: impl Fn(&Replaced) -> bool) -> BTreeSet<(u16, u64)> {
@@ -75,12 +78,20 @@ impl Replacements {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::PeerView, *};
 
     const FIRST: Duration = Duration::from_secs(300);
 
+    /// Node 2 leads, and hears node 1.
     fn shards(voters: &[u64], damaged: &[u64]) -> BTreeMap<u16, ShardView> {
+        let peer = PeerView {
+            matched: 1,
+            active: true,
+            is_blank: false,
+        };
         let state = ShardView {
+            leader: 2,
+            peers: [(1, peer)].into(),
             voters: voters.iter().copied().collect(),
             damaged: damaged.iter().copied().collect(),
             ..ShardView::default()
@@ -108,12 +119,28 @@ mod tests {
     fn what_has_to_be_replaced_again_waits_and_in_the_end_stays_until_it_was_well() {
         let mut replacements = Replacements::default();
         let mut now = Duration::from_secs(1_000);
-        let waits = [(); 4].map(|()| replace(&mut replacements, &mut now));
-        assert_eq!(waits, [0, 300, 600, 7_200]);
+        let waits = [(); 3].map(|()| replace(&mut replacements, &mut now));
+        assert_eq!(waits, [0, 300, 600]);
+        assert!(replacements.given_up().is_empty(), "it gets its third copy");
+        assert_eq!(replace(&mut replacements, &mut now), 7_200);
         assert_eq!(replacements.given_up(), [(7, 1)].into());
         replacements.look(&shards(&[1, 2, 3], &[]), now);
         assert!(replacements.given_up().is_empty());
         assert_eq!(replace(&mut replacements, &mut now), 0);
+    }
+
+    /// A start found it damaged, and it decides nothing: without it there are as many voters as before.
+    #[test]
+    fn what_is_closed_is_replaced_whenever_it_is_damaged() {
+        let mut replacements = Replacements::default();
+        let now = Duration::from_secs(1_000);
+        for _ in 0..5 {
+            let mut closed = shards(&[1, 2, 3], &[1]);
+            closed.values_mut().for_each(|state| state.peers.clear());
+            replacements.look(&closed, now);
+            replacements.look(&shards(&[2, 3], &[1]), now);
+        }
+        assert!(replacements.resting(FIRST, now).is_empty());
     }
 
     #[test]
