@@ -91,7 +91,11 @@ fn a_damaged_log_is_told_of_tried_and_repaired() {
     let said = home.succeeds("repair");
     assert!(said.contains("there is nothing to repair"), "{said}");
 
+    // Of an attempt that was killed.
+    let scratch = home.data().join("repair.scratch");
+    fs::create_dir_all(scratch.join("wal")).unwrap();
     let dev = home.dev();
+    assert!(!scratch.exists());
     home.succeeds("queue send orders message-6");
     for number in [1, 2, 6] {
         let received = home.succeeds("queue receive orders --delete");

@@ -84,6 +84,16 @@ pub fn repair(config: &Config, mode: RepairMode) -> Result<Repaired, RepairFailu
     })
 }
 
+/// Removes what an attempt left that was ended from outside, for bodies of messages are in it. No attempt may be under way.
+pub(crate) fn remove_scratch(data: &Path) {
+    let path = data.join(SCRATCH);
+    if let Err(error) = fs::remove_dir_all(&path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "what an attempt to repair left cannot be removed");
+    }
+}
+
 /// A folder that is removed in the end.
 struct Scratch(PathBuf);
 

@@ -17,6 +17,7 @@ use crate::{
     config::Config,
     crashes,
     failure::Failure,
+    repair,
     version::{self, TooOld, Versions},
 };
 
@@ -180,6 +181,7 @@ pub(crate) fn open(config: &Config, address: Option<&str>) -> Result<Opening, St
         path: config.data.display().to_string(),
         reason,
     })?;
+    repair::remove_scratch(&config.data);
     let knows = knows(config);
     check_known(config, knows)?;
     let mut log = open_log(config)?;
