@@ -22,6 +22,7 @@ mod listing;
 mod nodes;
 mod recovered;
 mod state;
+mod summary;
 mod topics;
 
 use deletions::Deletions;
@@ -304,6 +305,14 @@ impl Catalog {
             self.ending.remove(&queue);
         }
         Reply::Done
+    }
+
+    #[cfg(feature = "sabotage")]
+    pub(crate) fn spoil(&mut self) {
+        let first = self.queues.first().map(|(queue, _)| *queue);
+        if let Some(record) = first.and_then(|queue| self.queues.own(&queue)) {
+            Arc::make_mut(record).modified.0 += 1;
+        }
     }
 
     pub(crate) fn unsettled(&self) -> Vec<Placed> {

@@ -6,6 +6,7 @@
 //! of different versions compare theirs. It is no proof against malice.
 
 use crate::{
+    codec::wire::Sink,
     command::{Delivery, Placed, Reply},
     error::Error,
     op::QueueTotals,
@@ -17,8 +18,30 @@ const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Fingerprint(pub(crate) u64);
 
+/// The CRC-32C of bytes that are not kept.
+#[derive(Default)]
+pub(crate) struct Checksum(u32);
+
+impl Sink for Checksum {
+    fn put(&mut self, bytes: &[u8]) {
+        self.0 = crc32c::crc32c_append(self.0, bytes);
+    }
+}
+
+pub(crate) fn checksum(write: impl FnOnce(&mut Checksum)) -> u32 {
+    let mut checksum = Checksum::default();
+    write(&mut checksum);
+    checksum.0
+}
+
+/// Whose turn it is at an entry: the first whose number is not below this. All have their turns, up to the last.
+pub(crate) fn by_turns(index: u64, last: u64) -> u64 {
+    last.checked_add(1)
+        .map_or(mixed(index), |all| mixed(index) % all)
+}
+
 /// Another number, far from those of its neighbours.
-pub(crate) fn mixed(number: u64) -> u64 {
+fn mixed(number: u64) -> u64 {
     let mixed = number.wrapping_mul(FACTOR);
     mixed ^ (mixed >> 32)
 }
@@ -30,6 +53,10 @@ impl Fingerprint {
 
     pub(crate) fn add_length(&mut self, length: usize) {
         self.add(length as u64);
+    }
+
+    pub(crate) fn add_bytes(&mut self, write: impl FnOnce(&mut Checksum)) {
+        self.add(checksum(write).into());
     }
 
     /// An entry before it is applied. The checksum also tells of bodies, which are no part of the state.

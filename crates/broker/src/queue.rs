@@ -4,12 +4,12 @@
 //! `ready` or, if its retention counts from later than its sending, in `late`. One that is ready and
 //! was received before has its history beside it; any other ready message has no state of its own.
 
-use std::collections::BTreeMap;
-
 use crate::{
     attributes::{DeadLetterAfter, QueueAttributes, RetentionFrom},
+    codec::wire::Sink,
     command::Room,
     error::Error,
+    fingerprint::checksum,
     id::{QueueId, Sequence},
     limits,
     list::{MessageList, Waiting},
@@ -20,6 +20,7 @@ use crate::{
     turn::{Turn, WallOffset},
 };
 
+mod accepted;
 mod delayed;
 mod dropping;
 mod due;
@@ -41,6 +42,7 @@ pub(crate) use outbox::Role;
 pub(crate) use sending::NumberedBodies;
 pub(crate) use state::{restore_totals, save_totals};
 
+use accepted::Accepted;
 use delayed::{Delayed, DelayedMessage};
 use lanes::Lanes;
 use late::Late;
@@ -52,6 +54,8 @@ pub(crate) struct Queue {
     id: QueueId,
     pub(crate) revision: u64,
     pub(crate) attributes: QueueAttributes,
+    /// Of the attributes as a state has them.
+    attributes_checksum: u32,
     role: Role,
     ready: MessageList,
     late: Late,
@@ -61,8 +65,7 @@ pub(crate) struct Queue {
     leases: Leases,
     retired: MessageList,
     lanes: Lanes,
-    /// The last number that arrived, by the queue it came from.
-    accepted: BTreeMap<QueueId, u64>,
+    accepted: Accepted,
     tokens: Tokens,
     pub(crate) totals: QueueTotals,
     /// Where the shard's order of deadlines has this queue.
@@ -75,6 +78,10 @@ pub(crate) struct Queue {
 struct History {
     first_received: Moment,
     deliveries: u32,
+}
+
+fn checksum_of(attributes: &QueueAttributes) -> u32 {
+    checksum(|sink| sink.whole_attributes(attributes))
 }
 
 /// A message on its way from one state to another.
@@ -90,6 +97,7 @@ impl Queue {
         Self {
             id,
             revision,
+            attributes_checksum: checksum_of(&attributes),
             attributes,
             role: Role::Received,
             ready: MessageList::default(),
@@ -99,7 +107,7 @@ impl Queue {
             leases: Leases::default(),
             retired: MessageList::default(),
             lanes: Lanes::default(),
-            accepted: BTreeMap::new(),
+            accepted: Accepted::default(),
             tokens: Tokens::default(),
             totals: QueueTotals::default(),
             scheduled: None,
@@ -113,6 +121,7 @@ impl Queue {
         #[cfg(feature = "sabotage")]
         let attributes = self.with_old_retention(attributes);
         let leases_change = self.attributes.retention != attributes.retention;
+        self.attributes_checksum = checksum_of(&attributes);
         self.attributes = attributes;
         if leases_change {
             self.leases.set_retention(self.attributes.retention);
@@ -208,7 +217,7 @@ impl Queue {
         Room {
             messages: self.room(),
             body_bytes_max: self.attributes.body_bytes_max,
-            accepted: self.accepted.get(&source).copied().unwrap_or(0),
+            accepted: self.accepted.from(source).unwrap_or(0),
         }
     }
 

@@ -25,6 +25,7 @@ mod home;
 mod recovered;
 mod sources;
 mod state;
+mod summary;
 mod topics;
 
 use home::Home;
@@ -101,6 +102,14 @@ impl Shard {
         self.home.ended.sent += 1;
     }
 
+    /// For a planted bug: the same of the catalog, as far as there is something in it.
+    #[cfg(feature = "sabotage")]
+    pub fn spoil_catalog(&mut self) {
+        if let Some(catalog) = &mut self.catalog {
+            catalog.spoil();
+        }
+    }
+
     /// For tests: looks at everything, and panics if it does not agree.
     #[doc(hidden)]
     pub fn check(&self) {
@@ -144,6 +153,9 @@ impl Shard {
         }
         self.home.blocks = turn.blocks;
         self.home.add_to(index, &mut self.fingerprint);
+        if let Some(catalog) = &self.catalog {
+            catalog.add_to(index, &mut self.fingerprint);
+        }
         self.home.schedule_touched();
         Ok(())
     }

@@ -15,7 +15,14 @@ const QUEUE: QueueId = QueueId(1);
 
 /// Applies an entry with one command, at a second of the shard's time.
 fn apply(shard: &mut Shard, second: u64, command: &Command) {
-    let now = Timestamp(1_700_000_000_000 + second * 1_000);
+    apply_at(
+        shard,
+        Timestamp(1_700_000_000_000 + second * 1_000),
+        command,
+    );
+}
+
+fn apply_at(shard: &mut Shard, now: Timestamp, command: &Command) {
     let mut batch = BatchBuilder::new(Stamp {
         now,
         wall: now,
@@ -138,4 +145,60 @@ fn each_queue_has_its_turn() {
         one.fingerprint() != other.fingerprint()
     });
     assert!(differ_after.is_some_and(|entries| entries < 200));
+}
+
+/// A state with something of everything, in which one byte is another one, as far as that is a state. What is left is in the
+/// middle of lists of messages, and of names that are no more.
+#[test]
+fn most_bytes_of_a_state_have_their_turn_and_all_of_what_the_catalog_has() {
+    let bytes = unhex(include_str!("golden/state.hex").trim());
+    let is_state = |place: &usize| Shard::restore(&with_another(&bytes, *place)).is_ok();
+    let places: Vec<usize> = (HEADER_BYTES..bytes.len()).filter(is_state).collect();
+    let found = |place: &usize| is_found(&bytes, &with_another(&bytes, *place));
+    let (found, missed): (Vec<usize>, Vec<usize>) = places.into_iter().partition(found);
+    assert!(
+        missed.len() * 3 < found.len(),
+        "{missed:?} of {}",
+        found.len()
+    );
+    for text in [
+        "orders", "dead", "safe", "news", "copy", "mail", "10.0.0.1", "north",
+    ] {
+        let at = bytes
+            .windows(text.len())
+            .position(|some| some == text.as_bytes());
+        let at = at.expect("the state has it");
+        assert!(
+            !missed
+                .iter()
+                .any(|place| (at..at + text.len()).contains(place)),
+            "{text}"
+        );
+    }
+}
+
+/// Whether what differs from the beginning is found within some entries in which nothing falls due.
+fn is_found(bytes: &[u8], other: &[u8]) -> bool {
+    let [mut one, mut other] = [bytes, other].map(|bytes| Shard::restore(bytes).unwrap());
+    (0..400).any(|_| {
+        for shard in [&mut one, &mut other] {
+            apply_at(shard, Timestamp(0), &Command::Settle);
+        }
+        one.fingerprint() != other.fingerprint()
+    })
+}
+
+fn with_another(bytes: &[u8], place: usize) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[place] ^= 1;
+    bytes
+}
+
+/// Up to the fingerprint.
+const HEADER_BYTES: usize = 37;
+
+fn unhex(text: &str) -> Vec<u8> {
+    let pairs = text.as_bytes().chunks(2);
+    let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    pairs.map(byte).collect()
 }

@@ -75,4 +75,10 @@ pub(crate) fn spoil(shard: &mut Shard, node: u64, index: u64) {
     if is_planted && node == 2 && index == 100 {
         shard.spoil();
     }
+    if anser_broker::sabotage::is_planted("a catalog that differs on one node")
+        && node == 2
+        && index == 100
+    {
+        shard.spoil_catalog();
+    }
 }

@@ -281,6 +281,10 @@ pub const PLANTED: &[Planted] = &[
         "replica: one node makes something else of an entry, and the others find it",
     ),
     planted(
+        "a catalog that differs on one node",
+        "replica: one node has another record of a queue, and the others find it",
+    ),
+    planted(
         "states are not compared",
         "host: the same, and nobody looks",
     ),

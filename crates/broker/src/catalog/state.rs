@@ -18,14 +18,7 @@ impl Catalog {
         sink.u64(self.next);
         sink.u64(self.queues.len() as u64);
         for (queue, record) in self.queues.iter() {
-            sink.u64(queue.0);
-            sink.u64(record.account.0);
-            sink.name(&record.name);
-            sink.u16(record.shard.0);
-            sink.u64(record.revision);
-            sink.whole_attributes(&record.attributes);
-            sink.u64(record.created.0);
-            sink.u64(record.modified.0);
+            save_queue(*queue, record, sink);
         }
         sink.u64(self.ending.len() as u64);
         for (queue, placed) in self.ending.iter() {
@@ -51,13 +44,7 @@ impl Catalog {
         });
         sink.u64(self.nodes.all.len() as u64);
         for node in &self.nodes.all {
-            sink.put(&node.incarnation);
-            sink.slice(node.address.as_bytes());
-            sink.slice(node.host.as_bytes());
-            sink.slice(node.zone.as_bytes());
-            sink.node_state(node.state);
-            sink.node_start(node.start);
-            sink.u64(node.added.0);
+            save_node(node, sink);
         }
     }
 
@@ -65,24 +52,11 @@ impl Catalog {
         let topics = &self.topics;
         sink.u64(topics.living.len() as u64);
         for (id, topic) in &topics.living {
-            sink.u64(id.0);
-            sink.u64(topic.account.0);
-            sink.short_text(topic.name.as_str());
-            sink.u16(topic.shard.0);
-            sink.u64(topic.revision);
-            sink.whole_topic_attributes(&topic.attributes);
-            sink.u64(topic.created.0);
-            sink.u64(topic.modified.0);
+            save_topic(*id, topic, sink);
         }
         sink.u64(topics.subscriptions.len() as u64);
         for (id, subscription) in &topics.subscriptions {
-            sink.u64(id.0);
-            sink.u64(subscription.topic.0);
-            sink.short_text(subscription.name.as_str());
-            sink.u64(subscription.revision);
-            sink.subscription_attributes(&subscription.attributes);
-            sink.u64(subscription.created.0);
-            sink.u64(subscription.modified.0);
+            save_subscription(*id, subscription, sink);
         }
         sink.u64(topics.ending.len() as u64);
         for placed in topics.ending.values() {
@@ -290,6 +264,52 @@ impl Catalog {
             Err(Error::BadValue)
         }
     }
+}
+
+pub(super) fn save_queue(queue: QueueId, record: &Record, sink: &mut impl Sink) {
+    sink.u64(queue.0);
+    sink.u64(record.account.0);
+    sink.name(&record.name);
+    sink.u16(record.shard.0);
+    sink.u64(record.revision);
+    sink.whole_attributes(&record.attributes);
+    sink.u64(record.created.0);
+    sink.u64(record.modified.0);
+}
+
+pub(super) fn save_topic(id: TopicId, topic: &topics::Topic, sink: &mut impl Sink) {
+    sink.u64(id.0);
+    sink.u64(topic.account.0);
+    sink.short_text(topic.name.as_str());
+    sink.u16(topic.shard.0);
+    sink.u64(topic.revision);
+    sink.whole_topic_attributes(&topic.attributes);
+    sink.u64(topic.created.0);
+    sink.u64(topic.modified.0);
+}
+
+pub(super) fn save_subscription(
+    id: SubscriptionId,
+    subscription: &topics::Subscription,
+    sink: &mut impl Sink,
+) {
+    sink.u64(id.0);
+    sink.u64(subscription.topic.0);
+    sink.short_text(subscription.name.as_str());
+    sink.u64(subscription.revision);
+    sink.subscription_attributes(&subscription.attributes);
+    sink.u64(subscription.created.0);
+    sink.u64(subscription.modified.0);
+}
+
+pub(super) fn save_node(node: &NodeRecord, sink: &mut impl Sink) {
+    sink.put(&node.incarnation);
+    sink.slice(node.address.as_bytes());
+    sink.slice(node.host.as_bytes());
+    sink.slice(node.zone.as_bytes());
+    sink.node_state(node.state);
+    sink.node_start(node.start);
+    sink.u64(node.added.0);
 }
 
 fn save_ending(placed: &Placed, sink: &mut impl Sink) {

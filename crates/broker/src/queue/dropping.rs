@@ -52,17 +52,17 @@ impl Queue {
 
     /// From whom something has arrived here.
     pub(crate) fn sources(&self) -> impl Iterator<Item = QueueId> {
-        self.accepted.keys().copied()
+        self.accepted.iter().map(|(source, _)| source)
     }
 
     /// Counts all up to a number as arrived from a source; whether that is new.
     pub(crate) fn pass_arrived(&mut self, source: QueueId, through: u64) -> bool {
-        let arrived = self.accepted.get_mut(&source);
-        let Some(arrived) = arrived.filter(|arrived| **arrived < through) else {
-            return false;
-        };
-        *arrived = through;
-        true
+        let arrived = self.accepted.from(source);
+        let is_new = arrived.is_some_and(|arrived| arrived < through);
+        if is_new {
+            self.accepted.set(source, through);
+        }
+        is_new
     }
 
     /// Forgets a source that is no more; whether it was known.

@@ -127,12 +127,12 @@ impl Queue {
         bodies: &NumberedBodies<'_>,
         turn: &mut Turn<'_>,
     ) -> Reply {
-        let arrived = match self.accepted.get(&source) {
+        let arrived = match self.accepted.from(source) {
             None => first.saturating_sub(1),
             Some(arrived) if first > arrived.saturating_add(1) => {
                 return Reply::Refused(Error::Unavailable);
             }
-            Some(arrived) => *arrived,
+            Some(arrived) => arrived,
         };
         self.accept(source, (first, arrived), bodies, turn, |_, _| Ok(()))
     }
@@ -146,7 +146,7 @@ impl Queue {
         bodies: &NumberedBodies<'_>,
         turn: &mut Turn<'_>,
     ) -> Reply {
-        let arrived = self.accepted.get(&source).copied().unwrap_or(0);
+        let arrived = self.accepted.from(source).unwrap_or(0);
         let arrived = arrived.max(first.saturating_sub(1));
         self.accept(source, (first, arrived), bodies, turn, |queue, body| {
             if body.len() > queue.attributes.body_bytes_max as usize {
@@ -159,17 +159,14 @@ impl Queue {
 
     /// Whether something has arrived from a source and is not forgotten.
     pub(crate) fn knows_source(&self, source: QueueId) -> bool {
-        self.accepted.contains_key(&source)
+        self.accepted.from(source).is_some()
     }
 
     /// Forgets a source from which nothing has arrived beyond this number.
     pub(crate) fn forget_source(&mut self, source: QueueId, through: u64) {
-        if self
-            .accepted
-            .get(&source)
-            .is_some_and(|last| *last <= through)
-        {
-            self.accepted.remove(&source);
+        let last = self.accepted.from(source);
+        if last.is_some_and(|last| last <= through) {
+            self.accepted.forget(source);
         }
     }
 
@@ -205,7 +202,7 @@ impl Queue {
             through = number;
         }
         if through > arrived {
-            self.accepted.insert(source, through);
+            self.accepted.set(source, through);
             let stored = u32::try_from(through - arrived).expect("an entry's messages");
             turn.blocks.add(turn.index, stored);
             self.totals.sent += u64::from(stored);

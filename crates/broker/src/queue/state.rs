@@ -89,9 +89,9 @@ impl Queue {
             }
         }
         sink.u64(self.accepted.len() as u64);
-        for (source, through) in &self.accepted {
+        for (source, through) in self.accepted.iter() {
             sink.u64(source.0);
-            sink.u64(*through);
+            sink.u64(through);
         }
     }
 
@@ -235,7 +235,7 @@ impl Queue {
         for _ in 0..reader.long_count(16)? {
             let source: QueueId = reader.queue()?;
             order.check(source.0)?;
-            self.accepted.insert(source, reader.u64()?);
+            self.accepted.set(source, reader.u64()?);
         }
         Ok(())
     }

@@ -32,4 +32,20 @@ impl Queue {
         fingerprint.add(next.map_or(0, |next| next.0));
         fingerprint.add_totals(&self.totals);
     }
+
+    /// What seldom differs, if what is added of each entry does not.
+    pub(crate) fn add_rest_to(&self, fingerprint: &mut Fingerprint) {
+        fingerprint.add(self.attributes_checksum.into());
+        fingerprint.add_length(self.histories.len());
+        fingerprint.add_length(self.tokens.len());
+        fingerprint.add(self.lanes.ended);
+        fingerprint.add_length(self.accepted.len());
+        fingerprint.add(self.accepted.sum());
+        if let Some((message, since)) = self.late.first() {
+            fingerprint.add(message.sequence.number());
+            fingerprint.add(since.0);
+        }
+        let first_since = self.late.first_since();
+        fingerprint.add(first_since.map_or(0, |since| since.0));
+    }
 }

@@ -10,7 +10,6 @@ use crate::{
     blocks::{self, Blocks},
     command::Reply,
     error::Error,
-    fingerprint::{self, Fingerprint},
     id::{QueueId, Sequence, ShardId, SubscriptionId, TopicId},
     op::{QueueCounts, QueueTotals},
     queue::Queue,
@@ -28,7 +27,7 @@ pub(super) struct Home {
     pub(super) topics: SortedMap<TopicId, Arc<Topic>>,
     pub(super) topic_of: SortedMap<SubscriptionId, TopicId>,
     deadlines: SortedMap<(Timestamp, QueueId), ()>,
-    touched: Vec<QueueId>,
+    pub(super) touched: Vec<QueueId>,
     /// Every message of every queue.
     pub(super) blocks: Blocks,
     /// What happened in queues that ended.
@@ -154,22 +153,6 @@ impl Home {
                 messages += 1;
             }
             self.schedule(id);
-        }
-    }
-
-    /// Adds what an entry has made of the queues here: of those that its commands touched, and of one more, so that
-    /// each has its turn though nobody uses it.
-    pub(super) fn add_to(&self, index: u64, fingerprint: &mut Fingerprint) {
-        fingerprint.add_length(self.queues.len());
-        fingerprint.add_length(self.topics.len());
-        fingerprint.add_totals(&self.ended);
-        let last = self.queues.last().map_or(0, |(last, _)| last.0);
-        let by_turns = QueueId(fingerprint::mixed(index) % (last + 1));
-        let by_turns = self.queues.iter_from(&by_turns).next();
-        // One that was touched may have ended since.
-        let touched = self.touched.iter().filter_map(|id| self.queue(*id));
-        for queue in touched.chain(by_turns.map(|(_, queue)| &**queue)) {
-            queue.add_to(fingerprint);
         }
     }
 

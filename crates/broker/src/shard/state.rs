@@ -69,16 +69,9 @@ impl Shard {
     fn save_topics(&self, sink: &mut impl Sink) {
         sink.u64(self.home.topics.len() as u64);
         for (id, topic) in self.home.topics.iter() {
-            sink.u64(id.0);
-            sink.u64(topic.revision);
-            sink.whole_topic_attributes(&topic.attributes);
-            sink.u64(topic.published);
-            sink.u64(topic.subscriptions().len() as u64);
+            save_topic(*id, topic, sink);
             for (id, subscription) in topic.subscriptions().iter() {
-                sink.u64(id.0);
-                sink.u64(subscription.revision);
-                sink.subscription_attributes(&subscription.attributes);
-                sink.u64(subscription.given_up);
+                save_subscription(*id, subscription, sink);
             }
         }
     }
@@ -227,4 +220,24 @@ impl Sink for Pieces<'_> {
             }
         }
     }
+}
+
+/// Without its subscriptions, which follow.
+pub(super) fn save_topic(id: TopicId, topic: &Topic, sink: &mut impl Sink) {
+    sink.u64(id.0);
+    sink.u64(topic.revision);
+    sink.whole_topic_attributes(&topic.attributes);
+    sink.u64(topic.published);
+    sink.u64(topic.subscriptions().len() as u64);
+}
+
+pub(super) fn save_subscription(
+    id: SubscriptionId,
+    subscription: &Subscription,
+    sink: &mut impl Sink,
+) {
+    sink.u64(id.0);
+    sink.u64(subscription.revision);
+    sink.subscription_attributes(&subscription.attributes);
+    sink.u64(subscription.given_up);
 }

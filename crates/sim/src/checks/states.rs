@@ -17,6 +17,7 @@ const SPOILT: u64 = 2;
 /// Whether a planted bug makes the states differ, and others have to find it.
 fn differs_on_purpose() -> bool {
     is_planted("an apply that differs on one node")
+        || is_planted("a catalog that differs on one node")
         || is_planted("an apply that differs on one node and is mended")
         || is_planted("states are not compared")
 }
