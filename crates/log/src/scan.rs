@@ -14,7 +14,6 @@ use crate::{
 /// One intact batch.
 #[derive(Debug)]
 pub(crate) struct Batch<'a> {
-    pub(crate) start: Position,
     pub(crate) begin: Begin,
     /// What its first record says of the one before.
     pub(crate) first_chain: u32,
@@ -65,7 +64,6 @@ pub(crate) fn scan(bytes: &[u8], sequence: u64, mut visit: impl FnMut(&Batch<'_>
                 scanned.end = batch.end;
                 scanned.chain = batch.chain;
                 visit(&Batch {
-                    start,
                     begin: batch.begin,
                     first_chain: batch.first_chain,
                     records: &records,
