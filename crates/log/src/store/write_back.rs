@@ -86,6 +86,18 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// Whether the record of an entry that can be read follows the one before it, and the next one follows it.
+    pub fn is_in_chain(&self, shard: u16, entry: &Entry) -> Result<bool, Error> {
+        let (place, file) = self.place_of(shard, entry)?;
+        let Some(own) = header_at(&file, place)? else {
+            return Ok(false);
+        };
+        let before = chain_before(&file, place)?;
+        let next = following(place, own.record_bytes(), &file)?;
+        let follows = before.is_none_or(|chain| chain == own.chain);
+        Ok(follows && next.is_none_or(|next| next.chain == own.checksum()))
+    }
+
     fn check_place(&self, shard: u16, entry: &Entry, place: Position) -> Result<(), Error> {
         match self.place_of(shard, entry) {
             Ok((found, _)) if found == place => Ok(()),
