@@ -54,7 +54,9 @@ impl<D: Disk> Maintenance<D> {
         match given.remove(&index) {
             None => Ok(Attempted::Needs(vec![index])),
             Some(Stored::Entry(entry)) => {
-                self.store.write_back(shard, &entry)?;
+                if !leaves_out_given() {
+                    self.store.write_back(shard, &entry)?;
+                }
                 Ok(Attempted::Mended)
             }
             Some(kept) if self.waits.contains_key(&shard) => {
@@ -93,6 +95,7 @@ impl<D: Disk> Maintenance<D> {
         let mut writer = self.store.begin_segment(shard)?;
         for messages in live.chunk_by(|one, other| one.index() == other.index()) {
             match self.kept(shard, messages, Some(given)) {
+                Ok(kept) if leaves_out_given() && given.contains_key(&kept.index) => {}
                 Ok(kept) if needs.is_empty() => writer.append(&kept)?,
                 Ok(_) => {}
                 Err(error) if error.is_damage() && !error.may_pass() => {
@@ -151,4 +154,12 @@ impl<D: Disk> Maintenance<D> {
             .or_else(|| self.given.get(&shard)?.get(&index))?;
         super::keep::thinned(stored, messages)
     }
+}
+
+/// Whether what others gave is not used, which is a bug.
+fn leaves_out_given() -> bool {
+    #[cfg(feature = "sabotage")]
+    return anser_broker::sabotage::is_planted("mended without what was given");
+    #[cfg(not(feature = "sabotage"))]
+    false
 }

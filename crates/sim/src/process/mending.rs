@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anser_broker::{id::ShardId, version::ClusterVersion};
 use anser_host::{Attempted, Event as HostEvent, Given, Wound};
-use anser_log::Stored;
+use anser_log::{Error, Stored};
 
 use super::{Process, copies::send};
 use crate::{
@@ -42,7 +42,7 @@ impl Process {
     }
 
     pub(super) fn mend(&mut self, shard: ShardId, wound: Wound, given: Given, common: &mut Common) {
-        let has_asked = !given.is_empty();
+        let indexes: Vec<u64> = given.keys().copied().collect();
         let image = self.host.image(shard);
         let attempted = match self.maintenance.mend(shard, &wound, given, image.as_ref()) {
             Ok(attempted) => attempted,
@@ -52,7 +52,8 @@ impl Process {
         common.trace.say(common.now, || {
             format!("node {node} shard {}: {wound:?}: {attempted:?}", shard.0)
         });
-        if has_asked && attempted == Attempted::Mended {
+        if !indexes.is_empty() && attempted == Attempted::Mended {
+            self.check_mended(shard, &indexes, common);
             sometimes(if wound.file.starts_with("wal/") {
                 "an entry was read from another node and written back"
             } else {
@@ -65,6 +66,18 @@ impl Process {
             attempted,
         };
         self.tell(attempted, common);
+    }
+
+    /// What was damaged and is called mended can be read.
+    fn check_mended(&self, shard: ShardId, indexes: &[u64], common: &mut Common) {
+        for &index in indexes {
+            let read = self.reader.read(shard.0, index).err();
+            if let Some(error) = read.filter(|error| !matches!(error, Error::Io { .. })) {
+                let (node, shard) = (self.node, shard.0);
+                let text = format!("node {node}, shard {shard}: entry {index} was mended: {error}");
+                common.checks.fail(text);
+            }
+        }
     }
 
     pub(super) fn ask_for_entries(
