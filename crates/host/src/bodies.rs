@@ -48,10 +48,7 @@ pub struct Unreadable {
 
 impl Payload for Stored {
     fn payload(&self) -> &Bytes {
-        match self {
-            Stored::Entry(entry) => &entry.data,
-            Stored::Kept(kept) => &kept.payload,
-        }
+        Stored::payload(self)
     }
 }
 
@@ -123,6 +120,31 @@ impl<D: Disk> BodyReader<D> {
             .reader
             .entries(shard.0, range.start, range.end, bytes_max);
         Ok(read?.into_iter().map(stored).collect())
+    }
+
+    /// What is stored of these entries, of those that are applied: about `bytes_max`, and less than one only if none is here.
+    /// For a node whose own cannot be read.
+    pub fn give(
+        &self,
+        shard: ShardId,
+        applied: u64,
+        indexes: &[u64],
+        bytes_max: usize,
+    ) -> Vec<Stored> {
+        let mut given = Vec::new();
+        let mut left = bytes_max;
+        for &index in indexes.iter().filter(|&&index| index <= applied) {
+            let Ok(stored) = self.reader.read(shard.0, index) else {
+                continue;
+            };
+            let bytes = stored.payload().len();
+            if bytes > left && !given.is_empty() {
+                break;
+            }
+            left = left.saturating_sub(bytes);
+            given.push(stored);
+        }
+        given
     }
 
     /// Whether a message's body is there. A read that failed says nothing of it, and may succeed at the next time.

@@ -7,12 +7,16 @@ use anser_broker::{
     op::ReceivedMessage,
     shard::Shard,
 };
+use anser_log::Stored;
 use anser_replica::{
     Membership, MembershipChange, PeerMessage, Place, ReceiveRequest, SnapshotOffer, StoredEntry,
     Ticket,
 };
 
-use crate::report::Mark;
+use crate::{
+    mending::{Attempted, Wound},
+    report::Mark,
+};
 
 /// `T` is what the shell keeps of whoever asked.
 #[derive(Debug)]
@@ -94,6 +98,21 @@ pub enum Event<T> {
         shard: ShardId,
         what: String,
         may_pass: bool,
+        /// Where, if others may have what stood there.
+        wound: Option<Wound>,
+    },
+    /// Maintenance has tried to mend a wound.
+    Attempted {
+        shard: ShardId,
+        wound: Wound,
+        attempted: Attempted,
+    },
+    /// A node has answered [`crate::Job::AskEntries`], or was not reached and gives none.
+    Given {
+        shard: ShardId,
+        wound: Wound,
+        node: u64,
+        entries: Vec<Stored>,
     },
     /// The replica here has this fingerprint after an entry, and most voters have another one.
     Differs {
@@ -114,6 +133,7 @@ impl<T> Event<T> {
             shard,
             what: error.to_string(),
             may_pass: error.may_pass(),
+            wound: Wound::of(error),
         })
     }
 }

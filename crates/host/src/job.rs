@@ -11,7 +11,11 @@ use anser_broker::{
 };
 use anser_replica::{Failure, Membership, PeerMessage, Place};
 
-use crate::{Event, Response, writer};
+use crate::{
+    Event, Response,
+    mending::{Given, Wound},
+    writer,
+};
 
 /// `T` is what the shell keeps of whoever asked.
 #[derive(Debug)]
@@ -53,6 +57,21 @@ pub enum Job<T> {
         place: Place,
         message: PeerMessage,
     },
+    /// A wound is to be mended with what others have given; then [`crate::Event::Attempted`].
+    Mend {
+        shard: ShardId,
+        wound: Wound,
+        given: Given,
+    },
+    /// Entries that are damaged here are asked for; then [`crate::Event::Given`], soon also if no answer comes.
+    AskEntries {
+        shard: ShardId,
+        wound: Wound,
+        to: u64,
+        indexes: Vec<u64>,
+    },
+    /// What was damaged there is whole again.
+    Mended { shard: ShardId, wound: Wound },
     /// An entry is part of this replica's state.
     Applied { shard: ShardId, index: u64 },
     /// What the state asks for. A new leader repeats what its predecessor may have left undone.

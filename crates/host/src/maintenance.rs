@@ -6,6 +6,7 @@
 //! failed attempt leaves nothing behind and is repeated.
 
 mod keep;
+mod mend;
 mod merging;
 mod recycle;
 mod replace;
@@ -18,7 +19,10 @@ use anser_broker::id::ShardId;
 use anser_log::{Disk, Error, Export, Follower, Reader, Store};
 use anser_replica::{Image, Replica, Role, SnapshotOffer};
 
-use crate::event::Event;
+use crate::{
+    event::Event,
+    mending::{Given, Wound},
+};
 use scrub::Scrub;
 
 pub use recycle::Round;
@@ -40,6 +44,12 @@ pub struct Maintenance<D: Disk> {
     damaged: Vec<Damage>,
     /// How often something of a shard could not be read that was to be copied.
     failed_reads: BTreeMap<u16, u32>,
+    /// Others may have what is damaged here.
+    asks_others: bool,
+    /// How often copying has waited for what others may give.
+    waits: BTreeMap<u16, u32>,
+    /// What they gave for that.
+    given: BTreeMap<u16, Given>,
     pub done: Done,
 }
 
@@ -50,6 +60,8 @@ pub struct Damage {
     pub error: Error,
     /// It is tried again.
     may_pass: bool,
+    /// Others may have it.
+    wound: Option<Wound>,
 }
 
 impl Damage {
@@ -57,6 +69,7 @@ impl Damage {
         Self {
             shard: ShardId(shard),
             may_pass: error.may_pass(),
+            wound: Wound::of(&error),
             error,
         }
     }
@@ -67,6 +80,7 @@ impl Damage {
             shard: self.shard,
             what: self.error.to_string(),
             may_pass: self.may_pass,
+            wound: self.wound.clone(),
         }
     }
 }
@@ -95,14 +109,26 @@ impl<D: Disk> Maintenance<D> {
             scrub: Scrub::default(),
             damaged: Vec::new(),
             failed_reads: BTreeMap::new(),
+            asks_others: false,
+            waits: BTreeMap::new(),
+            given: BTreeMap::new(),
             done: Done::default(),
+        }
+    }
+
+    /// Of a node whose shards others have too: what is damaged may be mended with what they have ([`Maintenance::mend`]).
+    #[must_use]
+    pub fn among_others(self) -> Self {
+        Self {
+            asks_others: true,
+            ..self
         }
     }
 
     /// For the simulator: whether log files stay in use because something in them cannot be read for now.
     #[doc(hidden)]
     pub fn waits_for_reads(&self) -> bool {
-        !self.failed_reads.is_empty()
+        !self.failed_reads.is_empty() || !self.waits.is_empty()
     }
 
     /// What was found damaged since it was asked last, and of which shard.

@@ -26,10 +26,12 @@ use crate::{
     clock::{Now, ShardTime},
     event::{Event, Request, Response},
     job::{CatalogNodes, Job, Leases},
+    mending::Mending,
     writer,
 };
 
 mod member;
+mod wounds;
 
 /// The time between two ticks of consensus.
 const TICK: Duration = Duration::from_millis(50);
@@ -86,7 +88,9 @@ pub struct Runner<T> {
     tombstones: BTreeMap<ShardId, Tombstone>,
     /// What was found first, of each shard of which the disk has something damaged.
     damaged: BTreeMap<ShardId, String>,
-    /// Of these, those that could not be opened, with what is left of their replicas.
+    /// What is being mended, and does not count as damaged meanwhile.
+    mending: Mending,
+    /// Of the damaged ones, those that could not be opened, with what is left of their replicas.
     closed: BTreeMap<ShardId, Tombstone>,
     failed_reads: BTreeMap<ShardId, member::FailedReads>,
     /// How many replicas began here.
@@ -160,6 +164,7 @@ impl<T> Runner<T> {
             tombstones: BTreeMap::new(),
             damaged: of_closed.chain(beginning.damaged).collect(),
             failed_reads: BTreeMap::new(),
+            mending: Mending::default(),
             closed: closed.map(|it| (it.shard, it.tombstone)).collect(),
             begun: 0,
             said_unreachable: BTreeMap::new(),

@@ -6,8 +6,12 @@ use anser_broker::{
     id::ShardId,
     time::{Millis, Timestamp},
 };
-use anser_host::{Beginning, Closed, Deferred, Event, Job, Mark, Now, Runner, WriterJob};
+use anser_host::{
+    Attempted, Beginning, Closed, Deferred, Event, Job, Mark, Now, Runner, Wound, WriterJob,
+};
+use anser_log::{Kept, Stored};
 use anser_replica::Tombstone;
+use bytes::Bytes;
 
 use crate::shell::Shell;
 
@@ -79,6 +83,7 @@ fn what_is_damaged_of_a_shard_that_is_not_here_is_no_ones() {
         shard: ShardId(1),
         what: "a segment that was here".into(),
         may_pass: false,
+        wound: None,
     };
     runner.take(&now(), damaged);
     assert_eq!(runner.damaged().count(), 1, "only the closed one");
@@ -93,6 +98,7 @@ fn reads_that_fail_are_damage_only_if_they_go_on_failing() {
                 shard: crate::shell::SHARD,
                 what: "could not read wal/0000000000000001.wal".into(),
                 may_pass: true,
+                wound: None,
             });
         }
         shell.runner.damaged().count()
@@ -128,4 +134,73 @@ fn a_replica_is_replaced_for_the_state_that_it_has_and_not_for_one_that_another_
     };
     assert_eq!(differs(of_another), 0);
     assert_eq!(differs(mark), 1);
+}
+
+/// With nobody to ask, what is damaged is so at once.
+#[test]
+fn a_node_that_decides_alone_asks_nobody() {
+    let mut shell = Shell::begin(0);
+    shell.tell(damaged_record());
+    assert_eq!(shell.runner.damaged().count(), 1);
+    assert!(!shell.seen.iter().any(|job| matches!(job, Job::Mend { .. })));
+}
+
+fn damaged_record() -> Event<u64> {
+    let file = "wal/0000000000000001.wal".to_owned();
+    Event::Damaged {
+        shard: crate::shell::SHARD,
+        what: "a record is damaged".into(),
+        may_pass: false,
+        wound: Some(Wound { file, offset: 64 }),
+    }
+}
+
+/// Until nobody can give it.
+#[test]
+fn what_others_may_have_does_not_count_as_damaged() {
+    let mut shell = Shell::of_two();
+    shell.tell(damaged_record());
+    let attempts = |shell: &Shell| {
+        let jobs = shell.seen.iter();
+        let given = jobs.filter_map(|job| match job {
+            Job::Mend { wound, given, .. } => Some((wound.clone(), given.len())),
+            _ => None,
+        });
+        given.collect::<Vec<_>>()
+    };
+    let (wound, given) = attempts(&shell).remove(0);
+    assert_eq!((shell.runner.damaged().count(), given), (0, 0));
+    let shard = crate::shell::SHARD;
+    let attempted = |attempted| Event::Attempted {
+        shard,
+        wound: wound.clone(),
+        attempted,
+    };
+    let given = |entries| Event::Given {
+        shard,
+        wound: wound.clone(),
+        node: 2,
+        entries,
+    };
+    shell.tell(attempted(Attempted::Needs(vec![1])));
+    let asks =
+        |job: &Job<u64>| matches!(job, Job::AskEntries { to: 2, indexes, .. } if indexes == &[1]);
+    assert!(shell.seen.iter().any(asks));
+    let kept = Kept {
+        index: 1,
+        term: 1,
+        payload: Bytes::new(),
+    };
+    shell.tell(given(vec![Stored::Kept(kept)]));
+    assert_eq!(attempts(&shell).len(), 2);
+    shell.tell(attempted(Attempted::Mended));
+    assert!(matches!(shell.seen.last(), Some(Job::Mended { .. })));
+    assert_eq!(shell.runner.damaged().count(), 0);
+
+    shell.tell(damaged_record());
+    shell.tell(attempted(Attempted::Needs(vec![1])));
+    shell.tell(given(Vec::new()));
+    assert_eq!(shell.runner.damaged().count(), 1);
+    shell.tell(damaged_record());
+    assert_eq!(attempts(&shell).len(), 3, "it is replaced anyway");
 }

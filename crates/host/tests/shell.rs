@@ -133,6 +133,15 @@ impl Shell {
         self.work();
     }
 
+    /// A node that has a shard together with another one.
+    pub(crate) fn of_two() -> Self {
+        let disk = SimulatedDisk::default();
+        let log = Log::open(disk.clone(), Options::default()).expect("the disk is well");
+        anser_host::begin(&log.store, 1, &[1, LEARNER]).expect("the disk is well");
+        drop(log);
+        Self::open(1, disk, 0)
+    }
+
     /// What the leader of the shard says to a node that is to have a replica.
     pub(crate) fn heartbeat() -> Event<u64> {
         let mut leader = Self::begin(0);

@@ -69,6 +69,22 @@ pub enum Stored {
     Kept(Kept),
 }
 
+impl Stored {
+    pub fn index(&self) -> u64 {
+        match self {
+            Self::Entry(entry) => entry.index,
+            Self::Kept(kept) => kept.index,
+        }
+    }
+
+    pub fn payload(&self) -> &Bytes {
+        match self {
+            Self::Entry(entry) => &entry.data,
+            Self::Kept(kept) => &kept.payload,
+        }
+    }
+}
+
 /// A place in the write-ahead log: a file's sequence number and a byte in it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {

@@ -55,6 +55,6 @@ pub use recovery::{
 pub use segment::writer::SegmentWriter;
 pub use snapshot::{SnapshotReader, SnapshotWriter};
 pub use store::{
-    Change, Due, DueShard, Export, ExportedFile, Import, Imported, SnapshotOrigin, Store,
+    Change, Due, DueShard, Export, ExportedFile, Import, Imported, SnapshotOrigin, Standing, Store,
 };
 pub use verify::Verified;

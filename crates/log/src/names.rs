@@ -33,6 +33,10 @@ pub(crate) fn shard_of(path: &str) -> Option<u16> {
     shard.parse().ok()
 }
 
+pub(crate) fn is_segment(path: &str) -> bool {
+    path.ends_with(".segment")
+}
+
 pub(crate) fn shard_directory(shard: u16) -> String {
     format!("shards/{shard:05}")
 }

@@ -196,7 +196,7 @@ impl<D: Disk> Reader<D> {
         };
         let index = self.shared.index();
         let mut shards = index.shards.iter();
-        let found = shards.find(|(_, shard)| shard.runs.has_at(place));
+        let found = shards.find(|(_, shard)| shard.runs.index_at(place).is_some());
         found.map(|(&shard, _)| shard)
     }
 
@@ -323,7 +323,7 @@ impl<D: Disk> Reader<D> {
 }
 
 /// The inner error says what was wrong with the record, which may be that it moved.
-fn read_entry<D: Disk>(
+pub(crate) fn read_entry<D: Disk>(
     file: &D::File,
     position: Position,
     shard: u16,

@@ -110,10 +110,12 @@ impl Runs {
         (index < run.end()).then_some(run)
     }
 
-    /// Whether an entry begins at a place.
-    pub(crate) fn has_at(&self, place: Position) -> bool {
+    /// The entry that begins at a place.
+    pub(crate) fn index_at(&self, place: Position) -> Option<u64> {
         let mut runs = self.runs.iter();
-        runs.any(|run| run.sequence == place.sequence && run.offsets.contains(&place.offset))
+        let run = runs.find(|run| run.sequence == place.sequence)?;
+        let at = run.offsets.binary_search(&place.offset).ok()?;
+        Some(run.first_index + at as u64)
     }
 
     pub(crate) fn find(&self, index: u64) -> Option<Position> {
@@ -202,7 +204,11 @@ mod tests {
         let runs = sample();
         assert_eq!((runs.first(), runs.last()), (Some(1), Some(10)));
         assert_eq!(runs.find(5), Some(at(2, 500)));
-        assert!(runs.has_at(at(2, 500)) && !runs.has_at(at(2, 504)) && !runs.has_at(at(1, 500)));
+        assert_eq!(runs.index_at(at(2, 500)), Some(5));
+        assert_eq!(
+            [at(2, 504), at(1, 500)].map(|place| runs.index_at(place)),
+            [None, None]
+        );
         assert_eq!((runs.term(5), runs.term(6)), (Some(1), Some(2)));
         assert_eq!((runs.find(0), runs.find(11)), (None, None));
         assert_eq!(runs.terms(), [(1, 1), (6, 2)]);

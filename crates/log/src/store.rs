@@ -12,6 +12,7 @@ mod forget;
 mod import;
 mod recycle;
 mod set_aside;
+mod write_back;
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -19,6 +20,7 @@ pub use commit::{Change, SnapshotOrigin};
 pub use export::{Export, ExportedFile};
 pub use import::{Import, Imported};
 pub use recycle::{Due, DueShard};
+pub use write_back::Standing;
 
 use crate::{
     disk::Disk,

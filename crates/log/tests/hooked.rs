@@ -12,12 +12,13 @@ use anser_log::{
 
 type Action = Box<dyn FnOnce() + Send>;
 
-/// Does once, before the next read or write of a file, what it is given.
+/// Does once, before the next read or write of a file, or behind the next read, what it is given.
 #[derive(Clone)]
 pub(crate) struct HookedDisk {
     disk: SimulatedDisk,
     before_write: Arc<Mutex<Option<Action>>>,
     before_read: Arc<Mutex<Option<Action>>>,
+    after_read: Arc<Mutex<Option<Action>>>,
 }
 
 #[derive(Debug)]
@@ -38,6 +39,7 @@ impl HookedDisk {
             disk,
             before_write: Arc::default(),
             before_read: Arc::default(),
+            after_read: Arc::default(),
         }
     }
 
@@ -47,6 +49,10 @@ impl HookedDisk {
 
     pub(crate) fn before_next_read(&self, action: impl FnOnce() + Send + 'static) {
         *self.before_read.lock().unwrap() = Some(Box::new(action));
+    }
+
+    pub(crate) fn after_next_read(&self, action: impl FnOnce() + Send + 'static) {
+        *self.after_read.lock().unwrap() = Some(Box::new(action));
     }
 }
 
@@ -95,7 +101,9 @@ impl Disk for HookedDisk {
 impl DiskFile for HookedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         act(&self.disk.before_read);
-        self.file.read_at(buffer, offset)
+        let read = self.file.read_at(buffer, offset);
+        act(&self.disk.after_read);
+        read
     }
 
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {

@@ -17,4 +17,5 @@ mod random;
 mod replication;
 mod sabotage;
 mod segments;
+mod write_back;
 mod young;

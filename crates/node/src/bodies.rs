@@ -9,7 +9,7 @@ use std::{
 
 use anser_broker::id::{Sequence, ShardId};
 use anser_host::{BodyReader, Leases, Unreadable};
-use anser_log::{Disk, Reader};
+use anser_log::{Disk, Reader, Stored};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::{debug, error};
@@ -18,6 +18,9 @@ use crate::{
     event::{Event, HostEvent, Responder, Response},
     status::{Counters, add},
 };
+
+/// Of what is given to another node at once; a longer entry goes alone.
+const GIVEN_BYTES: usize = 1 << 20;
 
 pub(crate) enum Job {
     /// Messages that were just leased, for whoever received them.
@@ -31,6 +34,13 @@ pub(crate) enum Job {
         responder: oneshot::Sender<Vec<Bytes>>,
         /// Who hears of damage.
         runner: mpsc::Sender<Event>,
+    },
+    /// What is stored of entries that are damaged on another node.
+    Give {
+        shard: ShardId,
+        applied: u64,
+        indexes: Vec<u64>,
+        responder: oneshot::Sender<Vec<Stored>>,
     },
     /// Entries that a follower is missing and that are in memory no more.
     Entries {
@@ -82,6 +92,16 @@ impl<D: Disk> Bodies<D> {
                     self.complain(shard, &unreadable, &runner);
                     // Whoever asked may be gone; bodies are not theirs to give back.
                     drop(responder.send(bodies));
+                }
+                Job::Give {
+                    shard,
+                    applied,
+                    indexes,
+                    responder,
+                } => {
+                    let given = self.reader.give(shard, applied, &indexes, GIVEN_BYTES);
+                    // Whoever asked may not wait any more.
+                    drop(responder.send(given));
                 }
                 Job::Entries {
                     shard,

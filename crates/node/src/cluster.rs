@@ -2,6 +2,7 @@
 
 pub(crate) mod controller;
 pub(crate) mod copies;
+pub(crate) mod entries;
 pub(crate) mod identity;
 pub(crate) mod intake;
 pub(crate) mod join;

@@ -91,7 +91,7 @@ impl Desk {
     }
 
     pub(crate) fn read_bodies(&self, job: bodies::Job) -> Result<(), Error> {
-        let bodies::Job::Fetch { shard, .. } = &job else {
+        let (bodies::Job::Fetch { shard, .. } | bodies::Job::Give { shard, .. }) = &job else {
             unreachable!("runners deliver and fetch entries")
         };
         let reader = usize::from(shard.0) % self.body_readers.len();

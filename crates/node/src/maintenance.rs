@@ -8,7 +8,7 @@ use std::{
 };
 
 use anser_broker::id::ShardId;
-use anser_host::Images;
+use anser_host::{Given, Images, Wound};
 use anser_log::{DueShard, Error, FileSystem};
 use tracing::{error, info, warn};
 
@@ -32,8 +32,17 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) enum Chore {
     /// Another node needs a copy of the shard.
     Offer(ShardId),
+    /// What is damaged there is to be mended with what others gave.
+    Mend {
+        shard: ShardId,
+        wound: Wound,
+        given: Given,
+    },
     Stop,
 }
+
+/// A place to be mended, and what others gave for it.
+type Wounded = (ShardId, Wound, Given);
 
 pub(crate) struct Maintenance {
     pub(crate) host: anser_host::Maintenance<FileSystem>,
@@ -51,15 +60,15 @@ impl Maintenance {
         let mut wait = Duration::ZERO;
         loop {
             self.tell_damage();
-            let Some(wanted) = self.wanted_offers(wait) else {
+            let Some((offers, wounds)) = self.wanted(wait) else {
                 return;
             };
-            let mut wrong: Vec<Error> = self.round().err().into_iter().collect();
-            wrong.extend(
-                wanted
-                    .into_iter()
-                    .filter_map(|shard| self.offer(shard).err()),
-            );
+            // First of all: recycling may wait for what is mended.
+            let mended = wounds.into_iter().map(|wounded| self.mend(wounded).err());
+            let mut wrong: Vec<Error> = mended.flatten().collect();
+            wrong.extend(self.round().err());
+            let offered = offers.into_iter().map(|shard| self.offer(shard).err());
+            wrong.extend(offered.flatten());
             // Also on a full disk: what is dead makes room.
             if sweep_at <= Instant::now() {
                 wrong.extend(self.sweep());
@@ -91,9 +100,9 @@ impl Maintenance {
         }
     }
 
-    /// Waits for chores; the shards that others need copies of, or `None` to stop.
-    fn wanted_offers(&self, wait: Duration) -> Option<BTreeSet<ShardId>> {
-        let mut wanted = BTreeSet::new();
+    /// Waits for chores: the shards that others need copies of, and what is to be mended; `None` to stop.
+    fn wanted(&self, wait: Duration) -> Option<(BTreeSet<ShardId>, Vec<Wounded>)> {
+        let (mut offers, mut wounds) = (BTreeSet::new(), Vec::new());
         let mut chore = match self.chores.recv_timeout(wait) {
             Ok(chore) => Some(chore),
             Err(mpsc::RecvTimeoutError::Timeout) => None,
@@ -101,12 +110,30 @@ impl Maintenance {
         };
         while let Some(next) = chore {
             match next {
-                Chore::Offer(shard) => wanted.insert(shard),
+                Chore::Offer(shard) => drop(offers.insert(shard)),
+                Chore::Mend {
+                    shard,
+                    wound,
+                    given,
+                } => wounds.push((shard, wound, given)),
                 Chore::Stop => return None,
-            };
+            }
             chore = self.chores.try_recv().ok();
         }
-        Some(wanted)
+        Some((offers, wounds))
+    }
+
+    fn mend(&mut self, (shard, wound, given): Wounded) -> Result<(), Error> {
+        let image = self.look(shard, Look::Image);
+        let attempted = self.host.mend(shard, &wound, given, image.as_ref())?;
+        let attempted = HostEvent::Attempted {
+            shard,
+            wound,
+            attempted,
+        };
+        // A runner that is gone has nothing to mend.
+        drop(self.inboxes.of(shard).send(attempted.into()));
+        Ok(())
     }
 
     fn round(&mut self) -> Result<(), Error> {

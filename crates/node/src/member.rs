@@ -7,9 +7,10 @@ use std::{
 
 use anser_broker::id::ShardId;
 use anser_replica::PeerMessage;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
-    cluster::{copies::Copies, peers::Cluster, words::ConsensusFrame},
+    cluster::{copies::Copies, entries::Asking, peers::Cluster, words::ConsensusFrame},
     maintenance::Chore,
 };
 
@@ -20,6 +21,7 @@ pub(crate) struct Member {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) copies: Copies,
     pub(crate) chores: mpsc::Sender<Chore>,
+    pub(crate) questions: UnboundedSender<Asking>,
     frames: BTreeMap<u64, ConsensusFrame>,
     /// Those that did not take a frame since the last flush.
     refused: Vec<u64>,
@@ -28,11 +30,17 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    pub(crate) fn new(cluster: Arc<Cluster>, copies: Copies, chores: mpsc::Sender<Chore>) -> Self {
+    pub(crate) fn new(
+        cluster: Arc<Cluster>,
+        copies: Copies,
+        chores: mpsc::Sender<Chore>,
+        questions: UnboundedSender<Asking>,
+    ) -> Self {
         Self {
             cluster,
             copies,
             chores,
+            questions,
             frames: BTreeMap::new(),
             refused: Vec::new(),
             catalog_applied: None,

@@ -198,6 +198,7 @@ impl Node {
             kept_bytes: read(&counters.kept_bytes),
             scrubbed_bytes: read(&counters.scrubbed_bytes),
             scrub_errors: read(&counters.scrub_errors),
+            mended: read(&counters.mended),
             body_errors: read(&counters.body_errors),
             copied_bytes: read(&counters.copied_bytes),
             copies: counters.copies.status(),

@@ -46,6 +46,8 @@ pub struct Status {
     pub scrubbed_bytes: u64,
     /// Damaged places the scrub has met, counted again each time round.
     pub scrub_errors: u64,
+    /// Damaged places that were mended with what other nodes have.
+    pub mended: u64,
     /// Reads of bodies that failed: data that cannot be served.
     pub body_errors: u64,
     /// Bytes of copies of shards that came from other nodes.
@@ -120,6 +122,7 @@ pub(crate) struct Counters {
     pub(crate) kept_bytes: AtomicU64,
     pub(crate) scrubbed_bytes: AtomicU64,
     pub(crate) scrub_errors: AtomicU64,
+    pub(crate) mended: AtomicU64,
     pub(crate) body_errors: AtomicU64,
     pub(crate) copied_bytes: AtomicU64,
     pub(crate) copies: CopyCounters,

@@ -49,6 +49,8 @@ pub const PLACES: &[&str] = &[
     "a change led to voters who were just lost",
     "maintenance met damage",
     "the scrub met damage",
+    "an entry was read from another node and written back",
+    "a segment was written anew with what another node has",
     "a shard whose data is damaged stayed closed",
     "a copy that lacks something was not offered",
     "what is damaged was set aside",

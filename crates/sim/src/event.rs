@@ -12,10 +12,10 @@ use anser_broker::{
     version::ClusterVersion,
 };
 use anser_host::{
-    Admission, CopyAnswer, Deferred, Leases, NodeReport, Offer, Order, PeerRequest, PeerResponse,
-    Stranger, Visitor,
+    Admission, CopyAnswer, Deferred, Given, Leases, NodeReport, Offer, Order, PeerRequest,
+    PeerResponse, Stranger, Visitor, Wound,
 };
-use anser_log::ExportedFile;
+use anser_log::{ExportedFile, Stored};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
@@ -124,6 +124,24 @@ pub(crate) enum Happening {
     MaintainEnd,
     /// What was found of segments is acted on.
     SweepEnd,
+    /// A wound is to be mended with what others gave.
+    Mend {
+        shard: ShardId,
+        wound: Wound,
+        given: Given,
+    },
+    /// Another node cannot read these entries.
+    EntriesAsked {
+        from: u64,
+        number: u64,
+        shard: ShardId,
+        indexes: Vec<u64>,
+    },
+    /// What a node has of them; nothing also if it does not answer.
+    EntriesGiven {
+        number: u64,
+        entries: Vec<Stored>,
+    },
     Offer {
         shard: ShardId,
     },

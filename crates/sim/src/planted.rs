@@ -276,6 +276,16 @@ pub const PLANTED: &[Planted] = &[
         "log: checksums of records are not looked at when they are read",
         &[Fault::BitFlip],
     ),
+    found_by(
+        "mended without what was given",
+        "host: what another node gave for a damaged entry is not written, and the entry is called mended",
+        &[
+            Fault::BitFlip,
+            Fault::ZeroedSector,
+            Fault::StaleSector,
+            Fault::MisdirectedSector,
+        ],
+    ),
     planted(
         "an apply that differs on one node",
         "replica: one node makes something else of an entry, and the others find it",

@@ -6,6 +6,7 @@ mod cluster;
 mod copies;
 mod cutting;
 mod maintenance;
+mod mending;
 mod open;
 mod peers;
 mod port;
@@ -27,6 +28,7 @@ use crate::{checks::LogView, clock::Clock, event::Micros, plan::Fault, world::Co
 use cluster::Cluster;
 use copies::Copies;
 use maintenance::Maintenance;
+use mending::Asked;
 use peers::Peers;
 use port::Port;
 use requests::Pending;
@@ -70,6 +72,7 @@ pub(crate) struct Process {
     /// The last entry of the catalog that was applied in this turn.
     catalog_applied: Option<u64>,
     maintenance: Maintenance,
+    asked: Asked,
     copies: Copies,
     /// Of one log file.
     file_bytes: u64,

@@ -18,6 +18,7 @@ mod fleet;
 mod full_disk;
 mod growing;
 mod kill;
+mod mending;
 mod namespaces;
 mod nats;
 mod nervous;

@@ -9,7 +9,7 @@ use anser_log::{Change, Disk, Error, Kept, SegmentInfo, SnapshotInfo, Stored};
 use anser_replica::Image;
 
 use super::{Damage, Maintenance, is_undone};
-use crate::snapshots::save;
+use crate::{mending::Given, snapshots::save};
 
 /// How often a read may fail before the rest is kept without it.
 const FAILED_READS_MAX: u32 = 1_000;
@@ -138,17 +138,14 @@ impl<D: Disk> Maintenance<D> {
         let is_only_copy = image.membership().voters.len() < 2;
         let mut writer = self.store.begin_segment(shard)?;
         for messages in live.chunk_by(|one, other| one.index() == other.index()) {
-            match self.kept(shard, messages) {
+            match self.kept(shard, messages, None) {
                 Ok(kept) => {
                     self.done.kept_bytes += kept.payload.len() as u64;
                     writer.append(&kept)?;
                 }
                 Err(error) if error.is_damage() => {
-                    let may_pass = error.may_pass() && (self.is_tried_again(shard) || is_only_copy);
                     copied.damaged = true;
-                    let damage = Damage::new(shard, error);
-                    self.damaged.push(Damage { may_pass, ..damage });
-                    if may_pass {
+                    if self.tries_again(shard, error, is_only_copy) {
                         return Err(Error::Missing {
                             shard,
                             index: messages[0].index(),
@@ -160,7 +157,23 @@ impl<D: Disk> Maintenance<D> {
         }
         copied.segments = writer.finish()?;
         self.failed_reads.remove(&shard);
+        self.waits.remove(&shard);
+        self.given.remove(&shard);
         Ok(copied)
+    }
+
+    /// Notes what could not be read; whether it is tried again, or else left out.
+    fn tries_again(&mut self, shard: u16, error: Error, is_only_copy: bool) -> bool {
+        let waits = !is_only_copy && !error.may_pass() && self.waits_for_others(shard);
+        let may_pass = error.may_pass() && (self.is_tried_again(shard) || is_only_copy);
+        let damage = Damage::new(shard, error);
+        self.damaged.push(Damage {
+            may_pass,
+            // What nobody could give in all that time is asked for no more.
+            wound: damage.wound.filter(|_| waits),
+            ..damage
+        });
+        waits || may_pass
     }
 
     fn is_tried_again(&mut self, shard: u16) -> bool {
@@ -170,9 +183,13 @@ impl<D: Disk> Maintenance<D> {
     }
 
     /// What is to be kept of an entry, of which these messages are alive.
-    fn kept(&mut self, shard: u16, messages: &[Sequence]) -> Result<Kept, Error> {
+    pub(super) fn kept(
+        &mut self,
+        shard: u16,
+        messages: &[Sequence],
+        given: Option<&Given>,
+    ) -> Result<Kept, Error> {
         let index = messages[0].index();
-        let ordinals: Vec<u32> = messages.iter().map(|message| message.ordinal()).collect();
         #[cfg(feature = "sabotage")]
         if anser_broker::sabotage::is_planted("recycled without what cannot be read")
             && self.reader.read(shard, index).is_err()
@@ -184,16 +201,29 @@ impl<D: Disk> Maintenance<D> {
                 payload,
             });
         }
-        let (term, payload) = match self.reader.read(shard, index)? {
-            Stored::Entry(entry) => (entry.term, codec::keep(&entry.data, &ordinals)),
-            Stored::Kept(kept) => (kept.term, codec::keep_again(&kept.payload, &ordinals)),
-        };
-        // What was thinned out by a state that is newer than this one, which has just started.
-        let payload = payload.ok_or(Error::Missing { shard, index })?;
-        Ok(Kept {
-            index,
-            term,
-            payload,
-        })
+        match self.reader.read(shard, index) {
+            // What was thinned out by a state that is newer than this one, which has just started.
+            Ok(stored) => thinned(&stored, messages).ok_or(Error::Missing { shard, index }),
+            Err(error) if error.is_damage() => {
+                let kept = self.kept_of_others(shard, messages, given);
+                kept.ok_or(error)
+            }
+            Err(other) => Err(other),
+        }
     }
+}
+
+/// Of what is stored of an entry, these messages; `None` if one is not there.
+pub(super) fn thinned(stored: &Stored, messages: &[Sequence]) -> Option<Kept> {
+    let ordinals: Vec<u32> = messages.iter().map(|message| message.ordinal()).collect();
+    let (term, payload) = match stored {
+        Stored::Entry(entry) => (entry.term, codec::keep(&entry.data, &ordinals)),
+        Stored::Kept(kept) => (kept.term, codec::keep_again(&kept.payload, &ordinals)),
+    };
+    let index = stored.index();
+    payload.map(|payload| Kept {
+        index,
+        term,
+        payload,
+    })
 }

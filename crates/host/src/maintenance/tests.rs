@@ -1,5 +1,6 @@
 //! The work on the disk, round by round, on a simulated disk and beside shards that a test applies to.
 
+mod mending;
 mod repairing;
 mod rig;
 

@@ -63,7 +63,19 @@ impl<T> Runner<T> {
                 shard,
                 what,
                 may_pass,
-            } => return self.note_damage(now, shard, what, may_pass),
+                wound,
+            } => return self.met_damage(now, shard, what, may_pass, wound.as_ref()),
+            Event::Attempted {
+                shard,
+                wound,
+                attempted,
+            } => return self.attempted(now, shard, &wound, attempted),
+            Event::Given {
+                shard,
+                wound,
+                node,
+                entries,
+            } => return self.given(now, shard, &wound, node, entries),
             Event::Differs { shard, mark, what } => return self.differs(now, shard, mark, what),
             Event::Forgot { shard } => {
                 self.forgetting.remove(&shard);
@@ -165,7 +177,7 @@ impl<T> Runner<T> {
 
     /// The replica goes on, for what it says and decides is right; placement has it replaced. A read that failed is repeated
     /// first: a copy is not given up for what passes.
-    fn note_damage(&mut self, now: &Now, shard: ShardId, what: String, may_pass: bool) {
+    pub(super) fn note_damage(&mut self, now: &Now, shard: ShardId, what: String, may_pass: bool) {
         if !self.hosted.contains_key(&shard) {
             return;
         }
@@ -214,6 +226,7 @@ impl<T> Runner<T> {
         self.forgetting.insert(shard, replica.image());
         self.hosted.remove(&shard);
         self.jobs.push_back(Job::Cleared { shard });
+        self.mending.forget(shard);
         self.take_off(shard, tombstone);
     }
 
@@ -234,6 +247,7 @@ impl<T> Runner<T> {
         // Whatever was damaged is replaced.
         self.damaged.remove(&shard);
         self.failed_reads.remove(&shard);
+        self.mending.forget(shard);
         if let Some(hosted) = self.hosted.get_mut(&shard) {
             hosted.time.follow(state.now().now, now);
         }

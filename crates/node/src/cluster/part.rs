@@ -25,6 +25,7 @@ use super::{
     ClusterConfig,
     controller::Controller,
     copies::{self, Outgoing},
+    entries::{self, Asking},
     identity::{Identity, KnownPeer},
     peers::Cluster,
     seeking, upgrade,
@@ -55,6 +56,7 @@ pub(crate) struct Part {
     pub(crate) store: Store<FileSystem>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) outgoing: UnboundedReceiver<Outgoing>,
+    pub(crate) questions: UnboundedReceiver<Asking>,
     pub(crate) decided: Arc<Mutex<Vec<Action>>>,
     pub(crate) failed: Failed,
 }
@@ -105,6 +107,7 @@ impl Part {
         );
         let seeking = seeking::run(Arc::clone(cluster), config.clone(), self.address.clone());
         let upgrades = upgrade::run(Arc::clone(cluster), desk.clone());
+        let of_entries = (Arc::clone(cluster), inboxes.clone());
         let copies = copies::send_all(
             Arc::clone(cluster),
             inboxes.clone(),
@@ -112,12 +115,14 @@ impl Part {
             config.copy_bytes_per_second,
             self.outgoing,
         );
+        let entries = entries::ask_all(of_entries.0, of_entries.1, self.questions);
         tokio::join!(
             look(teller, controller),
             registration,
             members,
             seeking,
             copies,
+            entries,
             upgrades
         );
     }

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use super::{
     copies::Copies,
-    intake,
+    entries, intake,
     members::Members,
     reports::Reports,
     shared::Shared,
@@ -380,6 +380,9 @@ impl Answering {
                     .await
             }
             Ask::Copy(ask) => self.copies.take(from, ask).await,
+            Ask::Entries { shard, indexes } => {
+                entries::give(&self.desk, ShardId(shard), indexes).await
+            }
             Ask::Failures { subscription } => Told::Failures(self.failures.of(subscription)),
         }
     }

@@ -15,7 +15,7 @@ use anser_replica::Replica;
 use anser_transport::{Config, Identity as TransportIdentity, Limits, Start, Transport};
 use tokio::{
     sync::{
-        mpsc::{UnboundedReceiver, unbounded_channel},
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
         oneshot,
     },
     task::LocalSet,
@@ -25,6 +25,7 @@ use tracing::warn;
 use super::{
     ClusterConfig,
     copies::{Copies, Incoming, Job, Outgoing},
+    entries::Asking,
     identity::Identity,
     join,
     members::Members,
@@ -67,6 +68,8 @@ pub(crate) struct Joining {
     chores: mpsc::Sender<Chore>,
     jobs: Option<mpsc::Receiver<Job>>,
     outgoing: UnboundedReceiver<Outgoing>,
+    ask: UnboundedSender<Asking>,
+    questions: UnboundedReceiver<Asking>,
 }
 
 /// The parts of a node that membership builds on.
@@ -94,6 +97,7 @@ impl Joining {
     ) -> Self {
         let (jobs, job_list) = mpsc::channel();
         let (outgoing, outgoing_list) = unbounded_channel();
+        let (ask, questions) = unbounded_channel();
         let suspects = replicas.iter();
         let suspects = suspects.filter(|(_, replica)| replica.status().suspect);
         let beginning = Beginning {
@@ -130,6 +134,8 @@ impl Joining {
             chores,
             jobs: Some(job_list),
             outgoing: outgoing_list,
+            ask,
+            questions,
         }
     }
 
@@ -139,6 +145,7 @@ impl Joining {
             Arc::clone(&self.cluster),
             self.copies.clone(),
             self.chores.clone(),
+            self.ask.clone(),
         )
     }
 
@@ -179,6 +186,7 @@ impl Joining {
             store: around.store,
             counters: around.counters,
             outgoing: self.outgoing,
+            questions: self.questions,
             decided: around.decided,
             failed: around.failed,
         };

@@ -5,7 +5,8 @@
 //! Nodes of different programs talk to each other while a cluster is upgraded, so:
 //!
 //! - a new variant goes to the end, and is said only to a node that can read it: at a version of the cluster
-//!   at which all can, or in answer to what only such a node asks;
+//!   at which all can, or in answer to what only such a node asks. An older program answers a question that it does not know
+//!   with [`Told::Unintelligible`], so one that may be asked in vain needs no version;
 //! - what a note, a request or an answer has to say more follows its bytes, as [`Trailing`] has it: older
 //!   programs do not read on, and newer ones take what is not there to be what it was before;
 //! - nothing else about these types changes.
@@ -202,6 +203,11 @@ pub(crate) enum Ask {
     Failures {
         subscription: SubscriptionId,
     },
+    /// What the other has of entries of a shard that are applied there: the asker's own are damaged.
+    Entries {
+        shard: u16,
+        indexes: Vec<u64>,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -303,6 +309,31 @@ pub(crate) enum Told {
     Failures(Vec<DeliveryFailure>),
     /// To who joins: the cluster works at this version, which the node cannot read.
     WorksAt(ClusterVersion),
+    /// Of the entries that were asked for, the first ones that are here, up to some bytes.
+    Entries(Vec<GivenEntry>),
+}
+
+/// An entry, or what was kept of it, on the disk of the node that is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum GivenEntry {
+    Whole {
+        index: u64,
+        term: u64,
+        kind: GivenKind,
+        data: Bytes,
+    },
+    Kept {
+        index: u64,
+        term: u64,
+        payload: Bytes,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum GivenKind {
+    Normal,
+    Change,
+    ChangeV2,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

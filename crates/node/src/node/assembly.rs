@@ -264,8 +264,12 @@ fn maintenance_of(
     copies: Option<Copies>,
 ) -> Maintenance {
     let (store, reader) = (store.clone(), reader.clone());
+    let mut host = anser_host::Maintenance::new(store, reader, config.reserve_bytes);
+    if copies.is_some() {
+        host = host.among_others();
+    }
     Maintenance {
-        host: anser_host::Maintenance::new(store, reader, config.reserve_bytes),
+        host,
         inboxes: parts.inboxes.clone(),
         counters: parts.counters.clone(),
         failed: parts.failed.clone(),

@@ -8,8 +8,10 @@ use tracing::info;
 use super::Runner;
 use crate::{
     bodies,
+    cluster::entries::Asking,
     event::{HostEvent, Responder},
     maintenance::Chore,
+    status::add,
 };
 
 impl Runner {
@@ -40,6 +42,9 @@ impl Runner {
                 // Maintenance ends only with the node.
                 drop(member.chores.send(Chore::Offer(shard)));
             }
+            of_damage @ (Job::Mend { .. } | Job::AskEntries { .. } | Job::Mended { .. }) => {
+                self.see_to_damage(of_damage);
+            }
             Job::SendCopy {
                 shard,
                 to,
@@ -68,6 +73,39 @@ impl Runner {
                 info!(shard = shard.0, index, "a copy of the shard has arrived");
             }
             Job::Applied { .. } => {}
+            other => unreachable!("carried out elsewhere: {other:?}"),
+        }
+    }
+
+    /// What is damaged here may be whole on other nodes.
+    fn see_to_damage(&self, job: Job<Responder>) {
+        let Some(member) = &self.member else { return };
+        match job {
+            // Maintenance and the cluster's thread end only with the node.
+            Job::Mend {
+                shard,
+                wound,
+                given,
+            } => drop(member.chores.send(Chore::Mend {
+                shard,
+                wound,
+                given,
+            })),
+            Job::AskEntries {
+                shard,
+                wound,
+                to,
+                indexes,
+            } => drop(member.questions.send(Asking {
+                shard,
+                wound,
+                to,
+                indexes,
+            })),
+            Job::Mended { shard, wound } => {
+                add(&self.counters.mended, 1);
+                info!(shard = shard.0, file = %wound.file, offset = wound.offset, "what was damaged is whole again, with what another node has");
+            }
             other => unreachable!("carried out elsewhere: {other:?}"),
         }
     }

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anser_broker::id::ShardId;
-use anser_host::{Done, Event, Images, followers};
+use anser_host::{Attempted, Done, Event, Given, Images, Wound, followers};
 use anser_log::{Due, Error, Holds, Reader, Store, disk::simulated::SimulatedDisk};
 use anser_replica::{Image, Replica};
 
@@ -39,7 +39,7 @@ impl Maintenance {
         reserve_bytes: u64,
     ) -> Self {
         Self {
-            host: anser_host::Maintenance::new(store, reader, reserve_bytes),
+            host: anser_host::Maintenance::new(store, reader, reserve_bytes).among_others(),
             recycling: None,
             sweeping: None,
             offers: BTreeMap::new(),
@@ -56,6 +56,16 @@ impl Maintenance {
     /// Whether log files stay in use because something in them cannot be read for now.
     pub(super) fn waits_for_reads(&self) -> bool {
         self.host.waits_for_reads()
+    }
+
+    pub(super) fn mend(
+        &mut self,
+        shard: ShardId,
+        wound: &Wound,
+        given: Given,
+        image: Option<&Image>,
+    ) -> Result<Attempted, Error> {
+        self.host.mend(shard, wound, given, image)
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -93,7 +103,7 @@ impl Process {
         }
     }
 
-    fn maintain_later(&mut self, what: Happening, common: &mut Common) {
+    pub(super) fn maintain_later(&mut self, what: Happening, common: &mut Common) {
         let length = common.random.spread(5 * MILLISECOND) * self.slowness;
         common.later(self.node, self.life, length, what);
     }

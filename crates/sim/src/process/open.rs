@@ -12,7 +12,10 @@ use anser_log::{
 };
 use anser_replica::Replica;
 
-use super::{Cluster, Copies, Identity, Maintenance, Peers, Port, Process, Tasks, Watched, Writer};
+use super::{
+    Cluster, Copies, Identity, Maintenance, Peers, Port, Process, Tasks, Watched, Writer,
+    mending::Asked,
+};
 use crate::{
     checks::{DurableShard, LogView},
     clock::Clock,
@@ -207,6 +210,7 @@ impl Opening<'_> {
             abandoned: BTreeSet::new(),
             catalog_applied: None,
             maintenance,
+            asked: Asked::default(),
             copies,
             file_bytes: self.plan.wal_file_bytes,
             live: BTreeMap::new(),

@@ -68,6 +68,20 @@ impl Process {
             Happening::SweepEnd => self.end_sweep(common),
             Happening::Offer { shard } => self.offer(shard, common),
             Happening::OfferEnd { shard } => self.end_offer(shard, common),
+            Happening::Mend {
+                shard,
+                wound,
+                given,
+            } => self.mend(shard, wound, given, common),
+            Happening::EntriesAsked {
+                from,
+                number,
+                shard,
+                indexes,
+            } => self.give_entries(from, number, shard, &indexes, common),
+            Happening::EntriesGiven { number, entries } => {
+                self.entries_given(number, entries, common);
+            }
             Happening::Copy {
                 from,
                 transfer,
@@ -225,6 +239,17 @@ impl Process {
                 let what = Happening::Offer { shard };
                 common.later(self.node, self.life, length, what);
             }
+            Job::Mend {
+                shard,
+                wound,
+                given,
+            } => self.mend_soon(shard, wound, given, common),
+            Job::AskEntries {
+                shard,
+                wound,
+                to,
+                indexes,
+            } => self.ask_for_entries(shard, wound, to, indexes, common),
             Job::SendCopy {
                 shard,
                 to,
@@ -235,7 +260,7 @@ impl Process {
             Job::Began { shard } => {
                 self.watched.insert(shard.0, Watched::default());
             }
-            Job::Installed { .. } => {}
+            Job::Installed { .. } | Job::Mended { .. } => {}
             Job::Cleared { shard } => {
                 self.tell_cleared(shard.0, common);
                 if self.suspects.remove(&shard.0) && self.suspects.is_empty() {

@@ -103,6 +103,11 @@ pub(super) const NODE: &[Metric<Status>] = &[
         |node| node.scrub_errors,
     ),
     counter(
+        "mended",
+        "damaged places that were mended with what other nodes have",
+        |node| node.mended,
+    ),
+    counter(
         "body_errors",
         "reads of message bodies that failed: data that cannot be served",
         |node| node.body_errors,

@@ -11,13 +11,16 @@ use anser_broker::{
     time::{Millis, Stamp, Timestamp},
 };
 use anser_log::{
-    Change, Entry, EntryKind, HardState, Log, Opened, Options, Store, Stored, Write,
+    Change, Entry, EntryKind, Error, HardState, Log, Opened, Options, Reader, Store, Stored, Write,
     disk::simulated::SimulatedDisk,
 };
 use anser_replica::{Image, Membership, Place};
 use bytes::Bytes;
 
-use crate::maintenance::{Images, Maintenance};
+use crate::{
+    bodies::BodyReader,
+    maintenance::{Images, Maintenance},
+};
 
 pub(super) const QUEUE: QueueId = QueueId(9);
 const BEGINNING: Place = Place { index: 1, term: 1 };
@@ -153,13 +156,31 @@ impl Rig {
     }
 
     pub(super) fn round(&mut self) {
-        let round = self.maintenance.begin().expect("the disk is sound");
+        self.try_round().expect("the disk is sound");
+    }
+
+    pub(super) fn try_round(&mut self) -> Result<(), Error> {
+        let round = self.maintenance.begin()?;
         let due = round.and_then(|round| self.maintenance.choose(round, &BTreeMap::new()));
-        if let Some(due) = due {
-            let images = self.images();
-            let recycled = self.maintenance.recycle(due, &images);
-            recycled.expect("the disk is sound");
-        }
+        let Some(due) = due else { return Ok(()) };
+        let images = self.images();
+        self.maintenance.recycle(due, &images).map(drop)
+    }
+
+    pub(super) fn image(&self, number: u16) -> Image {
+        let mut images = self.images();
+        images.remove(&ShardId(number)).expect("the rig has it")
+    }
+
+    /// What this node has of entries that another one needs.
+    pub(super) fn give(&self, number: u16, indexes: &[u64]) -> Vec<Stored> {
+        let applied = self.shards[&number].applied.index;
+        let reader = BodyReader::new(self.reader(), 0);
+        reader.give(ShardId(number), applied, indexes, 1 << 20)
+    }
+
+    pub(super) fn reader(&self) -> Reader<SimulatedDisk> {
+        self.log.reader.clone()
     }
 
     /// One look at all segments, as it is taken every second.

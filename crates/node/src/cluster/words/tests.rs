@@ -137,6 +137,10 @@ fn asks() -> Vec<Ask> {
         Ask::Failures {
             subscription: SubscriptionId(9),
         },
+        Ask::Entries {
+            shard,
+            indexes: vec![2, 300],
+        },
     ]
 }
 
@@ -199,6 +203,19 @@ fn tolds() -> Vec<Told> {
         Told::Unintelligible,
         Told::Failures(Vec::new()),
         Told::WorksAt(ClusterVersion(3)),
+        Told::Entries(vec![
+            GivenEntry::Whole {
+                index: 2,
+                term: 3,
+                kind: GivenKind::ChangeV2,
+                data: Bytes::from_static(b"entry"),
+            },
+            GivenEntry::Kept {
+                index: 300,
+                term: 4,
+                payload: Bytes::from_static(b"kept"),
+            },
+        ]),
     ]
 }
 
