@@ -2,6 +2,7 @@
 //! let go of.
 
 use std::{
+    cell::OnceCell,
     fs,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -36,11 +37,10 @@ fn a_rotten_bit_of_a_message_comes_back_from_another_node() {
     let copies_before = [1, 2, 3].map(installed);
     for (node, kind) in [(2, "segment"), (3, "wal")] {
         let logged = fleet.logged(node);
-        let mut flipped = None;
+        let flipped = OnceCell::new();
         let data = fleet.data(node);
         assert!(within(THERE_WITHIN, || {
-            flipped = flip(&data, kind);
-            flipped.is_some()
+            flip(&data, kind).is_some_and(|path| flipped.set(path).is_ok())
         }));
         say(&format!("node {node}: {flipped:?}"));
         let is_mended = within(SCRUBBED_WITHIN, || mended(node) == Some(1));

@@ -30,9 +30,11 @@ impl Accepted {
         self.sum = self.sum.wrapping_sub(before).wrapping_add(through);
     }
 
-    pub(super) fn forget(&mut self, source: QueueId) {
-        let before = self.by_source.remove(&source).unwrap_or(0);
-        self.sum = self.sum.wrapping_sub(before);
+    /// Whether anything had arrived from it.
+    pub(super) fn forget(&mut self, source: QueueId) -> bool {
+        let before = self.by_source.remove(&source);
+        self.sum = self.sum.wrapping_sub(before.unwrap_or(0));
+        before.is_some()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (QueueId, u64)> {

@@ -67,7 +67,7 @@ impl Queue {
 
     /// Forgets a source that is no more; whether it was known.
     pub(crate) fn drop_source(&mut self, source: QueueId) -> bool {
-        self.accepted.remove(&source).is_some()
+        self.accepted.forget(source)
     }
 
     /// The highest number of another queue that is known here; 0 if none is.
