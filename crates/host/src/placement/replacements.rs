@@ -106,13 +106,13 @@ mod tests {
         while replacements.resting(FIRST, *now).contains(&(7, 1)) {
             *now += Duration::from_secs(1);
             replacements.look(&shards(&[1, 2, 3], &[1]), *now);
-            if *now - begin == 2 * FORGOTTEN_AFTER {
+            if now.saturating_sub(begin) == 2 * FORGOTTEN_AFTER {
                 return 7_200;
             }
         }
         replacements.look(&shards(&[2, 3], &[1]), *now);
         replacements.look(&shards(&[1, 2, 3], &[]), *now);
-        (*now - begin).as_secs()
+        now.saturating_sub(begin).as_secs()
     }
 
     #[test]
@@ -136,7 +136,9 @@ mod tests {
         let now = Duration::from_secs(1_000);
         for _ in 0..5 {
             let mut closed = shards(&[1, 2, 3], &[1]);
-            closed.values_mut().for_each(|state| state.peers.clear());
+            for state in closed.values_mut() {
+                state.peers.clear();
+            }
             replacements.look(&closed, now);
             replacements.look(&shards(&[2, 3], &[1]), now);
         }
