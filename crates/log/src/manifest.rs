@@ -4,7 +4,11 @@
 //! atomic step. Every file that matters is listed before it is used, so a missing one is noticed;
 //! what is not listed was never acknowledged or is already replaced.
 
-use std::{collections::BTreeMap, io, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    ops::Range,
+};
 
 use crate::{
     disk::{Disk, DiskFile, OpenMode},
@@ -132,7 +136,7 @@ impl Manifest {
     }
 
     /// They have learnt it, but for the shards that stayed closed.
-    pub(crate) fn clear_doubt(&mut self, closed: &[u16]) {
+    pub(crate) fn clear_doubt(&mut self, closed: &BTreeSet<u16>) {
         self.suspect = false;
         for (number, shard) in &mut self.shards {
             shard.doubtful &= shard.lost || closed.contains(number);

@@ -23,7 +23,7 @@ use crate::{
     index::{Index, WalFile},
     log_end::{Current, LogEnd},
     manifest::Manifest,
-    marks::{Mark, Marks},
+    marks::Marks,
     names,
     options::Options,
     reader::Reader,
@@ -150,7 +150,7 @@ impl Log {
 
         // From here on the disk is changed.
         make_names_durable(&disk).map_err(|error| Error::io("sync", names::ROOT, error))?;
-        let is_doubtful = !is_new && is_doubtful(&marks.last(), &replayed, options.boot);
+        let is_doubtful = !is_new && is_doubtful(&marks, &replayed, options.boot);
         let manifest = tail::settle(&disk, &options, manifest, &replayed, is_doubtful)?;
         sealed::remove_unlisted(&disk, &manifest)?;
         let (shards, gaps) = recovered_shards(&manifest, &index);
@@ -211,12 +211,14 @@ fn create<D: Disk>(disk: &D) -> Result<Manifest, Error> {
 /// Whether the disk may have lost the end of the log without a trace: nobody closed it, and the machine was
 /// switched off since. Disks that lose their last writes with the power do so a sector or more at a time,
 /// which may be all of a batch.
-fn is_doubtful(last: &Mark, replayed: &Replayed, boot: Option<u64>) -> bool {
+fn is_doubtful<D: Disk>(marks: &Marks<D>, replayed: &Replayed, boot: Option<u64>) -> bool {
     #[cfg(feature = "sabotage")]
     if crate::sabotage::is_planted("power loss trusted") {
         return false;
     }
-    let closed = last.closed && last.durable == replayed.end;
+    let last = marks.last();
+    // A newer mark that cannot be read may be of a start that wrote more.
+    let closed = marks.is_whole() && last.closed && last.durable == replayed.end;
     let same_boot = boot.is_some_and(|boot| boot == last.boot);
     !closed && !same_boot
 }

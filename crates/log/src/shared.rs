@@ -4,7 +4,7 @@
 //! the disk, so the appender never waits for a reader.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     io,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -32,8 +32,8 @@ pub(crate) struct Shared<D: Disk> {
     generation: AtomicU64,
     next_id: AtomicU64,
     failure: OnceLock<(String, io::ErrorKind)>,
-    /// The shards that this start left closed: they catch up with nobody.
-    pub(crate) closed: OnceLock<Vec<u16>>,
+    /// The shards that this start left closed, and that are here still: they catch up with nobody.
+    closed: Mutex<BTreeSet<u16>>,
     /// The replicas have what the others know, whether a manifest says so already or not.
     pub(crate) suspicion_is_over: AtomicBool,
 }
@@ -61,7 +61,7 @@ impl<D: Disk> Shared<D> {
             prepared: Mutex::new(prepared),
             index: RwLock::new(index),
             failure: OnceLock::new(),
-            closed: OnceLock::new(),
+            closed: Mutex::default(),
             suspicion_is_over: AtomicBool::new(false),
         }
     }
@@ -72,6 +72,11 @@ impl<D: Disk> Shared<D> {
 
     pub(crate) fn manifest(&self) -> MutexGuard<'_, Manifest> {
         self.manifest.lock().expect(PANICKED)
+    }
+
+    /// Held for a moment only, whatever else is.
+    pub(crate) fn closed(&self) -> MutexGuard<'_, BTreeSet<u16>> {
+        self.closed.lock().expect(PANICKED)
     }
 
     pub(crate) fn prepared(&self) -> MutexGuard<'_, VecDeque<PreparedFile<D>>> {
@@ -134,7 +139,7 @@ impl<D: Disk> Shared<D> {
         next.next_id = self.next_id.load(Ordering::Relaxed);
         next.durable = self.index().durable;
         if self.suspicion_is_over.load(Ordering::Relaxed) {
-            next.clear_doubt(self.closed.get().map_or(&[], Vec::as_slice));
+            next.clear_doubt(&self.closed());
         }
         next.write(&self.disk).map_err(|failure| {
             if failure.switched {

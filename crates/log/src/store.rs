@@ -178,7 +178,7 @@ impl<D: Disk> Store<D> {
     /// This start leaves these shards closed, so that they do not catch up with others as the rest does: what they may lack they
     /// lack still when [`Store::clear_suspicion`] is called, also if only the log as a whole is `suspect`. To be said before.
     pub fn leave_closed(&self, shards: &[u16], suspect: bool) -> Result<(), Error> {
-        self.shared.closed.get_or_init(|| shards.to_vec());
+        self.shared.closed().extend(shards);
         let mut manifest = self.shared.manifest();
         let mut next = manifest.clone();
         let closed = next.shards.iter_mut();
@@ -193,10 +193,7 @@ impl<D: Disk> Store<D> {
 
     /// Whether this start left the shard closed ([`Store::leave_closed`]), and nobody has let go of it since.
     pub fn is_closed(&self, shard: u16) -> bool {
-        let closed = self.shared.closed.get();
-        let manifest = self.shared.manifest();
-        let is_here = manifest.shards.get(&shard).is_some_and(|it| it.floor == 0);
-        is_here && closed.is_some_and(|closed| closed.contains(&shard))
+        self.shared.closed().contains(&shard)
     }
 
     /// Bytes of the log files that hold entries, used or not.

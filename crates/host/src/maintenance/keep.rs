@@ -101,7 +101,10 @@ impl<D: Disk> Maintenance<D> {
                 }
                 // Where entries are missing there is nothing to keep.
                 Ok(Stored::Kept(_)) | Err(Error::Missing { .. }) => {}
-                Err(error) if error.is_damage() && !error.may_pass() => {
+                Err(error) if error.is_damage() => {
+                    if error.may_pass() && self.is_tried_again(shard) {
+                        return Err(error);
+                    }
                     copied.damaged = true;
                     self.damaged.push(Damage::new(shard, error));
                 }
@@ -109,6 +112,7 @@ impl<D: Disk> Maintenance<D> {
             }
         }
         copied.segments = writer.finish()?;
+        self.failed_reads.remove(&shard);
         Ok(copied)
     }
 

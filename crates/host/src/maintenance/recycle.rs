@@ -136,7 +136,6 @@ impl<D: Disk> Maintenance<D> {
 
     /// Makes the log unnecessary for entries of closed shards, which their snapshots cover.
     fn release_closed(&mut self, ranges: &[DueShard]) -> Result<(), Error> {
-        let mut sealed = BTreeMap::new();
         for range in ranges {
             let kept = self.keep_everything(range.shard, range.first_index, range.last_index)?;
             let change = Change {
@@ -144,9 +143,9 @@ impl<D: Disk> Maintenance<D> {
                 damaged: kept.damaged,
                 ..Change::default()
             };
-            sealed.insert(range.shard, change);
+            self.commit(BTreeMap::from([(range.shard, change)]))?;
         }
-        self.commit(sealed)
+        Ok(())
     }
 
     /// Makes the log unnecessary for these entries, which are applied.

@@ -1,11 +1,12 @@
 //! Reading the write-ahead log from its first file to its end, and judging what ended it.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
 
 use super::{
     Certainty, TornTail,
     holes::{Holes, Tail},
     open_wal_file,
+    tail::BEGIN_BYTES,
 };
 use crate::{
     disk::{Disk, DiskFile, OpenMode, read_patiently},
@@ -40,8 +41,8 @@ pub(super) struct Replayed {
     pub(super) remains: Vec<(Position, Remains)>,
     pub(super) unproven: Unproven,
     pub(super) holes: Holes,
-    /// Listed files that are gone, shorter than listed, or cannot be read in places.
-    pub(super) incomplete: Vec<u64>,
+    /// Listed files that are gone, shorter than listed, or cannot be read in places, and the first such place of each.
+    pub(super) incomplete: BTreeMap<u64, u64>,
 }
 
 /// The batches at the end of the last file that nothing calls durable: what was read of them may be in the cache
@@ -104,7 +105,7 @@ pub(super) fn replay<D: Disk>(
             remains: Vec::new(),
             unproven: Unproven::default(),
             holes: Holes::default(),
-            incomplete: Vec::new(),
+            incomplete: BTreeMap::new(),
         },
         has_peers: options.has_peers,
         generation: marks.last().generation,
@@ -235,7 +236,7 @@ impl Replay<'_> {
             if !self.has_peers {
                 return Err(reason);
             }
-            self.result.incomplete.push(sequence);
+            self.result.incomplete.insert(sequence, place);
             self.result.holes.unreadable.push((sequence, place));
         }
         Ok(file)
@@ -422,18 +423,30 @@ impl Replay<'_> {
                 Tail::Entries
             });
         }
-        // A file is synced before the next one is touched, so the log ended in one of these two. Behind a mark that closed
-        // it nothing was written.
-        let may_end_in = end.sequence..=end.sequence + 1;
-        let is_closed = marks.last().closed && marks.last().durable == end;
-        let mut incomplete = self.result.incomplete.iter();
-        let may_hold_more = !is_closed && incomplete.any(|it| may_end_in.contains(it));
+        // Behind a mark that closed the log nothing was written.
+        let is_closed = marks.is_whole() && marks.last().closed && marks.last().durable == end;
+        let may_hold_more = !is_closed && self.may_hold_more();
         let mut remains = self.result.remains.iter();
         let is_ambiguous = remains.any(|(_, it)| it.kind == RemainsKind::Ambiguous);
         if self.has_peers && !marks.is_whole() && (may_hold_more || is_ambiguous) {
             return Some(Tail::Promises);
         }
         may_hold_more.then_some(Tail::Entries)
+    }
+
+    /// Whether a batch may have stood behind the end that cannot be read. A file is synced before the next one is touched, so it
+    /// began in one of these two; and of one that began the beginning could be read.
+    fn may_hold_more(&self) -> bool {
+        let end = self.result.end;
+        let begins = [(end.sequence, end.offset), (end.sequence + 1, 0)];
+        begins.into_iter().any(|(sequence, offset)| {
+            let missing = self.result.incomplete.get(&sequence);
+            let mut remains = self.result.remains.iter();
+            let found = remains.find(|(place, _)| place.sequence == sequence);
+            let is_begun = found.is_some_and(|(_, it)| it.kind != RemainsKind::Nothing);
+            let beginning = u64::from(offset) + BEGIN_BYTES as u64;
+            missing.is_some_and(|&place| is_begun || place < beginning)
+        })
     }
 
     /// The end itself is sound if the proof lies in the next file, whose begin is not.

@@ -25,8 +25,10 @@ use crate::{
 
 /// Where a header has the sequence of its file, without which it is none and resembles none.
 const SEQUENCE_BYTES: Range<u64> = 16..24;
+/// What the system writes at once, and a device can give or refuse.
+const PAGE_BYTES: u64 = 4096;
 /// The record that begins a file is the longest that begins a batch.
-const BEGIN_BYTES: usize = record_bytes(BEGIN_PAYLOAD + FILE_PAYLOAD);
+pub(super) const BEGIN_BYTES: usize = record_bytes(BEGIN_PAYLOAD + FILE_PAYLOAD);
 
 /// Gives the manifest that is now the disk's.
 pub(super) fn settle<D: Disk>(
@@ -45,12 +47,15 @@ pub(super) fn settle<D: Disk>(
             .find(|&(sequence, _)| sequence == from.sequence);
         let (_, bytes) = listed.expect("remains are of listed files");
         // What cannot be read now may come back.
-        let is_known = !replayed.incomplete.contains(&from.sequence);
+        let is_known = !replayed.incomplete.contains_key(&from.sequence);
         let dirty = !is_known || remains.any_record || remains.kind != RemainsKind::Nothing;
         let is_last = from.sequence == replayed.end.sequence && replayed.files > 0;
         if dirty || is_last {
             let file = open_wal_file(disk, from.sequence)?;
             let settle = || {
+                if !is_known {
+                    write_over_bad_pages(&file, from.offset.into(), bytes)?;
+                }
                 if dirty {
                     wipe(&file, from.offset.into(), bytes)?;
                 }
@@ -81,6 +86,13 @@ fn wipe(file: &impl DiskFile, from: u64, to: u64) -> io::Result<()> {
     )?;
     file.sync()?;
     write_zeros(file, from, begin_end)
+}
+
+/// A page that cannot be read can be written as a whole only: for less the system reads it first.
+fn write_over_bad_pages(file: &impl DiskFile, from: u64, to: u64) -> io::Result<()> {
+    let first = from.next_multiple_of(PAGE_BYTES);
+    write_zeros(file, first.min(to), to)?;
+    file.sync()
 }
 
 /// The caller syncs.
@@ -116,7 +128,9 @@ fn remember_suspicion<D: Disk>(
 /// Files that were cut short have their length again, with zeros where nobody knows what stood there.
 fn lengthen<D: Disk>(disk: &D, manifest: &Manifest, replayed: &Replayed) -> Result<(), Error> {
     let listed = manifest.wal_files();
-    for (sequence, bytes) in listed.filter(|(sequence, _)| replayed.incomplete.contains(sequence)) {
+    for (sequence, bytes) in
+        listed.filter(|(sequence, _)| replayed.incomplete.contains_key(sequence))
+    {
         let file = open_wal_file(disk, sequence)?;
         let error = |error| Error::io("lengthen", &names::wal_file(sequence), error);
         let length = file.len().map_err(error)?.min(bytes);

@@ -14,6 +14,7 @@ use crate::{
     index::ShardIndex,
     log_end::{bytes_of, room},
     reader::Reader,
+    runs::Runs,
 };
 
 impl<D: Disk> Store<D> {
@@ -34,7 +35,15 @@ impl<D: Disk> Store<D> {
         let mut batch: Vec<Write> = Vec::new();
         let mut batch_bytes = 0;
         for (&shard, &after) in behind {
-            let write = self.entries_behind(&reader, shard, after, room)?;
+            let (write, is_cut) = self.entries_behind(&reader, shard, after, room)?;
+            if is_cut {
+                // From now on it lacks what it may have acknowledged, so it must not open again.
+                self.note_lost(&[shard])?;
+                if write.entries.is_empty() {
+                    shared.index_mut().shard(shard).runs = Runs::default();
+                    continue;
+                }
+            }
             let bytes = bytes_of(std::slice::from_ref(&write));
             if batch_bytes + bytes > room {
                 end.append(shared, &batch, shards)?;
@@ -50,14 +59,15 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// Everything that the shard has behind an index, if it is not more than `bytes_max`.
+    /// Everything that the shard has behind an index, if it is not more than `bytes_max`; of a closed one up to what is damaged,
+    /// and whether that is not all.
     fn entries_behind(
         &self,
         reader: &Reader<D>,
         shard: u16,
         after: u64,
         bytes_max: usize,
-    ) -> Result<Write, Error> {
+    ) -> Result<(Write, bool), Error> {
         let index = self.shared.index();
         let known = index.shards.get(&shard);
         let last = known.and_then(|known| known.runs.last()).unwrap_or(0);
@@ -76,8 +86,13 @@ impl<D: Disk> Store<D> {
         let mut next = first;
         while next <= last {
             let entries = match reader.entries(shard, next, last + 1, bytes_max as u64) {
-                // Nobody applies what is behind it, and nobody hears of it from here.
-                Err(error) if is_closed && error.is_damage() && next > first => break,
+                // One that is damaged spoils the read of those before it.
+                Err(error) if is_closed && is_rotten(&error) => {
+                    match reader.entries(shard, next, next + 1, bytes_max as u64) {
+                        Err(error) if is_rotten(&error) => return Ok((write, true)),
+                        one => one?,
+                    }
+                }
                 entries => entries?,
             };
             next += entries.len() as u64;
@@ -90,6 +105,10 @@ impl<D: Disk> Store<D> {
                 });
             }
         }
-        Ok(write)
+        Ok((write, false))
     }
+}
+
+fn is_rotten(error: &Error) -> bool {
+    error.is_damage() && !error.may_pass()
 }

@@ -148,6 +148,11 @@ impl<D: Disk> Store<D> {
         {
             return Err(Error::Overtaken { shard });
         }
+        // Whoever wrote these did not know that the shard was let go of.
+        let is_late = change.snapshot.is_none() && !change.add.is_empty() && current.is_tombstone();
+        if change.origin == SnapshotOrigin::Here && is_late {
+            return Err(Error::Overtaken { shard });
+        }
         let void_before = void_before(&index, shard, change);
         if void_before.is_some() && change.origin == SnapshotOrigin::Here {
             let what = "the last entry of its own snapshot is not in the log";

@@ -42,6 +42,7 @@ impl<D: Disk> Store<D> {
         next.shards.insert(shard, tombstone);
         shared.commit_manifest(&mut manifest, next)?;
         let forgotten = shared.index_mut().forget(shard);
+        shared.closed().remove(&shard);
         drop(manifest);
         if damaged {
             self.set_aside(shard, &listed);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anser_broker::{id::ShardId, version::ClusterVersion};
 use anser_host::{Attempted, Event as HostEvent, Given, Wound};
 use anser_log::{Error, Stored};
+use anser_replica::Replica;
 
 use super::{Process, copies::send};
 use crate::{
@@ -68,9 +69,12 @@ impl Process {
         self.tell(attempted, common);
     }
 
-    /// What was damaged and is called mended can be read.
+    /// What was damaged and is called mended can be read, as far as anything of it is alive.
     fn check_mended(&self, shard: ShardId, indexes: &[u64], common: &mut Common) {
-        for &index in indexes {
+        let state = self.replica(shard.0).map(Replica::shard);
+        let is_alive =
+            |index: &u64| state.is_none_or(|state| !state.live_between(*index, *index).is_empty());
+        for &index in indexes.iter().filter(|index| is_alive(index)) {
             let read = self.reader.read(shard.0, index).err();
             if let Some(error) = read.filter(|error| !matches!(error, Error::Io { .. })) {
                 let (node, shard) = (self.node, shard.0);
