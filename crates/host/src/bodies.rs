@@ -125,7 +125,8 @@ impl<D: Disk> BodyReader<D> {
         Ok(read?.into_iter().map(stored).collect())
     }
 
-    /// Whether a message's body is there. A read that failed says nothing of it, and may succeed at the next time.
+    /// Whether a message's body is there. A read that failed may succeed at the next time; what fails time and again cannot be
+    /// read any more.
     pub fn has(&mut self, shard: ShardId, message: Sequence) -> Result<bool, anser_log::Error> {
         let mut tries = READ_TRIES;
         loop {
@@ -139,7 +140,9 @@ impl<D: Disk> BodyReader<D> {
                 | Some(anser_log::Error::Missing { .. } | anser_log::Error::Compacted { .. }) => {
                     return Ok(false);
                 }
-                Some(error) if error.is_damage() && !error.may_pass() => return Ok(false),
+                Some(error) if error.is_damage() && (tries == 0 || !error.may_pass()) => {
+                    return Ok(false);
+                }
                 Some(error) if tries == 0 => return Err(error),
                 Some(_) => {}
             }
