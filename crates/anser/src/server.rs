@@ -30,8 +30,6 @@ use crate::{
 
 /// How long a node that joins a cluster waits for the access keys of the others.
 const KEYS_PATIENCE: Duration = Duration::from_secs(10);
-/// The node that forms a cluster, whose access keys are the beginning.
-const FIRST_NODE: u64 = 1;
 /// How long a node that ends waits until others lead what it led.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(3);
 /// How long clients of a node that ends may ask on connections that they have.
@@ -244,10 +242,10 @@ impl Edges {
 /// Makes the access keys, and what is worked out from them, the same as on the cluster's other nodes.
 fn common_keys(store: &Store, node: &Node, token: &Token) -> Result<Exchange> {
     let mut exchange = Exchange::new(node.clone(), token);
-    let origin = match node.cluster_status().node {
-        FIRST_NODE if node.has_peers() => Origin::First,
-        FIRST_NODE => Origin::Alone,
-        _ => Origin::Joined,
+    let origin = match node.peers().first() {
+        None => Origin::Alone,
+        Some(first) if node.cluster_status().node < *first => Origin::First,
+        Some(_) => Origin::Joined,
     };
     exchange.begin(store, origin, KEYS_PATIENCE)?;
     Ok(exchange)
@@ -255,9 +253,10 @@ fn common_keys(store: &Store, node: &Node, token: &Token) -> Result<Exchange> {
 
 /// A node takes its time to start, so what will not work anyway is noticed before. To a node of a cluster the others
 /// give what is damaged here.
-fn check_keys(store: &Store, is_member: bool) -> Result<()> {
+fn check_keys(store: &Store, in_cluster: bool) -> Result<()> {
     match store.keys() {
-        Err(error) if is_member && Exit::of(&error) == Exit::Damaged => Ok(()),
+        Err(error) if in_cluster && Exit::of(&error) == Exit::Damaged => Ok(()),
+        Ok(_) if in_cluster => store.give_up_other_cluster(),
         checked => checked.map(drop),
     }
 }

@@ -125,8 +125,12 @@ impl Catalog {
                 let added = self.nodes.add(*incarnation, *start, &place, turn);
                 added.map_or_else(Reply::Refused, Reply::Node)
             }
-            Command::SetNodeState { node, state } => {
-                let set = self.nodes.set_state(*node, *state, turn);
+            Command::SetNodeState {
+                node,
+                state,
+                removed,
+            } => {
+                let set = self.nodes.set_state(*node, *state, *removed, turn);
                 set.map_or_else(Reply::Refused, Reply::Node)
             }
             Command::ClusterFormed { cluster } => self.nodes.form(*cluster, turn),

@@ -86,9 +86,12 @@ pub enum Command {
         host: String,
         zone: String,
     },
+    /// Whoever removes a node knows that so many were removed before, which is refused if it is another number by now: of
+    /// two that are removed at once, each would count on the other.
     SetNodeState {
         node: NodeId,
         state: NodeState,
+        removed: u64,
     },
     /// The cluster has this id for ever.
     ClusterFormed {

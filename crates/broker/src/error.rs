@@ -111,7 +111,7 @@ pub enum Error {
     /// Some node could not read what this would put into the log.
     #[error("not until every node of the cluster runs version {0}")]
     NeedsVersion(ClusterVersion),
-    /// A node has joined since it was decided what all nodes can read.
+    /// A node has joined since it was decided what all nodes can read, or was removed since it was decided that another can be.
     #[error("the cluster has other nodes than was thought")]
     OtherNodes,
     /// The data directory is an old copy of the node's, or another copy of it was started before.

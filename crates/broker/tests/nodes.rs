@@ -58,6 +58,7 @@ fn set(node: u64, state: NodeState) -> Command {
     Command::SetNodeState {
         node: NodeId(node),
         state,
+        removed: 0,
     }
 }
 
@@ -160,6 +161,30 @@ fn a_node_drains_and_comes_back_but_not_after_its_removal() {
         let refused = apply(&mut shard, &set(unknown, NodeState::Active));
         assert_eq!(refused, (Reply::Refused(Error::NoSuchNode), vec![]));
     }
+}
+
+/// Each was found to be spared while the other is there.
+#[test]
+fn of_two_nodes_that_are_removed_at_once_one_stays() {
+    let mut shard = catalog();
+    for number in 1..=3 {
+        apply(&mut shard, &add(number, "a:1"));
+    }
+    let (first, _) = apply(&mut shard, &set(2, NodeState::Removed));
+    assert!(matches!(first, Reply::Node(_)));
+    let refused = (Reply::Refused(Error::OtherNodes), vec![]);
+    assert_eq!(apply(&mut shard, &set(3, NodeState::Removed)), refused);
+    let (drained, _) = apply(&mut shard, &set(3, NodeState::Draining));
+    assert!(matches!(drained, Reply::Node(_)));
+    let (again, _) = apply(&mut shard, &set(2, NodeState::Removed));
+    assert!(matches!(again, Reply::Node(_)), "it is so already");
+    let knowing = Command::SetNodeState {
+        node: NodeId(3),
+        state: NodeState::Removed,
+        removed: 1,
+    };
+    let (removed, _) = apply(&mut shard, &knowing);
+    assert!(matches!(removed, Reply::Node(_)));
 }
 
 #[test]

@@ -147,7 +147,8 @@ impl<D: Disk> BodyReader<D> {
         given
     }
 
-    /// Whether a message's body is there. A read that failed says nothing of it, and may succeed at the next time.
+    /// Whether a message's body is there. A read that failed may succeed at the next time; what fails time and again cannot be
+    /// read any more.
     pub fn has(&mut self, shard: ShardId, message: Sequence) -> Result<bool, anser_log::Error> {
         let mut tries = READ_TRIES;
         loop {
@@ -161,7 +162,9 @@ impl<D: Disk> BodyReader<D> {
                 | Some(anser_log::Error::Missing { .. } | anser_log::Error::Compacted { .. }) => {
                     return Ok(false);
                 }
-                Some(error) if error.is_damage() && !error.may_pass() => return Ok(false),
+                Some(error) if error.is_damage() && (tries == 0 || !error.may_pass()) => {
+                    return Ok(false);
+                }
                 Some(error) if tries == 0 => return Err(error),
                 Some(_) => {}
             }

@@ -5,7 +5,7 @@
 //! still there. One whose copy is old may know nobody who still leads the catalog. So whoever has the cluster's token and a
 //! number that was given out later than all that are known is taken for a member until it is known better.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anser_broker::command::{NodeRecord, NodeStart, NodeState};
 
@@ -59,6 +59,12 @@ impl Members {
     /// All that were ever members, by number.
     pub fn all(&self) -> &BTreeMap<u64, NodeRecord> {
         &self.records
+    }
+
+    /// Those that were removed.
+    pub fn removed(&self) -> BTreeSet<u64> {
+        let removed = self.records.iter().filter(|(_, node)| !is_present(node));
+        removed.map(|(&number, _)| number).collect()
     }
 
     /// Whom to connect to: all that are not removed.

@@ -142,6 +142,20 @@ impl ShardView {
         node == self.leader || self.peers.get(&node).is_some_and(|peer| peer.active)
     }
 
+    /// Whether it could decide to let go of a node without asking it. While its voters change only those are known that will
+    /// be left.
+    pub(crate) fn can_spare(&self, node: u64, removed: &BTreeSet<u64>) -> bool {
+        let is_member = |node: &u64| self.voters.contains(node) || self.peers.contains_key(node);
+        if !is_member(&node) {
+            return true;
+        }
+        let mut voters = self.voters.iter();
+        let others = self.voters.iter();
+        let others = others.filter(|&&other| other != node && self.is_active(other));
+        let can_decide = voters.all(|it| *it != node) || others.count() > self.voters.len() / 2;
+        can_decide && !self.joint && !removed.iter().any(is_member)
+    }
+
     fn has_caught_up(&self, node: u64) -> bool {
         let peer = self.peers.get(&node);
         peer.is_some_and(|peer| {

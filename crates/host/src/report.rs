@@ -82,7 +82,7 @@ pub struct Led {
     pub learners: Vec<u64>,
     /// Whoever has applied this entry knows these members too.
     pub settled_at: u64,
-    /// A change of voters is under way.
+    /// A change of voters is under way, or not yet known for good.
     pub joint: bool,
     pub peers: Vec<PeerReport>,
 }
@@ -121,12 +121,13 @@ impl ReplicaReport {
             copying: peer.snapshot,
             is_blank: peer.memory == Memory::Empty,
         });
+        let (applied, settled) = (&status.membership, &status.settled);
         let led = replica.serves().then(|| Led {
             last: status.last,
             voters: status.settled.voters.clone(),
             learners: status.settled.learners.clone(),
             settled_at: status.settled_at,
-            joint: !status.settled.voters_outgoing.is_empty(),
+            joint: applied.is_joint() || settled.is_joint() || applied.voters != settled.voters,
             peers: peers.collect(),
         });
         Self {

@@ -3,6 +3,7 @@
 mod assembly;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -209,11 +210,11 @@ impl Node {
         }
     }
 
-    /// Whether the node knows of others in its cluster: from the catalog, and where that says nothing yet from its
-    /// last run.
-    pub fn has_peers(&self) -> bool {
+    /// The other nodes of the cluster that were not removed: from the catalog, and where that says nothing yet from the
+    /// node's last run.
+    pub fn peers(&self) -> BTreeSet<u64> {
         let cluster = self.desk().cluster.as_ref();
-        cluster.is_some_and(|cluster| cluster.members.has_others(cluster.node))
+        cluster.map_or_else(BTreeSet::new, |it| it.members.others(it.node))
     }
 
     /// The cluster as this node sees it.
@@ -227,23 +228,31 @@ impl Node {
         }
     }
 
-    /// Whether every shard could decide to let go of a node without asking it.
-    fn can_spare(&self, node: u64) -> bool {
+    /// Whether every shard could decide to let go of a node without asking it, nor those that were removed before.
+    fn can_spare(&self, node: u64, removed: &BTreeSet<u64>) -> bool {
         let Some(cluster) = &self.desk().cluster else {
             return false;
         };
         let reports = &cluster.reports;
-        reports.all().can_spare(node, cluster.shards, reports.now())
+        reports
+            .all()
+            .can_spare(node, removed, cluster.shards, reports.now())
     }
 
     /// Lets a node be emptied (`Draining`), be used again (`Active`) or be gone for ever (`Removed`).
-    /// A node that some shard cannot do without is not removed: [`Error::NodeNeeded`].
+    /// A node that some shard cannot do without is not removed: [`Error::NodeNeeded`]; nor is one of two that are removed at
+    /// once: [`Error::OtherNodes`].
     pub async fn set_node_state(&self, node: u64, state: NodeState) -> Result<(), Error> {
-        if state == NodeState::Removed && !self.can_spare(node) {
+        let cluster = self.desk().cluster.as_ref();
+        let removed = cluster.map_or_else(BTreeSet::new, |it| it.members.removed());
+        if state == NodeState::Removed && !self.can_spare(node, &removed) {
             return Err(Error::NodeNeeded);
         }
-        let node = NodeId(node);
-        let command = Command::SetNodeState { node, state };
+        let command = Command::SetNodeState {
+            node: NodeId(node),
+            state,
+            removed: removed.len() as u64,
+        };
         anser_host::propose(self.desk(), ShardId::CATALOG, &command)
             .await
             .map(drop)

@@ -145,7 +145,7 @@ async fn change(
     let state = wanted(&body)?;
     let change = sources.node.set_node_state(number, state);
     match tokio::time::timeout(CHANGE_PATIENCE, change).await {
-        Ok(Err(Error::NodeNeeded)) => return Err(Refusal::NodeNeeded(number)),
+        Ok(Err(Error::NodeNeeded | Error::OtherNodes)) => return Err(Refusal::NodeNeeded(number)),
         Ok(changed) => changed.map_err(Refusal::Node)?,
         Err(_) => return Err(Refusal::TimeIsUp),
     }

@@ -43,6 +43,16 @@ impl Store {
         .map(drop)
     }
 
+    /// Lets a folder that is no member's yet bring nothing that a cluster would take for newer than its own: it may have been
+    /// in another cluster before. The keys stay until those of the cluster come.
+    pub fn give_up_other_cluster(&self) -> Result<()> {
+        if self.is_members() {
+            return Ok(());
+        }
+        self.replace_content(|content| Ok(std::mem::take(&mut content.revision) > 0))
+            .map(drop)
+    }
+
     /// Whether this was ever the store of a cluster, and not only of a node that awaits it.
     pub(super) fn is_of_cluster(&self) -> Result<bool> {
         Ok(self.revision()? >= REVISION_CLUSTER)
@@ -55,10 +65,20 @@ impl Store {
 
     /// Whether the node knew of others when it ran last.
     pub(super) fn has_others(&self) -> bool {
-        let text = fs::read(paths::node(&self.data)).unwrap_or_default();
-        let node: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+        let node = self.node();
         let peers = node["peers"].as_object();
         peers.is_some_and(|peers| !peers.is_empty())
+    }
+
+    /// Whether the folder has a place in a cluster; who cannot be told is taken for a member.
+    fn is_members(&self) -> bool {
+        paths::node(&self.data).exists() && self.node()["node"].as_u64() != Some(0)
+    }
+
+    /// What `node.json` says; nothing if it cannot be read.
+    fn node(&self) -> serde_json::Value {
+        let text = fs::read(paths::node(&self.data)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
     }
 
     /// The revision and what is given to other nodes for it.
@@ -141,6 +161,25 @@ mod tests {
         assert!(second > first && first > 0);
         let ahead = second * 2;
         assert_eq!(revision_after(ahead).unwrap(), ahead + 1);
+    }
+
+    #[test]
+    fn a_folder_that_is_no_members_gives_up_what_it_was_in_another_cluster() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        store.add(Key::generate(1, None).unwrap()).unwrap();
+        store.begin_cluster().unwrap();
+        let node = paths::node(&store.data);
+        for of_member in [r#"{"node": 2, "peers": {}}"#, "damaged"] {
+            fs::write(&node, of_member).unwrap();
+            store.give_up_other_cluster().unwrap();
+            assert!(store.is_of_cluster().unwrap(), "{of_member}");
+        }
+        // One that has asked for a place and has none yet.
+        fs::write(&node, r#"{"node": 0, "peers": {}}"#).unwrap();
+        store.give_up_other_cluster().unwrap();
+        assert_eq!(store.revision().unwrap(), 0);
+        assert_eq!(store.keys().unwrap().len(), 1);
     }
 
     #[test]

@@ -22,9 +22,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Whose keys a node begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// Its own: it is the first node, and there is no other.
+    /// Its own: there is no other node.
     Alone,
-    /// The others', or its own if none has any: it is the first node.
+    /// The others', or its own if none has any: it is the first of the nodes.
     First,
     /// The others'.
     Joined,
@@ -114,16 +114,12 @@ impl Exchange {
         }
     }
 
-    /// Takes over what is newer elsewhere and gives what is newer here. What does not work is reported
-    /// once and tried again the next time.
+    /// Takes over what is newer elsewhere and gives what is newer here. What is damaged here is taken from what the nodes
+    /// have given. What does not work is reported once and tried again the next time.
     pub(super) fn follow(&mut self, store: &Store) {
         let revision = self.board.newest().0;
-        let followed = self.take(store).and_then(|changed| {
-            if changed {
-                tracing::info!("took over the access keys of another node");
-            }
-            self.give(store)
-        });
+        let followed = self.take_and_give(store);
+        let followed = followed.or_else(|error| self.replace_damaged(store, error));
         if let Err(error) = followed
             && self.reported != revision
         {
@@ -133,6 +129,23 @@ impl Exchange {
                 "the access keys of this node may differ from those of others"
             );
         }
+    }
+
+    fn take_and_give(&mut self, store: &Store) -> Result<()> {
+        if self.take(store)? {
+            tracing::info!("took over the access keys of another node");
+        }
+        self.give(store)
+    }
+
+    /// A node with a damaged store would not hear of a key that is revoked.
+    fn replace_damaged(&mut self, store: &Store, error: anyhow::Error) -> Result<()> {
+        let is_damage = Exit::of(&error) == Exit::Damaged;
+        if !is_damage || self.board.newest().0 == 0 || !store.set_damaged_aside()? {
+            return Err(error);
+        }
+        self.known = 0;
+        self.take_and_give(store)
     }
 
     /// Whether the store has changed.
@@ -421,6 +434,48 @@ mod tests {
         let error = format!("{:#}", stranger.begin(false).unwrap_err());
         assert!(error.contains("another cluster token"), "{error}");
         assert!(stranger.ids().is_empty());
+    }
+
+    #[test]
+    fn a_store_that_is_damaged_while_its_node_runs_comes_from_what_was_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let wall = Wall::default();
+        let mut one = Member::new(folder.path(), "one", &wall);
+        let mut two = Member::new(folder.path(), "two", &wall);
+        one.store.add(key()).unwrap();
+        one.begin(true).unwrap();
+        two.begin(false).unwrap();
+        for revokes in [false, true] {
+            std::fs::write(two.store.path(), "damaged").unwrap();
+            if revokes {
+                one.store.delete(&one.ids()[0]).unwrap();
+                one.follow();
+            }
+            two.follow();
+            assert_eq!(two.ids(), one.ids(), "{revokes}");
+        }
+        let aside = crate::paths::keys_damaged(&folder.path().join("two"));
+        assert_eq!(std::fs::read(aside).unwrap(), b"damaged");
+    }
+
+    #[test]
+    fn keys_of_another_cluster_overrule_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let wall = Wall::default();
+        let mut one = Member::new(folder.path(), "one", &wall);
+        one.store.add(key()).unwrap();
+        one.begin(true).unwrap();
+        let mut other = Member::new(folder.path(), "other", &Wall::default());
+        other.store.add(key()).unwrap();
+        other.begin(true).unwrap();
+        let newest = wall.newest().0;
+        assert!(other.store.revision().unwrap() > newest);
+
+        let mut joining = Member::new(folder.path(), "other", &wall);
+        joining.store.give_up_other_cluster().unwrap();
+        joining.begin(false).unwrap();
+        assert_eq!(joining.ids(), one.ids());
+        assert_eq!(wall.newest().0, newest);
     }
 
     #[test]

@@ -107,13 +107,19 @@ impl Nodes {
         &mut self,
         node: NodeId,
         state: NodeState,
+        removed: u64,
         turn: &mut Turn<'_>,
     ) -> Result<NodeRecord, Error> {
+        let gone = self.all.iter().filter(|it| it.state == NodeState::Removed);
+        let gone = gone.count() as u64;
         let known = self.all.iter_mut().find(|known| known.node == node);
         let known = known.ok_or(Error::NoSuchNode)?;
         if known.state != state {
             if known.state == NodeState::Removed {
                 return Err(Error::NodeRemoved);
+            }
+            if state == NodeState::Removed && gone != removed {
+                return Err(Error::OtherNodes);
             }
             known.state = state;
             turn.effect(Effect::NodesChanged);

@@ -27,10 +27,15 @@ pub(super) fn write(command: &Command, sink: &mut impl Sink) -> bool {
             sink.slice(host.as_bytes());
             sink.slice(zone.as_bytes());
         }
-        Command::SetNodeState { node, state } => {
+        Command::SetNodeState {
+            node,
+            state,
+            removed,
+        } => {
             sink.u8(kind::SET_NODE_STATE);
             sink.u64(node.0);
             sink.node_state(*state);
+            sink.u64(*removed);
         }
         Command::ClusterFormed { cluster } => {
             sink.u8(kind::CLUSTER_FORMED);
@@ -59,6 +64,7 @@ pub(super) fn read(kind: u8, reader: &mut Reader<'_>) -> Result<Option<Command>,
         kind::SET_NODE_STATE => Command::SetNodeState {
             node: NodeId(reader.u64()?),
             state: reader.node_state()?,
+            removed: reader.u64()?,
         },
         kind::CLUSTER_FORMED => Command::ClusterFormed {
             cluster: reader.array()?,

@@ -424,7 +424,11 @@ fn a_cluster_command() -> impl Strategy<Value = Command> {
                 zone,
             }
         ),
-        (node, state).prop_map(|(node, state)| Command::SetNodeState { node, state }),
+        (node, state, 0u64..3).prop_map(|(node, state, removed)| Command::SetNodeState {
+            node,
+            state,
+            removed,
+        }),
         id().prop_map(|cluster| Command::ClusterFormed { cluster }),
         (1u32.., 0u64..3).prop_map(|(version, nodes)| Command::SetClusterVersion {
             version: ClusterVersion(version),

@@ -211,6 +211,7 @@ pub(super) fn one_of_each_for_a_cluster() -> Vec<Command> {
     let set_state = |state| Command::SetNodeState {
         node: NodeId(1),
         state,
+        removed: 0,
     };
     let set = |acknowledge, dead_letter| Command::SetQueueAttributes {
         account: AccountId(1),

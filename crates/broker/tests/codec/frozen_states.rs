@@ -210,6 +210,7 @@ fn add_a_cluster(shard: &mut Shard) {
     let drain = Command::SetNodeState {
         node: NodeId(2),
         state: NodeState::Draining,
+        removed: 0,
     };
     let [form, add_first, _, _, remove, create, set, _, put, send] = &commands[..] else {
         panic!("there are more kinds")

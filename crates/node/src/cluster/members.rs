@@ -1,7 +1,7 @@
 //! The nodes of the cluster, as `anser-host` knows them, for all threads of this one.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -42,14 +42,20 @@ impl Members {
         self.lock().all().clone()
     }
 
+    /// Those that were removed.
+    pub(crate) fn removed(&self) -> BTreeSet<u64> {
+        self.lock().removed()
+    }
+
     /// Whom to connect to: all that are not removed.
     pub(crate) fn peers(&self) -> BTreeMap<u64, Peer> {
         self.lock().peers()
     }
 
-    /// Whether there are members besides this node.
-    pub(crate) fn has_others(&self, node: u64) -> bool {
-        self.peers().keys().any(|&peer| peer != node)
+    /// Those that are not removed, besides this node.
+    pub(crate) fn others(&self, node: u64) -> BTreeSet<u64> {
+        let members = self.peers().into_keys();
+        members.filter(|&member| member != node).collect()
     }
 
     /// Whether this is a node of the cluster, or why not.
@@ -101,10 +107,10 @@ mod tests {
     /// Its copy of the catalog may be gone or closed.
     #[test]
     fn the_others_of_the_last_run_are_there_before_the_catalog_is_heard() {
-        assert!(!Members::new(&BTreeMap::new()).has_others(1));
+        assert!(Members::new(&BTreeMap::new()).others(1).is_empty());
         let peer = KnownPeer::new("a:1".into(), [2; 16]);
         let members = Members::new(&BTreeMap::from([(2, peer)]));
-        assert!(members.has_others(1));
-        assert!(!members.has_others(2));
+        assert_eq!(members.others(1), BTreeSet::from([2]));
+        assert!(members.others(2).is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! This node among the others: who they are, how each says it is, and what placement decides where the catalog is led.
 //! `anser-host` says how; here are the moments and the network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anser_broker::{
     codec,
@@ -226,7 +226,12 @@ impl Process {
         let now = self.clock.now(common.now).beat;
         self.cluster
             .reports
-            .can_spare(node, common.plan.shards, now)
+            .can_spare(node, &self.removed(), common.plan.shards, now)
+    }
+
+    /// The nodes that were removed, as far as this one has heard.
+    pub(crate) fn removed(&self) -> BTreeSet<u64> {
+        self.cluster.members.removed()
     }
 
     /// This node's copy of the catalog says so of the nodes.

@@ -242,11 +242,10 @@ impl World {
 
     fn set_state(&mut self, node: u64, state: NodeState) {
         let Some(door) = self.door() else { return };
-        if state == NodeState::Removed {
-            let process = self.nodes[&door].process.as_ref().expect("it is a door");
-            if !process.can_spare(node, &self.common) {
-                return;
-            }
+        let process = self.nodes[&door].process.as_ref().expect("it is a door");
+        let removed = process.removed().len() as u64;
+        if state == NodeState::Removed && !process.can_spare(node, &self.common) {
+            return;
         }
         // Who asks for less reckons with it at once, for more when it is so.
         if state != NodeState::Active {
@@ -259,6 +258,7 @@ impl World {
         let command = Command::SetNodeState {
             node: NodeId(node),
             state,
+            removed,
         };
         let ask = Ask::Propose(codec::encode(&command));
         self.ask(door, ask, Asked::State { node, state });

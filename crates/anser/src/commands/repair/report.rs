@@ -182,7 +182,7 @@ fn write_never_made(
     let count = never_made.len();
     writeln!(
         text,
-        "{count} queues, topics or subscriptions {tense} lost with what they have, because their creation is:"
+        "the creation of {count} queues, topics or subscriptions {tense} lost, and with it all that they have:"
     )?;
     for (number, held) in never_made.iter().take(PLACES_MAX) {
         writeln!(text, "  number {number} with {}", messages(*held))?;
@@ -215,5 +215,118 @@ fn messages(count: u64) -> String {
     match count {
         1 => "1 message".into(),
         count => format!("{count} messages"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anser_broker::time::Timestamp;
+
+    use super::*;
+
+    fn says(repaired: &Repaired, expected: &[&str]) {
+        let said = text(repaired, Path::new("here"), RepairMode::Try);
+        for part in expected {
+            assert!(said.contains(part), "{part:?} is not in {said}");
+        }
+    }
+
+    fn lost(state: MendedState) -> MendedShard {
+        MendedShard {
+            state,
+            kept: 5,
+            left_out: 3,
+            missing: 2,
+            passed: 10,
+            term: 1,
+        }
+    }
+
+    fn shard(log: Option<MendedShard>) -> RepairedShard {
+        RepairedShard {
+            shard: 7,
+            log,
+            left_out: LeftOut::default(),
+            bodies_lost: BTreeMap::new(),
+            damaged_segments: 0,
+        }
+    }
+
+    #[test]
+    fn a_folder_without_damage_is_whole_and_one_of_which_nothing_is_lost_is_told_so() {
+        says(&Repaired::default(), &["here is whole"]);
+        let cut_short = Repaired {
+            was_cut_short: true,
+            ..Repaired::default()
+        };
+        says(
+            &cut_short,
+            &["repair of here was cut short", "nothing would be lost"],
+        );
+        let whole = MendedShard {
+            left_out: 0,
+            missing: 0,
+            ..lost(MendedState::Entries)
+        };
+        let made_anew = Repaired {
+            shards: vec![shard(Some(whole))],
+            ..Repaired::default()
+        };
+        says(
+            &made_anew,
+            &[
+                "shard 7: its snapshot would be made anew",
+                "nothing would be lost",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_is_lost_is_told_by_shard_and_name() {
+        let mut left_out = LeftOut {
+            messages: BTreeMap::from([(1, 1), (2, 4)]),
+            other_commands: 6,
+            times: Some((Timestamp(1_000), Timestamp(2_000))),
+            ..LeftOut::default()
+        };
+        let created = (0..=PLACES_MAX).map(|number| (12, format!("made-{number:03}")));
+        left_out.created.extend(created);
+        left_out.created.insert((12, "orders".into()));
+        let shards = vec![
+            RepairedShard {
+                left_out,
+                ..shard(Some(lost(MendedState::Snapshot)))
+            },
+            RepairedShard {
+                bodies_lost: BTreeMap::from([(1, 8)]),
+                damaged_segments: 2,
+                ..shard(None)
+            },
+            shard(Some(lost(MendedState::Lost))),
+        ];
+        let repaired = Repaired {
+            unreadable_bytes: 99,
+            shards,
+            never_made: BTreeMap::from([(77, 2)]),
+            names: BTreeMap::from([(1, (12, "orders".into()))]),
+            ..Repaired::default()
+        };
+        let expected = [
+            "shard 7: all would be kept up to entry 5; 2 entries behind it cannot be read, and 3 behind",
+            "5 messages and 6 other requests",
+            "1 message of orders (account 12)",
+            "4 messages of a queue or topic that is not known (number 2)",
+            "the creation of made-000 (account 12)",
+            "and the creation of 1 more",
+            "the bodies of 8 messages cannot be read, which would be lost",
+            "2 damaged segments would be written anew",
+            "shard 7: its state would be lost",
+            "the creation of 1 queues, topics or subscriptions would be lost",
+            "number 77 with 2 messages",
+            "99 bytes of the log cannot be read",
+        ];
+        says(&repaired, &expected);
+        let said = text(&repaired, Path::new("here"), RepairMode::Try);
+        assert!(!said.contains("creation of orders") && !said.contains("nothing would be lost"));
     }
 }

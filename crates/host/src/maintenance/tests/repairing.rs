@@ -280,24 +280,27 @@ fn a_repair_that_is_cut_short_is_made_up_for_before_anything_starts() {
 }
 
 #[test]
-fn a_read_that_fails_ends_no_message() {
-    let fails = |times| {
+fn a_read_that_fails_ends_no_message_unless_it_fails_time_and_again() {
+    let fault = |times| Fault {
+        point: FaultPoint::Read,
+        path_part: ".segment".into(),
+        skip: 0,
+        times,
+        kind: std::io::ErrorKind::Other,
+    };
+    for (times, is_there) in [(Times::Once, true), (Times::Forever, false)] {
         let disk = rig().disk;
         let log = Log::open(disk.clone(), options()).expect("it is whole");
         let mut bodies = BodyReader::new(log.reader.clone(), 0);
         let restored = served(&SimulatedDisk::from_image(&disk.contents()));
         let message = restored[&1].0.live_between(0, u64::MAX - 1)[0];
-        disk.inject(Fault {
-            point: FaultPoint::Read,
-            path_part: ".segment".into(),
-            skip: 0,
-            times,
-            kind: std::io::ErrorKind::Other,
-        });
-        bodies.has(ShardId(1), message)
-    };
-    assert!(matches!(fails(Times::Once), Ok(true)));
-    assert!(fails(Times::Forever).is_err());
+        disk.inject(fault(times));
+        assert_eq!(bodies.has(ShardId(1), message).ok(), Some(is_there));
+    }
+    let disk = rig().disk;
+    disk.inject(fault(Times::Forever));
+    let repaired = repair(&disk, &options(), NODE).expect("it can be repaired");
+    assert!(repaired.shards[0].bodies_lost[&QUEUE.0] > 0);
 }
 
 #[test]
