@@ -95,13 +95,13 @@ mod tests {
         while replacements.resting(FIRST, *now).contains(&(7, 1)) {
             *now += Duration::from_secs(1);
             replacements.look(&shards(&[1, 2, 3], &[1]), *now);
-            if *now - begin == 2 * FORGOTTEN_AFTER {
+            if *now == begin + 2 * FORGOTTEN_AFTER {
                 return 7_200;
             }
         }
         replacements.look(&shards(&[2, 3], &[1]), *now);
         replacements.look(&shards(&[1, 2, 3], &[]), *now);
-        (*now - begin).as_secs()
+        now.saturating_sub(begin).as_secs()
     }
 
     #[test]
