@@ -315,7 +315,7 @@ impl Catalog {
     pub(crate) fn spoil(&mut self) {
         let first = self.queues.first().map(|(queue, _)| *queue);
         if let Some(record) = first.and_then(|queue| self.queues.own(&queue)) {
-            Arc::make_mut(record).modified.0 += 1;
+            record.modified.0 += 1;
         }
     }
 

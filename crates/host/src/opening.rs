@@ -182,9 +182,9 @@ impl<D: Disk> Opener<'_, D> {
         }
     }
 
-    /// A state that has come since then is behind the entry.
+    /// A state that has come since then is behind the entry, and where none has come yet, the entry is not here.
     fn given_up(&self, recovered: &RecoveredShard) -> Option<&GivenUp> {
-        let covered = recovered.snapshot.map_or(0, |snapshot| snapshot.index);
+        let covered = recovered.snapshot?.index;
         let given_up = self.given_up.get(&ShardId(recovered.shard));
         given_up.filter(|it| covered < it.index)
     }
@@ -299,7 +299,7 @@ fn closed(recovered: &RecoveredShard, what: String) -> Closed {
             vote: recovered.hard_state.vote,
             // It acknowledged no entry behind this one, unless the end of the log is lost too. The floor is laid at
             // the decision of those who let go of it, which is behind that.
-            floor: recovered.last_index.max(1),
+            floor: recovered.last_index.max(recovered.floor).max(1),
         },
         what,
     }
@@ -327,7 +327,9 @@ impl<D: Disk> Replay<'_, D> {
             if entry.index > self.committed && !alone {
                 return Ok(false);
             }
-            self.apply(state, &entry)?;
+            applying(ShardId(self.number), entry.index, || {
+                self.apply(state, &entry)
+            })?;
             *applied = Place {
                 index: entry.index,
                 term: entry.term,
@@ -355,18 +357,16 @@ impl<D: Disk> Replay<'_, D> {
                 // Whoever waited for these is long gone.
                 let (mut replies, mut effects) = (Vec::new(), Vec::new());
                 let shard = &mut state.shard;
-                let apply = || shard.apply(entry.index, &entry.data, &mut replies, &mut effects);
-                applying(ShardId(self.number), entry.index, apply).map_err(
-                    |reason| match reason {
-                        codec::Error::UnknownKind(_) | codec::Error::UnknownFormat(_) => {
-                            OpenError::Newer {
-                                shard: self.number,
-                                reason: reason.to_string(),
-                            }
+                let applied = shard.apply(entry.index, &entry.data, &mut replies, &mut effects);
+                applied.map_err(|reason| match reason {
+                    codec::Error::UnknownKind(_) | codec::Error::UnknownFormat(_) => {
+                        OpenError::Newer {
+                            shard: self.number,
+                            reason: reason.to_string(),
                         }
-                        damage => damaged(damage.to_string()),
-                    },
-                )?;
+                    }
+                    damage => damaged(damage.to_string()),
+                })?;
             }
         }
         Ok(())
@@ -564,5 +564,45 @@ mod tests {
         assert_eq!(open, [ShardId(0)]);
         let closed = &restored.closed[0];
         assert_eq!((closed.shard, &closed.what[..]), (ShardId(1), why));
+        // It was let go of, and its new copy has not come yet.
+        let begun = RecoveredShard {
+            snapshot: None,
+            last_index: 0,
+            floor: 20,
+            ..log.shards[1]
+        };
+        let given_up = GivenUp {
+            index: covered + 1,
+            why: why.to_owned(),
+        };
+        let opener = Opener {
+            node: 1,
+            is_member: true,
+            shards: 2,
+            suspect: false,
+            run: 1,
+            given_up: BTreeMap::from([(ShardId(1), given_up)]),
+            reader: &log.reader,
+        };
+        let restored = opener.restore_all(&[begun], &log.report);
+        let restored = restored.expect("nothing is damaged");
+        assert_eq!((restored.replicas.len(), restored.closed.len()), (1, 0));
+    }
+
+    /// Otherwise a state from before it was let go of would be taken when it comes again.
+    #[test]
+    fn what_stays_closed_remembers_the_floor_that_was_laid() {
+        for (last_index, floor, remembered) in [(0, 0, 1), (5, 20, 20), (30, 20, 30)] {
+            let disk = SimulatedDisk::default();
+            let log = || Log::open(disk.clone(), Options::default()).expect("the disk is well");
+            begin(&log().store, 1, &[1]).expect("there is room");
+            let recovered = RecoveredShard {
+                last_index,
+                floor,
+                ..log().shards[0]
+            };
+            let tombstone = closed(&recovered, String::new()).tombstone;
+            assert_eq!(tombstone.floor, remembered);
+        }
     }
 }

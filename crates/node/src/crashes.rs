@@ -81,7 +81,7 @@ pub(crate) fn given_up(data: &Path) -> BTreeMap<ShardId, GivenUp> {
     given_up.map(what).collect()
 }
 
-/// Forgets what these replicas have got over, and shards that are not here any more.
+/// Forgets what these replicas have got over, or were given up with, and shards that are not here any more.
 pub(crate) fn forget(data: &Path, replicas: &[(ShardId, Replica)], closed: &[ShardId]) {
     let applied: BTreeMap<u16, u64> = replicas
         .iter()
@@ -93,7 +93,8 @@ pub(crate) fn forget(data: &Path, replicas: &[(ShardId, Replica)], closed: &[Sha
     crashes
         .shards
         .retain(|shard, crash| match applied.get(shard) {
-            Some(&applied) => applied < crash.index,
+            // Without a state the entry is not here either.
+            Some(&applied) => 0 < applied && applied < crash.index,
             None => is_closed(*shard),
         });
     if crashes.shards.len() < before

@@ -76,6 +76,8 @@ pub(crate) struct Consensus {
     doubts: Doubts,
     /// Its node ends soon.
     leaving: bool,
+    /// Its state is not what most have made of the log, until another's is in its place.
+    differs: bool,
     ballots: Ballots,
     fetches: Fetches,
     /// The tick at which a snapshot was asked for that has not come.
@@ -171,6 +173,7 @@ impl Consensus {
             lives: Lives::default(),
             doubts: Doubts::default(),
             leaving: false,
+            differs: false,
             ballots: Ballots::default(),
             fetches: Fetches::default(),
             preparing: None,
@@ -230,7 +233,7 @@ impl Consensus {
             return;
         }
         self.node.tick();
-        if self.leaving {
+        if self.leads_no_more() {
             self.give_away();
         }
         self.elections.settle(&mut self.node.raft);

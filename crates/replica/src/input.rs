@@ -57,9 +57,11 @@ pub enum Input {
     /// Ignored unless this replica leads and `to` is a voter. Until it is over, or an election timeout
     /// has passed, proposals are refused.
     TransferLeadership { to: u64 },
-    /// The node will end soon, or its state cannot be trusted: from now on this replica gives its leadership away as often as it has it, while another
+    /// The node will end soon: from now on this replica gives its leadership away as often as it has it, while another
     /// voter answers, and takes over none that is handed to it. It goes on to vote and to acknowledge.
     Leave,
+    /// The state of this replica cannot be trusted: the same as [`Input::Leave`], until another's state is installed.
+    Differs,
     /// The connection to a node broke: messages to it may be lost.
     Unreachable { node: u64 },
 }

@@ -22,9 +22,9 @@ use anser_broker::{
 
 use crate::{
     EntriesHeld, Input, Membership, Output, PeerMessage, ReplicaStatus, Start, Ticket, Tombstone,
+    being_applied::applying,
     consensus::{Beginning, Consensus, Turn},
     elections::ELECTION_TICKS,
-    entries::Content,
     fetches::Fetch,
     held::Held,
     marks::{Mark, Marks},
@@ -192,6 +192,7 @@ impl Replica {
             Input::ChangeMembership(_) => {}
             Input::TransferLeadership { to } => self.consensus.transfer_leadership(to),
             Input::Leave => self.consensus.leave(),
+            Input::Differs => self.consensus.differ(),
             Input::Unreachable { node } => self.consensus.unreachable(node),
         }
     }
@@ -461,19 +462,8 @@ impl Replica {
         }
         let applied_any = !turn.committed.is_empty();
         for entry in turn.committed {
-            match entry.content {
-                Content::Batch(payload) => self.apply(entry.place, payload, outputs),
-                Content::Membership(Ok(change)) => {
-                    self.apply_change(entry.place, &change, outputs);
-                }
-                Content::Membership(Err(error)) => self.fail(
-                    Failure::UnreadableEntry {
-                        index: entry.place.index,
-                        reason: error.to_string(),
-                    },
-                    outputs,
-                ),
-            }
+            let (shard, index) = (self.shard.id(), entry.place.index);
+            applying(shard, index, || self.apply_committed(entry, outputs));
             if self.failed {
                 return;
             }

@@ -1,5 +1,7 @@
 //! Followers that lag: by entries from the log, then by a snapshot.
 
+use anser_replica::Input;
+
 use crate::cluster::Cluster;
 
 /// A cluster whose node 3 missed what was sent, and its leader.
@@ -43,6 +45,33 @@ fn a_follower_that_lags_too_far_gets_a_snapshot() {
     cluster.send_many(2);
     cluster.run(5);
     assert!(has_caught_up(&cluster, leader, lagging));
+}
+
+/// What it was told of its state concerns the one before.
+#[test]
+fn a_replica_whose_state_differed_may_lead_again_with_the_state_of_another() {
+    let (mut cluster, leader, lagging) = with_a_lagging_follower(5);
+    cluster.compact(leader);
+    cluster.send_many(3);
+    cluster.start(lagging, false);
+    cluster.step(lagging, Input::Differs);
+    cluster.run(20);
+    assert_eq!(cluster.nodes[&lagging].installs, 1);
+    cluster.step(leader, Input::TransferLeadership { to: lagging });
+    cluster.turn(leader);
+    cluster.run(30);
+    assert_eq!(cluster.leader(), lagging);
+}
+
+#[test]
+fn a_replica_whose_state_differs_takes_no_leadership_over() {
+    let mut cluster = Cluster::serving(3, 3, 6);
+    let (leader, other) = (cluster.leader(), cluster.followers()[0]);
+    cluster.step(other, Input::Differs);
+    cluster.step(leader, Input::TransferLeadership { to: other });
+    cluster.turn(leader);
+    cluster.run(30);
+    assert_ne!(cluster.leader(), other);
 }
 
 #[test]

@@ -197,7 +197,7 @@ impl<T> Runner<T> {
         // Otherwise another one is here since.
         if replica.is_some_and(|replica| replica.marks().map(Mark::from).any(|its| its == mark)) {
             self.damaged.entry(shard).or_insert(what);
-            self.step(now, shard, Input::Leave);
+            self.step(now, shard, Input::Differs);
         }
     }
 

@@ -128,6 +128,16 @@ impl Consensus {
         self.give_away();
     }
 
+    /// The state cannot be trusted.
+    pub(crate) fn differ(&mut self) {
+        self.differs = true;
+        self.give_away();
+    }
+
+    pub(super) fn leads_no_more(&self) -> bool {
+        self.leaving || self.differs
+    }
+
     /// Hands the leadership, if it is here, to one of those voters that have most and answer. An attempt that is under
     /// way goes on until an election's time is over.
     pub(super) fn give_away(&mut self) {

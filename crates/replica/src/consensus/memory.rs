@@ -23,7 +23,7 @@ impl Consensus {
 
     /// A replica without state has acknowledged nothing, but one that was here before it may have: it
     /// gives no vote, and takes no state that may lack what was acknowledged then. A suspect is not
-    /// handed the leadership, nor is one whose node ends soon.
+    /// handed the leadership, nor is one whose node ends soon or whose state differs.
     ///
     /// Without the floor: 1. voter 3 of {1, 2, 3} lags, and leader 2 begins to send it a copy of entry 12.
     /// 2. Leader 1 brings voter 3 up to date, swaps it for node 4, and entry 20 is committed by {1, 4}. Node 3
@@ -33,7 +33,7 @@ impl Consensus {
         let memory = self.memory();
         match message.message.msg_type {
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => memory != Memory::Empty,
-            MessageType::MsgTimeoutNow => memory == Memory::Whole && !self.leaving,
+            MessageType::MsgTimeoutNow => memory == Memory::Whole && !self.leads_no_more(),
             MessageType::MsgSnapshot if memory == Memory::Empty => message
                 .snapshot()
                 .is_some_and(|place| place.index >= self.floor),

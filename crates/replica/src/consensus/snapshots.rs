@@ -45,6 +45,7 @@ impl Consensus {
             index: installing.place.index,
         });
         self.restored = Some(installing.place.index);
+        self.differs = false;
         self.persist();
     }
 

@@ -9,17 +9,27 @@ use bytes::Bytes;
 
 use super::{Failure, Replica, refuse};
 use crate::{
-    MembershipChange, Output, being_applied::applying, proposals::Caller, reads::PendingRead,
+    MembershipChange, Output,
+    entries::{Committed, Content},
+    proposals::Caller,
+    reads::PendingRead,
     tail::Place,
 };
 
 impl Replica {
-    pub(super) fn apply_change(
-        &mut self,
-        place: Place,
-        change: &MembershipChange,
-        outputs: &mut Vec<Output>,
-    ) {
+    pub(super) fn apply_committed(&mut self, entry: Committed, outputs: &mut Vec<Output>) {
+        let place = entry.place;
+        match entry.content {
+            Content::Batch(payload) => self.apply(place, payload, outputs),
+            Content::Membership(Ok(change)) => self.apply_change(place, &change, outputs),
+            Content::Membership(Err(error)) => {
+                let (index, reason) = (place.index, error.to_string());
+                self.fail(Failure::UnreadableEntry { index, reason }, outputs);
+            }
+        }
+    }
+
+    fn apply_change(&mut self, place: Place, change: &MembershipChange, outputs: &mut Vec<Output>) {
         let mut lost = Vec::new();
         self.proposals.applied(place, &mut lost);
         self.give_up(lost, Error::Unknown, outputs);
@@ -36,17 +46,16 @@ impl Replica {
         }
     }
 
-    pub(super) fn apply(&mut self, place: Place, payload: Bytes, outputs: &mut Vec<Output>) {
+    fn apply(&mut self, place: Place, payload: Bytes, outputs: &mut Vec<Output>) {
         let mut lost = Vec::new();
         let callers = self.proposals.applied(place, &mut lost);
         self.give_up(lost, Error::Unknown, outputs);
         let (mut replies, mut effects) = (Vec::with_capacity(callers.len()), Vec::new());
         #[cfg(feature = "sabotage")]
         crate::sabotage::spoil(&mut self.shard, self.consensus.id(), place.index);
-        let (id, shard) = (self.shard.id(), &mut self.shard);
-        let mut apply = || shard.apply(place.index, &payload, &mut replies, &mut effects);
+        let shard = &mut self.shard;
         if !payload.is_empty()
-            && let Err(error) = applying(id, place.index, &mut apply)
+            && let Err(error) = shard.apply(place.index, &payload, &mut replies, &mut effects)
         {
             let (index, reason) = (place.index, error.to_string());
             return self.fail(Failure::UnreadableEntry { index, reason }, outputs);
