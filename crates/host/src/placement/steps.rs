@@ -147,7 +147,6 @@ impl Planner<'_> {
             fits(place)
                 && place.up
                 && !state.damaged.contains(node)
-                && !self.view.given_up.contains(&(0, **node))
                 && !state.voters.contains(node)
                 && !state.learners.contains(node)
         });

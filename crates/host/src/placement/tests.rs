@@ -318,6 +318,54 @@ fn what_is_not_replaced_any_more_is_placed_elsewhere_without_a_voter_less() {
     }
 }
 
+/// What took its place is lost meanwhile.
+#[test]
+fn what_is_not_replaced_any_more_gets_a_copy_before_a_shard_stays_with_a_voter_less() {
+    let mut world = World::new(4, 12, 3);
+    world.node(1).state = NodeState::Draining;
+    world.settle();
+    world.node(1).state = NodeState::Active;
+    for &number in world.view.shards.keys() {
+        world.view.resting.insert((number, 1));
+        world.view.given_up.insert((number, 1));
+    }
+    assert_eq!(world.settle(), 0);
+    world.kill(4, true);
+    world.settle();
+    for (number, shard) in &world.view.shards {
+        assert_eq!(shard.voters, [1, 2, 3].into(), "shard {number}");
+    }
+}
+
+/// It was damaged again before it voted.
+#[test]
+fn a_damaged_learner_makes_room_at_once_for_one_on_another_node() {
+    let mut world = World::new(4, 2, 3);
+    world.settle();
+    let shard = world.view.shards.get_mut(&1).unwrap();
+    let mut followers = shard.voters.iter().filter(|&&node| node != shard.leader);
+    let node = *followers.next().unwrap();
+    shard.voters.remove(&node);
+    shard.learners = [node].into();
+    shard.damaged = [node].into();
+    let voters = shard.voters.clone();
+    world.view.resting.insert((1, node));
+    let kinds = |world: &World| -> Vec<ActionKind> {
+        let actions = plan(&world.view).into_iter();
+        let of_one = actions.filter(|action| action.shard == 1);
+        of_one.map(|action| action.kind).collect()
+    };
+    assert_eq!(
+        kinds(&world),
+        [ActionKind::Change(vec![Step::Remove(node)])]
+    );
+    // What it had is not set aside yet.
+    world.view.shards.get_mut(&1).unwrap().learners.clear();
+    let spare = (1..=4).find(|other| *other != node && !voters.contains(other));
+    let begins = ActionKind::Change(vec![Step::AddLearner(spare.unwrap())]);
+    assert_eq!(kinds(&world), [begins]);
+}
+
 /// It decides nothing, so without it the shard has as many voters as before.
 #[test]
 fn a_damaged_voter_that_is_closed_is_let_go_of_at_once() {
