@@ -8,10 +8,11 @@ impl Planner<'_> {
     /// As a voter it counts for nothing and gets nothing; as a learner it is sent a copy, and is promoted.
     pub(super) fn replace_blank(
         &mut self,
+        shard: u16,
         blank: u64,
         action: impl Fn(ActionKind, &str) -> Option<Action>,
     ) -> Option<Action> {
-        if !self.may_begin(0) {
+        if !self.may_begin(shard, 0) {
             return None;
         }
         let why = format!("node {blank} has lost its copy");
@@ -22,6 +23,7 @@ impl Planner<'_> {
     /// there is set aside. Who leads with a damaged copy hands over first.
     pub(super) fn replace_damaged(
         &mut self,
+        shard: u16,
         state: &ShardView,
         damaged: u64,
         action: impl Fn(ActionKind, &str) -> Option<Action>,
@@ -30,7 +32,7 @@ impl Planner<'_> {
         if damaged != state.leader {
             // One that is closed decides nothing as it is.
             let decides = state.voters.contains(&damaged) && state.is_active(damaged);
-            if decides && !self.may_begin(self.lacking) {
+            if decides && !self.may_begin(shard, self.lacking) {
                 return None;
             }
             return action(ActionKind::Change(vec![Step::Remove(damaged)]), &why);

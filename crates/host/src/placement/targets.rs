@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BTreeSet};
 
 use anser_broker::command::NodeState;
 
-use super::{NodeView, ShardView, planner::Planner};
+use super::{NodeView, ShardView, members, planner::Planner};
 
 /// Copies that a node may have more than another before one is moved.
 const COPIES_APART: usize = 2;
@@ -41,9 +41,7 @@ impl Planner<'_> {
             let best = self.best(state, &target, &candidates);
             candidates.retain(|&node| node != best);
             target.insert(best);
-            if !state.learners.contains(&best) || shard == 0 {
-                *self.load.entry(best).or_default() += 1;
-            }
+            self.expect(shard, state, best);
         }
         // Who cannot be replaced yet keeps its place. A new copy on a node where it was damaged again and again is
         // better than one that is silent.
@@ -54,8 +52,8 @@ impl Planner<'_> {
         let again = view.nodes.keys().copied();
         let again = again.filter(|node| lives(node) && is_up(node));
         for node in answer.into_iter().chain(again).chain(silent) {
-            if target.len() < wanted {
-                target.insert(node);
+            if target.len() < wanted && target.insert(node) {
+                self.expect(shard, state, node);
             }
         }
         while target.len() > wanted {
@@ -67,6 +65,13 @@ impl Planner<'_> {
         Target {
             members: target,
             why,
+        }
+    }
+
+    /// Counts a copy on a node, unless it is counted already.
+    fn expect(&mut self, shard: u16, state: &ShardView, node: u64) {
+        if !members(shard, state).any(|member| member == node) {
+            *self.load.entry(node).or_default() += 1;
         }
     }
 

@@ -141,7 +141,8 @@ impl World {
                 assert!(shard.voters.contains(to));
                 shard.leader = *to;
             }
-            ActionKind::Wait(_) | ActionKind::Hold => {}
+            ActionKind::Hold => return 0,
+            ActionKind::Wait(_) => {}
             ActionKind::Change(steps) => {
                 for &step in steps {
                     match step {
@@ -364,6 +365,47 @@ fn a_damaged_learner_makes_room_at_once_for_one_on_another_node() {
     let spare = (1..=4).find(|other| *other != node && !voters.contains(other));
     let begins = ActionKind::Change(vec![Step::AddLearner(spare.unwrap())]);
     assert_eq!(kinds(&world), [begins]);
+}
+
+/// A shard with all its voters lacks nothing, though one of them is to go.
+#[test]
+fn damaged_voters_are_replaced_while_a_node_is_emptied() {
+    let mut world = World::new(4, 24, 3);
+    world.settle();
+    let shard = world.view.shards.values_mut().next_back().unwrap();
+    let of_others = |node: &&u64| **node != 1 && **node != shard.leader;
+    let damaged = *shard.voters.iter().find(of_others).unwrap();
+    shard.damaged = [damaged].into();
+    // Enough for every copy that moves off the node, and one more.
+    world.view.moves_max = 24;
+    world.node(1).state = NodeState::Draining;
+    assert!(world.copies_on(1) > 4);
+    let lets_go = |world: &World| {
+        let kind = ActionKind::Change(vec![Step::Remove(damaged)]);
+        let actions = plan(&world.view);
+        actions
+            .iter()
+            .any(|action| action.shard == 23 && action.kind == kind)
+    };
+    assert!(lets_go(&world), "{:?}", plan(&world.view));
+    world.view.moves_max = 1;
+    let waits = |action: &Action| action.shard == 23 && is_held(action);
+    assert!(
+        plan(&world.view).iter().any(waits),
+        "{:?}",
+        plan(&world.view)
+    );
+}
+
+/// Nothing would be done for them, and the others can move.
+#[test]
+fn undecided_shards_are_not_moved_in_the_place_of_others() {
+    let mut world = World::new(3, 16, 3);
+    world.settle();
+    world.view.nodes.insert(4, place(4));
+    world.view.undecided = (1..=8).collect();
+    world.settle();
+    assert_eq!(world.copies_on(4), 8);
 }
 
 /// It decides nothing, so without it the shard has as many voters as before.
