@@ -61,19 +61,33 @@ pub fn differences(reports: &Reports, now: Duration) -> BTreeMap<u16, Difference
     differing.collect()
 }
 
-/// The shards of which replicas differ, and whether voters that stay do of which nobody can say which are right.
+/// What is known of a shard of which replicas differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dispute {
+    /// Voters that count differ, and nobody can say which are right.
+    pub(crate) is_undecided: bool,
+    /// Members whose state is not that of most voters.
+    pub(crate) wrong: BTreeSet<u64>,
+}
+
+/// The shards of which replicas differ; only nodes that count for a shard can leave it undecided.
 pub(crate) fn disputes(
     reports: &Reports,
+    shards: &BTreeMap<u16, ShardView>,
     now: Duration,
-    stays: impl Fn(u64) -> bool,
-) -> BTreeMap<u16, bool> {
-    let shards = reports.shards(now);
-    let compared = heard(reports, &shards, now).into_iter();
+    counts: impl Fn(u16, u64) -> bool,
+) -> BTreeMap<u16, Dispute> {
+    let compared = heard(reports, shards, now).into_iter();
     let differing = compared.filter_map(|(shard, heard)| {
-        let voters = shards[&shard].voters.iter().copied();
-        let stay: BTreeSet<u64> = voters.filter(|&node| stays(node)).collect();
-        let is_undecided = is_undecided(&heard, &shards[&shard], &stay);
-        difference(heard, &shards[&shard]).map(|_| (shard, is_undecided))
+        let view = &shards[&shard];
+        let wrong = wrong(&heard, view);
+        let mut voters = &view.voters - &wrong;
+        voters.retain(|&node| counts(shard, node));
+        let dispute = Dispute {
+            is_undecided: differ(&heard, &voters),
+            wrong,
+        };
+        difference(heard, view).map(|_| (shard, dispute))
     });
     differing.collect()
 }
@@ -130,16 +144,22 @@ fn right(fingerprints: &BTreeMap<u64, u64>, view: &ShardView) -> Option<u64> {
     fingerprints.values().find(is_of_most).copied()
 }
 
-/// Whether some of these voters differ of whom none is known to be wrong.
-fn is_undecided(heard: &Heard, view: &ShardView, voters: &BTreeSet<u64>) -> bool {
-    let mut disputed = voters.clone();
+/// Members of whom a majority says that they are wrong, after whatever entry.
+fn wrong(heard: &Heard, view: &ShardView) -> BTreeSet<u64> {
+    let mut wrong = BTreeSet::new();
     for fingerprints in heard.values() {
         if let Some(right) = right(fingerprints, view) {
-            disputed.retain(|node| fingerprints.get(node).is_none_or(|&its| its == right));
+            let others = fingerprints.iter().filter(|&(_, &its)| its != right);
+            wrong.extend(others.map(|(&node, _)| node));
         }
     }
+    wrong
+}
+
+/// Whether some of these voters differ.
+fn differ(heard: &Heard, voters: &BTreeSet<u64>) -> bool {
     heard.values().any(|fingerprints| {
-        let said = disputed.iter().filter_map(|node| fingerprints.get(node));
+        let said = voters.iter().filter_map(|node| fingerprints.get(node));
         said.collect::<BTreeSet<_>>().len() > 1
     })
 }
@@ -231,7 +251,10 @@ mod tests {
 
     /// Whether it is undecided while these nodes stay.
     fn undecided(stay: &[u64], said: &[(u64, &[(u64, u64)])]) -> Option<bool> {
-        disputes(&reports(&[1, 2, 3], said), NOW, |node| stay.contains(&node)).remove(&4)
+        let reports = reports(&[1, 2, 3], said);
+        let stays = |_, node| stay.contains(&node);
+        let mut disputes = disputes(&reports, &reports.shards(NOW), NOW, stays);
+        disputes.remove(&4).map(|dispute| dispute.is_undecided)
     }
 
     #[test]

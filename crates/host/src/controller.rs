@@ -87,13 +87,14 @@ impl Controller {
         let Knowledge { now, members, .. } = known;
         self.tenures.look(shards, now);
         self.replacements.look(shards, now);
-        // A person who has a node emptied has decided for the others.
-        let stays = |node: u64| {
+        // A person who has a node emptied has decided for the others, and so has a majority that is not heard any more.
+        let counts = |shard: u16, node: u64| {
             let record = members.get(&node);
-            record.is_some_and(|record| record.state == NodeState::Active)
+            let stays = record.is_some_and(|record| record.state == NodeState::Active);
+            stays && !self.disputes.is_wrong(shard, node)
         };
-        let disputes = comparing::disputes(known.reports, now, stays);
-        self.disputes.look(disputes, now);
+        let disputes = comparing::disputes(known.reports, shards, now, counts);
+        self.disputes.look(shards, disputes, now);
     }
 
     /// Takes a look, on the node that leads the catalog.

@@ -16,7 +16,7 @@ pub(super) struct Planner<'a> {
     pub(super) led: BTreeMap<u64, usize>,
     /// Copies that are on their way or ordered.
     pub(super) moves: usize,
-    /// Shards that have to be given a copy of which nothing is on its way yet.
+    /// Shards with too few copies that stay for now, of which nothing is on its way yet.
     pub(super) lacking: usize,
     /// Of shards for which nothing is done, although something is wrong.
     pub(super) held: Vec<Action>,
@@ -49,14 +49,17 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Whether one copy more may be begun, with so many others still to come; it counts from now on.
-    pub(super) fn may_begin(&mut self, others: usize) -> bool {
+    /// Whether one copy more of a shard may be begun, with so many others still to come; it counts from now on.
+    pub(super) fn may_begin(&mut self, shard: u16, others: usize) -> bool {
         #[cfg(feature = "sabotage")]
         let is_unbound = is_planted("moves without a bound");
         #[cfg(not(feature = "sabotage"))]
         let is_unbound = false;
         let may = self.moves + others < self.view.moves_max || is_unbound;
         self.moves += usize::from(may);
+        if !may {
+            self.hold(shard, "it waits for other copies".into());
+        }
         may
     }
 
@@ -73,8 +76,10 @@ impl<'a> Planner<'a> {
                 return false;
             }
             let state = &view.shards[shard];
-            let has = |node| state.voters.contains(node) || state.learners.contains(node);
-            !target.members.iter().all(has)
+            // Those that are only to move stay until others are there.
+            let stay = state.voters.iter().filter(|&&node| self.is_there(node));
+            let coming = state.learners.intersection(&target.members);
+            stay.count() + coming.count() < target.members.len()
         };
         self.lacking = targets.iter().filter(lacks).count();
         let settled: Vec<u16> = targets
@@ -89,6 +94,7 @@ impl<'a> Planner<'a> {
                 Some(target) => {
                     targets.insert(shard, target);
                 }
+                None if view.undecided.contains(&shard) => {}
                 None => still.push(shard),
             }
         }
@@ -107,6 +113,12 @@ impl<'a> Planner<'a> {
     pub(super) fn state_of(&self, node: u64) -> NodeState {
         let known = self.view.nodes.get(&node);
         known.map_or(NodeState::Removed, |node| node.state)
+    }
+
+    /// Whether what a node has is there: it may be silent for a while.
+    fn is_there(&self, node: u64) -> bool {
+        let known = self.view.nodes.get(&node);
+        known.is_some_and(|node| node.state != NodeState::Removed && !node.dead)
     }
 
     /// Whether a copy of the shard may be placed on a node.

@@ -1,6 +1,7 @@
 //! How often what a node had of a shard was replaced lately: what has to be replaced again and again waits, longer each time, and
-//! in the end stays as it is, for the cause is not in the copy.
+//! then stays as it is for an hour, for the cause may not be in the copy.
 //!
+//! Only voters that answer are counted: without one that is closed, or only learns, the shard has as many voters as before.
 //! Until its turn comes it leads nothing and votes. Every node counts by what it hears, so whoever decides next knows it too.
 
 use std::{
@@ -12,7 +13,7 @@ use super::ShardView;
 
 /// So often the same copy is replaced.
 pub(super) const TIMES_MAX: u32 = 3;
-/// That counts no more when the last time is so long ago, and the copy was well at some moment since.
+/// That counts no more when the last time is so long ago.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
 
 #[derive(Debug, Default)]
@@ -25,18 +26,14 @@ pub(crate) struct Replacements {
 struct Replaced {
     times: u32,
     last: Duration,
-    /// At the last look a member had it damaged.
+    /// At the last look it was a voter's that answers, and damaged.
     is_damaged: bool,
 }
 
 impl Replacements {
     pub(crate) fn look(&mut self, shards: &BTreeMap<u16, ShardView>, now: Duration) {
         for (&shard, state) in shards {
-            let members = &state.voters | &state.learners;
-            // One that is closed decides nothing, and is damaged again at a start at most.
-            let mut deciding = &members & &state.damaged;
-            deciding.retain(|&node| state.is_active(node));
-            for node in deciding {
+            for node in deciding(state) {
                 self.copies.entry((shard, node)).or_default().is_damaged = true;
             }
         }
@@ -44,15 +41,18 @@ impl Replacements {
             let Some(state) = shards.get(&shard).filter(|_| copy.is_damaged) else {
                 continue;
             };
-            let is_member = state.voters.contains(&node) || state.learners.contains(&node);
-            copy.is_damaged = is_member && state.damaged.contains(&node);
-            if !is_member {
+            copy.is_damaged = deciding(state).any(|other| other == node);
+            if !state.voters.contains(&node) {
                 (copy.times, copy.last) = (copy.times + 1, now);
             }
         }
         self.copies.retain(|_, copy| {
-            let is_recent = copy.times > 0 && now.saturating_sub(copy.last) < FORGOTTEN_AFTER;
-            copy.is_damaged || is_recent
+            let is_recent = now.saturating_sub(copy.last) < FORGOTTEN_AFTER;
+            if copy.times > 0 {
+                is_recent
+            } else {
+                copy.is_damaged
+            }
         });
     }
 
@@ -74,6 +74,12 @@ impl Replacements {
         let those = self.copies.iter().filter(|(_, copy)| is_meant(copy));
         those.map(|(&which, _)| which).collect()
     }
+}
+
+/// The damaged voters without which fewer would decide.
+fn deciding(state: &ShardView) -> impl Iterator<Item = u64> {
+    let damaged = state.voters.intersection(&state.damaged).copied();
+    damaged.filter(|&node| state.is_active(node))
 }
 
 #[cfg(test)]
@@ -116,17 +122,16 @@ mod tests {
     }
 
     #[test]
-    fn what_has_to_be_replaced_again_waits_and_in_the_end_stays_until_it_was_well() {
+    fn what_has_to_be_replaced_again_waits_and_in_the_end_stays_for_an_hour() {
         let mut replacements = Replacements::default();
         let mut now = Duration::from_secs(1_000);
         let waits = [(); 3].map(|()| replace(&mut replacements, &mut now));
         assert_eq!(waits, [0, 300, 600]);
         assert!(replacements.given_up().is_empty(), "it gets its third copy");
-        assert_eq!(replace(&mut replacements, &mut now), 7_200);
+        replacements.look(&shards(&[1, 2, 3], &[1]), now);
         assert_eq!(replacements.given_up(), [(7, 1)].into());
-        replacements.look(&shards(&[1, 2, 3], &[]), now);
+        assert_eq!(replace(&mut replacements, &mut now), 3_600);
         assert!(replacements.given_up().is_empty());
-        assert_eq!(replace(&mut replacements, &mut now), 0);
     }
 
     /// A start found it damaged, and it decides nothing: without it there are as many voters as before.
@@ -143,6 +148,34 @@ mod tests {
             replacements.look(&shards(&[2, 3], &[1]), now);
         }
         assert!(replacements.resting(FIRST, now).is_empty());
+    }
+
+    /// A restart found the voter's last copy damaged, or it was damaged before it voted.
+    #[test]
+    fn what_decides_nothing_any_more_is_not_given_up() {
+        let mut closed = shards(&[1, 2, 3], &[1]);
+        let mut learning = shards(&[2, 3], &[1]);
+        for state in closed.values_mut() {
+            state.peers.clear();
+        }
+        for state in learning.values_mut() {
+            state.learners.insert(1);
+        }
+        for first in [shards(&[1, 2, 3], &[]), closed] {
+            let mut replacements = Replacements::default();
+            let mut now = Duration::from_secs(1_000);
+            let _waits = [(); 3].map(|()| replace(&mut replacements, &mut now));
+            if !first[&7].damaged.is_empty() {
+                replacements.look(&shards(&[1, 2, 3], &[1]), now);
+            }
+            replacements.look(&first, now);
+            for _ in 0..2 {
+                replacements.look(&learning, now);
+                assert!(replacements.given_up().is_empty(), "{first:?}");
+                replacements.look(&shards(&[2, 3], &[1]), now);
+                assert!(replacements.given_up().is_empty(), "{first:?}");
+            }
+        }
     }
 
     #[test]

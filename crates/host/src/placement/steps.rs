@@ -39,10 +39,10 @@ impl Planner<'_> {
             return None;
         }
         if let Some(blank) = blank_voter(state) {
-            return self.replace_blank(blank, action);
+            return self.replace_blank(shard, blank, action);
         }
         if let Some(damaged) = self.damaged(shard, state) {
-            return self.replace_damaged(state, damaged, action);
+            return self.replace_damaged(shard, state, damaged, action);
         }
         self.hold_damaged(shard, state);
         let missing: Vec<u64> = target.difference(&state.voters).copied().collect();
@@ -70,7 +70,7 @@ impl Planner<'_> {
         }
         let begins = |node: &&u64| !state.learners.contains(node) && !state.damaged.contains(node);
         if let Some(&new) = late.iter().find(begins) {
-            if !self.may_begin(0) {
+            if !self.may_begin(shard, 0) {
                 return None;
             }
             return action(ActionKind::Change(vec![Step::AddLearner(new)]), why);
@@ -147,7 +147,6 @@ impl Planner<'_> {
             fits(place)
                 && place.up
                 && !state.damaged.contains(node)
-                && !self.view.given_up.contains(&(0, **node))
                 && !state.voters.contains(node)
                 && !state.learners.contains(node)
         });

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BTreeSet};
 
 use anser_broker::command::NodeState;
 
-use super::{NodeView, ShardView, planner::Planner};
+use super::{NodeView, ShardView, members, planner::Planner};
 
 /// Copies that a node may have more than another before one is moved.
 const COPIES_APART: usize = 2;
@@ -24,11 +24,11 @@ impl Planner<'_> {
             .values()
             .filter(|node| node.state == NodeState::Active);
         let wanted = view.replicas.min(placeable.count()).max(1);
-        let usable = |node: &u64| {
+        let lives = |node: &u64| {
             let known = view.nodes.get(node);
             known.is_some_and(|node| node.state == NodeState::Active && !node.dead)
-                && !view.given_up.contains(&(shard, *node))
         };
+        let usable = |node: &u64| lives(node) && !view.given_up.contains(&(shard, *node));
         let mut target: BTreeSet<u64> = state.voters.iter().copied().filter(usable).collect();
         let mut why = String::from("too few copies");
         if let Some(lost) = state.voters.iter().find(|node| !usable(node)) {
@@ -41,17 +41,19 @@ impl Planner<'_> {
             let best = self.best(state, &target, &candidates);
             candidates.retain(|&node| node != best);
             target.insert(best);
-            if !state.learners.contains(&best) || shard == 0 {
-                *self.load.entry(best).or_default() += 1;
-            }
+            self.expect(shard, state, best);
         }
-        // Who cannot be replaced yet keeps its place, and who answers before who is silent.
+        // Who cannot be replaced yet keeps its place. A new copy on a node where it was damaged again and again is
+        // better than one that is silent.
+        let is_up = |node: &u64| view.nodes[node].up;
         let kept = state.voters.iter().copied();
-        let mut kept: Vec<u64> = kept.filter(|&node| self.may_stay(node)).collect();
-        kept.sort_by_key(|node| !view.nodes[node].up);
-        for node in kept {
-            if target.len() < wanted {
-                target.insert(node);
+        let kept = kept.filter(|&node| self.may_stay(node));
+        let (answer, silent): (Vec<u64>, Vec<u64>) = kept.partition(is_up);
+        let again = view.nodes.keys().copied();
+        let again = again.filter(|node| lives(node) && is_up(node));
+        for node in answer.into_iter().chain(again).chain(silent) {
+            if target.len() < wanted && target.insert(node) {
+                self.expect(shard, state, node);
             }
         }
         while target.len() > wanted {
@@ -63,6 +65,13 @@ impl Planner<'_> {
         Target {
             members: target,
             why,
+        }
+    }
+
+    /// Counts a copy on a node, unless it is counted already.
+    fn expect(&mut self, shard: u16, state: &ShardView, node: u64) {
+        if !members(shard, state).any(|member| member == node) {
+            *self.load.entry(node).or_default() += 1;
         }
     }
 
@@ -82,12 +91,13 @@ impl Planner<'_> {
         }
     }
 
-    /// The candidate that is farthest from those chosen, then one that has a copy on its way, then the
-    /// one with the fewest copies.
+    /// A candidate without a damaged copy before others, then the one that is farthest from those chosen, then one that
+    /// has a copy on its way, then the one with the fewest copies.
     fn best(&self, state: &ShardView, chosen: &BTreeSet<u64>, candidates: &[u64]) -> u64 {
         let rank = |&node: &u64| {
             let learner = state.learners.contains(&node);
             (
+                state.damaged.contains(&node),
                 self.crowding(node, chosen),
                 !learner,
                 self.load_of(node),

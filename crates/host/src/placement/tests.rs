@@ -141,7 +141,8 @@ impl World {
                 assert!(shard.voters.contains(to));
                 shard.leader = *to;
             }
-            ActionKind::Wait(_) | ActionKind::Hold => {}
+            ActionKind::Hold => return 0,
+            ActionKind::Wait(_) => {}
             ActionKind::Change(steps) => {
                 for &step in steps {
                     match step {
@@ -316,6 +317,95 @@ fn what_is_not_replaced_any_more_is_placed_elsewhere_without_a_voter_less() {
             assert_eq!(shard.voters, [2, 3, 4].into(), "{seed}");
         }
     }
+}
+
+/// What took its place is lost meanwhile.
+#[test]
+fn what_is_not_replaced_any_more_gets_a_copy_before_a_shard_stays_with_a_voter_less() {
+    let mut world = World::new(4, 12, 3);
+    world.node(1).state = NodeState::Draining;
+    world.settle();
+    world.node(1).state = NodeState::Active;
+    for &number in world.view.shards.keys() {
+        world.view.resting.insert((number, 1));
+        world.view.given_up.insert((number, 1));
+    }
+    assert_eq!(world.settle(), 0);
+    world.kill(4, true);
+    world.settle();
+    for (number, shard) in &world.view.shards {
+        assert_eq!(shard.voters, [1, 2, 3].into(), "shard {number}");
+    }
+}
+
+/// It was damaged again before it voted.
+#[test]
+fn a_damaged_learner_makes_room_at_once_for_one_on_another_node() {
+    let mut world = World::new(4, 2, 3);
+    world.settle();
+    let shard = world.view.shards.get_mut(&1).unwrap();
+    let mut followers = shard.voters.iter().filter(|&&node| node != shard.leader);
+    let node = *followers.next().unwrap();
+    shard.voters.remove(&node);
+    shard.learners = [node].into();
+    shard.damaged = [node].into();
+    let voters = shard.voters.clone();
+    world.view.resting.insert((1, node));
+    let kinds = |world: &World| -> Vec<ActionKind> {
+        let actions = plan(&world.view).into_iter();
+        let of_one = actions.filter(|action| action.shard == 1);
+        of_one.map(|action| action.kind).collect()
+    };
+    assert_eq!(
+        kinds(&world),
+        [ActionKind::Change(vec![Step::Remove(node)])]
+    );
+    // What it had is not set aside yet.
+    world.view.shards.get_mut(&1).unwrap().learners.clear();
+    let spare = (1..=4).find(|other| *other != node && !voters.contains(other));
+    let begins = ActionKind::Change(vec![Step::AddLearner(spare.unwrap())]);
+    assert_eq!(kinds(&world), [begins]);
+}
+
+/// A shard with all its voters lacks nothing, though one of them is to go.
+#[test]
+fn damaged_voters_are_replaced_while_a_node_is_emptied() {
+    let mut world = World::new(4, 24, 3);
+    world.settle();
+    let shard = world.view.shards.values_mut().next_back().unwrap();
+    let of_others = |node: &&u64| **node != 1 && **node != shard.leader;
+    let damaged = *shard.voters.iter().find(of_others).unwrap();
+    shard.damaged = [damaged].into();
+    // Enough for every copy that moves off the node, and one more.
+    world.view.moves_max = 24;
+    world.node(1).state = NodeState::Draining;
+    assert!(world.copies_on(1) > 4);
+    let lets_go = |world: &World| {
+        let kind = ActionKind::Change(vec![Step::Remove(damaged)]);
+        let actions = plan(&world.view);
+        actions
+            .iter()
+            .any(|action| action.shard == 23 && action.kind == kind)
+    };
+    assert!(lets_go(&world), "{:?}", plan(&world.view));
+    world.view.moves_max = 1;
+    let waits = |action: &Action| action.shard == 23 && is_held(action);
+    assert!(
+        plan(&world.view).iter().any(waits),
+        "{:?}",
+        plan(&world.view)
+    );
+}
+
+/// Nothing would be done for them, and the others can move.
+#[test]
+fn undecided_shards_are_not_moved_in_the_place_of_others() {
+    let mut world = World::new(3, 16, 3);
+    world.settle();
+    world.view.nodes.insert(4, place(4));
+    world.view.undecided = (1..=8).collect();
+    world.settle();
+    assert_eq!(world.copies_on(4), 8);
 }
 
 /// It decides nothing, so without it the shard has as many voters as before.
