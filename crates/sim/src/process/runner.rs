@@ -327,11 +327,9 @@ impl Process {
         let watched = self.watched.get_mut(&shard).expect("it has just spoken");
         watched.applied = index;
         if watched.unreadable.is_some_and(|first| first <= index) {
-            let node = self.node;
-            common.checks.fail(format!(
-                "node {node}, shard {shard}: applied what its program cannot read, up to entry {index}"
-            ));
+            self.cannot_read(shard, index, common);
         }
+        let watched = &self.watched[&shard];
         let replica = self.host.replica(ShardId(shard));
         let within = replica.map_or(u64::MAX, |replica| replica.leader().0);
         let (view, membership) = (&watched.view, &watched.membership);
@@ -386,6 +384,20 @@ impl Process {
         common.checks.membership(shard, watched.applied, membership);
         watched.membership = membership.clone();
         self.end_copies(shard, |node| membership.contains(node));
+    }
+
+    /// A program that is older than what its copy of the catalog says stops there, before anything is told of it: it may have applied
+    /// the entry that says so a moment before.
+    fn cannot_read(&mut self, shard: u16, index: u64, common: &mut Common) {
+        let catalog = self.host.replica(ShardId::CATALOG).map(Replica::shard);
+        let is_too_old = catalog.is_some_and(|catalog| catalog.version() > self.knows());
+        let node = self.node;
+        if ShardId(shard) == ShardId::CATALOG && is_too_old {
+            return self.fail(format!("entry {index} is of a newer program"));
+        }
+        common.checks.fail(format!(
+            "node {node}, shard {shard}: applied what its program cannot read, up to entry {index}"
+        ));
     }
 
     /// Tells the judge of a suspect that stands, and has just learnt that it lacks nothing.
