@@ -162,6 +162,11 @@ impl Process {
         !self.suspects.is_empty()
     }
 
+    /// Whether it knows of something damaged that no copy has replaced yet.
+    pub(crate) fn lacks_anything(&self) -> bool {
+        self.host.damaged().next().is_some()
+    }
+
     /// The shards of those that may.
     pub(crate) fn suspects(&self) -> impl Iterator<Item = u16> {
         self.suspects.iter().copied()

@@ -147,6 +147,8 @@ impl<D: Disk> Maintenance<D> {
                     self.done.kept_bytes += kept.payload.len() as u64;
                     writer.append(&kept)?;
                 }
+                // It stood where the log was damaged, and does not come back.
+                Err(Error::Missing { .. }) if self.store.is_damaged(shard) => copied.damaged = true,
                 Err(error) if error.is_damage() => {
                     copied.damaged = true;
                     if self.tries_again(shard, error, is_only_copy) {

@@ -6,7 +6,7 @@ mod rig;
 
 use std::collections::BTreeMap;
 
-use anser_log::{Error, disk::simulated::Operation};
+use anser_log::{Change, Error, disk::simulated::Operation};
 use rig::{Rig, options};
 
 /// A shard that has lost its quorum keeps an entry that is never applied. The log of all others goes on
@@ -192,6 +192,26 @@ fn a_message_that_cannot_be_read_holds_up_no_log() {
     let known = rig.reopened_log().shards;
     let damaged = known.iter().filter(|shard| shard.damaged);
     assert_eq!(damaged.map(|shard| shard.shard).collect::<Vec<_>>(), [1]);
+}
+
+/// Its snapshot knows of messages that stood in a hole of the log. It was asked for a copy again and again, and held its log.
+#[test]
+fn what_stood_in_a_hole_is_not_waited_for() {
+    let mut others = Rig::new(1);
+    (0..3).for_each(|_| others.send(0, 100));
+    let state = others.image(0);
+    let live = state.shard.live_between(0, 100);
+    let mut rig = Rig::new(1);
+    let copied = rig.maintenance.copy(0, &live, &state);
+    assert!(matches!(copied, Err(Error::Missing { .. })), "{copied:?}");
+    let change = Change {
+        damaged: true,
+        ..Change::default()
+    };
+    rig.store.commit(0, change).expect("there is room");
+    let copied = rig.maintenance.copy(0, &live, &state);
+    let copied = copied.expect("what is missing is left out");
+    assert!(copied.damaged && copied.segments.is_empty(), "{copied:?}");
 }
 
 /// The damaged files that a round over all that rests meets, and part of the next one.

@@ -378,7 +378,8 @@ impl World {
             return node.missed.push((life, what));
         }
         process.take(what, &mut self.common);
-        let is_whole = !process.is_suspect() && process.closed().is_empty();
+        let is_whole =
+            !process.is_suspect() && !process.lacks_anything() && process.closed().is_empty();
         let is_well = is_whole && node.damaged.is_empty();
         let is_old_copy = self.common.checks.is_old_copy(number);
         if is_well && !is_old_copy && !self.human.wants_gone(number) {

@@ -199,7 +199,7 @@ impl Rig {
 
     /// A snapshot of the shard; what it knows of stays in the log.
     pub(super) fn snapshot(&mut self, number: u16) {
-        let image = self.images().remove(&ShardId(number)).expect("it is open");
+        let image = self.image(number);
         let snapshot = crate::save(&self.store, number, &image).expect("there is room");
         let change = Change {
             snapshot: Some(snapshot),
