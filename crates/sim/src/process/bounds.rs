@@ -54,7 +54,8 @@ impl Process {
         can_be_read.then(|| Bound {
             what: "bytes of the log",
             value: self.store.wal_bytes_in_use(),
-            most: 5 * budget,
+            // What it grew by while it waited goes a quarter a round.
+            most: 6 * budget,
         })
     }
 
@@ -117,7 +118,7 @@ impl Process {
         Some(Bound {
             what: "segments of a shard",
             value: self.store.segments(shard.0).len() as u64,
-            most: 48 + live / 8,
+            most: 64 + live / 8,
         })
     }
 

@@ -255,7 +255,9 @@ impl World {
         let under_way = std::mem::take(&mut node.under_way);
         let life = process.life;
         let closed = process.closed();
-        self.compare(number, durable, &under_way, suspect, &closed);
+        // A read that fails is a bad sector to whoever starts.
+        let may_lack = process.has_holes && process.struck.is_some();
+        self.compare(number, durable, &under_way, (suspect, may_lack), &closed);
         self.common.lives.insert(number, life);
         process.begin(&mut self.common);
         let node = self.nodes.get_mut(&number).expect("it was just seen");
@@ -311,14 +313,14 @@ impl World {
         number: u64,
         found: &BTreeMap<u16, DurableShard>,
         under_way: &[(u16, u64)],
-        suspect: bool,
+        (suspect, may_lack): (bool, bool),
         closed: &BTreeSet<u16>,
     ) {
         if self.common.checks.is_old_copy(number) {
             return;
         }
         let node = &self.nodes[&number];
-        let is_lossy = node.is_damaged() || node.lost_a_sector;
+        let is_lossy = may_lack || node.is_damaged() || node.lost_a_sector;
         for shard in 0..self.common.plan.shards {
             self.common.checks.forgotten(number, shard);
             let before = self.common.checks.durable.get(&(number, shard)).cloned();
@@ -365,6 +367,9 @@ impl World {
                     checks.was_closed.remove(&(number, shard));
                 }
                 checks.durable.insert((number, shard), known.clone());
+            } else {
+                // What it has lost is judged, and once.
+                checks.durable.remove(&(number, shard));
             }
         }
     }
