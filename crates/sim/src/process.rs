@@ -83,8 +83,8 @@ pub(crate) struct Process {
     leaves: bool,
     /// Shards whose replicas may have lost something.
     suspects: BTreeSet<u16>,
-    /// Its log was damaged at the start, or could not be read in places.
-    pub(crate) has_holes: bool,
+    /// Places where its log was damaged at the start, or could not be read.
+    pub(crate) holes: usize,
     /// They have not any more, but the full disk may not say so yet.
     is_noted_suspect: bool,
     /// When the thread that takes in copies is free.

@@ -216,7 +216,7 @@ impl Opening<'_> {
             live: BTreeMap::new(),
             cluster: Cluster::new(self.identity, self.policy, &now),
             leaves: false,
-            has_holes: !log.report.holes.is_empty(),
+            holes: log.report.holes.len(),
             suspects,
             is_noted_suspect: false,
             incoming_at: 0,

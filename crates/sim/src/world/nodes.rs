@@ -256,7 +256,7 @@ impl World {
         let life = process.life;
         let closed = process.closed();
         // A read that fails is a bad sector to whoever starts.
-        let may_lack = process.has_holes && process.struck.is_some();
+        let may_lack = process.holes > 0 && process.struck.is_some();
         self.compare(number, durable, &under_way, (suspect, may_lack), &closed);
         self.common.lives.insert(number, life);
         process.begin(&mut self.common);
