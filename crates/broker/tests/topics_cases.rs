@@ -13,7 +13,7 @@ use anser_broker::{
         SubscriptionCounts,
     },
     error::Error,
-    id::{AccountId, QueueId, ShardId, SubscriptionId, TopicId},
+    id::{AccountId, QueueId, Sequence, ShardId, SubscriptionId, TopicId},
     labels::{Labels, Published, Tag},
     limits,
     name::{QueueName, SubscriptionName, TopicName},
@@ -98,6 +98,30 @@ fn a_pusher_hears_of_room_when_a_lease_ends_with_its_message() {
     let (_, hears) = apply_and_hear(&mut shard, START + 60_000, &Command::Settle);
     assert_eq!(expired(&shard), 1);
     assert!(hears, "the second message would wait for ever");
+}
+
+/// A node that has just begun to lead has a pusher of its own, which is refused while the one before still has a message. When
+/// that one says what became of it, nobody else tells of the room.
+#[test]
+fn a_pusher_hears_of_room_when_another_ends_the_lease() {
+    let queue = OUTBOX.outbox();
+    let ends: [fn(QueueId, Vec<Sequence>) -> Command; 2] = [
+        |queue, receipts| Command::DeleteMessages { queue, receipts },
+        |queue, receipts| Command::GiveUp { queue, receipts },
+    ];
+    for end in ends {
+        let mut shard = pushing(60_000);
+        apply(&mut shard, START, &publish());
+        apply(&mut shard, START, &publish());
+        let Reply::Received { deliveries } = apply(&mut shard, START, &take(20_000)) else {
+            panic!("a message is ready")
+        };
+        let refused = apply(&mut shard, START, &take(20_000));
+        assert_eq!(refused, Reply::Refused(Error::TooManyInFlight));
+        let ended = end(queue, vec![deliveries[0].receipt]);
+        let (_, hears) = apply_and_hear(&mut shard, START, &ended);
+        assert!(hears, "the second message would wait for ever: {ended:?}");
+    }
 }
 
 /// A take that used up what it may settle has not seen what is behind.

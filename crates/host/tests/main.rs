@@ -6,9 +6,10 @@ mod shell;
 
 use anser_broker::{
     codec,
-    command::{Command, Reply},
+    command::{Command, CreateQueue, Reply},
     error::Error,
-    id::ShardId,
+    id::{AccountId, ShardId},
+    name::QueueName,
     op::ReceivedMessage,
     time::Millis,
 };
@@ -16,7 +17,7 @@ use anser_host::{Event, Job, Request, Response, WriterJob};
 use anser_replica::{MembershipChange, MembershipStep, ReceiveRequest};
 use bytes::Bytes;
 
-use shell::{QUEUE, SHARD, Shell};
+use shell::{QUEUE, SHARD, Shell, attributes};
 
 fn send(body: &'static str) -> Request {
     Request::Propose(codec::encode(&Command::SendMessages {
@@ -75,6 +76,30 @@ fn a_restarted_node_has_what_was_acknowledged() {
     let mut shell = shell.restart();
     assert_eq!(bodies(shell.ask(SHARD, receive())), ["one"]);
     assert_eq!(shell.read_from_disk, 1);
+}
+
+/// Whoever hears that there is something to do asks first whether this node leads: a pusher that was told before the node was
+/// known to lead found nothing, and was told no more. Messages of a subscription waited until something else was published.
+#[test]
+fn it_is_known_who_leads_before_it_is_said_what_is_to_be_done() {
+    let mut shell = Shell::begin(0);
+    let create = Command::CreateQueue(CreateQueue {
+        account: AccountId(1),
+        name: QueueName::new("orders").unwrap(),
+        attributes: attributes(),
+        dead_letter: None,
+        queues_max: 1,
+        reuse_after: Millis(0),
+        avoid: Vec::new(),
+    });
+    shell
+        .ask(SHARD, Request::Propose(codec::encode(&create)))
+        .unwrap();
+    let seen = shell.restart().seen;
+    let place = |is_meant: fn(&Job<u64>) -> bool| seen.iter().position(is_meant).unwrap();
+    let leads = place(|job| matches!(job, Job::Leadership { leads: true, .. }));
+    let effect = place(|job| matches!(job, Job::Effect { .. }));
+    assert!(leads < effect, "{seen:?}");
 }
 
 #[test]

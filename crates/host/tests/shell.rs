@@ -218,7 +218,7 @@ impl Shell {
     }
 }
 
-fn attributes() -> QueueAttributes {
+pub(crate) fn attributes() -> QueueAttributes {
     QueueAttributes {
         backlog_max: 1_000,
         wait: Millis(0),

@@ -63,7 +63,8 @@ impl Queue {
         }
     }
 
-    /// Says that a pusher may find something now that it did not find before.
+    /// Says that a pusher may find something now that it did not find before. Also when a lease ends of a queue that had no
+    /// room for another: a pusher that was refused, of a node that has just begun to lead, is not the one that ends it.
     pub(super) fn announce_to_pusher(&self, turn: &mut Turn<'_>) {
         if let Role::Pushed(subscription) = self.role
             && self.ready_len() > 0
@@ -153,6 +154,7 @@ impl Queue {
         if let Err(error) = check_batch(receipts.count()) {
             return Reply::Refused(error);
         }
+        let had_room = self.in_flight_room() > 0;
         let each = receipts.iter().map(|receipt| {
             let lease = self.end_running_lease(receipt, turn)?;
             if self.attributes.dead_letter.is_some() {
@@ -162,7 +164,11 @@ impl Queue {
             }
             Ok(())
         });
-        Reply::Each(each.collect())
+        let reply = Reply::Each(each.collect());
+        if !had_room {
+            self.announce_to_pusher(turn);
+        }
+        reply
     }
 
     /// Messages that have not left, wherever they are.

@@ -25,10 +25,7 @@ impl Queue {
         }
         self.skip_due(turn);
         let available = self.ready_len();
-        let room = self
-            .attributes
-            .in_flight_max
-            .saturating_sub(self.leases.len());
+        let room = self.in_flight_room();
         if available > 0 && room == 0 {
             return Reply::Refused(Error::TooManyInFlight);
         }
@@ -76,6 +73,7 @@ impl Queue {
         if let Err(error) = check_batch(receipts.count()) {
             return Reply::Refused(error);
         }
+        let had_room = self.in_flight_room() > 0;
         let each = receipts.iter().map(|receipt| {
             #[cfg(feature = "sabotage")]
             let receipt = self.any_receipt(receipt);
@@ -84,7 +82,11 @@ impl Queue {
             self.retire(lease.message, turn);
             Ok(())
         });
-        Reply::Each(each.collect())
+        let reply = Reply::Each(each.collect());
+        if !had_room {
+            self.announce_to_pusher(turn);
+        }
+        reply
     }
 
     /// A receipt that no longer names a lease ends the first one that runs: a planted bug.
