@@ -33,7 +33,10 @@ pub enum Error {
     #[error("{file} is missing")]
     MissingFile { file: String },
 
-    #[error("{file} has format version {version}, this program reads version {known}")]
+    #[error(
+        "{file} has format version {version}, this program reads version {known}: {} program wrote it, which can still read it",
+        if version < known { "an older" } else { "a newer" }
+    )]
     UnknownVersion {
         file: String,
         version: u32,

@@ -8,7 +8,7 @@ use std::{
 
 use anser_log::{
     Change, Error, Kept, Log, Opened, Options, Stored,
-    disk::simulated::{Fault, FaultPoint, SimulatedDisk, Times},
+    disk::simulated::{Fault, FaultPoint, SECTOR_BYTES, SimulatedDisk, Times},
 };
 use bytes::Bytes;
 
@@ -313,6 +313,43 @@ fn an_unreadable_log_is_an_error_not_an_empty_one() {
     disk.inject(fault(FaultPoint::Read, ".wal", io::ErrorKind::Other));
     assert!(disk.spoil("wal/durable", 0));
     assert_eq!(open(&disk).shards[0].last_index, 3);
+}
+
+/// A few bad places of a file are damage, of which others know what it cost; more, or nothing that can be read, may pass.
+#[test]
+fn a_log_file_of_which_little_can_be_read_is_no_damage() {
+    let options = || Options {
+        wal_file_bytes: 64 << 10,
+        wal_budget_bytes: 256 << 10,
+        wal_held_bytes: 512 << 10,
+        has_peers: true,
+        ..small_options()
+    };
+    let disk = SimulatedDisk::default();
+    let mut opened = Log::open(disk.clone(), options()).unwrap();
+    opened
+        .appender
+        .append(&[plain_write(1, 1..=3, 100)])
+        .unwrap();
+    let image = disk.contents();
+    let path = "wal/0000000000000001.wal";
+    let pages = image.files[path].len() / 4096;
+    let sectors = 4096 / SECTOR_BYTES;
+    let open = |bad: std::ops::Range<usize>| {
+        let mut image = image.clone();
+        let bad = bad.map(|page| page * sectors).collect();
+        image.unreadable.insert(path.into(), bad);
+        Log::open(SimulatedDisk::from_image(&image), options())
+    };
+    assert!(pages > 9, "{pages}");
+    // Behind the end nothing began, so nothing may be missing there.
+    let far = open(pages - 8..pages).unwrap();
+    assert!(far.shards.iter().all(|it| !it.doubtful && !it.lost));
+    assert_eq!(far.shards[0].last_index, 3);
+    for too_many in [pages - 9..pages, 0..pages] {
+        let error = open(too_many).unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{error}");
+    }
 }
 
 #[test]

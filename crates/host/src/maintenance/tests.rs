@@ -9,6 +9,17 @@ use std::collections::BTreeMap;
 use anser_log::{Change, Error, disk::simulated::Operation};
 use rig::{Rig, options};
 
+/// The log goes round many times with what shards 0 to 2 do, and stays within its budget.
+fn the_others_go_on(rig: &mut Rig) {
+    let limits = options();
+    let most = limits.wal_budget_bytes + limits.wal_file_bytes;
+    for _ in 0..1_000 {
+        (0..3).for_each(|shard| rig.consume(shard, 1_000));
+        rig.round();
+        assert!(rig.store.wal_bytes_in_use() <= most);
+    }
+}
+
 /// A shard that has lost its quorum keeps an entry that is never applied. The log of all others goes on
 /// within its budget, and on the space that the reserve has for it.
 #[test]
@@ -16,17 +27,9 @@ fn a_shard_without_a_quorum_holds_up_no_other() {
     let mut rig = Rig::new(4);
     rig.send(3, 100);
     rig.append(3, 100);
-    let limits = options();
-    rig.disk
-        .set_capacity(rig.disk.used_bytes() + limits.wal_budget_bytes + reserve());
-    for _ in 0..1_000 {
-        for shard in 0..3 {
-            rig.consume(shard, 1_000);
-        }
-        rig.round();
-        let most = limits.wal_budget_bytes + limits.wal_file_bytes;
-        assert!(rig.store.wal_bytes_in_use() <= most);
-    }
+    let capacity = rig.disk.used_bytes() + options().wal_budget_bytes + reserve();
+    rig.disk.set_capacity(capacity);
+    the_others_go_on(&mut rig);
     rig.apply_waiting(3);
     rig.consume(3, 100);
     assert_eq!(rig.bodies(3), [100, 100]);
@@ -45,15 +48,7 @@ fn a_closed_shard_holds_up_no_other() {
     rig.fill(3, 400);
     rig.send(3, 500);
     rig.close(3);
-    let limits = options();
-    for _ in 0..1_000 {
-        for shard in 0..3 {
-            rig.consume(shard, 1_000);
-        }
-        rig.round();
-        let most = limits.wal_budget_bytes + limits.wal_file_bytes;
-        assert!(rig.store.wal_bytes_in_use() <= most);
-    }
+    the_others_go_on(&mut rig);
     let log = rig.reopened_log();
     let it = log.shards[3];
     assert_eq!((it.shard, it.has_gap, it.damaged), (3, false, false));
@@ -61,6 +56,33 @@ fn a_closed_shard_holds_up_no_other() {
     let entries = log.reader.entries(3, 5, 8, u64::MAX);
     assert_eq!(entries.expect("they are there").len(), 3);
     assert_eq!(rig.bodies(3), [100, 200, 300, 500]);
+}
+
+/// What is behind a damaged entry of it can never be applied, and is given up: the manifest says so before, so that the shard does
+/// not open without what it may have acknowledged.
+#[test]
+fn a_closed_shard_with_a_damaged_entry_holds_up_no_other_and_stays_closed() {
+    for damaged in [5, 1] {
+        let mut rig = Rig::new(4);
+        rig.snapshot(3);
+        let first = rig.image(3).applied.index + 1;
+        (1..=6).for_each(|number| rig.send(3, 1_000 * number));
+        let path = "wal/0000000000000001.wal";
+        let content = rig.disk.contents().files[path].clone();
+        let body = vec![b'x'; 1_000 * damaged];
+        let at = content.windows(body.len()).position(|bytes| bytes == body);
+        let at = at.expect("it is in the first file");
+        // The length of each body is another, so the first stretch as long is its own.
+        assert!(
+            rig.disk
+                .damage(path, |bytes| bytes[at + body.len() - 1] ^= 1)
+        );
+        rig.close(3);
+        the_others_go_on(&mut rig);
+        let it = rig.reopened_log().shards[3];
+        assert_eq!((it.shard, it.lost), (3, true));
+        assert_eq!(it.last_index, first + damaged as u64 - 2, "{it:?}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anser_broker::id::ShardId;
-use anser_host::{Attempted, Done, Event, Given, Images, Wound, followers};
+use anser_host::{Done, Event, Images, followers};
 use anser_log::{Due, Error, Holds, Reader, Store, disk::simulated::SimulatedDisk};
 use anser_replica::{Image, Replica};
 
@@ -19,7 +19,7 @@ use crate::{
 const INTERVAL: Micros = 250 * MILLISECOND;
 
 pub(super) struct Maintenance {
-    host: anser_host::Maintenance<SimulatedDisk>,
+    pub(super) host: anser_host::Maintenance<SimulatedDisk>,
     /// What is due, and the shards as they were when that was found.
     pub(super) recycling: Option<(Due, Images)>,
     sweeping: Option<Images>,
@@ -56,16 +56,6 @@ impl Maintenance {
     /// Whether log files stay in use because something in them cannot be read for now.
     pub(super) fn waits_for_reads(&self) -> bool {
         self.host.waits_for_reads()
-    }
-
-    pub(super) fn mend(
-        &mut self,
-        shard: ShardId,
-        wound: &Wound,
-        given: Given,
-        image: Option<&Image>,
-    ) -> Result<Attempted, Error> {
-        self.host.mend(shard, wound, given, image)
     }
 
     pub(super) fn is_full(&self) -> bool {

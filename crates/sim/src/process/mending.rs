@@ -45,7 +45,11 @@ impl Process {
     pub(super) fn mend(&mut self, shard: ShardId, wound: Wound, given: Given, common: &mut Common) {
         let indexes: Vec<u64> = given.keys().copied().collect();
         let image = self.host.image(shard);
-        let attempted = match self.maintenance.mend(shard, &wound, given, image.as_ref()) {
+        let attempted = match self
+            .maintenance
+            .host
+            .mend(shard, &wound, given, image.as_ref())
+        {
             Ok(attempted) => attempted,
             Err(error) => return self.fail_for("mending", &error, common),
         };
