@@ -317,6 +317,8 @@ impl Clients {
             (Work::End { queue }, Response::Refused(Error::NoSuchQueue)) if is_unsure => {
                 self.queues[*queue].fate = Fate::Gone;
             }
+            // It may be deleted, and without the catalog nobody can say.
+            (Work::End { .. }, Response::Refused(Error::Unknown)) if self.ruined.contains(&0) => {}
             (Work::End { queue }, Response::Refused(_)) => {
                 self.queues[*queue].fate = Fate::Lives;
             }
