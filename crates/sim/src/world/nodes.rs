@@ -196,6 +196,8 @@ impl World {
                 replicas: node.replicas,
                 moves_max: self.common.plan.moves_max,
                 grace: Duration::from_micros(self.common.plan.grace),
+                // Two log files, as much as freeing space may take.
+                reserve_bytes: 2 * self.common.plan.wal_file_bytes,
             },
             may_be_suspect,
             knows,
