@@ -60,10 +60,12 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn relieve(&mut self) {
+    pub(super) fn relieve(&mut self, common: &mut Common) {
         self.slowness = 1;
         if let Some(process) = &mut self.process {
             process.slowness = 1;
+            // What a slow disk has begun may have taken until long after it is well.
+            common.later(process.node, process.life, SECOND, Happening::Written);
         }
         self.disk().set_capacity(u64::MAX);
         // A disk that goes on failing reads, and a node that goes on leading by it, are not well.
