@@ -38,6 +38,11 @@ const BAD_LENGTH: &[u8] =
 const BAD_LINE: &[u8] =
     br#"{"message":"each line of a request's head ends with a carriage return and a line feed"}"#;
 
+const IS_PUSH: &[u8] = br#"{"message":"a push of a subscription is no request"}"#;
+
+/// A header of every push that a server of ours makes.
+const PUSH: &str = "x-cmq-message-id";
+
 type HttpResponse = Response<Full<Bytes>>;
 
 pub(super) async fn respond<S: Service>(
@@ -98,6 +103,10 @@ fn framing(last: Last) -> Result<(), Misframed> {
 
 fn route(head: &Parts) -> Result<Route<'_>, Misframed> {
     let headers = &head.headers;
+    // A message that is pushed here could be a signed request, which would publish the next such message.
+    if headers.contains_key(PUSH) {
+        return Err((StatusCode::FORBIDDEN, IS_PUSH));
+    }
     let host = only_host(headers).ok_or((StatusCode::BAD_REQUEST, BAD_HOST))?;
     let is_known = matches!(head.method, Method::GET | Method::POST);
     let path = head.uri.path();

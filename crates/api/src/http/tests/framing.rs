@@ -219,6 +219,17 @@ fn a_signature_does_not_serve_another_request_whose_beginning_is_moved_into_the_
 }
 
 #[test]
+fn security_finding_8_a_push_whose_message_is_a_signed_request_is_not_carried_out() {
+    let world = world();
+    let push = world
+        .post(SEND)
+        .replace("Content-Length", "X-CMQ-Message-Id: 7\r\nContent-Length");
+    let reply = world.reply(&push);
+    assert_eq!(status(&reply), "403", "{reply}");
+    assert!(world.fake.last().is_none());
+}
+
+#[test]
 fn a_target_with_a_host_in_it_is_signed_over_the_header() {
     let world = world();
     let host = world.server.address();
