@@ -8,7 +8,7 @@
 use aws_lc_rs::{constant_time, hmac};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::host::Host;
+use super::{host::Host, strict::MARK_BYTES};
 use crate::{codec::form::Form, key::AccessKey};
 
 /// The path that clients sign even when they request another.
@@ -140,6 +140,13 @@ fn decode_signature<'a>(
     }
     let length = STANDARD.decode_slice(text, buffer).ok()?;
     Some(&buffer[..length])
+}
+
+/// What tells a signature from all others, however it is spelled.
+pub(crate) fn mark_of(signature: &[u8]) -> Option<[u8; MARK_BYTES]> {
+    let mut buffer = [0; SIGNATURE_CHARACTERS_MAX];
+    let bytes = decode_signature(signature, &mut buffer)?;
+    bytes.first_chunk().copied()
 }
 
 /// Signs a request as a client does; `parameters` in any order, without `Signature`.

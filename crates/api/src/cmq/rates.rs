@@ -1,5 +1,5 @@
-//! Rates, off by default: messages for each queue or topic and direction, control actions for each
-//! account.
+//! Rates, off by default: messages for each queue or topic and direction, and for each account together;
+//! control actions for each account.
 //!
 //! A bucket fills at the rate up to a second's worth. Who comes while it is not empty may take what
 //! the request needs, even into debt: so a batch is never too large to pass, and a receive, whose
@@ -73,7 +73,7 @@ impl Limiter {
             return Ok(None);
         }
         let name = match A::RATE {
-            Rate::Control => String::new(),
+            Rate::Control | Rate::Account => String::new(),
             Rate::Send(field) | Rate::Receive(field) | Rate::Delete(field) => {
                 arguments.folded_name(field)
             }
@@ -93,23 +93,36 @@ impl Limiter {
         let Some(rates) = self.rates else {
             return;
         };
-        let mut accounts = self.lock();
-        bucket(&mut accounts, key, rates, Instant::now()).tokens -= count(messages);
+        let (mut accounts, now) = (self.lock(), Instant::now());
+        bucket(&mut accounts, key, rates, now).tokens -= count(messages);
+        if let Some(whole) = key.of_account(rates) {
+            bucket(&mut accounts, &whole, rates, now).tokens -= count(messages);
+        }
     }
 
     fn take(&self, key: &Key, messages: usize, now: Instant) -> Result<(), Fault> {
         let Some(rates) = self.rates else {
             return Ok(());
         };
+        let fault = match key.rate {
+            Rate::Control => Fault::ControlThrottled,
+            _ => Fault::Throttled,
+        };
         let mut accounts = self.lock();
-        let bucket = bucket(&mut accounts, key, rates, now);
-        if bucket.tokens < 1.0 {
-            return Err(match key.rate {
-                Rate::Control => Fault::ControlThrottled,
-                _ => Fault::Throttled,
-            });
+        let whole = key.of_account(rates);
+        if let Some(whole) = &whole
+            && bucket(&mut accounts, whole, rates, now).tokens < 1.0
+        {
+            return Err(fault);
         }
-        bucket.tokens -= count(messages);
+        let own = bucket(&mut accounts, key, rates, now);
+        if own.tokens < 1.0 {
+            return Err(fault);
+        }
+        own.tokens -= count(messages);
+        if let Some(whole) = &whole {
+            bucket(&mut accounts, whole, rates, now).tokens -= count(messages);
+        }
         Ok(())
     }
 
@@ -163,7 +176,20 @@ impl Rates {
     fn per_second(self, rate: Rate) -> f64 {
         f64::from(match rate {
             Rate::Control => self.control_per_second,
-            _ => self.messages_per_second,
+            Rate::Account => self.account_messages_per_second,
+            Rate::Send(_) | Rate::Receive(_) | Rate::Delete(_) => self.messages_per_second,
+        })
+    }
+}
+
+impl Key {
+    /// What counts the messages of the whole account, if they have a rate.
+    fn of_account(&self, rates: Rates) -> Option<Self> {
+        let is_counted = self.rate != Rate::Control && rates.account_messages_per_second < u32::MAX;
+        is_counted.then(|| Self {
+            account: self.account,
+            rate: Rate::Account,
+            name: String::new(),
         })
     }
 }
@@ -191,6 +217,7 @@ mod tests {
     fn limiter() -> Limiter {
         Limiter::new(Some(Rates {
             messages_per_second: 10,
+            account_messages_per_second: u32::MAX,
             control_per_second: 1,
         }))
     }
@@ -282,6 +309,31 @@ mod tests {
         }
         let refused = limiter.take(&key(SEND), 1, later);
         assert_eq!(refused, Err(Fault::Throttled));
+    }
+
+    #[test]
+    fn security_finding_4_all_queues_and_directions_of_an_account_together_have_a_rate() {
+        let limiter = Limiter::new(Some(Rates {
+            messages_per_second: u32::MAX,
+            account_messages_per_second: 100,
+            control_per_second: u32::MAX,
+        }));
+        let start = Instant::now();
+        let named = |account, name: usize| Key {
+            account: AccountId(account),
+            rate: [SEND, RECEIVE, Rate::Send("topicName")][name % 3],
+            name: format!("q{name}"),
+        };
+        let passed = (0..200).filter(|name| limiter.take(&named(1, *name), 1, start).is_ok());
+        assert_eq!(passed.count(), 100);
+        assert_eq!(
+            limiter.take(&named(2, 0), 1, start),
+            Ok(()),
+            "another account"
+        );
+        assert_eq!(limiter.take(&key(Rate::Control), 1, start), Ok(()));
+        let later = start + Duration::from_secs(1);
+        assert_eq!(limiter.take(&named(1, 0), 1, later), Ok(()));
     }
 
     #[test]
