@@ -62,7 +62,8 @@ pub(crate) fn open_secret(path: &Path, what: &str, advice: &str) -> Result<Optio
         ))),
         Some(Exposed::Owner(owner)) => Err(Exit::Permission.error(format!(
             "the {what} {path} belongs to user {owner}, who knows it and can change it: \
-             run chown on {path} if it is yours all the same, and {advice} if it is not",
+             run the command as that user (sudo -u), or give it to this one with chown; \
+             if it is not yours at all, {advice}",
             path = path.display(),
         ))),
     }
