@@ -11,6 +11,7 @@ mod driver;
 mod faults;
 mod holes;
 mod hooked;
+mod lost_proofs;
 mod mending;
 mod model;
 mod random;
