@@ -5,6 +5,7 @@
 mod catalog;
 mod catalog_topics;
 mod codec;
+mod edges;
 mod ends;
 mod fingerprint;
 mod limits;

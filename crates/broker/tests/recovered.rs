@@ -132,6 +132,13 @@ fn messages_whose_bodies_are_lost_end_in_every_state() {
         assert_eq!(left.len(), 11);
         assert!(left.is_subset(&all) && !left.contains(lost));
     }
+    let mut shard = whole.clone();
+    for lost in &all {
+        shard.drop_messages(QUEUE, &BTreeSet::from([*lost]));
+        let totals = shard.totals();
+        let waiting = totals.ready + totals.leased + totals.delayed;
+        assert_eq!(totals.totals.cleared, 8 - waiting, "each that waited");
+    }
     let mut shard = whole;
     assert_eq!(shard.drop_messages(QUEUE, &all), 12);
     shard.check();
@@ -177,8 +184,13 @@ fn what_moves_after_a_loss_has_numbers_that_no_other_had() {
     let moving = shard.moves(QUEUE, 10)[0].moves[0].message;
     shard.drop_messages(QUEUE, &BTreeSet::from([moving]));
     assert_eq!(first(&shard), before + 2, "two had numbers");
+    let (target, unused) = (TARGET, QueueId(11));
+    assert_eq!(shard.settled(QUEUE, unused), Some(0));
     shard.pass_numbers();
     assert!(first(&shard) > before + 1_000_000);
+    assert!(shard.settled(QUEUE, target).unwrap() > 1_000_000);
+    let next_lane = shard.settled(QUEUE, unused);
+    assert!(next_lane.unwrap() >= 1_000_000, "nor has a lane to come");
     shard.check();
 }
 
@@ -272,6 +284,7 @@ fn dead_letters_go_on_after_a_loss_on_either_side() {
         source.pass_numbers();
         assert!(refused(&carry(&source, &mut target.clone())));
         assert!(agree(&source, &mut target));
+        assert!(!agree(&source, &mut target), "they have agreed just now");
         assert!(!refused(&carry(&source, &mut target)));
         assert!(!agree(&source, &mut target), "nothing is left to agree on");
         target.check();

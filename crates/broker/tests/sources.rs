@@ -254,6 +254,40 @@ fn a_queue_with_another_policy_says_goodbye_and_may_come_back() {
 }
 
 #[test]
+fn a_late_word_that_a_lane_has_ended_takes_nothing_that_came_into_it_since() {
+    let mut world = World::new();
+    let source = QueueId(10);
+    let late = Command::LaneEnded {
+        queue: source,
+        target: TARGET,
+        through: 1,
+    };
+    world.at_sources(&put(source, 1, Some(TARGET)));
+    world.lose(source);
+    world.carry(source);
+    world.at_sources(&put(source, 2, Some(OTHER)));
+    assert_eq!(world.lanes(source)[0].ends, Some(1));
+    // Before the word comes the lane is used again, and is on its way to its end again.
+    world.at_sources(&put(source, 3, Some(TARGET)));
+    world.lose(source);
+    world.at_sources(&put(source, 4, Some(OTHER)));
+    world.at_sources(&late);
+    assert_eq!(world.lanes(source)[0].moves[0].number, 2);
+    world.at_targets(&accept(source, &world.lanes(source)[0]));
+    world.at_sources(&Command::MovesSettled {
+        queue: source,
+        target: TARGET,
+        through: 2,
+    });
+    world.at_sources(&late);
+    world.at_sources(&put(source, 5, Some(TARGET)));
+    world.lose(source);
+    assert_eq!(world.lanes(source)[0].moves[0].number, 3, "2 was used");
+    world.carry(source);
+    assert_eq!(world.ready(), 3, "each arrived once");
+}
+
+#[test]
 fn a_source_seen_by_who_has_not_heard_of_its_end_gives_nothing() {
     let mut world = World::new();
     let source = QueueId(10);

@@ -206,6 +206,48 @@ fn tokens_that_could_not_be_settled_yet_are_over_all_the_same() {
     world.shard.check();
 }
 
+/// Where a token stands in a state; behind it: the first message, how many there are, and when they were sent.
+fn place_of(token: u64, state: &[u8]) -> usize {
+    let token = hash(token);
+    let mut windows = state.windows(token.len());
+    windows.position(|some| some == token).unwrap() + token.len()
+}
+
+#[test]
+fn tokens_that_no_queue_can_have_are_in_no_state() {
+    let mut world = World::new();
+    world.now += 5;
+    let [one, two] = [1, 2].map(|token| world.sent(token, 1)[0]);
+    let state = world.save();
+    let with = |changes: &[(u64, usize, &[u8])]| {
+        let mut changed = state.clone();
+        for (token, at, bytes) in changes {
+            let at = place_of(*token, &state) + at;
+            changed[at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        Shard::restore(&changed).is_ok()
+    };
+    assert!(with(&[]));
+    for (messages, is_possible) in [(0, false), (1, true), (64, true), (65, false)] {
+        assert_eq!(with(&[(2, 8, &[messages])]), is_possible, "{messages}");
+    }
+    // The messages of a send are in one entry.
+    let last = |before: u32| Sequence::new(two.index(), Sequence::PER_ENTRY - before);
+    for (before, is_possible) in [(64, true), (63, false)] {
+        let first = last(before).number().to_le_bytes();
+        let changes: [(u64, usize, &[u8]); 2] = [(2, 0, &first), (2, 8, &[64])];
+        assert_eq!(with(&changes), is_possible, "{before}");
+    }
+    let earlier = (world.now - 1).to_le_bytes();
+    assert!(with(&[(1, 9, &earlier)]));
+    assert!(!with(&[(2, 9, &earlier)]), "a send after it was earlier");
+    assert!(!with(&[(2, 0, &one.number().to_le_bytes())]), "one place");
+    let token = place_of(2, &state) - 16;
+    let mut twice = state.clone();
+    twice[token..token + 16].copy_from_slice(&hash(1));
+    assert!(Shard::restore(&twice).is_err(), "one token");
+}
+
 #[test]
 fn a_queue_remembers_a_million_tokens_and_no_more() {
     let mut world = World::new();

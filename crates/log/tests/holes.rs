@@ -243,7 +243,7 @@ struct Found {
     last: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Outcomes {
     holes: usize,
     whole: usize,
@@ -434,18 +434,17 @@ fn a_damaged_log_opens_and_says_what_each_shard_may_have_lost() {
         let disk = SimulatedDisk::from_image(image);
         judge(&open(&disk), shards, what, &mut outcomes);
     });
-    let Outcomes {
-        holes,
-        whole,
-        doubtful,
-        shorter,
-        lost,
-        damaged,
-    } = outcomes;
-    let fewest = [holes, whole, doubtful, shorter, lost, damaged]
-        .into_iter()
-        .min();
-    assert!(fewest > Some(100), "{outcomes:?}");
+    // The logs and the damages are the same in every run: who changes what recovery makes of them sees here by how much
+    // it became more careful than it must be, or less.
+    let expected = Outcomes {
+        holes: 4_601,
+        whole: 6_494,
+        doubtful: 10_393,
+        shorter: 8_682,
+        lost: 1_008,
+        damaged: 2_771,
+    };
+    assert_eq!(outcomes, expected);
 }
 
 #[test]

@@ -364,6 +364,35 @@ mod tests {
         })
     }
 
+    #[test]
+    fn a_membership_that_no_shard_can_have_is_not_coherent() {
+        let coherent = Membership {
+            voters: vec![1, 2],
+            learners: vec![5],
+            voters_outgoing: vec![2, 3],
+            learners_next: vec![3],
+            auto_leave: true,
+        };
+        assert!(coherent.is_coherent());
+        let changes: [fn(&mut Membership); 10] = [
+            |it| it.voters = vec![2, 1],
+            |it| it.voters = vec![1, 1],
+            |it| it.voters = vec![0, 1],
+            |it| it.voters = Vec::new(),
+            |it| it.learners = vec![1],
+            |it| it.learners = vec![3],
+            |it| it.learners_next = vec![2],
+            |it| it.learners_next = vec![5],
+            |it| it.learners_next = vec![1],
+            |it| (it.voters_outgoing, it.learners_next) = (Vec::new(), Vec::new()),
+        ];
+        for (number, change) in changes.iter().enumerate() {
+            let mut changed = coherent.clone();
+            change(&mut changed);
+            assert!(!changed.is_coherent(), "{number}: {changed:?}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(10_000))]
 

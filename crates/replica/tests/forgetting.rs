@@ -124,3 +124,49 @@ fn a_forgotten_replica_remembers_its_vote() {
     assert_eq!((tombstone.term, tombstone.vote), promised);
     assert_eq!(tombstone.floor, 9, "nothing was acknowledged since");
 }
+
+/// The copy that made it a member before, which the leader still has, is one that it does not take any more.
+#[test]
+fn a_node_that_comes_back_gets_a_copy_that_was_made_since() {
+    let mut cluster = Cluster::serving(2, 3, 23);
+    come_and_go(&mut cluster);
+    cluster.change(&[MembershipStep::AddLearner(3)]);
+    cluster.run(60);
+    let leader = cluster.leader();
+    assert_eq!(
+        cluster.replica(3).applied(),
+        cluster.replica(leader).applied()
+    );
+}
+
+/// It acknowledged then what it has not now, and would be made a voter without a state.
+#[test]
+fn what_a_node_said_as_a_member_before_does_not_count_when_it_is_one_again() {
+    let mut cluster = Cluster::serving(2, 3, 24);
+    let leader = cluster.leader();
+    let late = come_and_go(&mut cluster);
+    cluster.cut_off(3);
+    cluster.change(&[MembershipStep::AddLearner(3)]);
+    cluster.run(2);
+    cluster.deliver_as_is(leader, &late);
+    cluster.change(&[MembershipStep::AddVoter(3)]);
+    cluster.run(2);
+    assert_eq!(cluster.membership(leader).learners, [3]);
+}
+
+/// Makes node 3 a learner, lets go of it, and gives what it said last while it was one.
+fn come_and_go(cluster: &mut Cluster) -> Wire {
+    cluster.change(&[MembershipStep::AddLearner(3)]);
+    cluster.run(20);
+    let leader = cluster.leader();
+    cluster.send();
+    cluster.deliver_all();
+    while cluster.sync(3) {}
+    let answer = cluster.wires.iter().find(|wire| wire.from == 3).cloned();
+    cluster.settle();
+    cluster.change(&[MembershipStep::Remove(3)]);
+    cluster.run(4);
+    let decided = cluster.replica(leader).applied().index;
+    cluster.forget(3, decided);
+    answer.expect("it acknowledged what was sent")
+}
