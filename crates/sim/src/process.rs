@@ -86,7 +86,7 @@ pub(crate) struct Process {
     /// Places where its log was damaged at the start, or could not be read.
     pub(crate) holes: usize,
     /// They have not any more, but the full disk may not say so yet.
-    is_noted_suspect: bool,
+    pub(crate) is_noted_suspect: bool,
     /// When the thread that takes in copies is free.
     incoming_at: Micros,
     forgotten: BTreeSet<u16>,

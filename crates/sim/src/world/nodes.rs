@@ -387,8 +387,9 @@ impl World {
             return node.missed.push((life, what));
         }
         process.take(what, &mut self.common);
-        let is_whole =
-            !process.is_suspect() && !process.lacks_anything() && process.closed().is_empty();
+        // While its disk is full its manifest still says what would make the next start suspect.
+        let is_suspect = process.is_suspect() || process.is_noted_suspect;
+        let is_whole = !is_suspect && !process.lacks_anything() && process.closed().is_empty();
         let is_well = is_whole && node.damaged.is_empty();
         let is_old_copy = self.common.checks.is_old_copy(number);
         if is_well && !is_old_copy && !self.human.wants_gone(number) {
