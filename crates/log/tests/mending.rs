@@ -13,15 +13,15 @@ use crate::{
 };
 
 /// Behind which entry the first ones stand.
-const BEGINNING: u64 = 1;
-const SHARDS: u16 = 3;
-const LAST: u64 = 40;
+pub(crate) const BEGINNING: u64 = 1;
+pub(crate) const SHARDS: u16 = 3;
+pub(crate) const LAST: u64 = 40;
 
-fn open(disk: &SimulatedDisk) -> Opened<SimulatedDisk> {
+pub(crate) fn open(disk: &SimulatedDisk) -> Opened<SimulatedDisk> {
     Log::open(disk.clone(), small_options()).unwrap()
 }
 
-fn snapshot(log: &Opened<SimulatedDisk>, shard: u16, index: u64) {
+pub(crate) fn snapshot(log: &Opened<SimulatedDisk>, shard: u16, index: u64) {
     let mut writer = log.store.begin_snapshot(shard, index, 1).unwrap();
     writer.write_all(&[7; 500]).unwrap();
     let snapshot = Some(writer.finish().unwrap());
@@ -33,7 +33,7 @@ fn snapshot(log: &Opened<SimulatedDisk>, shard: u16, index: u64) {
 }
 
 /// A closed log of some files: each batch has an entry of one shard, and shard 0 has a later snapshot.
-fn sample() -> Image {
+pub(crate) fn sample() -> Image {
     let disk = SimulatedDisk::default();
     let mut log = open(&disk);
     for shard in 0..SHARDS {
@@ -50,7 +50,7 @@ fn sample() -> Image {
     disk.contents()
 }
 
-fn log_files(image: &Image) -> Vec<String> {
+pub(crate) fn log_files(image: &Image) -> Vec<String> {
     let files = image.files.keys();
     let logs = files.filter(|path| Path::new(path).extension().is_some_and(|it| it == "wal"));
     let begun = logs.filter(|path| image.files[*path].starts_with(b"AWAL"));
@@ -58,7 +58,7 @@ fn log_files(image: &Image) -> Vec<String> {
 }
 
 /// Mends, and the highest index that was told of as left out, by shard.
-fn mend(disk: &SimulatedDisk) -> (Mended, BTreeMap<u16, u64>) {
+pub(crate) fn mend(disk: &SimulatedDisk) -> (Mended, BTreeMap<u16, u64>) {
     let mut left_out = BTreeMap::new();
     let mended = Log::mend(disk, &small_options(), BEGINNING, &mut |shard, entry| {
         *left_out.entry(shard).or_insert(0) += 1;
@@ -73,9 +73,17 @@ fn check(disk: &SimulatedDisk, mended: &Mended) {
     let mut log = open(disk);
     assert!(log.report.damage.is_empty(), "{:?}", log.report.damage);
     assert!(log.report.mended, "its shards do not agree yet");
+    let longest = log_files(&disk.contents())
+        .iter()
+        .map(|file| disk.contents().files[file].len())
+        .max();
+    assert!(longest <= Some(4096), "files are as long as they may be");
     log.store.note_agreed().unwrap();
     for (&shard, of) in &mended.shards {
         assert_eq!(of.state, MendedState::Snapshot, "{of:?}");
+        let found = log.shards.iter().find(|it| it.shard == shard).unwrap();
+        let may_lack = of.loses() || mended.unreadable_bytes > 0;
+        assert_eq!(found.damaged, may_lack, "{of:?}");
         assert!(of.passed >= LAST, "{of:?}");
         let lost = of.left_out + of.missing;
         assert!(
@@ -226,6 +234,10 @@ fn a_damaged_snapshot_is_done_without_if_the_log_has_all_entries() {
     let all = mended.shards[&0];
     assert_eq!((all.state, all.kept), (MendedState::Entries, LAST));
     assert!(!all.loses());
+    assert!(
+        open(&disk).shards[0].damaged,
+        "its state is to be made anew"
+    );
 
     // Not so if the oldest files were used again.
     let disk = recycled();
@@ -257,14 +269,14 @@ fn recycled() -> SimulatedDisk {
     disk
 }
 
-fn snapshot_of(disk: &SimulatedDisk, shard: &str) -> String {
+pub(crate) fn snapshot_of(disk: &SimulatedDisk, shard: &str) -> String {
     let mut files = disk.paths().into_iter();
     let file = files.find(|path| path.contains(shard) && path.ends_with(".snapshot"));
     file.unwrap()
 }
 
 /// Changes a bit of the last entry of a shard that the log has.
-fn damage_last(disk: &SimulatedDisk, of: usize) {
+pub(crate) fn damage_last(disk: &SimulatedDisk, of: usize) {
     let body = plain_write(0, LAST..=LAST, 60).entries[0].data.clone();
     let image = disk.contents();
     let mut places = Vec::new();
