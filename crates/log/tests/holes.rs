@@ -246,6 +246,8 @@ struct Found {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Outcomes {
     holes: usize,
+    /// That are named, in all of these logs.
+    places: usize,
     whole: usize,
     doubtful: usize,
     shorter: usize,
@@ -276,6 +278,7 @@ fn judge(
     outcomes: &mut Outcomes,
 ) {
     outcomes.holes += usize::from(!opened.report.holes.is_empty());
+    outcomes.places += opened.report.holes.len();
     for it in &opened.shards {
         let truth = &truth[&it.shard];
         let what = format!("{what}: shard {}, {it:?}, {truth:?}", it.shard);
@@ -438,6 +441,7 @@ fn a_damaged_log_opens_and_says_what_each_shard_may_have_lost() {
     // it became more careful than it must be, or less.
     let expected = Outcomes {
         holes: 4_601,
+        places: 5_389,
         whole: 6_494,
         doubtful: 10_393,
         shorter: 8_682,

@@ -18,6 +18,7 @@ mod random;
 mod replication;
 mod sabotage;
 mod segments;
+mod settled;
 mod unreadable;
 mod write_back;
 mod young;

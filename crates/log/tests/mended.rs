@@ -3,14 +3,17 @@
 use std::io::Write as _;
 
 use anser_log::{
-    Change, Error, HardState, Log, Options, SnapshotOrigin, Write,
+    Change, Error, HardState, Log, MendedState, Options, SnapshotOrigin, Write,
     disk::simulated::{Image, SimulatedDisk},
 };
 
 use crate::{
     driver::plain_write,
     faults::small_options,
-    mending::{BEGINNING, LAST, SHARDS, damage_last, log_files, mend, open, sample, snapshot_of},
+    mending::{
+        BEGINNING, HARMS, LAST, SHARDS, damage_last, log_files, mend, open, sample, sample_with,
+        snapshot_of,
+    },
 };
 
 fn state(disk: &SimulatedDisk, shard: u16) -> HardState {
@@ -198,4 +201,101 @@ fn a_snapshot_of_a_newer_version_is_not_mended_away() {
     let is_version = |error: &Error| matches!(error, Error::UnknownVersion { .. });
     assert!(mended.is_err_and(|error| is_version(&error)));
     assert_eq!(disk.contents().files, before);
+}
+
+/// For so many bytes indexes are passed. What is missing at a place and what is known to have stood there may both be counted:
+/// then more are passed than it takes, never fewer.
+#[test]
+fn what_cannot_be_read_is_counted_the_same_in_every_run() {
+    let mut counted = Vec::new();
+    for bytes in [4_096, 16_384] {
+        let options = Options {
+            wal_file_bytes: bytes,
+            wal_budget_bytes: 16 * bytes,
+            wal_held_bytes: 32 * bytes,
+            ..small_options()
+        };
+        let image = sample_with(&options);
+        for harm in HARMS {
+            let mut unreadable = Vec::new();
+            for file in log_files(&image) {
+                let mut image = image.clone();
+                harm(&mut image, &file);
+                let disk = SimulatedDisk::from_image(&image);
+                let mended = Log::mend(&disk, &options, BEGINNING, &mut |_, _| ()).unwrap();
+                unreadable.push(mended.unreadable_bytes);
+            }
+            counted.push(unreadable);
+        }
+    }
+    let expected: [&[u64]; 8] = [
+        &[
+            4_096, 4_096, 4_096, 4_096, 4_096, 4_096, 4_096, 4_096, 4_096, 4_096, 4_096,
+        ],
+        &[
+            6_168, 6_048, 6_048, 6_048, 6_048, 6_048, 6_048, 6_048, 6_048, 6_048, 4_408,
+        ],
+        &[
+            8_184, 8_048, 8_048, 8_048, 8_048, 8_048, 8_048, 8_048, 8_048, 8_048, 8_192,
+        ],
+        &[
+            4_088, 3_960, 4_096, 4_096, 4_096, 4_096, 4_096, 4_096, 4_096, 4_096, 4_240,
+        ],
+        &[16_384, 16_384, 16_384],
+        &[30_592, 30_472, 21_288],
+        &[8_272, 8_256, 8_256],
+        &[16_224, 16_248, 16_680],
+    ];
+    assert_eq!(counted, expected);
+}
+
+/// Changes a bit of an entry of shard 0.
+fn damage_entry(disk: &SimulatedDisk, index: u64) {
+    let body = plain_write(0, index..=index, 60).entries[0].data.clone();
+    let image = disk.contents();
+    let place = |file: &String| {
+        let mut windows = image.files[file].windows(60);
+        windows.position(|bytes| bytes == &body[..])
+    };
+    // The first one is that of shard 0.
+    let mut files = log_files(&image).into_iter();
+    let found = files.find_map(|file| place(&file).map(|at| (file, at)));
+    let (file, at) = found.unwrap();
+    disk.damage(&file, |bytes| bytes[at] ^= 1);
+}
+
+#[test]
+fn the_last_entry_that_a_snapshot_covers_is_not_missed_and_the_next_one_is() {
+    for (index, kept) in [(20, LAST), (21, 20)] {
+        let disk = SimulatedDisk::from_image(&sample());
+        damage_entry(&disk, index);
+        let (mended, _) = mend(&disk);
+        assert_eq!(mended.shards[&0].kept, kept, "{index}");
+    }
+}
+
+#[test]
+fn entries_count_up_to_the_first_that_is_missing_where_the_snapshot_is_damaged_too() {
+    let disk = SimulatedDisk::from_image(&sample());
+    let snapshot = snapshot_of(&disk, "/00000/");
+    disk.damage(&snapshot, |bytes| bytes[100] ^= 1);
+    damage_entry(&disk, 30);
+    let (mended, _) = mend(&disk);
+    let of = mended.shards[&0];
+    assert_eq!((of.state, of.kept), (MendedState::Entries, 29));
+}
+
+/// No state says that it was committed, but its header tells whose it was.
+#[test]
+fn an_entry_of_which_only_the_header_can_be_read_is_missing() {
+    let disk = SimulatedDisk::from_image(&sample());
+    let mut log = open(&disk);
+    let mut write = plain_write(0, LAST + 1..=LAST + 1, 60);
+    write.hard_state = None;
+    log.appender.append(&[write]).unwrap();
+    log.appender.close().unwrap();
+    damage_entry(&disk, LAST + 1);
+    let (mended, _) = mend(&disk);
+    let of = mended.shards[&0];
+    assert_eq!((of.kept, of.missing, of.passed), (LAST, 1, LAST + 1));
 }

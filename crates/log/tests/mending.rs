@@ -34,8 +34,12 @@ pub(crate) fn snapshot(log: &Opened<SimulatedDisk>, shard: u16, index: u64) {
 
 /// A closed log of some files: each batch has an entry of one shard, and shard 0 has a later snapshot.
 pub(crate) fn sample() -> Image {
+    sample_with(&small_options())
+}
+
+pub(crate) fn sample_with(options: &Options) -> Image {
     let disk = SimulatedDisk::default();
-    let mut log = open(&disk);
+    let mut log = Log::open(disk.clone(), options.clone()).unwrap();
     for shard in 0..SHARDS {
         snapshot(&log, shard, BEGINNING);
     }
@@ -73,11 +77,14 @@ fn check(disk: &SimulatedDisk, mended: &Mended) {
     let mut log = open(disk);
     assert!(log.report.damage.is_empty(), "{:?}", log.report.damage);
     assert!(log.report.mended, "its shards do not agree yet");
-    let longest = log_files(&disk.contents())
-        .iter()
-        .map(|file| disk.contents().files[file].len())
-        .max();
-    assert!(longest <= Some(4096), "files are as long as they may be");
+    let image = disk.contents();
+    let files = log_files(&image);
+    let lengths = files.iter().map(|file| image.files[file].len());
+    assert!(
+        lengths.max() <= Some(4096),
+        "files are as long as they may be"
+    );
+    assert!(files.len() <= 13, "and no more than it takes: {files:?}");
     log.store.note_agreed().unwrap();
     for (&shard, of) in &mended.shards {
         assert_eq!(of.state, MendedState::Snapshot, "{of:?}");
@@ -181,23 +188,7 @@ fn whatever_byte_is_changed_what_counts_afterwards_is_right() {
 
 #[test]
 fn files_that_are_gone_or_short_or_zeros_or_cannot_be_read_are_done_without() {
-    type Harm = fn(&mut Image, &str);
-    let harms: [Harm; 4] = [
-        |image, file| drop(image.files.remove(file)),
-        |image, file| {
-            let short = image.files[file][..1000].to_vec();
-            image.files.insert(file.to_owned(), short.into());
-        },
-        |image, file| {
-            let sectors = std::iter::once(1).collect();
-            image.unreadable.insert(file.to_owned(), sectors);
-        },
-        |image, file| {
-            let zeros = vec![0; image.files[file].len()];
-            image.files.insert(file.to_owned(), zeros.into());
-        },
-    ];
-    for harm in harms {
+    for harm in HARMS {
         for file in log_files(&sample()) {
             let mut image = sample();
             harm(&mut image, &file);
@@ -211,6 +202,23 @@ fn files_that_are_gone_or_short_or_zeros_or_cannot_be_read_are_done_without() {
         }
     }
 }
+
+/// What may become of a file.
+pub(crate) const HARMS: [fn(&mut Image, &str); 4] = [
+    |image, file| drop(image.files.remove(file)),
+    |image, file| {
+        let short = image.files[file][..1000].to_vec();
+        image.files.insert(file.to_owned(), short.into());
+    },
+    |image, file| {
+        let sectors = std::iter::once(1).collect();
+        image.unreadable.insert(file.to_owned(), sectors);
+    },
+    |image, file| {
+        let zeros = vec![0; image.files[file].len()];
+        image.files.insert(file.to_owned(), zeros.into());
+    },
+];
 
 #[test]
 fn what_the_snapshot_covers_is_not_missed() {
