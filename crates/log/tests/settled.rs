@@ -150,6 +150,22 @@ fn files_that_are_over_are_removed_or_the_start_says_that_it_could_not() {
     assert_eq!(left.count(), 0);
 }
 
+/// Whatever is left shows that there was a manifest.
+#[test]
+fn a_disk_that_lost_its_manifest_is_not_laid_out_anew() {
+    for gone in ["wal/0", "shards/"] {
+        let mut image = sample();
+        let files = &mut image.files;
+        files.retain(|path, _| path != "manifest" && !path.starts_with(gone));
+        let disk = SimulatedDisk::from_image(&image);
+        let opened = open(&disk);
+        let is_missed =
+            |error: &Error| matches!(error, Error::MissingFile { file } if file == "manifest");
+        assert!(opened.is_err_and(|error| is_missed(&error)), "{gone}");
+        assert!(!disk.paths().contains(&"manifest".to_owned()));
+    }
+}
+
 #[test]
 fn damage_to_a_snapshot_is_named_and_a_read_that_fails_is_none() {
     let disk = SimulatedDisk::from_image(&sample());

@@ -53,6 +53,7 @@ fn open_without(
 /// The last entry that is there, and whether there may have been more.
 fn found(opened: &Opened<SimulatedDisk>) -> (u64, bool) {
     let shard = opened.shards.iter().find(|it| it.shard == 1).unwrap();
+    assert!(!shard.lost, "a vote would have been marked");
     (shard.last_index, shard.doubtful)
 }
 
