@@ -1,11 +1,13 @@
 //! The admin port: metrics, whether the server lives and is ready, and the cluster.
 //!
 //! It runs on a thread of its own, so that it answers while the server is busy. It asks for no key;
-//! what changes the cluster takes a proof that one has the cluster's token.
+//! what changes the cluster takes a proof that one has the cluster's token. Who only is connected takes
+//! no place from who asks.
 
 mod cluster;
 mod gate;
 mod metrics;
+mod places;
 
 use std::{
     convert::Infallible,
@@ -28,15 +30,20 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::{net::TcpStream, sync::oneshot};
 
-use self::gate::Gate;
+use self::{
+    gate::Gate,
+    places::{Place, Places},
+};
 use crate::{cluster::token::Token, server::cannot_listen};
 
 const CONNECTIONS_MAX: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// A header of every push of a message, which nobody but its maker means for this port.
+const PUSH: &str = "x-cmq-message-id";
 
 /// What the admin port reports on.
 #[derive(Clone)]
@@ -100,11 +107,15 @@ impl Admin {
             .enable_all()
             .build()?;
         let (stop, stopped) = oneshot::channel();
+        let answer = move |request| {
+            let sources = sources.clone();
+            async move { answer(request, &sources).await }
+        };
         let thread = thread::Builder::new().name("admin".into()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
                     _ = stopped => {}
-                    () = serve(listener, sources) => {}
+                    () = serve(listener, answer) => {}
                 }
             });
         })?;
@@ -136,42 +147,61 @@ fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-async fn serve(listener: TcpListener, sources: Sources) {
+/// Answers whoever connects, by `answer`.
+async fn serve<A, F>(listener: TcpListener, answer: A)
+where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the admin port does not work"),
     };
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Places::new(CONNECTIONS_MAX);
     loop {
-        let place = Arc::clone(&places).acquire_owned().await;
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(connection(stream, places.take(), answer.clone()));
+            }
             Err(error) => {
                 tracing::warn!(%error, "the admin port could not accept a connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
             }
-        };
-        let sources = sources.clone();
-        tokio::spawn(async move {
-            let service = service_fn(|request| async {
-                Ok::<_, Infallible>(answer(request, &sources).await)
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .max_buf_size(HEAD_BYTES_MAX)
-                .serve_connection(TokioIo::new(stream), service);
-            // How a scraper's connection ends is its own affair.
-            tokio::time::timeout(CONNECTION_TIMEOUT, connection)
-                .await
-                .ok();
-            drop(place);
-        });
+        }
+    }
+}
+
+/// Serves a connection for as long as it has its place.
+async fn connection<F>(
+    stream: TcpStream,
+    (place, lost): (Place, oneshot::Receiver<()>),
+    answer: impl Fn(Request<Incoming>) -> F,
+) where
+    F: Future<Output = Response<Full<Bytes>>>,
+{
+    let service = service_fn(|request| async {
+        place.is_answered(true);
+        let response = answer(request).await;
+        place.is_answered(false);
+        Ok::<_, Infallible>(response)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    // How a scraper's connection ends is its own affair.
+    tokio::select! {
+        _ = connection => {}
+        _ = lost => {}
+        () = tokio::time::sleep(CONNECTION_TIMEOUT) => {}
     }
 }
 
 async fn answer(request: Request<Incoming>, sources: &Sources) -> Response<Full<Bytes>> {
+    if request.headers().contains_key(PUSH) {
+        return text(StatusCode::FORBIDDEN, String::new());
+    }
     let path = request.uri().path().to_owned();
     if path == "/cluster" || path.starts_with("/cluster/") {
         return cluster::answer(request, &path, sources).await;
@@ -216,4 +246,49 @@ fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Read, Write};
+
+    use super::*;
+
+    fn connect(port: &Port) -> std::net::TcpStream {
+        let stream = std::net::TcpStream::connect(port.address()).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        stream
+    }
+
+    fn is_open(stream: &std::net::TcpStream) -> bool {
+        stream.set_nonblocking(true).unwrap();
+        let read = (&*stream).read(&mut [0]);
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    #[test]
+    fn security_finding_14_silent_connections_on_all_places_keep_nobody_from_being_answered() {
+        let port = Port::open("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = port.listener.try_clone().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let answer = |_| async { text(StatusCode::OK, "alive\n".into()) };
+        // It ends with the process.
+        thread::spawn(move || runtime.block_on(serve(listener, answer)));
+        let mut silent: Vec<_> = (0..CONNECTIONS_MAX).map(|_| connect(&port)).collect();
+        let mut asking = connect(&port);
+        asking
+            .write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
+            .unwrap();
+        let mut answered = [0; 15];
+        asking.read_exact(&mut answered).unwrap();
+        assert_eq!(&answered, b"HTTP/1.1 200 OK");
+        // The first one's place, before its time was up, and nobody else's.
+        assert_eq!(silent[0].read(&mut [0]).unwrap(), 0);
+        assert!(silent[1..].iter().all(is_open));
+    }
 }

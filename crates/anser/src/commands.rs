@@ -21,6 +21,7 @@ use crate::{
     exit::Exit,
     logs,
     server::{self, Server},
+    system,
 };
 
 /// A durable message queue that a team can own.
@@ -72,6 +73,7 @@ impl Arguments {
             }
             Command::Key(arguments) => {
                 logs::start(format.unwrap_or(logs::Format::Text), "warn")?;
+                system::keep_memory_private();
                 key::run(&arguments)
             }
             Command::Queue(arguments) => runtime()?.block_on(queue::run(arguments)),

@@ -42,6 +42,7 @@ struct Document {
     data: PathBuf,
     master_key_file: Option<PathBuf>,
     stop_seconds: u64,
+    core_dumps: bool,
     api: Api,
     limits: Limits,
     push: Push,
@@ -67,11 +68,13 @@ impl Default for Document {
             data,
             master_key_file,
             stop_seconds,
+            core_dumps,
         } = general;
         Self {
             data,
             master_key_file,
             stop_seconds,
+            core_dumps,
             api,
             limits,
             push,
@@ -120,6 +123,7 @@ impl Config {
             data,
             master_key_file,
             stop_seconds,
+            core_dumps,
             api,
             limits,
             push,
@@ -132,6 +136,7 @@ impl Config {
             data,
             master_key_file,
             stop_seconds,
+            core_dumps,
         };
         let config = Self {
             general,
@@ -293,7 +298,7 @@ mod tests {
         assert!(refusal("[storage]\nreserve_bytes = \"255 MiB\"").contains("at least 268435456"));
         assert!(Config::parse("[storage]\nreserve_bytes = \"256 MiB\"").is_ok());
         let bodies = "[limits]\nbodies_bytes = \"4 MiB\"";
-        assert!(refusal(bodies).contains("at least 8388608"));
+        assert!(refusal(bodies).contains("at least 16777216"));
         assert!(refusal("[api]\nname_reuse_seconds = 601").contains("choose 0 to 600"));
     }
 
@@ -316,6 +321,21 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn stricter_rules_are_for_accounts() {
+        let rule = |accounts: &str| {
+            let text = format!("[api]\nonce_accounts = [{accounts}]\nsha256_accounts = [\"*\"]");
+            Config::parse(&text)
+        };
+        assert!(rule("\"100000001\", \"2\"").is_ok());
+        let error = rule("\"billing\"").unwrap_err();
+        assert_eq!(Exit::of(&error), Exit::Configuration);
+        assert!(
+            error.to_string().starts_with("api.once_accounts "),
+            "{error}"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! the folder, so that a crash leaves the old or the new content.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -12,29 +12,23 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::geteuid,
+};
 
 use crate::exit::Exit;
 
 /// Far above the one line of a secret file; a wrong path may name anything.
 const SECRET_BYTES_MAX: u64 = 4096;
+const ROOT: u32 = 0;
 
-/// The text of a file with a secret, refused if anybody but its owner may read it; `None` if there is
-/// no such file. `what` names the file to people, and `advice` says what to do if it was exposed.
+/// The text of a file with a secret, refused if it is exposed; `None` if there is no such file. `what`
+/// names the file to people, and `advice` says what to do if it was exposed.
 pub(crate) fn read_secret(path: &Path, what: &str, advice: &str) -> Result<Option<String>> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(explained(error, &format!("open the {what}"), path)),
+    let Some(mut file) = open_secret(path, what, advice)? else {
+        return Ok(None);
     };
-    let mode = file.metadata()?.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(Exit::Permission.error(format!(
-            "the {what} {path} has mode {mode:03o}, so others may have read it: \
-             run chmod 600 {path}, and {advice} if the file was exposed",
-            path = path.display(),
-        )));
-    }
     let mut text = String::new();
     let read = Read::by_ref(&mut file)
         .take(SECRET_BYTES_MAX)
@@ -49,6 +43,45 @@ pub(crate) fn read_secret(path: &Path, what: &str, advice: &str) -> Result<Optio
         }
     })?;
     Ok(Some(text))
+}
+
+/// Opens a file with a secret if nobody but its owner may read it, and its owner is who runs this or
+/// root: another one could put in what they know. `None` if there is no such file.
+pub(crate) fn open_secret(path: &Path, what: &str, advice: &str) -> Result<Option<File>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(explained(error, &format!("open the {what}"), path)),
+    };
+    match exposed(&file.metadata()?, geteuid().as_raw()) {
+        None => Ok(Some(file)),
+        Some(Exposed::Mode(mode)) => Err(Exit::Permission.error(format!(
+            "the {what} {path} has mode {mode:03o}, so others may have read it: \
+             run chmod 600 {path}, and {advice} if the file was exposed",
+            path = path.display(),
+        ))),
+        Some(Exposed::Owner(owner)) => Err(Exit::Permission.error(format!(
+            "the {what} {path} belongs to user {owner}, who knows it and can change it: \
+             run the command as that user (sudo -u), or give it to this one with chown; \
+             if it is not yours at all, {advice}",
+            path = path.display(),
+        ))),
+    }
+}
+
+/// Who besides this user and root may know a secret.
+#[derive(Debug, PartialEq, Eq)]
+enum Exposed {
+    Mode(u32),
+    Owner(u32),
+}
+
+fn exposed(file: &Metadata, user: u32) -> Option<Exposed> {
+    let (mode, owner) = (file.mode() & 0o777, file.uid());
+    if mode & 0o077 != 0 {
+        return Some(Exposed::Mode(mode));
+    }
+    (owner != user && owner != ROOT).then_some(Exposed::Owner(owner))
 }
 
 /// Makes a folder that only its owner can read; an existing one stays as it is.
@@ -149,10 +182,12 @@ fn sibling(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// Writes to a file of our own making: not to one that others have put there, nor through their link.
 fn write_and_sync(path: &Path, content: &[u8]) -> io::Result<()> {
+    // A process that ended in the middle, with the same id, may have left one.
+    fs::remove_file(path).ok();
     let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .write(true)
         .mode(0o600)
         .open(path)?;
@@ -172,6 +207,8 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
     use super::*;
 
     #[test]
@@ -182,6 +219,44 @@ mod tests {
         assert!(replace(&occupied, b"x").is_err());
         assert!(!create_new(&occupied, b"x").unwrap());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn security_finding_10_a_link_that_waits_beside_a_secret_file_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let [link, target] = ["link", "target"].map(|name| folder.path().join(name));
+        fs::write(&target, "of somebody else").unwrap();
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o644)).unwrap();
+        symlink(&target, &link).unwrap();
+        write_and_sync(&link, b"secret").unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "of somebody else");
+        assert_eq!(fs::read_to_string(&link).unwrap(), "secret");
+        let written = fs::symlink_metadata(&link).unwrap();
+        assert!(written.is_file() && written.mode() & 0o777 == 0o600);
+    }
+
+    #[test]
+    fn security_finding_10_a_secret_file_belongs_to_its_reader_or_to_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        fs::write(&path, "secret").unwrap();
+        let set = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let looked = |user| exposed(&fs::metadata(&path).unwrap(), user);
+        set(0o400);
+        let owner = fs::metadata(&path).unwrap().uid();
+        assert_eq!(looked(owner), None);
+        let stranger = (owner != ROOT).then_some(Exposed::Owner(owner));
+        assert_eq!(looked(owner + 1), stranger);
+        // Only root can give a file away, so that the rest is seen by root only.
+        if chown(&path, Some(owner + 7), None).is_ok() {
+            assert_eq!(looked(owner), Some(Exposed::Owner(owner + 7)));
+            let error = read_secret(&path, "key file", "make a new one").unwrap_err();
+            assert_eq!(Exit::of(&error), Exit::Permission, "{error:#}");
+            assert!(error.to_string().contains("belongs to user"), "{error:#}");
+            assert_eq!(looked(owner + 7), None);
+        }
+        set(0o604);
+        assert_eq!(looked(owner), Some(Exposed::Mode(0o604)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 
 use anser_api::ServerConfig;
 use anser_node::{Clock, FailureKind, Node, StartError};
-use anser_push::Pusher;
+use anser_push::{OtherNodes, Pusher};
 use anyhow::{Context, Result};
 
 use crate::{
@@ -218,6 +218,7 @@ impl Edges {
         let port = Port::open(config.admin.listen)?;
         pusher.own_addresses = vec![api.address(), port.address()];
         pusher.own_addresses.extend(config.cluster.listen);
+        pusher.other_nodes = other_nodes(node.clone());
         let pusher = anser_push::start(node.clone(), pusher).context(
             Exit::Configuration.reason("the pusher cannot start with the settings of [push]"),
         )?;
@@ -237,6 +238,14 @@ impl Edges {
             keys,
         })
     }
+}
+
+/// Where the other nodes are that are known by an address and not by a name.
+fn other_nodes(node: Node) -> OtherNodes {
+    Arc::new(move || {
+        let addresses = node.peer_addresses().into_iter();
+        addresses.filter_map(|text| text.parse().ok()).collect()
+    })
 }
 
 /// Makes the access keys, and what is worked out from them, the same as on the cluster's other nodes.

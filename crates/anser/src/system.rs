@@ -1,10 +1,13 @@
-//! What the operating system lets this process do: open files, and the rights of new ones.
+//! What the operating system lets this process do, and others do with it: open files, the rights of new
+//! ones, and core dumps.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use rustix::{
     fs::Mode,
-    process::{Resource, Rlimit, getrlimit, setrlimit, umask},
+    process::{
+        DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask,
+    },
 };
 
 /// Open files that are no connections: the log, its readers, the admin port.
@@ -15,6 +18,20 @@ const CONNECTIONS_LEAST: u64 = 64;
 /// Makes everything that this process writes from here on unreadable to other users.
 pub(crate) fn keep_files_private() {
     umask(Mode::RWXG | Mode::RWXO);
+}
+
+/// Keeps what is in memory, secrets of access keys among it, out of core dumps, and from other processes
+/// of the same user.
+pub(crate) fn keep_memory_private() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let limited = setrlimit(Resource::Core, none);
+    // A limit does not hold for a program to which the system pipes core dumps.
+    if let Err(error) = limited.and(set_dumpable_behavior(DumpableBehavior::NotDumpable)) {
+        tracing::warn!(%error, "core dumps, which would hold access keys, cannot be switched off");
+    }
 }
 
 /// Reports a data folder that was made by other hands and lets others in.
@@ -96,6 +113,15 @@ mod tests {
         };
         let within = connections_within(asked, open_files);
         (within.clients, within.pushes, within.idle_pushes)
+    }
+
+    #[test]
+    fn security_finding_16_a_process_with_secrets_leaves_no_core_dump() {
+        keep_memory_private();
+        let limit = getrlimit(Resource::Core);
+        assert_eq!((limit.current, limit.maximum), (Some(0), Some(0)));
+        let dumpable = rustix::process::dumpable_behavior().unwrap();
+        assert_eq!(dumpable, DumpableBehavior::NotDumpable);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Who asks: signatures, and the host that they cover.
+//! Who asks: signatures, the host that they cover, and stricter rules for some accounts.
 
 pub(crate) mod host;
 pub(crate) mod signature;
+pub(crate) mod strict;

@@ -6,7 +6,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::auth::host::Host;
+use crate::auth::{host::Host, strict::Accounts};
 
 pub(crate) mod action;
 pub(crate) mod ambiguity;
@@ -23,6 +23,7 @@ mod notify;
 mod number;
 mod page;
 pub(crate) mod parameters;
+mod permutation;
 mod policy;
 pub(crate) mod publish;
 mod queue;
@@ -43,6 +44,10 @@ pub struct Config {
     pub region: String,
     /// How far a request's time may be from ours; at most [`Config::CLOCK_SKEW_MOST`].
     pub clock_skew: Duration,
+    /// Accounts whose requests must be signed with SHA-256.
+    pub sha256_only: Accounts,
+    /// Accounts of which each signed request is accepted once by this node.
+    pub once_only: Accounts,
     /// How long the name of a deleted queue or topic stays unusable.
     pub name_reuse: Duration,
     /// Queues an account may have.
@@ -73,6 +78,8 @@ pub struct Config {
 pub struct Rates {
     /// For each queue, and for each of send, receive and delete; for each topic, what is published.
     pub messages_per_second: u32,
+    /// For each account, in all directions together.
+    pub account_messages_per_second: u32,
     /// For each account.
     pub control_per_second: u32,
 }
@@ -84,6 +91,8 @@ impl Config {
         Self {
             region: String::new(),
             clock_skew: Duration::from_secs(5 * 60),
+            sha256_only: Accounts::default(),
+            once_only: Accounts::default(),
             name_reuse: Duration::ZERO,
             queues_max: 10_000,
             topics_max: 10_000,
@@ -106,6 +115,8 @@ impl fmt::Debug for Config {
             .debug_struct("Config")
             .field("region", &self.region)
             .field("clock_skew", &self.clock_skew)
+            .field("sha256_only", &self.sha256_only)
+            .field("once_only", &self.once_only)
             .field("name_reuse", &self.name_reuse)
             .field("queues_max", &self.queues_max)
             .field("topics_max", &self.topics_max)

@@ -28,6 +28,7 @@ mod acceptor;
 mod admission;
 mod body;
 mod connection;
+mod heads;
 mod link;
 mod listener;
 mod respond;

@@ -21,6 +21,7 @@ mod testing;
 pub use auth::{
     host::{Host, NoHost},
     signature::{Algorithm, sign_v1},
+    strict::{Accounts, NoAccount},
 };
 pub use cmq::{receipt::ReceiptCipher, resource_id::subscription_of};
 pub use codec::form::encode as encode_form;

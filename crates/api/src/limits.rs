@@ -11,8 +11,8 @@ pub struct Limits {
     pub headers: usize,
     /// Bytes of one body as it comes over the wire.
     pub body_bytes: usize,
-    /// Bytes of all bodies in memory that were larger than one read; those from one address, as it
-    /// counts for connections, may be a quarter of it, or one.
+    /// Bytes of all bodies in memory that were larger than one read, and of what they are decoded into;
+    /// those from one address, as it counts for connections, may be a quarter of it, or one.
     pub bodies_bytes: usize,
     /// Bytes of all answers that have not left yet; those to one account may be a quarter of it, or
     /// one.

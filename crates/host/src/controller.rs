@@ -11,7 +11,8 @@ use crate::{
     comparing,
     order::Order,
     placement::{
-        self, Action, ActionKind, Disputes, NodeView, Replacements, ShardView, Tenures, View,
+        self, Action, ActionKind, Disputes, NodeView, Replacements, ShardView, Stalls, Tenures,
+        View,
     },
     reports::{Reports, SILENCE},
 };
@@ -25,6 +26,8 @@ pub struct Policy {
     pub replicas: usize,
     pub moves_max: usize,
     pub grace: Duration,
+    /// What a copy leaves free on a disk.
+    pub reserve_bytes: u64,
 }
 
 /// What one node knows of the cluster at one moment, by a clock that never jumps.
@@ -57,6 +60,7 @@ pub struct Controller {
     tenures: Tenures,
     replacements: Replacements,
     disputes: Disputes,
+    stalls: Stalls,
 }
 
 impl Controller {
@@ -69,6 +73,7 @@ impl Controller {
             tenures: Tenures::default(),
             replacements: Replacements::default(),
             disputes: Disputes::default(),
+            stalls: Stalls::default(),
         }
     }
 
@@ -83,10 +88,16 @@ impl Controller {
         self.replacements.given_up().len()
     }
 
+    /// Copies of shards that were begun on nodes and made no progress.
+    pub fn stalled(&self) -> BTreeSet<(u16, u64)> {
+        self.stalls.all()
+    }
+
     fn follow(&mut self, known: Knowledge<'_>, shards: &BTreeMap<u16, ShardView>) {
         let Knowledge { now, members, .. } = known;
         self.tenures.look(shards, now);
         self.replacements.look(shards, now);
+        self.stalls.look(shards, self.policy.grace, now);
         // A person who has a node emptied has decided for the others, and so has a majority that is not heard any more.
         let counts = |shard: u16, node: u64| {
             let record = members.get(&node);
@@ -122,6 +133,7 @@ impl Controller {
         View {
             replicas: self.policy.replicas,
             moves_max: self.policy.moves_max,
+            reserve_bytes: self.policy.reserve_bytes,
             is_unsettled: self.is_unsettled(&nodes, known.now),
             is_complete: shards.len() == usize::from(known.shards),
             nodes,
@@ -130,6 +142,7 @@ impl Controller {
             told: self.tenures.told_lately(known.now),
             resting: self.replacements.resting(self.policy.grace, known.now),
             given_up: self.replacements.given_up(),
+            stalled: self.stalls.all(),
             differing: self.disputes.differing(),
             undecided: self.disputes.undecided(),
         }
@@ -163,6 +176,8 @@ impl Controller {
             up: heard.is_some_and(|heard| heard.is_recent(known.now)),
             dead: silent > self.policy.grace,
             unfit: heard.and_then(|heard| heard.report.unfit_to_lead()),
+            full: heard.is_some_and(|heard| heard.report.full),
+            free_bytes: heard.map_or(0, |heard| heard.report.free_bytes),
         }
     }
 

@@ -2,7 +2,8 @@
 //! message of consensus that makes a replica take them.
 //!
 //! What arrives is written and verified, and becomes part of the log in one step when the replica has accepted
-//! it. Its state is read before the replica hears of it: one that is none is refused, and harms nobody. A copy that broke off goes on where it broke; a newer one from the same node goes on with the segments that
+//! it. A copy leaves the reserve of the disk alone, and one that meets a full disk is dropped: what has come of it would
+//! keep the disk full. Its state is read before the replica hears of it: one that is none is refused, and harms nobody. A copy that broke off goes on where it broke; a newer one from the same node goes on with the segments that
 //! are here. What cannot be done for lack of space is tried again, unless the shard was forgotten meanwhile.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -46,10 +47,21 @@ pub enum CopyError {
     NotBegun,
     #[error("no snapshot is announced")]
     NotAnnounced,
+    #[error(
+        "it takes {bytes} bytes more, {free} are free, and {kept} of these are kept for what frees some"
+    )]
+    NoRoom { bytes: u64, free: u64, kept: u64 },
     #[error("what has come cannot be read: {0}")]
     Unreadable(ReadError),
     #[error(transparent)]
     Log(#[from] Error),
+}
+
+impl CopyError {
+    /// Whether the disk has no space for more of the copy.
+    fn is_of_space(&self) -> bool {
+        matches!(self, Self::NoRoom { .. } | Self::Log(Error::NoSpace { .. }))
+    }
 }
 
 /// Why the node cannot go on with a shard.
@@ -95,6 +107,8 @@ pub struct Taken {
 pub struct Incoming<D: Disk> {
     store: Store<D>,
     reader: Reader<D>,
+    /// What copies leave free on the disk.
+    reserve_bytes: u64,
     coming: BTreeMap<ShardId, Coming<D>>,
     /// The last copy of each shard that came as a whole: whose, and what. It is staged, or the replica
     /// has it or a newer one.
@@ -111,20 +125,24 @@ pub struct Incoming<D: Disk> {
 struct Arrived {
     imported: Imported,
     image: SnapshotImage,
+    bytes: u64,
 }
 
 #[derive(Debug)]
 struct Coming<D: Disk> {
     from: u64,
     offer: Offer,
+    /// Of all that was offered.
+    bytes: u64,
     import: Import<D>,
 }
 
 impl<D: Disk> Incoming<D> {
-    pub fn new(store: Store<D>, reader: Reader<D>) -> Self {
+    pub fn new(store: Store<D>, reader: Reader<D>, reserve_bytes: u64) -> Self {
         Self {
             store,
             reader,
+            reserve_bytes,
             coming: BTreeMap::new(),
             ended: BTreeMap::new(),
             arrived: BTreeMap::new(),
@@ -146,6 +164,10 @@ impl<D: Disk> Incoming<D> {
             return Ok(None);
         }
         let Offer { snapshot, segments } = offer.clone();
+        let whole = self
+            .store
+            .begin_import(shard.0, snapshot, segments.clone())?;
+        let bytes = whole.missing_bytes();
         let import = match self.coming.remove(&shard) {
             Some(known) if known.from == from && known.offer == offer => known.import,
             // Numbers of segments say something only on the disk that they come from.
@@ -153,12 +175,14 @@ impl<D: Disk> Incoming<D> {
                 self.taken.renewed += 1;
                 known.import.renew(snapshot, &segments)?
             }
-            _ => self.store.begin_import(shard.0, snapshot, segments)?,
+            _ => whole,
         };
+        self.check_room(shard, import.missing_bytes())?;
         let missing = import.missing();
         let coming = Coming {
             from,
             offer,
+            bytes,
             import,
         };
         self.coming.insert(shard, coming);
@@ -198,14 +222,47 @@ impl<D: Disk> Incoming<D> {
         offset: u64,
         bytes: &[u8],
     ) -> Result<Missing, CopyError> {
+        let room = self.check_room(shard, bytes.len() as u64);
         let coming = self.coming.get_mut(&shard);
         let coming = coming.filter(|coming| coming.from == from);
         let import = &mut coming.ok_or(CopyError::NotBegun)?.import;
         if import.missing() == Some((file, offset)) {
+            let written = room.and_then(|()| Ok(import.write(file, offset, bytes)?));
+            if let Err(reason) = written {
+                if reason.is_of_space() {
+                    self.coming.remove(&shard);
+                }
+                return Err(reason);
+            }
             self.taken.bytes += bytes.len() as u64;
-            import.write(file, offset, bytes)?;
         }
         Ok(import.missing())
+    }
+
+    /// Whether so many bytes more of a copy can come. What every node needs, and what a replica that is here lacks, may take half
+    /// of the reserve.
+    fn check_room(&self, shard: ShardId, bytes: u64) -> Result<(), CopyError> {
+        let is_needed = shard == ShardId::CATALOG || self.store.snapshot(shard.0).is_some();
+        let kept = if is_needed {
+            self.reserve_bytes / 2
+        } else {
+            self.reserve_bytes
+        };
+        let free = self.store.free_bytes()?;
+        if free < bytes.saturating_add(kept) {
+            return Err(CopyError::NoRoom { bytes, free, kept });
+        }
+        Ok(())
+    }
+
+    /// Bytes that have come of copies of the shard that no replica has accepted yet.
+    pub fn coming_bytes(&self, shard: ShardId) -> u64 {
+        let coming = self.coming.get(&shard);
+        let coming = coming.map_or(0, |coming| coming.bytes - coming.import.missing_bytes());
+        let arrived = self.arrived.range((shard, 0)..=(shard, u64::MAX));
+        arrived.fold(coming, |sum, (_, arrived)| {
+            sum.saturating_add(arrived.bytes)
+        })
     }
 
     /// Takes what has come as a whole, if it is what the message announces; the message is for the replica then.
@@ -240,9 +297,14 @@ impl<D: Disk> Incoming<D> {
             self.store.discard_import(shard.0, &imported);
             CopyError::Unreadable(reason)
         })?;
+        let bytes = coming.bytes;
         self.ended.insert(shard, (coming.from, coming.offer));
         let place = (shard, imported.snapshot.index);
-        let arrived = Arrived { imported, image };
+        let arrived = Arrived {
+            imported,
+            image,
+            bytes,
+        };
         if let Some(unused) = self.arrived.insert(place, arrived) {
             self.store.discard_import(shard.0, &unused.imported);
         }
@@ -335,163 +397,4 @@ impl<D: Disk> Incoming<D> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use anser_broker::shard::Shard;
-    use anser_log::{Change, Log, Opened, Options, SnapshotOrigin, disk::simulated::SimulatedDisk};
-    use anser_replica::{Image, Membership};
-
-    use super::*;
-    use crate::{begin, offer_of, save};
-
-    const SHARD: ShardId = ShardId(0);
-
-    fn log() -> (SimulatedDisk, Opened<SimulatedDisk>) {
-        let disk = SimulatedDisk::default();
-        let open = || Log::open(disk.clone(), Options::default()).expect("the disk is well");
-        begin(&open().store, 1, &[1]).expect("there is room");
-        let log = open();
-        (disk, log)
-    }
-
-    /// A copy of the shard, up to this place, has come as a whole.
-    fn arrive(
-        incoming: &mut Incoming<SimulatedDisk>,
-        place: Place,
-        save: impl FnOnce(&Store<SimulatedDisk>) -> SnapshotInfo,
-    ) -> Result<(), CopyError> {
-        let (_, there) = log();
-        let change = Change {
-            snapshot: Some(save(&there.store)),
-            origin: SnapshotOrigin::Peer,
-            ..Change::default()
-        };
-        let committed = there.store.commit(SHARD.0, change);
-        committed.expect("there is room");
-        let export = there.store.export(SHARD.0).expect("it has a snapshot");
-        assert_eq!(export.snapshot.index, place.index);
-        let mut missing = incoming.begin(2, SHARD, offer_of(&export));
-        while let Some((file, offset)) = missing.expect("it is wanted") {
-            let bytes = export.read(file, offset, 1 << 20).expect("it is there");
-            missing = incoming.chunk(2, SHARD, file, offset, &bytes);
-        }
-        let coming = incoming.coming.remove(&SHARD).expect("it has come");
-        incoming.arrive(SHARD, coming)
-    }
-
-    fn state_at(place: Place) -> impl FnOnce(&Store<SimulatedDisk>) -> SnapshotInfo {
-        let image = Image::initial(place, Membership::default(), Shard::new(SHARD, 1));
-        move |store| save(store, SHARD.0, &image).expect("there is room")
-    }
-
-    /// It was found out once the copy had taken the place of what was there, and ended the node, at every attempt again.
-    #[test]
-    fn a_copy_whose_state_cannot_be_read_is_refused_and_leaves_nothing() {
-        let (disk, here) = log();
-        let before = disk.paths();
-        let mut incoming = Incoming::new(here.store.clone(), here.reader.clone());
-        let place = Place { index: 9, term: 1 };
-        let arrived = arrive(&mut incoming, place, |store| {
-            let mut writer = store.begin_snapshot(SHARD.0, 9, 1).expect("there is room");
-            writer.write_all(b"no state at all").expect("there is room");
-            writer.finish().expect("there is room")
-        });
-        assert!(
-            matches!(arrived, Err(CopyError::Unreadable(ReadError::State(_)))),
-            "{arrived:?}"
-        );
-        assert_eq!(incoming.unaccepted(), 0);
-        assert_eq!(disk.paths(), before);
-        arrive(&mut incoming, place, state_at(place)).expect("another one is welcome");
-        let install = Deferred::Install {
-            shard: SHARD,
-            place,
-        };
-        let attempt = incoming.take::<()>(install);
-        assert!(
-            matches!(attempt, Attempt::Done(Event::Installed { .. })),
-            "{attempt:?}"
-        );
-    }
-
-    /// The node ended at each start, for its leader said so again, and at the leader's end it voted as if it lacked nothing.
-    #[test]
-    fn a_shard_whose_log_has_lost_its_end_without_a_trace_stays_closed_at_the_next_start() {
-        let (disk, here) = log();
-        let mut incoming = Incoming::new(here.store.clone(), here.reader.clone());
-        let attempt = incoming.take::<()>(Deferred::Lose {
-            shard: SHARD,
-            committed: 9,
-            last: 1,
-        });
-        let Attempt::Failed(reason) = attempt else {
-            panic!("{attempt:?}");
-        };
-        assert!(reason.to_string().contains("up to 9"), "{reason}");
-        drop(here);
-        let again = Log::open(disk, Options::default()).expect("the disk is well");
-        assert!(again.shards[0].lost);
-    }
-
-    /// Core review, finding 8: an installation that waited for space came behind the end of its shard, and brought it
-    /// back with nobody in memory who knows of it.
-    #[test]
-    fn a_copy_that_waits_for_space_is_not_installed_after_its_shard_has_gone() {
-        let (disk, here) = log();
-        let mut incoming = Incoming::new(here.store.clone(), here.reader.clone());
-        let place = Place { index: 9, term: 1 };
-        arrive(&mut incoming, place, state_at(place)).expect("it is whole");
-        disk.set_capacity(disk.used_bytes());
-        let install = Deferred::Install {
-            shard: SHARD,
-            place,
-        };
-        let forget = Deferred::Forget {
-            damaged: false,
-            shard: SHARD,
-            floor: 9,
-        };
-        for deferred in [install, forget] {
-            let attempt = incoming.take::<()>(deferred);
-            assert!(
-                matches!(attempt, Attempt::Again(Error::NoSpace { .. })),
-                "{attempt:?}"
-            );
-        }
-        disk.set_capacity(u64::MAX);
-        let attempt = incoming.try_again::<()>(SHARD);
-        assert!(
-            matches!(attempt, Attempt::Done(Event::Forgot { shard: SHARD })),
-            "{attempt:?}"
-        );
-        let attempt = incoming.try_again::<()>(SHARD);
-        assert!(matches!(attempt, Attempt::Void), "{attempt:?}");
-        assert_eq!(incoming.taken.installed, 0);
-        assert_eq!(incoming.unaccepted(), 0);
-        assert_eq!(here.store.snapshot(SHARD.0), None);
-        let files = disk.paths();
-        assert!(
-            files.iter().all(|path| !path.ends_with(".snapshot")),
-            "{files:?}"
-        );
-    }
-
-    /// Core review, finding 29: what nobody accepts kept its files until a restart.
-    #[test]
-    fn a_copy_that_its_shard_has_caught_up_with_is_let_go_of() {
-        let ((_, here), (_, there)) = (log(), log());
-        let export = there.store.export(0).expect("it has a snapshot");
-        let mut incoming = Incoming::new(here.store.clone(), here.reader.clone());
-        let mut newer = offer_of(&export);
-        newer.snapshot.index += 1;
-        incoming
-            .begin(2, ShardId(0), newer)
-            .expect("it may be wanted");
-        assert_eq!(incoming.unaccepted(), 1);
-        incoming
-            .begin(3, ShardId(0), offer_of(&export))
-            .expect("it is passed over");
-        assert_eq!(incoming.unaccepted(), 0);
-    }
-}
+mod tests;

@@ -54,7 +54,9 @@ pub use members::{Members, Peer, Stranger, Visitor};
 pub use mending::{Attempted, Given, Wound};
 pub use opening::{GivenUp, OpenError, Opener, Restored, begin, is_untouched, stored};
 pub use order::{Order, Step};
-pub use outgoing::{COPY_INTERVAL, CopyAnswer, Next, Offers, Sending, Sendings, offer_of};
+pub use outgoing::{
+    COPY_INTERVAL, COPY_PATIENCE, CopyAnswer, Next, Offers, Sending, Sendings, offer_of,
+};
 pub use placement::{Action, ActionKind, PeerView, ShardView};
 pub use port::{Answered, Known, PeerError, PeerRequest, PeerResponse, Port, Retry};
 pub use repair::{LeftOut, RepairError, Repaired, RepairedShard, repair};

@@ -1,7 +1,7 @@
-//! Damage that is mended with what other nodes have of the entries, before a replica is given up for it.
+//! Damage that is mended with what somebody has of the entries, before a replica is given up for it.
 //!
-//! Whoever meets damage names its place, the wound. Maintenance looks what it takes to mend it; the shard's other voters
-//! are asked for that, one after the other; maintenance tries with what they gave. What cannot be mended so is damage, and
+//! Whoever meets damage names its place, the wound. Maintenance looks what it takes to mend it; the replica, which has
+//! the newest in memory, and the shard's other voters are asked for that, one after the other; maintenance tries with what they gave. What cannot be mended so is damage, and
 //! the replica is replaced. Everything is bounded: a disk on which much is damaged is not mended entry by entry.
 
 use std::collections::BTreeMap;
@@ -79,7 +79,7 @@ struct State {
     /// What was met.
     what: String,
     /// Who may have it.
-    voters: Vec<u64>,
+    holders: Vec<u64>,
     /// Who of them is still to be asked; the last one is being asked, if anybody is.
     unasked: Vec<u64>,
     is_asking: bool,
@@ -95,13 +95,13 @@ impl State {
 }
 
 impl Mending {
-    /// Begins with a wound; nothing if that is done already. `voters`: the shard's, without this node.
+    /// Begins with a wound; nothing if that is done already. `holders`: who may have the entries; the last one is asked first.
     pub(crate) fn begin(
         &mut self,
         shard: ShardId,
         wound: &Wound,
         what: &str,
-        voters: Vec<u64>,
+        holders: Vec<u64>,
     ) -> Option<Next> {
         let key = (shard, wound.clone());
         if self.wounds.contains_key(&key) {
@@ -109,13 +109,13 @@ impl Mending {
         }
         let is_too_much = self.mended.get(&shard).is_some_and(|&it| it >= MENDED_MAX)
             || self.entries() + 1 > ENTRIES_MAX;
-        if voters.is_empty() || is_too_much {
+        if holders.is_empty() || is_too_much {
             return Some(Next::GiveUp(what.to_owned()));
         }
         let state = State {
             what: what.to_owned(),
             unasked: Vec::new(),
-            voters,
+            holders,
             is_asking: false,
             needs: Vec::new(),
             given: Given::new(),
@@ -141,7 +141,7 @@ impl Mending {
             Attempted::Needs(needs) => {
                 let is_no_help = needs.iter().any(|index| state.given.contains_key(index));
                 state.needs = needs;
-                state.unasked.clone_from(&state.voters);
+                state.unasked.clone_from(&state.holders);
                 if is_no_help {
                     return Some(self.give_up(&key, "what others have of it is no help"));
                 }
@@ -202,7 +202,7 @@ impl Mending {
         match state.unasked.last() {
             _ if bytes > BYTES_MAX => self.give_up(key, "too much is damaged"),
             Some(&node) => Next::Ask { node, indexes },
-            None => self.give_up(key, "no other voter could give what stood there"),
+            None => self.give_up(key, "nobody could give what stood there"),
         }
     }
 
@@ -287,7 +287,7 @@ mod tests {
             Some(ask(1, &[5]))
         );
         let given_up = mending.given(SHARD, &wound(8), 1, vec![]);
-        let why = "a record (no other voter could give what stood there)";
+        let why = "a record (nobody could give what stood there)";
         assert_eq!(given_up, Some(Next::GiveUp(why.into())));
         begin(&mut mending, 8);
         let hopeless = Attempted::Hopeless("it is a snapshot".into());

@@ -16,6 +16,8 @@ use crate::incoming::{Missing, Offer};
 
 /// How long to wait before the other side is tried again.
 pub const COPY_INTERVAL: Duration = Duration::from_millis(250);
+/// How long an answer is waited for, before the other side is tried again: it writes what comes for others too.
+pub const COPY_PATIENCE: Duration = Duration::from_secs(60);
 /// Attempts to reach the other side, without anything having come of them, before the copy is given up; the replica
 /// asks again.
 const ATTEMPTS_MAX: u32 = 20;

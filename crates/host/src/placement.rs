@@ -14,6 +14,7 @@ use crate::{fitness::Unfit, order::Step};
 pub(crate) use disputes::Disputes;
 use planner::Planner;
 pub(crate) use replacements::Replacements;
+pub(crate) use stalls::Stalls;
 pub(crate) use tenures::Tenures;
 
 mod disputes;
@@ -21,6 +22,8 @@ mod leaders;
 mod planner;
 mod replacements;
 mod replacing;
+mod room;
+mod stalls;
 mod steps;
 mod targets;
 mod tenures;
@@ -34,6 +37,8 @@ pub(crate) struct View {
     /// Copies each shard should have.
     pub replicas: usize,
     pub moves_max: usize,
+    /// What a copy leaves free on a disk.
+    pub reserve_bytes: u64,
     /// A node has just come or gone: who leads is not settled yet.
     pub is_unsettled: bool,
     /// Every shard is in the view: a shard without a leader is missing from its nodes' loads.
@@ -53,6 +58,8 @@ pub(crate) struct View {
     pub undecided: BTreeSet<u16>,
     /// Of what rests, what was replaced so often that it is not any more.
     pub given_up: BTreeSet<(u16, u64)>,
+    /// Copies on their way, or begun not long ago, that made no progress.
+    pub stalled: BTreeSet<(u16, u64)>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -66,6 +73,9 @@ pub(crate) struct NodeView {
     pub dead: bool,
     /// Why it should not lead.
     pub unfit: Option<Unfit>,
+    /// Its disk is nearly full.
+    pub full: bool,
+    pub free_bytes: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -82,6 +92,8 @@ pub struct ShardView {
     pub joint: bool,
     /// Nodes that say that something of theirs is damaged.
     pub damaged: BTreeSet<u64>,
+    /// What a copy of it takes: as much as the largest that votes.
+    pub bytes: u64,
     /// What the leader knows of the others.
     pub peers: BTreeMap<u64, PeerView>,
 }
@@ -92,6 +104,8 @@ pub struct PeerView {
     pub active: bool,
     /// It votes, and has lost its state.
     pub is_blank: bool,
+    /// What it has of the shard on its disk, with what has come of a copy.
+    pub bytes: u64,
 }
 
 /// What to do next with one shard, and why.

@@ -11,7 +11,7 @@ use crate::fitness::Unfit;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeReport {
     pub node: u64,
-    /// Its disk is nearly full: sends to the shards of which it has a copy are refused, for it has to write them too.
+    /// Its disk is nearly full: sends to the shards that it votes in are refused, for it has to write them too.
     pub full: bool,
     pub free_bytes: u64,
     pub data_bytes: u64,
@@ -53,6 +53,7 @@ pub struct ReplicaReport {
     /// The leader it follows, or itself.
     pub leader: Option<u64>,
     pub applied: u64,
+    /// On its disk, with what has come of a copy.
     pub bytes: u64,
     /// What only a leader that serves can say.
     pub led: Option<Led>,

@@ -60,12 +60,18 @@ impl Reports {
         recent.map(|(node, heard)| (node, &heard.report))
     }
 
-    /// Whether the disk of a node that has a copy of the shard is nearly full.
+    /// Whether the disk of a node that votes in the shard is nearly full. One that only learns it has room, or is let go of.
     pub fn is_full(&self, shard: ShardId, now: Duration) -> bool {
-        self.recent(now).any(|(_, report)| {
-            let mut replicas = report.replicas.iter();
-            report.full && replicas.any(|replica| replica.shard == shard.0)
-        })
+        let full = self.recent(now).filter(|(_, report)| report.full);
+        let full: BTreeSet<u64> = full.map(|(node, _)| node).collect();
+        if full.is_empty() {
+            return false;
+        }
+        let replicas = self.recent(now).flat_map(|(_, report)| &report.replicas);
+        let of_shard = replicas.filter(|replica| replica.shard == shard.0);
+        let led = of_shard.filter_map(|replica| Some((replica.term, replica.led.as_ref()?)));
+        let newest = led.max_by_key(|(term, _)| *term);
+        newest.is_some_and(|(_, led)| led.voters.iter().any(|voter| full.contains(voter)))
     }
 
     /// The shards as their leaders see them; of two that say they lead, the one of the newer term counts.
@@ -76,6 +82,8 @@ impl Reports {
             let damaged = recent.filter(|(_, report)| report.has_damaged(shard));
             damaged.map(|(node, _)| node).collect()
         };
+        let sizes = self.sizes(now);
+        let bytes = |node, shard| sizes.get(&(node, shard)).copied().unwrap_or(0);
         for (leader, report) in self.recent(now) {
             for replica in &report.replicas {
                 let Some(led) = &replica.led else { continue };
@@ -88,9 +96,12 @@ impl Reports {
                         matched: peer.matched,
                         active: peer.active,
                         is_blank: peer.is_blank,
+                        bytes: bytes(peer.node, replica.shard),
                     };
                     (peer.node, view)
                 });
+                let voters = led.voters.iter();
+                let largest = voters.map(|&voter| bytes(voter, replica.shard)).max();
                 let shard = ShardView {
                     leader,
                     term: replica.term,
@@ -101,12 +112,23 @@ impl Reports {
                     settled_at: led.settled_at,
                     joint: led.joint,
                     damaged: damaged(replica.shard),
+                    bytes: largest.unwrap_or(0),
                     peers: peers.collect(),
                 };
                 shards.insert(replica.shard, shard);
             }
         }
         shards
+    }
+
+    /// What each node has of each shard on its disk.
+    fn sizes(&self, now: Duration) -> BTreeMap<(u64, u16), u64> {
+        let recent = self.recent(now);
+        let all = recent.flat_map(|(node, report)| {
+            let replicas = report.replicas.iter();
+            replicas.map(move |replica| ((node, replica.shard), replica.bytes))
+        });
+        all.collect()
     }
 
     /// Whether a node leads a shard of which another voter is up and stays.
@@ -151,25 +173,35 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_concerns_only_the_shards_that_have_a_copy_there() {
+    fn a_full_disk_concerns_only_the_shards_that_its_node_votes_in() {
         let mut reports = Reports::default();
-        for (node, full, shards) in [(1, false, &[1, 2][..]), (2, true, &[2, 3])] {
-            let report = NodeReport {
-                node,
-                full,
-                replicas: shards.iter().map(|&shard| replica(shard)).collect(),
-                ..NodeReport::default()
-            };
-            reports.put(report, NOW);
-        }
-        let full = [1, 2, 3].map(|shard| reports.is_full(ShardId(shard), NOW));
-        assert_eq!(full, [false, true, true]);
+        // Shard 0: that in which the full node votes; shard 3: one that it is to learn.
+        let mut leader = leads(1, 5, &[(2, true)]);
+        let led = Led {
+            voters: vec![1],
+            learners: vec![2],
+            ..Led::default()
+        };
+        leader.replicas.push(ReplicaReport {
+            led: Some(led),
+            ..replica(3)
+        });
+        reports.put(leader, NOW);
+        let full = NodeReport {
+            node: 2,
+            full: true,
+            replicas: vec![replica(0), replica(3)],
+            ..NodeReport::default()
+        };
+        reports.put(full, NOW);
+        let full = [0, 1, 3].map(|shard| reports.is_full(ShardId(shard), NOW));
+        assert_eq!(full, [true, false, false]);
         assert!(
-            !reports.is_full(ShardId(2), NOW + SILENCE),
+            !reports.is_full(ShardId(0), NOW + SILENCE),
             "that was long ago"
         );
         reports.forget(2);
-        assert!(!reports.is_full(ShardId(2), NOW));
+        assert!(!reports.is_full(ShardId(0), NOW));
     }
 
     fn leads(node: u64, term: u64, others: &[(u64, bool)]) -> NodeReport {

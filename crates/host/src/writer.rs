@@ -5,7 +5,7 @@
 
 use anser_broker::id::ShardId;
 use anser_log::{Appender, Disk, Entry, EntryKind, Error, HardState, Write};
-use anser_replica::{Append, Place, StoredKind};
+use anser_replica::{Append, Place, StoredEntry, StoredKind};
 
 /// Bytes of entries in one write: a disk that limps is not given ever more at once.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -107,15 +107,7 @@ impl Batch {
 }
 
 fn write(shard: ShardId, append: Append) -> Write {
-    let entries = append.entries.into_iter().map(|entry| Entry {
-        index: entry.index,
-        term: entry.term,
-        kind: match entry.kind {
-            StoredKind::Normal => EntryKind::Normal,
-            StoredKind::Membership => EntryKind::ChangeV2,
-        },
-        data: entry.data,
-    });
+    let entries = append.entries.into_iter().map(entry_of);
     Write {
         shard: shard.0,
         hard_state: Some(HardState {
@@ -124,6 +116,19 @@ fn write(shard: ShardId, append: Append) -> Write {
             commit: append.commit,
         }),
         entries: entries.collect(),
+    }
+}
+
+/// An entry as the log stores it.
+pub(crate) fn entry_of(entry: StoredEntry) -> Entry {
+    Entry {
+        index: entry.index,
+        term: entry.term,
+        kind: match entry.kind {
+            StoredKind::Normal => EntryKind::Normal,
+            StoredKind::Membership => EntryKind::ChangeV2,
+        },
+        data: entry.data,
     }
 }
 

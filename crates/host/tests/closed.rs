@@ -136,13 +136,38 @@ fn a_replica_is_replaced_for_the_state_that_it_has_and_not_for_one_that_another_
     assert_eq!(differs(mark), 1);
 }
 
-/// With nobody to ask, what is damaged is so at once.
+/// What is not applied nobody else gives, and a node that decides alone has nobody else.
 #[test]
-fn a_node_that_decides_alone_asks_nobody() {
+fn what_a_replica_has_in_memory_is_asked_of_nobody() {
     let mut shell = Shell::begin(0);
     shell.tell(damaged_record());
-    assert_eq!(shell.runner.damaged().count(), 1);
-    assert!(!shell.seen.iter().any(|job| matches!(job, Job::Mend { .. })));
+    let shard = crate::shell::SHARD;
+    let replica = shell.runner.replica(shard).expect("it is here");
+    let newest = (1..100).rfind(|&index| replica.remembered(index).is_some());
+    let newest = newest.expect("its term begins with an entry");
+    let needs = |index| Event::Attempted {
+        shard,
+        wound: wound_of(&damaged_record()),
+        attempted: Attempted::Needs(vec![index]),
+    };
+    shell.tell(needs(newest));
+    let given = |job: &Job<u64>| match job {
+        Job::Mend { given, .. } => given.keys().copied().collect::<Vec<_>>(),
+        other => panic!("nothing is to be done: {other:?}"),
+    };
+    assert_eq!(given(shell.seen.last().unwrap()), [newest]);
+    assert_eq!(shell.runner.damaged().count(), 0);
+    shell.tell(needs(newest + 1));
+    assert_eq!(shell.runner.damaged().count(), 1, "it has no such entry");
+    let asks = |job: &Job<u64>| matches!(job, Job::AskEntries { .. });
+    assert!(!shell.seen.iter().any(asks));
+}
+
+fn wound_of(damaged: &Event<u64>) -> Wound {
+    match damaged {
+        Event::Damaged { wound, .. } => wound.clone().expect("its place is known"),
+        other => panic!("nothing is damaged: {other:?}"),
+    }
 }
 
 fn damaged_record() -> Event<u64> {

@@ -9,8 +9,10 @@ use anser_broker::{
     error::Error,
     id::{AccountId, QueueId, ShardId},
     name::QueueName,
+    time::Millis,
 };
-use anser_host::{Port, Reconciler, Transfers};
+use anser_host::{Port, Reconciler, Request, Response, Transfers, ask};
+use anser_replica::ReceiveRequest;
 use tokio::sync::oneshot;
 
 use node::{Node, SOURCE, lane, placed, run};
@@ -224,6 +226,81 @@ fn a_change_that_a_deposed_leader_gave_up_is_not_known_to_be_in_force() {
         assert_eq!(changed.await.unwrap(), Err(Error::Unknown));
         assert_eq!(node.told(QueueId(9)), None);
     });
+}
+
+/// The catalog knows the change, but its leader gives the catalog away before the home was told.
+#[test]
+fn a_change_is_answered_though_another_node_leads_the_catalog_since() {
+    run(async {
+        let node = Node::new();
+        node.mute(MUTE);
+        let reconciler = Reconciler::new(node.clone());
+        node.changes_to(placed(QueueId(9), MUTE, 1));
+        let (done, changed) = oneshot::channel();
+        reconciler.change(change(), done);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let leaders = node.cluster().unwrap().leaders;
+        leaders.serves(ShardId::CATALOG, 2, false);
+        node.unmute(MUTE);
+        node.refuse_unanswered();
+        let changed = changed.await.unwrap();
+        assert_eq!(changed, Ok(placed(QueueId(9), MUTE, 1)));
+        assert_eq!(node.told(QueueId(9)), Some(1));
+    });
+}
+
+/// It has waited for longer than any request looks for a leader.
+#[test]
+fn a_long_poll_looks_for_the_next_leader_when_it_has_lost_one() {
+    run(async {
+        let node = Node::new();
+        node.mute(MUTE);
+        let begun = tokio::time::Instant::now();
+        let (asked, answered) = oneshot::channel();
+        let asking = node.clone();
+        tokio::task::spawn_local(async move {
+            // The test waits for it.
+            asked.send(ask(&asking, MUTE, long_poll()).await).ok();
+        });
+        for term in [2, 4] {
+            tokio::time::sleep(Duration::from_secs(12)).await;
+            let leaders = node.cluster().unwrap().leaders;
+            leaders.serves(MUTE, term, false);
+            node.refuse_unanswered();
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            leaders.serves(MUTE, term + 1, true);
+        }
+        node.unmute(MUTE);
+        node.refuse_unanswered();
+        let answered = answered.await.unwrap();
+        assert!(
+            matches!(answered, Ok(Response::Messages(_))),
+            "{answered:?}"
+        );
+        assert!(begun.elapsed() < Duration::from_secs(35));
+    });
+}
+
+#[test]
+fn a_long_poll_that_never_finds_a_leader_is_refused_soon() {
+    run(async {
+        let node = Node::new();
+        let leaders = node.cluster().unwrap().leaders;
+        leaders.serves(MUTE, 2, false);
+        let begun = tokio::time::Instant::now();
+        let asked = ask(&node, MUTE, long_poll()).await;
+        assert!(matches!(asked, Err(Error::Unavailable)), "{asked:?}");
+        assert!(begun.elapsed() < Duration::from_secs(9));
+    });
+}
+
+fn long_poll() -> Request {
+    Request::Receive(ReceiveRequest {
+        queue: QueueId(7),
+        max: 1,
+        visibility: None,
+        wait: Some(Millis(30_000)),
+    })
 }
 
 /// What it is does not matter to the tests' catalog.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::{
     batch::{self, FRAME_BYTES, HARD_STATE_BYTES},
     disk::Disk,
-    entry::Write,
+    entry::{EntryKind, Write},
     error::Error,
     log_end::bytes_of,
     marks::Marks,
@@ -31,8 +31,9 @@ impl<D: Disk> Appender<D> {
 
     /// Makes everything in `writes` durable, with one write and one sync.
     ///
-    /// If a term or a vote changes, a mark is written and synced as well: nothing else tells of a
-    /// vote, so its loss must never pass for a torn write (`docs/formats/wal.md`).
+    /// If a term, a vote or a membership changes, a mark is written and synced as well: nothing else tells of a
+    /// vote, nor a voter that was alone that it is so no more, so its loss must never pass for a torn write
+    /// (`docs/formats/wal.md`).
     ///
     /// A batch too large for one file is cut at records and is then not atomic: after a crash a
     /// first part of it may be there. After a failed write or sync this and every later call gives
@@ -49,6 +50,8 @@ impl<D: Disk> Appender<D> {
         end.append(&shared, writes, shards)?;
         if promises {
             self.marks.promise(shared.index().durable);
+        }
+        if promises || any_change_of_members(writes) {
             self.mark_durable()?;
             self.sync_marks()?;
         }
@@ -136,6 +139,11 @@ impl<D: Disk> Appender<D> {
         }
         Ok(())
     }
+}
+
+fn any_change_of_members(writes: &[Write]) -> bool {
+    let mut entries = writes.iter().flat_map(|write| &write.entries);
+    entries.any(|entry| entry.kind != EntryKind::Normal)
 }
 
 fn check_next(shard: u16, last: u64, index: u64) -> Result<(), Error> {

@@ -15,6 +15,9 @@ use crate::{
     shared::Shared,
 };
 
+/// What the system writes at once.
+const PAGE_BYTES: u64 = 4096;
+
 /// Where the next batch goes. Whoever holds it may write one.
 #[derive(Debug)]
 pub(crate) struct LogEnd<D: Disk> {
@@ -201,6 +204,13 @@ impl<D: Disk> LogEnd<D> {
             "a batch outgrew its file"
         );
         let file = &current.file.file;
+        // What a recycled file held before in the rest of the page counts no more. With less than a page the system would
+        // read it first, which takes time and may fail.
+        let filled = u64::from(end)
+            .next_multiple_of(PAGE_BYTES)
+            .min(current.file.bytes);
+        self.buffer
+            .resize(self.buffer.len() + wide(filled - u64::from(end)), 0);
         let written = file.write_at(&self.buffer, current.end.offset.into());
         #[cfg(feature = "sabotage")]
         let written = crate::sabotage::end_write(written, &**file);

@@ -174,8 +174,10 @@ impl<D: Disk> Marks<D> {
             number: mark.number + 1,
             ..mark
         };
-        self.file
-            .write_at(&encode(&mark), mark.number % 2 * SLOT_STEP)?;
+        // A page that cannot be read can be written as a whole only: for less the system reads it first.
+        let mut page = [0; FILE_BYTES / 2];
+        page[..SLOT_BYTES].copy_from_slice(&encode(&mark));
+        self.file.write_at(&page, mark.number % 2 * SLOT_STEP)?;
         self.last = mark;
         Ok(())
     }

@@ -220,7 +220,9 @@ fn is_doubtful<D: Disk>(marks: &Marks<D>, replayed: &Replayed, boot: Option<u64>
     // A newer mark that cannot be read may be of a start that wrote more.
     let closed = marks.is_whole() && last.closed && last.durable == replayed.end;
     let same_boot = boot.is_some_and(|boot| boot == last.boot);
-    !closed && !same_boot
+    // Neither may one that is damaged and was written in this time since the machine was switched on: what it called
+    // durable may be gone together with it.
+    !closed && (!same_boot || !marks.is_whole())
 }
 
 fn make_names_durable<D: Disk>(disk: &D) -> io::Result<()> {

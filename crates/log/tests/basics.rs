@@ -274,9 +274,9 @@ fn dead_entries_are_never_copied_and_files_are_used_again() {
             .count()
             <= 7
     );
-    // Headers, the first zeros of the files, manifests and snapshots.
+    // Headers, the rest of the last page of each batch, the first zeros of the files, manifests and snapshots.
     let amplification = disk.bytes_written() * 100 / bodies;
-    assert!(amplification < 125, "{amplification} %");
+    assert!(amplification < 140, "{amplification} %");
 }
 
 #[test]

@@ -455,7 +455,9 @@ impl Driver {
         let number = u16::try_from(self.random.up_to(2)).unwrap();
         let mut after = self.model.clone();
         let shard = after.shards.entry(number).or_default();
-        let floor = shard.last_index() + self.random.up_to(3);
+        // Of what it acknowledged or knew to be committed the floor is not short.
+        let known = shard.last_index().max(shard.hard_state.commit);
+        let floor = known + self.random.up_to(3);
         shard.forget(floor);
         let began = self.disk.recorded_count();
         self.opened.store.forget(number, floor, false).unwrap();

@@ -12,6 +12,7 @@ mod faults;
 mod holes;
 mod hooked;
 mod mended;
+mod lost_proofs;
 mod mending;
 mod model;
 mod random;

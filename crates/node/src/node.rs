@@ -217,6 +217,16 @@ impl Node {
         cluster.map_or_else(BTreeSet::new, |it| it.members.others(it.node))
     }
 
+    /// Where the nodes of [`Node::peers`] are reached by each other, as `HOST:PORT`.
+    pub fn peer_addresses(&self) -> Vec<String> {
+        let Some(cluster) = self.desk().cluster.as_ref() else {
+            return Vec::new();
+        };
+        let peers = cluster.members.peers().into_iter();
+        let others = peers.filter(|(number, _)| *number != cluster.node);
+        others.map(|(_, peer)| peer.address).collect()
+    }
+
     /// The cluster as this node sees it.
     pub fn cluster_status(&self) -> ClusterStatus {
         match &self.desk().cluster {

@@ -14,6 +14,9 @@ const DENIED_PORTS: &[u16] = &[
     22, 23, 25, 53, 110, 143, 465, 587, 2375, 2376, 2379, 3306, 3389, 5432, 6379, 11211, 27017,
 ];
 
+/// Says where the other nodes of this server's cluster are reached by each other, as it is now.
+pub type OtherNodes = Arc<dyn Fn() -> Vec<SocketAddr> + Send + Sync>;
+
 /// The settings of a pusher.
 #[derive(Clone)]
 pub struct Config {
@@ -47,6 +50,8 @@ pub struct Config {
     pub allow: Vec<Network>,
     /// Where this server itself listens. Never dialled, whatever `allow` says.
     pub own_addresses: Vec<SocketAddr>,
+    /// Never dialled there either, nor on the ports of `own_addresses`.
+    pub other_nodes: OtherNodes,
     /// Ports that are never dialled, whatever `allow` says.
     pub denied_ports: Vec<u16>,
     /// A PEM file of root certificates that are trusted instead of the system's.
@@ -73,6 +78,7 @@ impl Default for Config {
             idle_connections: 1024,
             allow: Vec::new(),
             own_addresses: Vec::new(),
+            other_nodes: Arc::new(Vec::new),
             denied_ports: DENIED_PORTS.to_vec(),
             roots: None,
             signing_key: None,

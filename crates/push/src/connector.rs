@@ -102,13 +102,10 @@ impl Connector {
             .and_then(|found| found)
         {
             Ok(addresses) if addresses.is_empty() => {
-                Err(Failure::new(Kind::Resolve, "the host has no address"))
+                Err(Failure::no_address(Kind::Resolve, "its name has none"))
             }
             Ok(addresses) => Ok(addresses),
-            Err(error) => Err(Failure::new(
-                Kind::Resolve,
-                format!("the host cannot be resolved: {error}"),
-            )),
+            Err(error) => Err(Failure::no_address(Kind::Resolve, error)),
         }
     }
 

@@ -1,6 +1,9 @@
 //! Why a push failed: in a kind to count and in words to read.
+//!
+//! Whoever made the subscription reads the reason. It says nothing that can only be known inside this
+//! network, such as what a name means here; that stands in the operator's log.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{fmt::Display, io, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -12,6 +15,8 @@ use crate::{endpoint::NotAnEndpoint, guard::Refusal, prelude};
 pub(crate) struct Failure {
     pub(crate) kind: Kind,
     pub(crate) reason: String,
+    /// What there is to know beyond it, for the operator only.
+    pub(crate) inside: Option<String>,
     /// If there was an answer.
     pub(crate) status: Option<StatusCode>,
     /// The first bytes of the answer's body.
@@ -64,9 +69,25 @@ impl Failure {
         Self {
             kind,
             reason: reason.into(),
+            inside: None,
             status: None,
             answer: Bytes::new(),
         }
+    }
+
+    /// With something that only the operator reads.
+    fn inside(self, inside: impl Display) -> Self {
+        Self {
+            inside: Some(inside.to_string()),
+            ..self
+        }
+    }
+
+    /// A host that cannot be pushed to. Whether its name is unknown or has an address that is not allowed
+    /// reads the same.
+    pub(crate) fn no_address(kind: Kind, inside: impl Display) -> Self {
+        let reason = "the host has no address that may be pushed to";
+        Self::new(kind, reason).inside(inside)
     }
 
     /// An answer that is no success.
@@ -97,15 +118,20 @@ impl Failure {
         )
     }
 
+    /// All that is known.
+    pub(crate) fn for_operator(&self) -> String {
+        match &self.inside {
+            Some(inside) => format!("{} ({inside})", self.reason),
+            None => self.reason.clone(),
+        }
+    }
+
     pub(crate) fn crowded(address: SocketAddr) -> Self {
-        Self::new(
-            Kind::Crowded,
-            format!("too many pushes to address {address}"),
-        )
+        Self::new(Kind::Crowded, "too many pushes to the host's address").inside(address)
     }
 
     pub(crate) fn connect(error: &io::Error) -> Self {
-        Self::new(Kind::Connect, io_words(error))
+        Self::new(Kind::Connect, io_words(error)).inside(error)
     }
 
     /// A connection that broke before there was an answer.
@@ -131,7 +157,13 @@ impl From<NotAnEndpoint> for Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        Self::new(Kind::Refused, refusal.to_string())
+        match refusal {
+            Refusal::Port { .. } => Self::new(Kind::Refused, refusal.to_string()),
+            Refusal::Address { .. }
+            | Refusal::Own { .. }
+            | Refusal::OtherNode { .. }
+            | Refusal::Unknown => Self::no_address(Kind::Refused, refusal),
+        }
     }
 }
 
@@ -144,15 +176,19 @@ fn io_cause(error: &hyper::Error) -> Option<&io::Error> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
+/// What the other side did is told; what this machine lacks, such as files or routes, is not.
 fn io_words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused".into(),
-        io::ErrorKind::ConnectionReset => "connection reset".into(),
+    let words = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused",
+        io::ErrorKind::ConnectionReset => "connection reset",
         io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
-            "the connection was closed before the answer".into()
+            "the connection was closed before the answer"
         }
-        _ => error.to_string(),
-    }
+        // Of TLS, and of what came before an answer: about the other side, too.
+        _ if error.raw_os_error().is_none() => return error.to_string(),
+        _ => "the connection failed",
+    };
+    words.into()
 }
 
 fn length(length: Duration) -> String {

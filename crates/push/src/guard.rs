@@ -6,19 +6,20 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use crate::{
     address::{self, Class},
-    config::Config,
+    config::{Config, OtherNodes},
     machine,
     network::Network,
 };
 
-#[derive(Debug)]
 pub(crate) struct Guard {
     allow: Vec<Network>,
     own: Vec<SocketAddr>,
+    other_nodes: OtherNodes,
     denied_ports: Vec<u16>,
     machine: fn() -> io::Result<Vec<IpAddr>>,
 }
@@ -32,6 +33,8 @@ pub(crate) enum Refusal {
     Port { port: u16 },
     #[error("address {address} is this server's own")]
     Own { address: SocketAddr },
+    #[error("address {address} is that of another node of the cluster")]
+    OtherNode { address: SocketAddr },
     #[error("this machine's own addresses cannot be read, so that none is allowed")]
     Unknown,
 }
@@ -41,6 +44,7 @@ impl Guard {
         Self {
             allow: config.allow.clone(),
             own: config.own_addresses.clone(),
+            other_nodes: Arc::clone(&config.other_nodes),
             denied_ports: config.denied_ports.clone(),
             machine: machine::addresses,
         }
@@ -53,13 +57,26 @@ impl Guard {
             return Err(Refusal::Port { port });
         }
         let machine = (self.machine)().map_err(|_| Refusal::Unknown)?;
-        addresses
-            .iter()
-            .try_for_each(|address| self.judge_one(*address, port, &machine))
+        let nodes = (self.other_nodes)();
+        addresses.iter().try_for_each(|address| {
+            let socket = SocketAddr::new(*address, port);
+            if nodes.iter().any(|node| self.is_of_node(*node, socket)) {
+                return Err(Refusal::OtherNode { address: socket });
+            }
+            self.judge_one(socket, &machine)
+        })
     }
 
-    fn judge_one(&self, address: IpAddr, port: u16, machine: &[IpAddr]) -> Result<(), Refusal> {
-        let socket = SocketAddr::new(address, port);
+    /// Whether another node serves there: others, or clients and operators on the ports that this one
+    /// has for them, since nodes of a cluster are set up alike.
+    fn is_of_node(&self, node: SocketAddr, target: SocketAddr) -> bool {
+        let is_port_of_ours = self.own.iter().any(|own| own.port() == target.port());
+        node.ip().to_canonical() == address::carried(target.ip())
+            && (node.port() == target.port() || is_port_of_ours)
+    }
+
+    fn judge_one(&self, socket: SocketAddr, machine: &[IpAddr]) -> Result<(), Refusal> {
+        let address = socket.ip();
         let is_local = machine.contains(&address::carried(address));
         let is_own = |own: &SocketAddr| leads_to(*own, socket, is_local);
         if self.own.iter().any(is_own) {
@@ -164,6 +181,35 @@ mod tests {
         }
         assert_eq!(judge(&guard, &["127.0.0.1"], 9327), Ok(()));
         assert_eq!(judge(&guard, &["192.168.7.8"], 9325), Ok(()));
+    }
+
+    #[test]
+    fn security_finding_8_other_nodes_are_refused_on_their_port_and_on_those_of_this_server() {
+        let nodes = || {
+            vec![
+                "10.1.0.2:9326".parse().unwrap(),
+                "[fd00::3]:9326".parse().unwrap(),
+            ]
+        };
+        let own = ["10.1.0.1:9324", "127.0.0.1:9325", "10.1.0.1:9326"];
+        let guard = Guard::new(&Config {
+            allow: vec!["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()],
+            own_addresses: own.map(|text| text.parse().unwrap()).into(),
+            other_nodes: Arc::new(nodes),
+            ..Config::default()
+        });
+        for address in ["10.1.0.2", "fd00::3"] {
+            for port in [9324, 9325, 9326] {
+                let refused = judge(&guard, &[address], port).unwrap_err();
+                assert!(
+                    refused.ends_with("another node of the cluster"),
+                    "{refused}"
+                );
+            }
+            assert_eq!(judge(&guard, &[address], 8080), Ok(()));
+        }
+        assert_eq!(judge(&guard, &["10.1.0.4"], 9324), Ok(()));
+        assert!(judge(&guard, &["10.1.0.4", "10.1.0.2"], 9324).is_err());
     }
 
     #[test]

@@ -44,7 +44,7 @@ mod signature;
 mod subscription;
 mod trust;
 
-pub use config::Config;
+pub use config::{Config, OtherNodes};
 pub use endpoint::{Endpoint, NotAnEndpoint};
 pub use metrics::Metrics;
 pub use network::{Network, NotANetwork};

@@ -116,12 +116,17 @@ impl<O: Outboxes> Subscription<O> {
     pub(crate) async fn run(mut self) {
         let mut closing = self.shared.closing.subscribe();
         loop {
-            if self.bell.was_rung() {
+            // Once it has closed, what is announced is for after its end.
+            if self.supply != Supply::Closed && self.bell.was_rung() {
                 self.announce();
             }
             self.wait_for_places();
             self.end_received();
             if self.tasks.is_empty() {
+                if self.supply == Supply::Closed && !*closing.borrow() && self.bell.was_rung() {
+                    // The outbox was not there when it was looked for, and is now.
+                    self.supply = Supply::Announced;
+                }
                 if self.supply != Supply::Announced {
                     break;
                 }

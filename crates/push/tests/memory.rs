@@ -240,6 +240,11 @@ impl State {
         }
     }
 
+    /// Whether the pusher has heard of all that was announced.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// As when the pusher of a subscription is gone: the next one hears of it anew.
     pub(crate) fn announce_again(&mut self, subscription: SubscriptionId) {
         if let Some(outbox) = self.outboxes.get_mut(&subscription) {

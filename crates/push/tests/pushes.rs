@@ -265,6 +265,32 @@ async fn a_subscription_that_is_gone_is_left_alone() {
     assert_eq!(receiver.requests().last().unwrap().text(), "c");
 }
 
+/// An outbox may not be there yet when it is announced first. What is announced while pushes of before are under way is not
+/// announced again.
+#[tokio::test]
+async fn a_subscription_that_is_there_again_is_pushed_though_its_loop_has_closed() {
+    let answer = Arc::new(Notify::new());
+    let awaited = Arc::clone(&answer);
+    let receiver = Receiver::start(move |request| match request.text() {
+        "first" => Answer::When(Arc::clone(&awaited), 200),
+        _ => Answer::status(200),
+    })
+    .await;
+    let rig = Rig::new(subscriber(1, &receiver.url()), config());
+    rig.publish("first");
+    eventually(|| receiver.requests().len() == 1).await;
+    rig.memory
+        .change(|state| state.take_errors.push_back(Error::NoSuchQueue));
+    rig.memory.change(|state| state.announce_again(FIRST));
+    rig.publish("second");
+    let is_gone = |state: &State| state.take_errors.is_empty().then_some(());
+    rig.memory.until(is_gone).await;
+    rig.memory.change(|state| state.announce_again(FIRST));
+    eventually(|| rig.memory.look(State::is_heard)).await;
+    answer.notify_one();
+    rig.delivered(2).await;
+}
+
 #[tokio::test]
 async fn pushes_under_way_end_when_the_pusher_stops() {
     let receiver = Receiver::start(|_| Answer::Hang(Vec::new())).await;

@@ -22,7 +22,7 @@ use crate::{
     ballots::Ballots,
     doubts::Doubts,
     elections::{ELECTION_TICKS, Elections, HEARTBEAT_TICKS},
-    entries::{Committed, committed_entry, raft_entry},
+    entries::{Committed, committed_entry, raft_entry, stored_entry},
     fetches::{Fetch, Fetches},
     lives::Lives,
     output::{Append, StoredEntry},
@@ -455,6 +455,11 @@ impl Consensus {
 
     pub(crate) fn entries_held(&self, applied: u64) -> EntriesHeld {
         self.node.store().held(applied)
+    }
+
+    pub(crate) fn remembered(&self, index: u64) -> Option<StoredEntry> {
+        // What raft-rs has not handed over yet is not in the log.
+        self.node.store().remembered(index).map(stored_entry)
     }
 
     pub(crate) fn set_memory_bytes(&mut self, bytes: usize) {

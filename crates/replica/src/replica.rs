@@ -28,6 +28,7 @@ use crate::{
     fetches::Fetch,
     held::Held,
     marks::{Mark, Marks},
+    output::StoredEntry,
     proposals::{Caller, Proposals},
     reads::{PendingRead, Reads},
     snapshot,
@@ -304,6 +305,11 @@ impl Replica {
     /// What of its log the replica has in memory.
     pub fn entries_held(&self) -> EntriesHeld {
         self.consensus.entries_held(self.applied.index)
+    }
+
+    /// An entry of its log, if it is in memory, where all are that are not applied yet.
+    pub fn remembered(&self, index: u64) -> Option<StoredEntry> {
+        self.consensus.remembered(index)
     }
 
     /// The term, and who leads in it as far as this replica knows.

@@ -201,6 +201,11 @@ impl Tail {
         }
     }
 
+    pub(crate) fn remembered(&self, index: u64) -> Option<&Entry> {
+        let behind = index.checked_sub(self.before + 1)?;
+        self.entries.get(usize::try_from(behind).ok()?)
+    }
+
     pub(crate) fn set_applied_bytes_max(&mut self, bytes: usize) {
         self.applied_bytes_max = bytes;
     }

@@ -14,6 +14,8 @@ pub const PLACES: &[&str] = &[
     "a snapshot was installed over an older state",
     "a copy was resumed after a broken connection",
     "a copy was given up",
+    "a copy was refused for lack of room",
+    "a shard lacked a copy, and no node had room for it",
     "a copy was dropped for a newer one",
     "a copy, or the end of a replica, waited for the disk",
     "a copy that had arrived did not come again",

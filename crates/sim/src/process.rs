@@ -214,7 +214,8 @@ impl Process {
                 // Its file may have another name by now.
                 self.struck.is_some() || self.disk.cannot_read(file) || self.damaged.contains(file)
             }
-            Error::Failed { .. } => self.struck.is_some(),
+            // A page of which a part cannot be read cannot be written in part.
+            Error::Failed { file, .. } => self.struck.is_some() || self.disk.cannot_read(file),
             _ => false,
         }
     }

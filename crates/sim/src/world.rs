@@ -190,7 +190,7 @@ impl World {
             Relief::Pause { node } => self.resume(node),
             Relief::Disk { node } => {
                 if let Some(node) = self.nodes.get_mut(&node) {
-                    node.relieve();
+                    node.relieve(&mut self.common);
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! Mutual TLS between nodes: both sides show a certificate that the same roots have signed.
+//! Mutual TLS between nodes: both sides show a certificate that the same roots have signed and that has
+//! the nodes' name.
 
 use std::{
     fmt, io,
@@ -17,7 +18,10 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use self::dialler::DiallerVerifier;
 use crate::stream::Stream;
+
+mod dialler;
 
 /// So that no other service behind the same certificates is mistaken for a node.
 const PROTOCOL: &[u8] = b"anser-transport";
@@ -71,7 +75,7 @@ impl TlsConfig {
         let server_name =
             ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name(name.to_owned()))?;
         let roots = Arc::new(read_roots(roots)?);
-        let chain = read_certificates("certificates", certificates)?;
+        let own_chain = read_certificates("certificates", certificates)?;
         let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| TlsError::Read {
             what: "private key",
             path: key.to_owned(),
@@ -88,16 +92,20 @@ impl TlsConfig {
             .with_protocol_versions(&[&TLS13])
             .map_err(|error| setup(&error))?
             .with_root_certificates(Arc::clone(&roots))
-            .with_client_auth_cert(chain.clone(), secret.clone_key())
+            .with_client_auth_cert(own_chain.clone(), secret.clone_key())
             .map_err(wrong)?;
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
+        let chain = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
             .build()
             .map_err(|error| setup(&error))?;
+        let verifier = Arc::new(DiallerVerifier {
+            chain,
+            name: server_name.clone(),
+        });
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])
             .map_err(|error| setup(&error))?
             .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, secret)
+            .with_single_cert(own_chain, secret)
             .map_err(wrong)?;
         // Every connection shows its certificates: one that is no longer believed is then noticed.
         client.resumption = Resumption::disabled();

@@ -79,6 +79,14 @@ fn asked(two: &Node, tls: Option<TlsConfig>) -> Result<Bytes, AskError> {
     wait_tokio(ask(&address, &config, Bytes::from_static(b"hello")))
 }
 
+/// Whether certificates ended it, on whichever side that was noticed.
+fn is_tls(result: &Result<Bytes, AskError>) -> bool {
+    matches!(
+        result,
+        Err(AskError::Dial(DialError::Tls(_) | DialError::Broken(_)))
+    )
+}
+
 #[test]
 fn nodes_of_one_authority_meet() {
     let authority = Authority::new("ours");
@@ -104,26 +112,29 @@ fn outcomes_are_true_under_tls() {
 fn bad_certificates_are_not_believed() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
     let two = Node::start(secured(2, ours.tls("anser")));
-    let is_tls = |result| {
-        matches!(
-            result,
-            Err(AskError::Dial(DialError::Tls(_) | DialError::Broken(_)))
-        )
-    };
     // Neither side believes the other.
-    assert!(is_tls(asked(&two, Some(theirs.tls("anser")))));
+    assert!(is_tls(&asked(&two, Some(theirs.tls("anser")))));
     // Only the listener does not: right roots, a certificate of another authority.
     let (certificate, key) = theirs.sign("anser", false);
     let mixed = TlsConfig::read(&certificate, &key, &ours.roots(), "anser").unwrap();
-    assert!(is_tls(asked(&two, Some(mixed))));
+    assert!(is_tls(&asked(&two, Some(mixed))));
     // One that has ended.
     let (certificate, key) = ours.sign("anser", true);
     let old = TlsConfig::read(&certificate, &key, &ours.roots(), "anser").unwrap();
-    assert!(is_tls(asked(&two, Some(old))));
+    assert!(is_tls(&asked(&two, Some(old))));
     // A listener with another name.
     let misnamed = Node::start(secured(3, ours.tls("other")));
-    assert!(is_tls(asked(&misnamed, Some(ours.tls("anser")))));
+    assert!(is_tls(&asked(&misnamed, Some(ours.tls("anser")))));
     assert_eq!(asked(&two, Some(ours.tls("anser"))).unwrap(), "hello");
+}
+
+#[test]
+fn security_finding_9_a_dialler_with_another_name_of_the_same_authority_is_not_believed() {
+    let authority = Authority::new("ours");
+    let two = Node::start(secured(2, authority.tls("anser")));
+    // It knows the token, too, so that nothing but the name stops it.
+    assert!(is_tls(&asked(&two, Some(authority.tls("printer")))));
+    assert_eq!(asked(&two, Some(authority.tls("anser"))).unwrap(), "hello");
 }
 
 #[test]

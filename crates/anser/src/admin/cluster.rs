@@ -19,6 +19,7 @@ use crate::cluster::proof::{Change, SCHEME};
 
 const PATHS: [&str; 2] = ["/cluster", "/cluster/challenge"];
 const BODY_BYTES_MAX: usize = 4096;
+const BODY_PATIENCE: Duration = Duration::from_secs(5);
 /// A change is agreed on by the nodes, or refused.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -131,7 +132,9 @@ async fn change(
     let gate = gate(sources)?;
     let (head, body) = request.into_parts();
     let proof = head.headers.get(AUTHORIZATION).ok_or(Refusal::NoProof)?;
-    let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
+    let body = Limited::new(body, BODY_BYTES_MAX).collect();
+    let body = tokio::time::timeout(BODY_PATIENCE, body).await;
+    let body = body.map_err(|_| Refusal::Body)?;
     let body = body.map_err(|_| Refusal::Body)?.to_bytes();
     let change = Change {
         method: head.method.as_str(),

@@ -234,16 +234,16 @@ impl Receive {
     }
 
     fn print(&self, messages: &[Received]) -> Result<()> {
-        let mut output = std::io::stdout().lock();
+        let mut stdout = std::io::stdout().lock();
         for message in messages {
-            if self.json {
-                serde_json::to_writer(&mut output, message)?;
-                output.write_all(b"\n")?;
-            } else {
-                output.write_all(message.msg_body.as_bytes())?;
-                output.write_all(b"\n")?;
-            }
+            let json = self
+                .json
+                .then(|| serde_json::to_string(message))
+                .transpose()?;
+            let text = json.as_ref().unwrap_or(&message.msg_body);
+            stdout.write_all(output::received(text).as_bytes())?;
+            stdout.write_all(b"\n")?;
         }
-        Ok(output.flush()?)
+        Ok(stdout.flush()?)
     }
 }

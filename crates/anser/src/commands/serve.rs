@@ -20,6 +20,9 @@ pub(super) fn run(arguments: &Arguments, format: Option<logs::Format>) -> Result
     let format = format.unwrap_or_else(|| logs::Format::named(&config.log.format));
     logs::start(format, &config.log.filter)?;
     system::keep_files_private();
+    if !config.general.core_dumps {
+        system::keep_memory_private();
+    }
     anser_node::note_crashes(&config.general.data);
     let server = Server::start(&config, Clock::system())?;
     super::serve_until_stopped(server, announce)

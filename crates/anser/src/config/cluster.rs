@@ -6,7 +6,10 @@ use anser_node::{ClusterConfig, TlsFiles};
 use anyhow::{Context, Result};
 
 use super::sections::Cluster;
-use crate::{cluster::token::Token, exit::Exit};
+use crate::{cluster::token::Token, exit::Exit, files};
+
+/// What to do about a private key that others know.
+const NEW_CERTIFICATE: &str = "have a new certificate made for another key";
 
 impl Cluster {
     /// Fails with what does not go together and what to write instead.
@@ -119,6 +122,10 @@ impl Cluster {
             return Ok(None);
         };
         let tls = self.tls()?;
+        if let Some(tls) = &tls {
+            // One that is not there is told of by who reads it.
+            files::open_secret(&tls.key, "private key of cluster.key", NEW_CERTIFICATE)?;
+        }
         if tls.is_none() && !listen.ip().is_loopback() {
             tracing::warn!(
                 %listen,
@@ -175,6 +182,8 @@ fn wrong(text: impl Into<String>) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::{cluster::token::token_of, config::Config};
 
@@ -206,6 +215,28 @@ mod tests {
         assert_eq!(node.version_at_most, None);
         assert!(!node.host.is_empty() && !node.host.contains('\n'));
         assert!(node.join.is_empty() && node.tls.is_none() && node.advertise.is_none());
+    }
+
+    #[test]
+    fn security_finding_10_a_private_key_that_others_can_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("node.key");
+        let path = key.display();
+        let text = format!(
+            "{NODE}certificate = \"c\"\nkey = \"{path}\"\nroots = \"r\"\ntls_name = \"anser\""
+        );
+        let config = Config::parse(&text).unwrap();
+        let token = token_of("0123456789abcdef");
+        fs::write(&key, "secret").unwrap();
+        let set = |mode| fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+        for mode in [0o644, 0o640, 0o602] {
+            set(mode);
+            let error = config.cluster.node(Some(&token)).unwrap_err();
+            assert_eq!(Exit::of(&error), Exit::Permission, "{error:#}");
+            assert!(error.to_string().contains("chmod 600"), "{error:#}");
+        }
+        set(0o400);
+        config.cluster.node(Some(&token)).unwrap();
     }
 
     #[test]

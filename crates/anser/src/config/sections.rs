@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anser_api::{Host, Limits as Http, cmq};
+use anser_api::{Accounts, Host, Limits as Http, cmq};
 use anser_broker::time::Millis;
 use anser_push::Network;
 use anyhow::{Context, Result};
@@ -32,6 +32,9 @@ section! {
         master_key_file: Option<PathBuf> = None;
         /// How long requests under way may take to end when the server stops.
         stop_seconds: u64 = 10, 0 => 300;
+        /// Whether the process may leave a core dump when it crashes, and be traced by other processes of
+        /// its user. A dump holds access keys and bodies of messages.
+        core_dumps: bool = false;
     }
 }
 
@@ -49,6 +52,13 @@ section! {
         public_names: Vec<String> = Vec::new();
         /// How far the time in a request may be from this machine's clock.
         clock_skew_seconds: u64 = 300, 1 => 7200;
+        /// Accounts, by their numbers as texts, whose requests must be signed with SHA-256; `"*"` stands for
+        /// all. Those of others may be signed with SHA-1, as the vendor's clients do by default.
+        sha256_accounts: Vec<String> = Vec::new();
+        /// Accounts, likewise, of which a node accepts each signed request once only, so that one that was
+        /// overheard cannot be repeated there. A client that sends a request again, since it got no answer, has to sign it
+        /// anew.
+        once_accounts: Vec<String> = Vec::new();
         /// How long the name of a deleted queue or topic cannot be used again.
         name_reuse_seconds: u64 = 0, 0 => 600;
         /// How many queues an account may have.
@@ -66,8 +76,11 @@ section! {
         /// How many messages a second may be sent to, received from and deleted from a queue, each, and
         /// published to a topic; 0: as many as possible. Clients do not slow down by themselves when they are refused.
         messages_per_second: u64 = 0, 0 => 10_000_000;
+        /// How many messages a second of an account may be sent, published, received and deleted in all;
+        /// 0: as many as possible.
+        account_messages_per_second: u64 = 0, 0 => 10_000_000;
         /// How many requests a second that concern queues and topics themselves an account may make;
-        /// 0: as many as possible. Used only if `messages_per_second` is not 0.
+        /// 0: as many as possible.
         control_per_second: u64 = 0, 0 => 10_000_000;
     }
 }
@@ -82,8 +95,8 @@ section! {
         headers: u64 = http_default().headers as u64, 8 => 1000;
         /// The size of a request's body as it comes over the wire.
         body_bytes: ByteCount = ByteCount(http_default().body_bytes as u64), 64 * KIB => 64 * MIB;
-        /// Memory for all bodies that are being received; at least one of `body_bytes`. Those from one
-        /// address (IPv6: one /64) may take a quarter of it, or be one.
+        /// Memory for all bodies that are being received, as they come and, if they hold escapes, decoded; at
+        /// least two of `body_bytes`. Those from one address (IPv6: one /64) may take a quarter of it, or be one.
         bodies_bytes: ByteCount = ByteCount(http_default().bodies_bytes as u64), MIB => TIB;
         /// Memory for all answers that clients have not read yet. Those to one account may take a quarter
         /// of it, or be one; beyond it receives are refused.
@@ -180,7 +193,7 @@ section! {
         /// This node's certificate in PEM form. With `key`, `roots` and `tls_name` nodes speak TLS and
         /// check each other's certificates; without them nothing between nodes is encrypted.
         certificate: Option<PathBuf> = None;
-        /// The certificate's private key in PEM form.
+        /// The certificate's private key in PEM form, readable by its owner only.
         key: Option<PathBuf> = None;
         /// The root certificates, in PEM form, of the certificates of all nodes.
         roots: Option<PathBuf> = None;
@@ -270,6 +283,8 @@ impl Api {
         Ok(cmq::Config {
             region: self.region.clone(),
             clock_skew: Duration::from_secs(self.clock_skew_seconds),
+            sha256_only: accounts("sha256_accounts", &self.sha256_accounts)?,
+            once_only: accounts("once_accounts", &self.once_accounts)?,
             name_reuse: Duration::from_secs(self.name_reuse_seconds),
             queues_max: self.queues,
             topics_max: self.topics,
@@ -277,8 +292,9 @@ impl Api {
             advertised_tcp: self.advertised_tcp.clone(),
             in_flight_max: self.in_flight_messages,
             delayed_max: self.delayed_messages,
-            rates: (self.messages_per_second > 0).then(|| cmq::Rates {
+            rates: self.has_rates().then(|| cmq::Rates {
                 messages_per_second: rate(self.messages_per_second),
+                account_messages_per_second: rate(self.account_messages_per_second),
                 control_per_second: rate(self.control_per_second),
             }),
             public_names: self.hosts()?,
@@ -286,7 +302,16 @@ impl Api {
         })
     }
 
+    fn has_rates(&self) -> bool {
+        let messages = self
+            .messages_per_second
+            .max(self.account_messages_per_second);
+        messages.max(self.control_per_second) > 0
+    }
+
     pub(super) fn check(&self) -> Result<()> {
+        accounts("sha256_accounts", &self.sha256_accounts)?;
+        accounts("once_accounts", &self.once_accounts)?;
         self.hosts().map(drop)
     }
 
@@ -298,6 +323,11 @@ impl Api {
         });
         hosts.collect()
     }
+}
+
+fn accounts(setting: &str, texts: &[String]) -> Result<Accounts> {
+    let accounts = Accounts::read(texts);
+    accounts.context(Exit::Configuration.reason(format!("api.{setting} is not usable")))
 }
 
 impl Push {
@@ -351,11 +381,11 @@ impl Limits {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        let (one, all) = (self.body_bytes.0, self.bodies_bytes.0);
+        let (one, all) = (2 * self.body_bytes.0, self.bodies_bytes.0);
         if all < one {
             return Err(Exit::Configuration.error(format!(
-                "limits.bodies_bytes is less than limits.body_bytes: choose at least {one}, \
-                 or no body of that size can come in"
+                "limits.bodies_bytes is less than two of limits.body_bytes: choose at least {one}, \
+                 or no body of that size can come in and be decoded"
             )));
         }
         Ok(())

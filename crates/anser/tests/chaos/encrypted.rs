@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
+    os::unix::fs::PermissionsExt,
     path::Path,
     time::Duration,
 };
@@ -34,6 +35,8 @@ fn make_certificate(folder: &Path) -> String {
     ] {
         fs::write(folder.join(file), text).unwrap();
     }
+    let private = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(folder.join("node.key"), private).unwrap();
     format!(
         "certificate = \"node.crt\"\nkey = \"node.key\"\nroots = \"roots.pem\"\ntls_name = \"{NAME}\"\n"
     )

@@ -191,12 +191,15 @@ fn refused(world: &World, url: &str) -> String {
     failure["reason"].as_str().unwrap().to_owned()
 }
 
+/// All that whoever subscribed learns of an address that is not dialled.
+const NO_ADDRESS: &str = "the host has no address that may be pushed to";
+
 #[test]
 fn a_private_address_is_not_dialled_unless_it_is_allowed() {
     let world = World::configured(|config| config.push.allow.clear());
     let receiver = world.receiver();
     let reason = refused(&world, &receiver.url("/"));
-    assert_eq!(reason, "address 127.0.0.1 is loopback: not allowed");
+    assert_eq!(reason, NO_ADDRESS);
     let mut caller = world.caller();
     // Names have their tests in `crates/push`: not every machine knows one for itself.
     for (number, host) in ["127.1", "0x7f000001", "2130706433", "[::1]"]
@@ -211,11 +214,7 @@ fn a_private_address_is_not_dialled_unless_it_is_allowed() {
         let id = caller.publish("t", "x");
         wait_for_failure(&mut caller, ("t", &name), &id, 1);
         let reason = caller.subscription("t", &name)["lastFailures"][0]["reason"].clone();
-        let reason = reason.as_str().unwrap().to_owned();
-        assert!(
-            reason.ends_with("is loopback: not allowed"),
-            "{host}: {reason}"
-        );
+        assert_eq!(reason, NO_ADDRESS, "{host}");
     }
     assert_eq!(receiver.connections(), 0);
 }
@@ -236,5 +235,5 @@ fn the_server_does_not_push_to_itself() {
     let world = World::alone();
     let address = world.address();
     let reason = refused(&world, &format!("http://{address}/"));
-    assert_eq!(reason, format!("address {address} is this server's own"));
+    assert_eq!(reason, NO_ADDRESS);
 }

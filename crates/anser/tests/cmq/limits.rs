@@ -228,6 +228,7 @@ pub(crate) fn limited(world: &World, messages: u32, control: u32) -> anser_api::
     world.second_port(vec![usual_key()], |cmq| {
         cmq.rates = Some(Rates {
             messages_per_second: messages,
+            account_messages_per_second: u32::MAX,
             control_per_second: control,
         });
     })

@@ -2,16 +2,20 @@
 //!
 //! The text is fed to the HMAC piece by piece and never stands in memory as a whole. What a client
 //! signed as host and path cannot be told from the request alone, so a few spellings are tried, all
-//! with the same key.
+//! with the same key. Nobody has proved anything by then, so that a text which is larger than that of any
+//! request that can be served is hashed once only.
 
 use aws_lc_rs::{constant_time, hmac};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::host::Host;
+use super::{host::Host, strict::MARK_BYTES};
 use crate::{codec::form::Form, key::AccessKey};
 
 /// The path that clients sign even when they request another.
 const USUAL_PATH: &str = "/v2/index.php";
+/// Bytes of the largest form that is tried in all spellings: a whole batch, and more than all else that
+/// comes with it.
+const SPELLED_BYTES_MAX: usize = (1 << 20) + (64 << 10);
 const SIGNATURE: &[u8] = b"Signature";
 /// Characters of the longest signature, and some.
 const SIGNATURE_CHARACTERS_MAX: usize = 64;
@@ -60,7 +64,11 @@ impl Signed<'_> {
         let Some(expected) = decode_signature(signature, &mut buffer) else {
             return false;
         };
-        self.spellings().any(|spelling| {
+        let tries = match self.form.bytes_decoded() {
+            0..=SPELLED_BYTES_MAX => usize::MAX,
+            _ => 1,
+        };
+        self.spellings().take(tries).any(|spelling| {
             let tag = self.tag(key, spelling);
             constant_time::verify_slices_are_equal(tag.as_ref(), expected).is_ok()
         })
@@ -132,6 +140,13 @@ fn decode_signature<'a>(
     }
     let length = STANDARD.decode_slice(text, buffer).ok()?;
     Some(&buffer[..length])
+}
+
+/// What tells a signature from all others, however it is spelled.
+pub(crate) fn mark_of(signature: &[u8]) -> Option<[u8; MARK_BYTES]> {
+    let mut buffer = [0; SIGNATURE_CHARACTERS_MAX];
+    let bytes = decode_signature(signature, &mut buffer)?;
+    bytes.first_chunk().copied()
 }
 
 /// Signs a request as a client does; `parameters` in any order, without `Signature`.

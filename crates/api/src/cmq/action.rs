@@ -74,6 +74,8 @@ pub(crate) enum Rate {
     Send(&'static str),
     Receive(&'static str),
     Delete(&'static str),
+    /// All messages of an account together: no action is counted against it alone.
+    Account,
 }
 
 /// What an action may know besides its parameters.

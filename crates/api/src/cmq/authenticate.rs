@@ -14,13 +14,19 @@ use super::{
     parameters::{common, find},
 };
 use crate::{
-    auth::signature::{Algorithm, Signed},
+    auth::{
+        signature::{Algorithm, Signed, mark_of},
+        strict::{Accepted, Accounts, NotOnce},
+    },
     key::{AccessKey, KeyStore},
 };
 
 pub(crate) struct Authenticator {
     keys: Arc<dyn KeyStore>,
     clock_skew: Millis,
+    sha256_only: Accounts,
+    once_only: Accounts,
+    accepted: Accepted,
 }
 
 impl Authenticator {
@@ -29,6 +35,9 @@ impl Authenticator {
         Self {
             keys,
             clock_skew: Millis(milliseconds(skew)),
+            sha256_only: config.sha256_only.clone(),
+            once_only: config.once_only.clone(),
+            accepted: Accepted::default(),
         }
     }
 
@@ -44,10 +53,30 @@ impl Authenticator {
         let signature = common(signed.form, "Signature")?;
         let time = integer("Timestamp", time)?;
         integer("Nonce", nonce)?;
-        if !self.is_fresh(time, now) {
-            return Err(Fault::AuthenticationFailed.into());
+        let time = self.fresh(time, now).ok_or(Fault::AuthenticationFailed)?;
+        let key = self.check(signed, id, signature, now)?;
+        if self.once_only.has(key.account()) {
+            self.accept_once(&key, time, signature, now)?;
         }
-        self.check(signed, id, signature, now)
+        Ok(key)
+    }
+
+    /// Refuses what was accepted before and is sent again.
+    fn accept_once(
+        &self,
+        key: &AccessKey,
+        time: Timestamp,
+        signature: &[u8],
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let mark = mark_of(signature).ok_or(Fault::AuthenticationFailed)?;
+        // A whole second more: one at the far end of the window is still inside.
+        let end = time + self.clock_skew + Millis(1000);
+        let accepted = self.accepted.accept(key.account(), end, mark, now);
+        accepted.map_err(|why| match why {
+            NotOnce::Repeated => Fault::AuthenticationFailed.into(),
+            NotOnce::Full => Fault::Throttled.into(),
+        })
     }
 
     fn check(
@@ -65,6 +94,9 @@ impl Authenticator {
         let key = found.ok_or(Fault::NoSuchSecretId)?;
         let algorithm = Algorithm::from_method(method);
         if !signed.verify(key.hmac(algorithm), signature) {
+            return Err(Fault::AuthenticationFailed.into());
+        }
+        if algorithm == Algorithm::Sha1 && self.sha256_only.has(key.account()) {
             return Err(Fault::AuthenticationFailed.into());
         }
         if !key.enabled() {
@@ -85,14 +117,16 @@ impl Authenticator {
         }
     }
 
-    fn is_fresh(&self, time: Number, now: Timestamp) -> bool {
+    /// The time of a request, if it is not too far off.
+    fn fresh(&self, time: Number, now: Timestamp) -> Option<Timestamp> {
         let Number::Positive(seconds) = time else {
-            return false;
+            return None;
         };
         let time = Timestamp(seconds.saturating_mul(1000));
         // Clients count whole seconds: one at the far end of the window is still inside.
         let now = Timestamp(now.seconds() * 1000);
-        now - time <= self.clock_skew && time - now <= self.clock_skew
+        let is_fresh = now - time <= self.clock_skew && time - now <= self.clock_skew;
+        is_fresh.then_some(time)
     }
 }
 

@@ -14,25 +14,34 @@ use super::{
     errors::{Failure, Fault, Refusal},
     number::{Number, number},
     parameters,
+    permutation::Permutation,
 };
 use crate::codec::form::Form;
 
 /// Bytes of most answers.
 const USUAL_BYTES: usize = 512;
 
-/// Numbers of requests, unique within a node's life and hardly ever met again.
+/// Numbers of requests, unique within a node's life and hardly ever met again. They do not tell how many
+/// requests others have made meanwhile.
 #[derive(Debug)]
-pub(crate) struct RequestNumbers(AtomicU64);
+pub(crate) struct RequestNumbers {
+    next: AtomicU64,
+    permutation: Permutation,
+}
 
 impl RequestNumbers {
     pub(crate) fn new() -> Self {
-        let mut start = [0; 8];
-        aws_lc_rs::rand::fill(&mut start).expect("the system has random bytes");
-        Self(AtomicU64::new(u64::from_le_bytes(start) >> 2))
+        let mut key = [0; 32];
+        aws_lc_rs::rand::fill(&mut key).expect("the system has random bytes");
+        Self {
+            next: AtomicU64::new(0),
+            permutation: Permutation::new(key),
+        }
     }
 
     pub(crate) fn next(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed)
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.permutation.forward(number)
     }
 }
 
@@ -148,6 +157,8 @@ impl Write for Continued<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[derive(Serialize)]
@@ -157,6 +168,17 @@ mod tests {
 
     fn text(json: &[u8]) -> &str {
         std::str::from_utf8(json).unwrap()
+    }
+
+    #[test]
+    fn security_finding_16_request_numbers_do_not_tell_how_many_came_between() {
+        let numbers = RequestNumbers::new();
+        let drawn: Vec<u64> = (0..1000).map(|_| numbers.next()).collect();
+        assert!(drawn.iter().all(|number| *number < 1 << 63));
+        let steps = drawn.windows(2).map(|pair| pair[0].abs_diff(pair[1]));
+        assert!(steps.min().unwrap() > 1_000_000, "neighbours are far apart");
+        let distinct: BTreeSet<u64> = drawn.into_iter().collect();
+        assert_eq!(distinct.len(), 1000);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Rates, off by default: messages for each queue or topic and direction, control actions for each
-//! account.
+//! Rates, off by default: messages for each queue or topic and direction, and for each account together;
+//! control actions for each account.
 //!
 //! A bucket fills at the rate up to a second's worth. Who comes while it is not empty may take what
 //! the request needs, even into debt: so a batch is never too large to pass, and a receive, whose
@@ -13,6 +13,7 @@ use std::{
 };
 
 use anser_broker::id::AccountId;
+use lru::LruCache;
 
 use super::{
     Rates,
@@ -21,17 +22,24 @@ use super::{
     parameters::Arguments,
 };
 
-/// Buckets kept; beyond, requests pass uncounted.
-const BUCKETS_MAX: usize = 65_536;
+/// Buckets of one account that are not full; beyond, names that have none share one of each rate.
+const BUCKETS_MAX: usize = 16_384;
+/// Buckets that a new one looks at in search of full ones, so that nobody waits for long.
+const LOOKS: usize = 2;
 
 #[derive(Debug)]
 pub(crate) struct Limiter {
     rates: Option<Rates>,
-    buckets: Mutex<HashMap<Key, Bucket>>,
+    /// Of each account for itself, so that no other one's names take its place. A bucket that is
+    /// full is like none.
+    buckets: Mutex<HashMap<AccountId, Buckets>>,
 }
 
-/// What is counted: a queue or topic by its folded name, or with no name an account. A topic and a
-/// queue of one name differ in the field that named them.
+/// The one that was used longest ago is the most likely to be full.
+type Buckets = LruCache<Key, Bucket>;
+
+/// What is counted: a queue or topic by its folded name, or with no name an account, or those that have no
+/// bucket of their own. A topic and a queue of one name differ in the field that named them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     account: AccountId,
@@ -65,7 +73,7 @@ impl Limiter {
             return Ok(None);
         }
         let name = match A::RATE {
-            Rate::Control => String::new(),
+            Rate::Control | Rate::Account => String::new(),
             Rate::Send(field) | Rate::Receive(field) | Rate::Delete(field) => {
                 arguments.folded_name(field)
             }
@@ -82,8 +90,13 @@ impl Limiter {
     }
 
     pub(crate) fn charge(&self, key: &Key, messages: usize) {
-        if let Some(bucket) = self.lock().get_mut(key) {
-            bucket.tokens -= count(messages);
+        let Some(rates) = self.rates else {
+            return;
+        };
+        let (mut accounts, now) = (self.lock(), Instant::now());
+        bucket(&mut accounts, key, rates, now).tokens -= count(messages);
+        if let Some(whole) = key.of_account(rates) {
+            bucket(&mut accounts, &whole, rates, now).tokens -= count(messages);
         }
     }
 
@@ -91,40 +104,100 @@ impl Limiter {
         let Some(rates) = self.rates else {
             return Ok(());
         };
-        let (per_second, fault) = match key.rate {
-            Rate::Control => (rates.control_per_second, Fault::ControlThrottled),
-            _ => (rates.messages_per_second, Fault::Throttled),
+        let fault = match key.rate {
+            Rate::Control => Fault::ControlThrottled,
+            _ => Fault::Throttled,
         };
-        let per_second = f64::from(per_second);
-        let mut buckets = self.lock();
-        if !buckets.contains_key(key) {
-            if buckets.len() >= BUCKETS_MAX {
-                buckets.retain(|_, bucket| now.duration_since(bucket.filled).as_secs() < 2);
-            }
-            if buckets.len() >= BUCKETS_MAX {
-                return Ok(());
-            }
-            let full = Bucket {
-                tokens: per_second,
-                filled: now,
-            };
-            buckets.insert(key.clone(), full);
-        }
-        let bucket = buckets.get_mut(key).expect("it was there or put there");
-        let elapsed = now.saturating_duration_since(bucket.filled).as_secs_f64();
-        bucket.tokens = (bucket.tokens + elapsed * per_second).min(per_second);
-        bucket.filled = now;
-        if bucket.tokens < 1.0 {
+        let mut accounts = self.lock();
+        let whole = key.of_account(rates);
+        if let Some(whole) = &whole
+            && bucket(&mut accounts, whole, rates, now).tokens < 1.0
+        {
             return Err(fault);
         }
-        bucket.tokens -= count(messages);
+        let own = bucket(&mut accounts, key, rates, now);
+        if own.tokens < 1.0 {
+            return Err(fault);
+        }
+        own.tokens -= count(messages);
+        if let Some(whole) = &whole {
+            bucket(&mut accounts, whole, rates, now).tokens -= count(messages);
+        }
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Bucket>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<AccountId, Buckets>> {
         self.buckets
             .lock()
             .expect("nothing panics while it holds this lock")
+    }
+}
+
+/// The bucket that counts for a key, as full as it is now.
+fn bucket<'a>(
+    accounts: &'a mut HashMap<AccountId, Buckets>,
+    key: &Key,
+    rates: Rates,
+    now: Instant,
+) -> &'a mut Bucket {
+    let per_second = rates.per_second(key.rate);
+    let buckets = accounts
+        .entry(key.account)
+        .or_insert_with(LruCache::unbounded);
+    let mut key = key.clone();
+    if !buckets.contains(&key) && !has_room(buckets, rates, now) {
+        key.name.clear();
+    }
+    let full = Bucket {
+        tokens: per_second,
+        filled: now,
+    };
+    let bucket = buckets.get_or_insert_mut(key, || full);
+    bucket.tokens = bucket.tokens_at(per_second, now);
+    bucket.filled = now;
+    bucket
+}
+
+/// Whether there is a place for one more, after a look for buckets that are full.
+fn has_room(buckets: &mut Buckets, rates: Rates, now: Instant) -> bool {
+    for _ in 0..LOOKS {
+        let is_full = buckets.peek_lru().is_some_and(|(key, bucket)| {
+            let per_second = rates.per_second(key.rate);
+            bucket.tokens_at(per_second, now) >= per_second
+        });
+        if is_full {
+            buckets.pop_lru();
+        }
+    }
+    buckets.len() < BUCKETS_MAX
+}
+
+impl Rates {
+    fn per_second(self, rate: Rate) -> f64 {
+        f64::from(match rate {
+            Rate::Control => self.control_per_second,
+            Rate::Account => self.account_messages_per_second,
+            Rate::Send(_) | Rate::Receive(_) | Rate::Delete(_) => self.messages_per_second,
+        })
+    }
+}
+
+impl Key {
+    /// What counts the messages of the whole account, if they have a rate.
+    fn of_account(&self, rates: Rates) -> Option<Self> {
+        let is_counted = self.rate != Rate::Control && rates.account_messages_per_second < u32::MAX;
+        is_counted.then(|| Self {
+            account: self.account,
+            rate: Rate::Account,
+            name: String::new(),
+        })
+    }
+}
+
+impl Bucket {
+    fn tokens_at(&self, per_second: f64, now: Instant) -> f64 {
+        let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
+        (self.tokens + elapsed * per_second).min(per_second)
     }
 }
 
@@ -144,6 +217,7 @@ mod tests {
     fn limiter() -> Limiter {
         Limiter::new(Some(Rates {
             messages_per_second: 10,
+            account_messages_per_second: u32::MAX,
             control_per_second: 1,
         }))
     }
@@ -190,6 +264,76 @@ mod tests {
         limiter.charge(&key(RECEIVE), 10);
         let refused = limiter.take(&key(RECEIVE), 0, start);
         assert_eq!(refused, Err(Fault::Throttled));
+    }
+
+    #[test]
+    fn security_finding_15_names_beyond_all_buckets_are_counted_together_and_harm_no_other_account()
+    {
+        let (limiter, start) = (limiter(), Instant::now());
+        let named = |account, name: usize| Key {
+            account: AccountId(account),
+            rate: SEND,
+            name: format!("q{name}"),
+        };
+        for name in 0..BUCKETS_MAX {
+            assert_eq!(limiter.take(&named(1, name), 1, start), Ok(()));
+        }
+        let beyond = (0..100).map(|name| limiter.take(&named(1, BUCKETS_MAX + name), 1, start));
+        assert_eq!(beyond.flatten().count(), 10, "as one queue");
+        assert_eq!(limiter.take(&named(1, 0), 9, start), Ok(()), "has its own");
+        assert_eq!(limiter.take(&named(1, 0), 1, start), Err(Fault::Throttled));
+        assert_eq!(limiter.take(&named(2, 0), 10, start), Ok(()));
+        assert_eq!(limiter.take(&named(2, 0), 1, start), Err(Fault::Throttled));
+        // Full ones make room, and what is in debt does not.
+        let later = start + Duration::from_secs(1);
+        for name in 0..10 {
+            assert_eq!(
+                limiter.take(&named(1, 2 * BUCKETS_MAX + name), 10, later),
+                Ok(())
+            );
+        }
+        assert!(limiter.lock()[&AccountId(1)].len() <= BUCKETS_MAX + 1);
+    }
+
+    #[test]
+    fn a_debt_is_not_forgotten_for_new_names() {
+        let (limiter, start) = (limiter(), Instant::now());
+        assert_eq!(limiter.take(&key(SEND), 100, start), Ok(()));
+        let later = start + Duration::from_secs(5);
+        for name in 0..100 {
+            let other = Key {
+                name: format!("other-{name}"),
+                ..key(SEND)
+            };
+            assert_eq!(limiter.take(&other, 1, later), Ok(()));
+        }
+        let refused = limiter.take(&key(SEND), 1, later);
+        assert_eq!(refused, Err(Fault::Throttled));
+    }
+
+    #[test]
+    fn security_finding_4_all_queues_and_directions_of_an_account_together_have_a_rate() {
+        let limiter = Limiter::new(Some(Rates {
+            messages_per_second: u32::MAX,
+            account_messages_per_second: 100,
+            control_per_second: u32::MAX,
+        }));
+        let start = Instant::now();
+        let named = |account, name: usize| Key {
+            account: AccountId(account),
+            rate: [SEND, RECEIVE, Rate::Send("topicName")][name % 3],
+            name: format!("q{name}"),
+        };
+        let passed = (0..200).filter(|name| limiter.take(&named(1, *name), 1, start).is_ok());
+        assert_eq!(passed.count(), 100);
+        assert_eq!(
+            limiter.take(&named(2, 0), 1, start),
+            Ok(()),
+            "another account"
+        );
+        assert_eq!(limiter.take(&key(Rate::Control), 1, start), Ok(()));
+        let later = start + Duration::from_secs(1);
+        assert_eq!(limiter.take(&named(1, 0), 1, later), Ok(()));
     }
 
     #[test]

@@ -2,47 +2,26 @@
 //!
 //! Every number below 2^63 stands for exactly one receipt, and nobody without the key can tell
 //! which. So a handle that is guessed or altered names a lease with the chance of running leases to
-//! 2^63. The permutation is a balanced Feistel network over 64 bits, walked until the top bit is
-//! clear.
-
-use std::{fmt, hash::Hasher};
+//! 2^63.
 
 use anser_broker::id::{MessageId, Receipt};
-use siphasher::sip::SipHasher24;
 
-const TOP_BIT: u64 = 1 << 63;
-const ROUNDS: u8 = 4;
+use super::permutation::{Permutation, TOP_BIT};
+
 /// Digits of the largest number below 2^63.
 const DIGITS_MAX: usize = 19;
 
-#[derive(Clone)]
-pub struct ReceiptCipher {
-    rounds: [SipHasher24; ROUNDS as usize],
-}
+#[derive(Debug, Clone)]
+pub struct ReceiptCipher(Permutation);
 
 impl ReceiptCipher {
     pub fn new(key: [u8; 32]) -> Self {
-        let (own, other) = key.split_at(16);
-        let round = |number: u8| {
-            // The second half of the key parts the rounds from each other.
-            let mut hasher =
-                SipHasher24::new_with_key(own.try_into().expect("half of 32 bytes is 16"));
-            hasher.write(other);
-            hasher.write_u8(number);
-            hasher
-        };
-        Self {
-            rounds: [round(0), round(1), round(2), round(3)],
-        }
+        Self(Permutation::new(key))
     }
 
     /// The number that clients see.
     pub fn seal(&self, receipt: Receipt) -> u64 {
-        let mut number = self.forward(receipt.number());
-        while number & TOP_BIT != 0 {
-            number = self.forward(number);
-        }
-        number
+        self.0.forward(receipt.number())
     }
 
     /// The receipt behind a number; `None` if the number is not below 2^63.
@@ -50,11 +29,7 @@ impl ReceiptCipher {
         if number & TOP_BIT != 0 {
             return None;
         }
-        let mut receipt = self.backward(number);
-        while receipt & TOP_BIT != 0 {
-            receipt = self.backward(receipt);
-        }
-        MessageId::from_number(receipt)
+        MessageId::from_number(self.0.backward(number))
     }
 
     /// The receipt behind a text; `None` if it is no handle's text: 1 to 19 digits without a
@@ -67,46 +42,6 @@ impl ReceiptCipher {
             return None;
         }
         self.open(std::str::from_utf8(text).ok()?.parse().ok()?)
-    }
-
-    fn forward(&self, number: u64) -> u64 {
-        let (mut left, mut right) = halves(number);
-        for round in 0..ROUNDS {
-            (left, right) = (right, left ^ self.mix(round, right));
-        }
-        join(left, right)
-    }
-
-    fn backward(&self, number: u64) -> u64 {
-        let (mut left, mut right) = halves(number);
-        for round in (0..ROUNDS).rev() {
-            (left, right) = (right ^ self.mix(round, left), left);
-        }
-        join(left, right)
-    }
-
-    fn mix(&self, round: u8, half: u32) -> u32 {
-        let mut hasher = self.rounds[usize::from(round)];
-        hasher.write(&half.to_le_bytes());
-        halves(hasher.finish()).1
-    }
-}
-
-fn halves(number: u64) -> (u32, u32) {
-    let fit = |half: u64| u32::try_from(half).expect("half of 64 bits is 32");
-    (fit(number >> 32), fit(number & u64::from(u32::MAX)))
-}
-
-fn join(left: u32, right: u32) -> u64 {
-    u64::from(left) << 32 | u64::from(right)
-}
-
-/// Without the key.
-impl fmt::Debug for ReceiptCipher {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("ReceiptCipher")
-            .finish_non_exhaustive()
     }
 }
 

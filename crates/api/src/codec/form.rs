@@ -91,6 +91,13 @@ impl Form {
             .map(|pair| (self.bytes(pair.name), self.bytes(pair.value)))
     }
 
+    /// Of all names and values together.
+    pub(crate) fn bytes_decoded(&self) -> usize {
+        self.pairs()
+            .map(|(name, value)| name.len() + value.len())
+            .sum()
+    }
+
     /// The pair at a place in the order of [`Form::pairs`].
     pub(crate) fn value(&self, place: usize) -> &[u8] {
         self.bytes(self.pairs[place].value)

@@ -1,4 +1,5 @@
-//! Reading a body: bounded in bytes for each, for each address and for all together.
+//! Reading a body, which is a form: bounded in bytes for each, for each address and for all together, with
+//! what it takes to decode it.
 //!
 //! Nobody knows yet who sends it, so what counts is where it comes from.
 
@@ -7,6 +8,7 @@ use std::net::IpAddr;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use memchr::{memchr2, memrchr2};
 
 use crate::memory::{Full, Taken};
 
@@ -54,7 +56,18 @@ pub(super) async fn read(
         taken.hold(whole.len() + more.len())?;
         whole.extend_from_slice(&more);
     }
+    taken.hold(whole.len() + decoded_bytes(&whole))?;
     Ok(whole.freeze())
+}
+
+/// Memory that a form takes beside what came in, once it is decoded: from the first name or value with an
+/// escape on.
+fn decoded_bytes(form: &[u8]) -> usize {
+    let Some(escape) = memchr2(b'%', b'+', form) else {
+        return 0;
+    };
+    let start = memrchr2(b'&', b'=', &form[..escape]).map_or(0, |mark| mark + 1);
+    form.len() - start
 }
 
 /// The next piece, if it is within what is left.

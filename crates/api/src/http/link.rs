@@ -6,7 +6,7 @@
 use std::{
     net::IpAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -14,6 +14,7 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::heads::Last;
 use crate::{limits::Limits, metrics::HttpMetrics};
 
 /// What a connection is doing.
@@ -54,6 +55,10 @@ pub(super) struct Link {
     stretch_bytes_least: u64,
     stretch_time: Duration,
     times: [Option<Duration>; PHASES.len()],
+    /// Requests that were begun.
+    requests: AtomicU64,
+    /// The number of the request that no other may follow, and why.
+    last: OnceLock<(u64, Last)>,
     /// Where the client is.
     pub(super) network: IpAddr,
     pub(super) linger_bytes: usize,
@@ -78,6 +83,8 @@ impl Link {
             stretch_bytes_least: limits.body_stretch_bytes(),
             stretch_time: limits.body_stretch_time,
             times: PHASES.map(time),
+            requests: AtomicU64::new(0),
+            last: OnceLock::new(),
             network,
             linger_bytes: limits.linger_bytes,
             metrics,
@@ -91,6 +98,18 @@ impl Link {
         if phase == Phase::Body {
             self.begin_stretch(since);
         }
+    }
+
+    /// The raw bytes have shown the last head that will be looked at.
+    pub(super) fn ends_with(&self, number: u64, last: Last) {
+        self.last.set((number, last)).expect("only one is the last");
+    }
+
+    /// Counts a request: why no other may follow it, if so.
+    pub(super) fn begin_request(&self) -> Option<Last> {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        let (last, why) = self.last.get()?;
+        (number >= *last).then_some(*why)
     }
 
     /// Counts what came of a body: enough of it earns time for another stretch.

@@ -15,6 +15,7 @@ use hyper::{
 use super::{
     Edge,
     body::{self, Unread},
+    heads::Last,
     link::{Link, Phase},
 };
 use crate::{
@@ -33,7 +34,14 @@ const NOT_FOUND: &[u8] = br#"{"message":"there is nothing at this path"}"#;
 const BAD_HOST: &[u8] =
     br#"{"message":"one Host header is required, with a name or an address and perhaps a port"}"#;
 const BAD_LENGTH: &[u8] =
-    br#"{"message":"Content-Length and Transfer-Encoding exclude each other"}"#;
+    br#"{"message":"Content-Length is a number, and Transfer-Encoding does not stand beside it"}"#;
+const BAD_LINE: &[u8] =
+    br#"{"message":"each line of a request's head ends with a carriage return and a line feed"}"#;
+
+const IS_PUSH: &[u8] = br#"{"message":"a push of a subscription is no request"}"#;
+
+/// A header of every push that a server of ours makes.
+const PUSH: &str = "x-cmq-message-id";
 
 type HttpResponse = Response<Full<Bytes>>;
 
@@ -45,7 +53,8 @@ pub(super) async fn respond<S: Service>(
     let started = Instant::now();
     link.enter(Phase::Work);
     let (head, body) = request.into_parts();
-    let response = match route(&head) {
+    let last = link.begin_request();
+    let response = match last.map_or(Ok(()), framing).and_then(|()| route(&head)) {
         Ok(Route::Cmq(host)) => {
             let (answer, heard) = cmq(edge, link, &head, host, body).await;
             let response = words(edge, answer, started);
@@ -67,7 +76,7 @@ pub(super) async fn respond<S: Service>(
         }
     };
     link.enter(Phase::Write);
-    if edge.stop.borrow().is_some() {
+    if last.is_some() || edge.stop.borrow().is_some() {
         closing(response)
     } else {
         response
@@ -81,14 +90,24 @@ enum Route<'a> {
     ApiThree,
 }
 
-fn route(head: &Parts) -> Result<Route<'_>, (StatusCode, &'static [u8])> {
-    let headers = &head.headers;
-    let host = only_host(headers).ok_or((StatusCode::BAD_REQUEST, BAD_HOST))?;
-    let framed_twice = headers.contains_key(header::TRANSFER_ENCODING)
-        && headers.contains_key(header::CONTENT_LENGTH);
-    if framed_twice {
-        return Err((StatusCode::BAD_REQUEST, BAD_LENGTH));
+type Misframed = (StatusCode, &'static [u8]);
+
+/// Whether what is the last request of its connection is one at all.
+fn framing(last: Last) -> Result<(), Misframed> {
+    match last {
+        Last::Chunked => Ok(()),
+        Last::UnclearLength => Err((StatusCode::BAD_REQUEST, BAD_LENGTH)),
+        Last::BareLineFeed => Err((StatusCode::BAD_REQUEST, BAD_LINE)),
     }
+}
+
+fn route(head: &Parts) -> Result<Route<'_>, Misframed> {
+    let headers = &head.headers;
+    // A message that is pushed here could be a signed request, which would publish the next such message.
+    if headers.contains_key(PUSH) {
+        return Err((StatusCode::FORBIDDEN, IS_PUSH));
+    }
+    let host = only_host(headers).ok_or((StatusCode::BAD_REQUEST, BAD_HOST))?;
     let is_known = matches!(head.method, Method::GET | Method::POST);
     let path = head.uri.path();
     if !is_known && (dialect::PATHS.contains(&path) || path.is_empty() || path == "*") {

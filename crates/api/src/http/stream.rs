@@ -12,7 +12,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::link::{Link, Phase};
+use super::{
+    heads::Heads,
+    link::{Link, Phase},
+};
 use crate::metrics::add;
 
 /// Bytes thrown away at a time.
@@ -22,6 +25,7 @@ const DISCARDED: usize = 4096;
 pub(super) struct LinkedStream {
     socket: TcpStream,
     link: Arc<Link>,
+    heads: Heads,
     ended: bool,
     lingered: usize,
 }
@@ -31,6 +35,7 @@ impl LinkedStream {
         Self {
             socket,
             link,
+            heads: Heads::new(),
             ended: false,
             lingered: 0,
         }
@@ -62,6 +67,9 @@ impl AsyncRead for LinkedStream {
         let count = buffer.filled().len() - before;
         if count == 0 {
             self.ended = true;
+        }
+        if let Some((number, last)) = self.heads.follow(&buffer.filled()[before..]) {
+            self.link.ends_with(number, last);
         }
         match self.link.phase() {
             Phase::Idle if count > 0 => self.link.enter(Phase::Head),

@@ -115,9 +115,11 @@ impl<P: Port> Reconciler<P> {
         let Reply::Placed(placed) = proposed.await? else {
             unreachable!("changes of the catalog are answered with what was placed")
         };
-        // Otherwise another leader of the catalog tells the home, and nobody here knows when.
-        let told = self.place_and_hear(&placed).await;
-        told.map_err(|_| Error::Unknown)?;
+        if self.place_and_hear(&placed).await.is_err() {
+            // Another node leads the catalog now and tells the home in its own time. It may be told twice.
+            let put = router::propose(&self.port, placed.shard(), &told(&placed)).await;
+            put.map_err(|_| Error::Unknown)?;
+        }
         freshness::spread(&self.port).await;
         Ok(placed)
     }

@@ -21,6 +21,7 @@ const POLICY: Policy = Policy {
     replicas: 5,
     moves_max: 4,
     grace: MINUTE,
+    reserve_bytes: 0,
 };
 
 /// A sequence of numbers that one seed decides.

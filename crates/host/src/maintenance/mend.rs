@@ -128,6 +128,7 @@ impl<D: Disk> Maintenance<D> {
                 self.store.discard(shard, &add);
             }
         })?;
+        self.store.remove_oldest_aside(shard);
         Ok(Attempted::Mended)
     }
 

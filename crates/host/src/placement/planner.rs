@@ -6,7 +6,7 @@ use anser_broker::command::NodeState;
 #[cfg(feature = "sabotage")]
 use anser_broker::sabotage::is_planted;
 
-use super::{Action, ActionKind, ShardView, View, members, targets::Target};
+use super::{Action, ActionKind, ShardView, View, members, room, targets::Target};
 
 pub(super) struct Planner<'a> {
     pub(super) view: &'a View,
@@ -14,7 +14,9 @@ pub(super) struct Planner<'a> {
     pub(super) load: BTreeMap<u64, usize>,
     /// Shards that each node leads, likewise.
     pub(super) led: BTreeMap<u64, usize>,
-    /// Copies that are on their way or ordered.
+    /// Bytes that each node can still take, when all that is begun or decided is done.
+    pub(super) room: BTreeMap<u64, u64>,
+    /// Copies that are on their way or ordered, but for those that make no progress.
     pub(super) moves: usize,
     /// Shards with too few copies that stay for now, of which nothing is on its way yet.
     pub(super) lacking: usize,
@@ -33,9 +35,10 @@ impl<'a> Planner<'a> {
             *led.entry(state.leader).or_default() += 1;
         }
         let catching_up = |(&shard, state): (&u16, &ShardView)| {
-            let is_up = |node| view.nodes.get(node).is_some_and(|node| node.up);
+            let is_up = |node: u64| view.nodes.get(&node).is_some_and(|node| node.up);
+            let advances = |node: u64| is_up(node) && !view.stalled.contains(&(shard, node));
             let sound = state.learners.difference(&state.damaged);
-            let waiting = sound.filter(|&node| shard != 0 && is_up(node));
+            let waiting = sound.filter(|&&node| shard != 0 && advances(node));
             waiting.count()
         };
         let moves = view.shards.iter().map(catching_up).sum();
@@ -43,6 +46,7 @@ impl<'a> Planner<'a> {
             view,
             load,
             led,
+            room: room::of_all(view),
             moves,
             lacking: 0,
             held: Vec::new(),
@@ -121,11 +125,13 @@ impl<'a> Planner<'a> {
         known.is_some_and(|node| node.state != NodeState::Removed && !node.dead)
     }
 
-    /// Whether a copy of the shard may be placed on a node.
+    /// Whether a copy of the shard may be on its way to a node.
     pub(super) fn may_take(&self, shard: u16, node: u64) -> bool {
         let place = self.view.nodes.get(&node);
         place.is_some_and(|place| place.state == NodeState::Active && place.up)
             && !self.view.given_up.contains(&(shard, node))
+            && !self.view.stalled.contains(&(shard, node))
+            && !self.is_full(node)
     }
 
     pub(super) fn hold(&mut self, shard: u16, why: String) {

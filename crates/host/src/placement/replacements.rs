@@ -93,7 +93,7 @@ mod tests {
         let peer = PeerView {
             matched: 1,
             active: true,
-            is_blank: false,
+            ..PeerView::default()
         };
         let state = ShardView {
             leader: 2,

@@ -32,12 +32,19 @@ impl Planner<'_> {
         if damaged != state.leader {
             // One that is closed decides nothing as it is.
             let decides = state.voters.contains(&damaged) && state.is_active(damaged);
+            if decides && !self.has_room_instead(shard, damaged) {
+                self.hold(shard, format!("{why}, and no node has room for a new copy"));
+                return None;
+            }
             if decides && !self.may_begin(shard, self.lacking) {
                 return None;
             }
             return action(ActionKind::Change(vec![Step::Remove(damaged)]), &why);
         }
         let heir = self.heir(state, &state.voters)?;
+        if self.view.told.contains(&shard) {
+            return None;
+        }
         *self.led.entry(heir).or_default() += 1;
         *self.led.entry(damaged).or_default() -= 1;
         action(ActionKind::Transfer(heir), &why)

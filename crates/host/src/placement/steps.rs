@@ -57,6 +57,10 @@ impl Planner<'_> {
         let must_yield = !target.contains(&state.leader)
             && (late.is_empty() || differs || self.state_of(state.leader) == NodeState::Removed);
         if must_yield && let Some(heir) = self.heir(state, target) {
+            // Another order would begin the transfer anew, and perhaps to another heir.
+            if self.view.told.contains(&shard) {
+                return None;
+            }
             *self.led.entry(heir).or_default() += 1;
             *self.led.entry(state.leader).or_default() -= 1;
             return action(ActionKind::Transfer(heir), why);
@@ -67,6 +71,10 @@ impl Planner<'_> {
                 return None;
             }
             return action(ActionKind::Change(steps), why);
+        }
+        if let Some(full) = self.learner_without_room(shard, state) {
+            let why = format!("node {full} has no room for it");
+            return action(ActionKind::Change(vec![Step::Remove(full)]), &why);
         }
         let begins = |node: &&u64| !state.learners.contains(node) && !state.damaged.contains(node);
         if let Some(&new) = late.iter().find(begins) {

@@ -37,24 +37,41 @@ impl Planner<'_> {
         // A learner that is on its way stays the choice.
         let mut candidates: Vec<u64> = view.nodes.keys().copied().filter(usable).collect();
         candidates.retain(|node| !target.contains(node) && view.nodes[node].up);
+        let open = candidates.len();
+        candidates.retain(|&node| self.has_room(shard, node, 0));
+        let lacks_room = candidates.len() < open;
+        candidates.retain(|&node| !view.stalled.contains(&(shard, node)));
         while target.len() < wanted && !candidates.is_empty() {
             let best = self.best(state, &target, &candidates);
             candidates.retain(|&node| node != best);
             target.insert(best);
             self.expect(shard, state, best);
         }
-        // Who cannot be replaced yet keeps its place. A new copy on a node where it was damaged again and again is
-        // better than one that is silent.
+        // Who cannot be replaced yet keeps its place. A new copy on a node where it was damaged again and again, or made no
+        // progress, is better than one that is silent.
         let is_up = |node: &u64| view.nodes[node].up;
         let kept = state.voters.iter().copied();
         let kept = kept.filter(|&node| self.may_stay(node));
         let (answer, silent): (Vec<u64>, Vec<u64>) = kept.partition(is_up);
         let again = view.nodes.keys().copied();
         let again = again.filter(|node| lives(node) && is_up(node));
+        let again: Vec<u64> = again
+            .filter(|&node| self.has_room(shard, node, 0))
+            .collect();
         for node in answer.into_iter().chain(again).chain(silent) {
             if target.len() < wanted && target.insert(node) {
                 self.expect(shard, state, node);
             }
+        }
+        let lacks = target.len() < wanted
+            || target
+                .iter()
+                .any(|node| state.voters.contains(node) && !usable(node));
+        if lacks && lacks_room {
+            self.hold(
+                shard,
+                format!("{why}, and no other node has room for a copy"),
+            );
         }
         while target.len() > wanted {
             let worst = self.worst(state, &target);
@@ -68,10 +85,11 @@ impl Planner<'_> {
         }
     }
 
-    /// Counts a copy on a node, unless it is counted already.
+    /// Counts a copy on a node, and the room that it takes, unless it is counted already.
     fn expect(&mut self, shard: u16, state: &ShardView, node: u64) {
         if !members(shard, state).any(|member| member == node) {
             *self.load.entry(node).or_default() += 1;
+            self.take_room(shard, node);
         }
     }
 
@@ -92,7 +110,7 @@ impl Planner<'_> {
     }
 
     /// A candidate without a damaged copy before others, then the one that is farthest from those chosen, then one that
-    /// has a copy on its way, then the one with the fewest copies.
+    /// has a copy on its way, then one whose disk nothing is known against, then the one with the fewest copies.
     fn best(&self, state: &ShardView, chosen: &BTreeSet<u64>, candidates: &[u64]) -> u64 {
         let rank = |&node: &u64| {
             let learner = state.learners.contains(&node);
@@ -100,6 +118,7 @@ impl Planner<'_> {
                 state.damaged.contains(&node),
                 self.crowding(node, chosen),
                 !learner,
+                self.is_doubtful(node),
                 self.load_of(node),
                 node,
             )
@@ -174,7 +193,10 @@ impl Planner<'_> {
             let state = &view.shards[&shard];
             let open = view.nodes.keys().copied();
             let open = open.filter(|&node| self.may_take(shard, node));
-            let open: Vec<u64> = open.filter(|node| !state.voters.contains(node)).collect();
+            let open = open.filter(|node| !state.voters.contains(node));
+            // Evenness leaves twice the reserve.
+            let open = open.filter(|&node| self.has_room(shard, node, view.reserve_bytes));
+            let open: Vec<u64> = open.collect();
             for &from in &state.voters {
                 for &to in &open {
                     let apart = self.load_of(from).saturating_sub(self.load_of(to));
@@ -189,6 +211,7 @@ impl Planner<'_> {
         let (_, _, Reverse((shard, from, to))) = best?;
         *self.load.entry(from).or_default() -= 1;
         *self.load.entry(to).or_default() += 1;
+        self.take_room(shard, to);
         Some((shard, exchanged(&view.shards[&shard], from, to)))
     }
 
@@ -199,6 +222,7 @@ impl Planner<'_> {
         self.crowding(to, &others) <= self.crowding(from, &others)
     }
 }
+
 fn exchanged(state: &ShardView, from: u64, to: u64) -> Target {
     let mut members = state.voters.clone();
     members.remove(&from);

@@ -1,8 +1,10 @@
 //! What is planned in a cluster of each kind, and what comes of it.
 
+mod room;
 mod world;
 
 use super::*;
+use crate::order::Step;
 use world::{World, is_held, place};
 
 /// Core review, findings 11 and 12.
@@ -481,9 +483,9 @@ fn a_voter_that_lost_its_state_is_let_go_and_added_again() {
 #[test]
 fn a_voter_without_state_stays_while_the_others_cannot_decide() {
     let peer = |active, is_blank| PeerView {
-        matched: 0,
         active,
         is_blank,
+        ..PeerView::default()
     };
     let state = ShardView {
         leader: 1,
@@ -506,7 +508,7 @@ fn of_two_that_go_the_one_that_does_not_answer_goes_first() {
     let peer = |active| PeerView {
         matched: 10_000,
         active,
-        is_blank: false,
+        ..PeerView::default()
     };
     let late = PeerView {
         matched: 0,

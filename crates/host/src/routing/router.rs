@@ -21,6 +21,8 @@ use crate::{
 
 /// How long a request waits for a leader: some elections.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// Whoever had a request for so long led the shard, and was lost only then.
+const LED_FOR: Duration = Duration::from_secs(1);
 /// How long the answer of a replica is waited for, besides what a receive waits for messages: a leader whose disk
 /// hangs answers nobody.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
@@ -41,16 +43,19 @@ enum Again {
 
 /// Has a request done by whoever leads the shard, wherever that is. Fails with [`Error::Unavailable`] if none
 /// was found in time and nothing has happened, and with [`Error::Unknown`] if it may have happened: so does each
-/// request that has no answer ten seconds after it was to have one. Dropped before
-/// its end, a receive gives back what it got.
+/// request that has no answer ten seconds after it was to have one. A long poll looks for a leader as long whenever it
+/// has lost one, though not much longer than it waits. Dropped before its end, a receive gives back what it got.
 pub async fn ask(port: &impl Port, shard: ShardId, request: Request) -> Result<Response, Error> {
     let Some(cluster) = port.cluster() else {
         return do_here(port, shard, request).await;
     };
     let begun = port.elapsed();
+    let end = begun + waiting(&request) + PATIENCE;
+    let mut lost = begun;
     loop {
         let news = cluster.leaders.changes();
-        let asked = shortened(&request, port.elapsed().saturating_sub(begun));
+        let tried = port.elapsed();
+        let asked = shortened(&request, tried.saturating_sub(begun));
         let again = match attempt(port, cluster.leaders, shard, asked).await {
             Ok(result) => return result,
             Err(again) => again,
@@ -58,7 +63,11 @@ pub async fn ask(port: &impl Port, shard: ShardId, request: Request) -> Result<R
         if matches!(again, Again::Unknown) && matches!(request, Request::Propose(_)) {
             return Err(Error::Unknown);
         }
-        if port.elapsed().saturating_sub(begun) >= PATIENCE {
+        let now = port.elapsed();
+        if now.saturating_sub(tried) >= LED_FOR {
+            lost = now;
+        }
+        if now.saturating_sub(lost) >= PATIENCE || now >= end {
             return Err(Error::Unavailable);
         }
         within(port, RETRY_INTERVAL, cluster.leaders.changed_since(news)).await;

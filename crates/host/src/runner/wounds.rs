@@ -8,6 +8,7 @@ use crate::{
     clock::Now,
     job::Job,
     mending::{Attempted, Next, Wound},
+    writer::entry_of,
 };
 
 impl<T> Runner<T> {
@@ -29,9 +30,11 @@ impl<T> Runner<T> {
         if self.damaged.contains_key(&shard) {
             return;
         }
+        // What it has in memory is asked for first.
         let voters = replica.status().membership.voters.into_iter();
-        let voters = voters.filter(|&node| node != self.node).collect();
-        let next = self.mending.begin(shard, wound, &what, voters);
+        let others = voters.filter(|&node| node != self.node);
+        let holders = others.chain([self.node]).collect();
+        let next = self.mending.begin(shard, wound, &what, holders);
         self.go_on_mending(now, shard, wound, next);
     }
 
@@ -58,6 +61,19 @@ impl<T> Runner<T> {
         self.go_on_mending(now, shard, wound, next);
     }
 
+    /// What is not applied yet nobody else gives, but the replica has it in memory.
+    fn remembered(&self, shard: ShardId, indexes: &[u64]) -> Vec<Stored> {
+        let Some(replica) = self.replica(shard) else {
+            return Vec::new();
+        };
+        let entries = indexes
+            .iter()
+            .filter_map(|&index| replica.remembered(index));
+        entries
+            .map(|entry| Stored::Entry(entry_of(entry)))
+            .collect()
+    }
+
     fn go_on_mending(&mut self, now: &Now, shard: ShardId, wound: &Wound, next: Option<Next>) {
         let wound = wound.clone();
         let job = match next {
@@ -68,6 +84,10 @@ impl<T> Runner<T> {
                 wound,
                 given,
             },
+            Some(Next::Ask { node, indexes }) if node == self.node => {
+                let entries = self.remembered(shard, &indexes);
+                return self.given(now, shard, &wound, node, entries);
+            }
             Some(Next::Ask { node, indexes }) => Job::AskEntries {
                 shard,
                 wound,

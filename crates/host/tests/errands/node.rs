@@ -238,7 +238,8 @@ impl State {
                 }))
             }
             Request::Propose(command) => Response::Reply(self.apply(&command.bytes)),
-            other => panic!("nobody asks this: {other:?}"),
+            Request::Receive(_) => Response::Messages(Vec::new()),
+            Request::Read(other) => panic!("nobody asks this: {other:?}"),
         }
     }
 

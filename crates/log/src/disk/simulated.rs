@@ -256,6 +256,9 @@ impl World {
         if grown > 0 && self.used_bytes() + grown as u64 > self.capacity {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        if !self.durability.can_write(inode, start, data.len()) {
+            return Err(io::Error::other("a sector beside it cannot be read"));
+        }
         self.bytes_written += data.len() as u64;
         let content = Arc::make_mut(&mut self.inodes[inode]);
         if grown > 0 {

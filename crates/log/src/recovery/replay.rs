@@ -112,6 +112,7 @@ pub(super) fn replay<D: Disk>(
         durable: marks.last().durable.max(manifest.durable),
         gap: None,
         broken: None,
+        unreadable: None,
     };
     let mut buffer = Vec::new();
     // Files that do not begin: damaged, or behind the end of the log.
@@ -213,6 +214,8 @@ struct Replay<'a> {
     gap: Option<Position>,
     /// Where the log does not go on, though it should.
     broken: Option<Position>,
+    /// What could not be read first, where nobody else has it. Behind the end of the log it does not matter.
+    unreadable: Option<Error>,
 }
 
 impl Replay<'_> {
@@ -233,11 +236,12 @@ impl Replay<'_> {
             opened => opened?,
         };
         if let Some((place, reason)) = read_whole(&file, &name, bytes, buffer)? {
-            if !self.has_peers {
-                return Err(reason);
-            }
             self.result.incomplete.insert(sequence, place);
-            self.result.holes.unreadable.push((sequence, place));
+            if self.has_peers {
+                self.result.holes.unreadable.push((sequence, place));
+            } else {
+                self.unreadable.get_or_insert(reason);
+            }
         }
         Ok(file)
     }
@@ -255,10 +259,10 @@ impl Replay<'_> {
         });
         refuse_unknown_version(&scanned, sequence)?;
         if let Some(place) = self.broken {
-            return Err(damaged(place, "the next file does not continue it"));
+            return Err(self.loss(place, "the next file does not continue it"));
         }
         if let Some(place) = self.gap {
-            return Err(damaged(place, "an entry without the one before it"));
+            return Err(self.loss(place, "an entry without the one before it"));
         }
         if !scanned.is_begun {
             return Ok(false);
@@ -388,10 +392,13 @@ impl Replay<'_> {
             return Err(Error::corrupt(names::MANIFEST, 8, what));
         }
         if self.durable > end && !self.has_peers {
-            return Err(damaged(
-                self.place_of_loss(),
-                "acknowledged records cannot be read",
-            ));
+            let place = self.place_of_loss();
+            return Err(self.loss(place, "acknowledged records cannot be read"));
+        }
+        if self.may_hold_more()
+            && let Some(reason) = self.unreadable.take()
+        {
+            return Err(reason);
         }
         if self.durable > end {
             let place = self.place_of_loss();
@@ -427,8 +434,9 @@ impl Replay<'_> {
         let is_closed = marks.is_whole() && marks.last().closed && marks.last().durable == end;
         let may_hold_more = !is_closed && self.may_hold_more();
         let mut remains = self.result.remains.iter();
-        let is_ambiguous = remains.any(|(_, it)| it.kind == RemainsKind::Ambiguous);
-        if self.has_peers && !marks.is_whole() && (may_hold_more || is_ambiguous) {
+        // The mark that called it durable may be the one that is damaged.
+        let is_begun = remains.any(|(_, it)| it.kind != RemainsKind::Nothing);
+        if self.has_peers && !marks.is_whole() && (may_hold_more || is_begun) {
             return Some(Tail::Promises);
         }
         may_hold_more.then_some(Tail::Entries)
@@ -447,6 +455,12 @@ impl Replay<'_> {
             let beginning = u64::from(offset) + BEGIN_BYTES as u64;
             missing.is_some_and(|&place| is_begun || place < beginning)
         })
+    }
+
+    /// What to say of a log that does not go on at a place, where nobody else has the rest.
+    fn loss(&mut self, place: Position, what: &'static str) -> Error {
+        let unreadable = self.unreadable.take();
+        unreadable.unwrap_or_else(|| damaged(place, what))
     }
 
     /// The end itself is sound if the proof lies in the next file, whose begin is not.

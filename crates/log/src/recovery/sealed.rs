@@ -1,10 +1,13 @@
 //! Segments and snapshots at start: what the manifest lists must be there, what it does not list
 //! goes.
 
-use std::{io, sync::Arc};
+use std::{
+    io::ErrorKind::{IsADirectory, NotFound},
+    sync::Arc,
+};
 
 use crate::{
-    disk::{Disk, DiskFile, OpenMode},
+    disk::{Disk, OpenMode, read_patiently},
     entry::Position,
     error::Error,
     index::Index,
@@ -59,10 +62,13 @@ pub(super) fn check_unlisted<D: Disk>(disk: &D, manifest: &Manifest) -> Result<(
             continue;
         };
         let path = names::wal_file(sequence);
-        let error = |error| Error::io("read", &path, error);
-        let file = disk.open(&path, OpenMode::Existing).map_err(error)?;
         let mut header = [0; HEADER_BYTES];
-        if file.read_at(&mut header, 0).map_err(error)? < HEADER_BYTES {
+        let file = disk.open(&path, OpenMode::Existing);
+        let read = file
+            .and_then(|file| read_patiently(&file, &mut header, 0))
+            .ok();
+        // One that cannot be read proves nothing, and goes.
+        if read.is_none_or(|read| read < HEADER_BYTES) {
             continue;
         }
         let place = Position {
@@ -152,7 +158,10 @@ fn remove_unlisted_in<D: Disk>(
             Lot::Removed => disk.remove(&path),
         };
         match done {
-            Err(failed) if failed.kind() != io::ErrorKind::NotFound => return Err(error(failed)),
+            // A folder, such as one of a file system that is mounted here, is nobody's of ours.
+            Err(failed) if !matches!(failed.kind(), NotFound | IsADirectory) => {
+                return Err(error(failed));
+            }
             _ => {}
         }
     }

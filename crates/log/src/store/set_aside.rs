@@ -25,11 +25,11 @@ impl<D: Disk> Store<D> {
         for file in segments.chain(snapshot) {
             drop(disk.rename(&file, &format!("{file}{}", names::SET_ASIDE)));
         }
-        self.remove_oldest(shard);
+        self.remove_oldest_aside(shard);
     }
 
-    /// Removes the oldest files, whose numbers are the lowest, until the others are few enough.
-    fn remove_oldest(&self, shard: u16) {
+    /// Removes the oldest files that are set aside of a shard, whose numbers are the lowest, until the others are few enough.
+    pub fn remove_oldest_aside(&self, shard: u16) {
         let disk = &self.shared.disk;
         let folder = names::shard_directory(shard);
         let Ok(mut names) = disk.list(&folder) else {

@@ -62,28 +62,42 @@ impl<D: Disk> Store<D> {
     /// the log knows, and fit to what can be read around it, or [`Error::Refused`] says why not; [`Error::Overtaken`]: it
     /// stands elsewhere by now, or nowhere. Neither changes anything. [`Error::Corrupt`]: it is as damaged as before.
     pub fn write_back(&self, shard: u16, entry: &Entry) -> Result<(), Error> {
-        let shared = &self.shared;
         let (place, file) = self.place_of(shard, entry)?;
         // What stands in a file of this number never changes, so it can be read before anything is held.
         let record = original(place, &file, shard, entry)?;
+        let name = names::wal_file(place.sequence);
+        let read = |error| Error::io("read", &name, error);
+        let (from, length) = (u64::from(place.offset), record.len() as u64);
+        // A device that takes long holds up nobody here.
+        read_pages(&*file.file, from, length).map_err(read)?;
+        self.write_over(shard, entry, place, &file, &record)?;
+        file.file.forget_cache().map_err(read)?;
+        let found = read_entry::<D>(&file.file, place, shard, entry.index)?;
+        if found.as_ref() == Ok(entry) {
+            return Ok(());
+        }
+        self.check_place(shard, entry, place)?;
+        let what = found.err().unwrap_or("another record");
+        Err(Error::corrupt(&name, from, what))
+    }
+
+    fn write_over(
+        &self,
+        shard: u16,
+        entry: &Entry,
+        place: Position,
+        file: &WalFile<D>,
+        record: &[u8],
+    ) -> Result<(), Error> {
+        let shared = &self.shared;
         // A sync takes the failure of any write before it to whoever asked for it: an append must not miss its own.
         let _appending = shared.appending();
         let _manifest = shared.manifest();
         shared.check_usable()?;
         self.check_place(shard, entry, place)?;
-        let name = names::wal_file(place.sequence);
-        let read = |error| Error::io("read", &name, error);
-        let (from, length) = (u64::from(place.offset), record.len() as u64);
-        read_pages(&*file.file, from, length).map_err(read)?;
-        let written = file.file.write_at(&record, from);
+        let written = file.file.write_at(record, place.offset.into());
         let written = written.and_then(|()| file.file.sync());
-        written.map_err(|error| shared.fail(&name, &error))?;
-        file.file.forget_cache().map_err(read)?;
-        match read_entry::<D>(&file.file, place, shard, entry.index)? {
-            Ok(found) if found == *entry => Ok(()),
-            Ok(_) => Err(Error::corrupt(&name, from, "another record")),
-            Err(what) => Err(Error::corrupt(&name, from, what)),
-        }
+        written.map_err(|error| shared.fail(&names::wal_file(place.sequence), &error))
     }
 
     /// Whether the record of an entry that can be read follows the one before it, and the next one follows it.

@@ -20,7 +20,7 @@ use anser_replica::{PeerMessage, Place};
 use bytes::Bytes;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
-pub(crate) use incoming::{Incoming, Job};
+pub(crate) use incoming::{ComingBytes, Incoming, Job};
 pub(crate) use outgoing::{Outgoing, send_all};
 
 use super::words::{CopyAsk, CopyFile, Told};

@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 use super::{
     ClusterConfig,
     controller::Controller,
-    copies::{self, Outgoing},
+    copies::{self, ComingBytes, Outgoing},
     entries::{self, Asking},
     identity::{Identity, KnownPeer},
     peers::Cluster,
@@ -54,6 +54,8 @@ pub(crate) struct Part {
     pub(crate) inboxes: Inboxes,
     pub(crate) desk: Desk,
     pub(crate) store: Store<FileSystem>,
+    pub(crate) reserve_bytes: u64,
+    pub(crate) coming: ComingBytes,
     pub(crate) counters: Arc<Counters>,
     pub(crate) outgoing: UnboundedReceiver<Outgoing>,
     pub(crate) questions: UnboundedReceiver<Asking>,
@@ -75,6 +77,7 @@ impl Part {
             replicas: config.replicas,
             moves_max: config.moves_max,
             grace: config.grace,
+            reserve_bytes: self.reserve_bytes,
         };
         let controller = Controller {
             cluster: Arc::clone(cluster),
@@ -87,6 +90,7 @@ impl Part {
             cluster: Arc::clone(cluster),
             inboxes: inboxes.clone(),
             store: self.store.clone(),
+            coming: self.coming.clone(),
             counters: Arc::clone(&self.counters),
             syncs: SyncTimes::default(),
             differing: BTreeMap::new(),
@@ -151,6 +155,7 @@ struct Teller {
     cluster: Arc<Cluster>,
     inboxes: Inboxes,
     store: Store<FileSystem>,
+    coming: ComingBytes,
     counters: Arc<Counters>,
     syncs: SyncTimes,
     /// Shards of which it was said that replicas differ, for as long as they do, and whether a majority had decided which
@@ -167,7 +172,8 @@ impl Teller {
         let reported = reported.into_iter();
         let mut replicas: Vec<ReplicaReport> = reported.map(|it| it.replica).collect();
         for replica in &mut replicas {
-            replica.bytes = self.store.shard_bytes(replica.shard);
+            let shard = replica.shard;
+            replica.bytes = self.store.shard_bytes(shard) + self.coming.of(ShardId(shard));
         }
         let mut report = NodeReport {
             node: self.cluster.node,

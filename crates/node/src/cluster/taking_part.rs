@@ -24,7 +24,7 @@ use tracing::warn;
 
 use super::{
     ClusterConfig,
-    copies::{Copies, Incoming, Job, Outgoing},
+    copies::{ComingBytes, Copies, Incoming, Job, Outgoing},
     entries::Asking,
     identity::Identity,
     join,
@@ -78,6 +78,7 @@ pub(crate) struct Surroundings {
     pub(crate) data: PathBuf,
     pub(crate) store: Store<FileSystem>,
     pub(crate) reader: Reader<FileSystem>,
+    pub(crate) reserve_bytes: u64,
     pub(crate) inboxes: Inboxes,
     pub(crate) desk: Desk,
     pub(crate) counters: Arc<Counters>,
@@ -156,9 +157,12 @@ impl Joining {
         around: Surroundings,
     ) -> Result<Membership, StartError> {
         let jobs = self.jobs.take().expect("begun once");
+        let coming = ComingBytes::default();
+        let host =
+            anser_host::Incoming::new(around.store.clone(), around.reader, around.reserve_bytes);
         let incoming = Incoming::new(
-            around.store.clone(),
-            around.reader,
+            host,
+            coming.clone(),
             around.inboxes.clone(),
             around.counters.clone(),
             around.failed.clone(),
@@ -184,6 +188,8 @@ impl Joining {
             inboxes: around.inboxes,
             desk: around.desk,
             store: around.store,
+            reserve_bytes: around.reserve_bytes,
+            coming,
             counters: around.counters,
             outgoing: self.outgoing,
             questions: self.questions,

@@ -249,6 +249,14 @@ pub(crate) enum CopyAsk {
     End { shard: u16, message: Bytes },
 }
 
+impl CopyAsk {
+    pub(crate) fn shard(&self) -> ShardId {
+        let (Self::Begin { shard, .. } | Self::Chunk { shard, .. } | Self::End { shard, .. }) =
+            self;
+        ShardId(*shard)
+    }
+}
+
 /// A snapshot and the segments that belong to it, as they are on the sender's disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Offer {

@@ -179,6 +179,7 @@ impl<'a> Assembly<'a> {
                     data: config.data.clone(),
                     store: store.clone(),
                     reader,
+                    reserve_bytes: config.reserve_bytes,
                     inboxes: parts.inboxes.clone(),
                     desk: desk.clone(),
                     counters: parts.counters.clone(),

@@ -117,6 +117,9 @@ impl Runner {
         if let Some(member) = &self.member {
             member.cluster.catalog.set(applied);
         }
+        for placed in routes {
+            self.announce_late(placed);
+        }
     }
 
     /// Sends what the turns have for peers, and notes who leads.

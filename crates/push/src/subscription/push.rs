@@ -31,6 +31,11 @@ pub(super) async fn push<O: Outboxes>(
         }
         Err(failure) => {
             shared.metrics.failure(failure.kind);
+            tracing::debug!(
+                subscription = target.subscriber.subscription.0,
+                reason = failure.for_operator(),
+                "a push failed"
+            );
             tell(&shared, &target, &delivery, &failure, begun);
             give_back(&shared, &target, &delivery, &failure).await;
             Event::Failed(role)
@@ -107,7 +112,7 @@ async fn give_back<O: Outboxes>(
                 topic = subscriber.topic.as_str(),
                 subscription = subscriber.name.as_str(),
                 message = delivery.message.number(),
-                reason = failure.reason,
+                reason = failure.for_operator(),
                 "a message was given up"
             );
             shared.metrics.give_up();

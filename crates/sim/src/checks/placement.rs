@@ -21,6 +21,8 @@ pub(crate) struct Known<'a> {
     /// Nodes that were heard lately.
     pub(crate) up: BTreeSet<u64>,
     pub(crate) policy: Policy,
+    /// Copies that made no progress for as long as a silent node is waited for: they hold up no others.
+    pub(crate) stalled: BTreeSet<(u16, u64)>,
     /// Nothing fails any more, and nobody wants anything else.
     pub(crate) is_peace: bool,
 }
@@ -130,7 +132,10 @@ impl Checks {
             begun += usize::from(number != 0 && begins);
         }
         let shards = known.shards.iter().filter(|(number, _)| **number != 0);
-        let learners = shards.flat_map(|(_, shard)| shard.learners.difference(&shard.damaged));
+        let learners = shards.flat_map(|(number, shard)| {
+            let sound = shard.learners.difference(&shard.damaged);
+            sound.filter(|&&node| !known.stalled.contains(&(*number, node)))
+        });
         let under_way = learners.filter(|node| known.up.contains(node)).count();
         if begun > 0 && begun + under_way > known.policy.moves_max {
             self.fail(format!(

@@ -42,8 +42,8 @@ impl Process {
                 && common.network.is_connected(node, self.node)
         });
         let elapsed = self.clock.now(common.now).elapsed;
-        self.port
-            .set(elapsed, peers.collect(), self.maintenance.is_full());
+        let full = self.full_shards(common);
+        self.port.set(elapsed, peers.collect(), full);
     }
 
     fn carry_out_call(&mut self, call: Call, common: &mut Common) {

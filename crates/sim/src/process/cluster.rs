@@ -310,7 +310,7 @@ impl Process {
         let mut replicas = Vec::new();
         for (shard, replica) in self.host.replicas() {
             let mut report = ReplicaReport::of(shard, replica);
-            report.bytes = self.store.shard_bytes(shard.0);
+            report.bytes = self.store.shard_bytes(shard.0) + self.copies.coming_bytes(shard);
             if report.led.is_some() {
                 let settled = replica.status().settled;
                 common.checks.settled(self.node, shard.0, &settled);
@@ -327,6 +327,7 @@ impl Process {
             knows: self.knows(),
             leaves: self.leaves,
             full: self.maintenance.is_full(),
+            free_bytes: self.store.free_bytes().unwrap_or(0),
             sync_micros: self.cluster.syncs.mean(syncs, length, under_way),
             replicas,
             damaged: damaged.collect(),
@@ -344,6 +345,15 @@ impl Process {
         }
         self.heard(report, common);
         self.compare(common);
+    }
+
+    /// Those for which nothing should be sent: a disk here, or of a voter, is nearly full.
+    pub(super) fn full_shards(&self, common: &Common) -> BTreeSet<u16> {
+        let now = self.clock.now(common.now).beat;
+        let is_full_here = self.maintenance.is_full();
+        let reports = &self.cluster.reports;
+        let is_full = |&shard: &u16| is_full_here || reports.is_full(ShardId(shard), now);
+        (0..common.plan.shards).filter(is_full).collect()
     }
 
     /// Finds out whether the state of a replica here is not that of the others.
@@ -419,6 +429,7 @@ impl Process {
             members,
             reports,
             policy,
+            controller,
             ..
         } = &self.cluster;
         let now = self.clock.now(common.now).beat;
@@ -428,6 +439,7 @@ impl Process {
             members: members.all(),
             up: reports.recent(now).map(|(node, _)| node).collect(),
             policy: *policy,
+            stalled: controller.stalled(),
             is_peace: common.is_peace(),
         };
         common.checks.decided(self.node, decided, &known);
@@ -445,6 +457,9 @@ impl Process {
                 }
                 ActionKind::Transfer(_) if action.why.contains("slower disk") => {
                     sometimes("a leader left a slow disk");
+                }
+                ActionKind::Hold if action.why.contains("has room") => {
+                    sometimes("a shard lacked a copy, and no node had room for it");
                 }
                 ActionKind::Transfer(_) | ActionKind::Wait(_) | ActionKind::Hold => {}
             }

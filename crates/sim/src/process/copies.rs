@@ -47,19 +47,28 @@ struct Outgoing {
 }
 
 impl Copies {
-    pub(super) fn new(store: Store<SimulatedDisk>, reader: Reader<SimulatedDisk>) -> Self {
+    pub(super) fn new(
+        store: Store<SimulatedDisk>,
+        reader: Reader<SimulatedDisk>,
+        reserve_bytes: u64,
+    ) -> Self {
         Self {
             offers: Offers::default(),
             sendings: Sendings::default(),
             outgoing: BTreeMap::new(),
             counted: 0,
-            incoming: Incoming::new(store, reader),
+            incoming: Incoming::new(store, reader, reserve_bytes),
         }
     }
 
     /// How many are on their way from here.
     pub(super) fn outgoing(&self) -> usize {
         self.outgoing.len()
+    }
+
+    /// How much came of a shard that no replica has accepted.
+    pub(super) fn coming_bytes(&self, shard: ShardId) -> u64 {
+        self.incoming.coming_bytes(shard)
     }
 
     /// How many came that no replica has accepted.
@@ -242,6 +251,9 @@ impl Process {
         }
         if after.renewed > before.renewed {
             sometimes("a newer copy went on with the segments of one that was broken off");
+        }
+        if matches!(taken, Err(CopyError::NoRoom { .. })) {
+            sometimes("a copy was refused for lack of room");
         }
         let told = taken.unwrap_or_else(|reason| CopyAnswer::Refused(reason.to_string()));
         let length = common.random.spread(200) * self.slowness;

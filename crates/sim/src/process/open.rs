@@ -180,11 +180,10 @@ impl Opening<'_> {
         let now = self.clock.now(self.now);
         let mut host = Runner::new(beginning, &now);
         host.set_memory_bytes(self.plan.memory_bytes);
-        // Two log files, as much as freeing space may take.
-        let reserve_bytes = 2 * self.plan.wal_file_bytes;
+        let reserve_bytes = self.policy.reserve_bytes;
         let (store, reader) = (log.store.clone(), log.reader.clone());
         let maintenance = Maintenance::new(store, reader, reserve_bytes);
-        let copies = Copies::new(log.store.clone(), log.reader.clone());
+        let copies = Copies::new(log.store.clone(), log.reader.clone(), reserve_bytes);
         Process {
             node: self.node,
             life: self.life,

@@ -1,9 +1,10 @@
 //! A simulated process as its tasks see it. What they ask for is put down as data, and carried out between events.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -112,7 +113,8 @@ struct Inner {
     versions: Versions,
     /// What this node's clock has counted, in microseconds.
     elapsed: AtomicU64,
-    is_full: AtomicBool,
+    /// The shards whose voters' disks, or this node's, are nearly full.
+    full: Mutex<BTreeSet<u16>>,
     counted: AtomicU64,
     /// Nodes that can be reached.
     peers: Mutex<Vec<u64>>,
@@ -133,7 +135,7 @@ impl Port {
             command_bytes_max,
             versions,
             elapsed: AtomicU64::new(0),
-            is_full: AtomicBool::new(false),
+            full: Mutex::default(),
             counted: AtomicU64::new(0),
             peers: Mutex::default(),
             calls: Mutex::default(),
@@ -153,10 +155,10 @@ impl Port {
     }
 
     /// Before tasks run: how everything is now.
-    pub(super) fn set(&self, elapsed: Duration, peers: Vec<u64>, is_full: bool) {
+    pub(super) fn set(&self, elapsed: Duration, peers: Vec<u64>, full: BTreeSet<u16>) {
         let elapsed = u64::try_from(elapsed.as_micros()).expect("less than an age");
         self.0.elapsed.store(elapsed, Ordering::Relaxed);
-        self.0.is_full.store(is_full, Ordering::Relaxed);
+        *self.0.full.lock().unwrap_or_else(PoisonError::into_inner) = full;
         *self.0.peers.lock().unwrap_or_else(PoisonError::into_inner) = peers;
     }
 
@@ -201,8 +203,9 @@ impl HostPort for Port {
         self.0.command_bytes_max
     }
 
-    fn is_full(&self, _: ShardId) -> bool {
-        self.0.is_full.load(Ordering::Relaxed)
+    fn is_full(&self, shard: ShardId) -> bool {
+        let full = self.0.full.lock().unwrap_or_else(PoisonError::into_inner);
+        full.contains(&shard.0)
     }
 
     fn submit(&self, shard: ShardId, request: Request) -> Result<(Ticket, Answered), Error> {

@@ -330,7 +330,7 @@ impl World {
                 continue;
             }
             let node = self.nodes.get_mut(&number).expect("it is listed");
-            node.relieve();
+            node.relieve(&mut self.common);
             node.paused_until = 0;
             node.trap = None;
             // Who has begun to leave ends.

@@ -60,10 +60,12 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn relieve(&mut self) {
+    pub(super) fn relieve(&mut self, common: &mut Common) {
         self.slowness = 1;
         if let Some(process) = &mut self.process {
             process.slowness = 1;
+            // What a slow disk has begun may have taken until long after it is well.
+            common.later(process.node, process.life, SECOND, Happening::Written);
         }
         self.disk().set_capacity(u64::MAX);
         // A disk that goes on failing reads, and a node that goes on leading by it, are not well.
@@ -196,6 +198,8 @@ impl World {
                 replicas: node.replicas,
                 moves_max: self.common.plan.moves_max,
                 grace: Duration::from_micros(self.common.plan.grace),
+                // Two log files, as much as freeing space may take.
+                reserve_bytes: 2 * self.common.plan.wal_file_bytes,
             },
             may_be_suspect,
             knows,

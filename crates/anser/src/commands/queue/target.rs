@@ -23,7 +23,8 @@ pub(crate) struct Target {
     /// The server, as `http://HOST:PORT` [default: `ANSER_ENDPOINT`, then that of anser dev].
     #[arg(long, value_name = "URL", global = true)]
     endpoint: Option<String>,
-    /// The access key [default: `ANSER_KEY`, then that of anser dev].
+    /// The access key, which other users of the machine see here and not in `ANSER_KEY` [default:
+    /// `ANSER_KEY`, then that of anser dev].
     #[arg(long, value_name = "ID:SECRET", global = true)]
     key: Option<String>,
     /// The data directory of the anser dev whose address and key to use.

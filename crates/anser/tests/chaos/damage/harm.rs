@@ -77,6 +77,10 @@ impl Harm {
         matches!(self.left, Left::Bytes(_))
     }
 
+    pub(super) fn is_removal(&self) -> bool {
+        matches!(self.left, Left::Nothing)
+    }
+
     /// Whether a log warns or complains of this file.
     pub(super) fn is_named_in(&self, log: &str) -> bool {
         let file = self.path.file_name().and_then(|name| name.to_str());

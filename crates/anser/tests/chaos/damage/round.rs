@@ -30,6 +30,8 @@ const THERE_WITHIN: Duration = Duration::from_secs(60);
 const MET_WITHIN: Duration = Duration::from_secs(10);
 /// After a start everything at rest is read within a round of the scrub, which takes a second for each segment and snapshot.
 const SCRUBBED_WITHIN: Duration = Duration::from_secs(180);
+/// A file that is gone is missed at the start or by the next reader of it, or is needed no more.
+const MISSED_WITHIN: Duration = Duration::from_secs(30);
 /// All other files are read at the start or not at all.
 const READ_WITHIN: Duration = Duration::from_secs(3);
 /// How soon what is damaged is replaced once it is known.
@@ -151,10 +153,10 @@ impl Stage {
     fn watch(&self, node: u16, harm: &Harm, target: Target, logged: usize) -> Outcome {
         let named = || self.is_named(harm, node, logged);
         let is_at_rest = matches!(target, Target::Wal | Target::Segment | Target::Snapshot);
-        let patience = if is_at_rest {
-            SCRUBBED_WITHIN
-        } else {
-            READ_WITHIN
+        let patience = match (is_at_rest, harm.is_removal()) {
+            (true, true) => MISSED_WITHIN,
+            (true, false) => SCRUBBED_WITHIN,
+            (false, _) => READ_WITHIN,
         };
         within(patience, || named() || !harm.is_in_place());
         if let Err(why) = self.fleet.wait_until_whole(WHOLE_WITHIN) {

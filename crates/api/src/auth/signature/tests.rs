@@ -208,6 +208,34 @@ fn public_names_and_both_paths_are_tried() {
 }
 
 #[test]
+fn security_finding_13_a_form_larger_than_any_that_is_served_is_hashed_for_one_spelling_only() {
+    let largest = 1 << 20;
+    for (bytes, spelled, good) in [
+        (largest, "h", true),
+        (largest, "h:443", true),
+        (largest + (64 << 10), "h", true),
+        (largest + (64 << 10), "h:80", false),
+    ] {
+        let body = "x".repeat(bytes);
+        let form = form(&format!("Action=SendMessage&msgBody={body}&queueName=q"));
+        let all = [
+            ("Action", "SendMessage"),
+            ("Nonce", "4242424242"),
+            ("RequestClient", "SDK_Python_1.3"),
+            ("SecretId", ID),
+            ("Timestamp", "1700000000"),
+            ("msgBody", &body),
+            ("queueName", "q"),
+        ];
+        let signature = sign_v1(&key(), Algorithm::Sha1, "POST", spelled, USUAL_PATH, &all);
+        let header = host("h");
+        let signed = signed("POST", &header, USUAL_PATH, &form);
+        let verified = verifies(signed, Algorithm::Sha1, &signature);
+        assert_eq!(verified, good, "{bytes} {spelled}");
+    }
+}
+
+#[test]
 fn a_value_with_an_at_sign_may_be_signed_or_not_but_not_for_get() {
     let parameters = "Action=SendMessage&msgBody=%40x&queueName=q";
     let form = form(parameters);

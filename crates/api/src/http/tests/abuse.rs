@@ -82,6 +82,20 @@ fn all_large_bodies_together_are_bounded() {
 }
 
 #[test]
+fn security_finding_3_a_body_that_has_to_be_decoded_counts_for_both_of_its_forms() {
+    let world = world_with(Limits {
+        bodies_bytes: 4 << 20,
+        ..Limits::default()
+    });
+    let body = "x".repeat(3 << 20);
+    let plain = world.post(&[SEND, &[("Pad", body.as_str())]].concat());
+    assert!(world.reply(&plain).contains(r#""code":0,"#));
+    let escaped = world.post(&[SEND, &[("Pad", format!("{body}+").as_str())]].concat());
+    let reply = world.reply(&escaped);
+    assert!(reply.contains("(10250)qps throttling"), "{reply}");
+}
+
+#[test]
 fn one_address_does_not_take_the_memory_of_all_bodies() {
     let world = world_with(Limits {
         body_bytes: 1 << 20,

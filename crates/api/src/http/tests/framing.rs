@@ -38,6 +38,65 @@ fn chunked_bodies_work() {
     assert!(world.reply(&world.head(&chunked)).contains(r#""code":0,"#));
 }
 
+/// A signed request whose body comes in one chunk, with another line in its head.
+fn chunked(world: &World, lines: &str) -> String {
+    let request = world.post(SEND);
+    let (_, body) = request.split_once("\r\n\r\n").unwrap();
+    let length = body.len();
+    world.head(&format!("{lines}\r\n{length:x}\r\n{body}\r\n0\r\n\r\n"))
+}
+
+#[test]
+fn security_finding_6_a_length_beside_an_encoding_is_refused_in_either_order() {
+    let world = world();
+    let good = world.post(SEND);
+    for lines in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Transfer-Encoding: chunked\r\nX: y\r\nCONTENT-LENGTH: abc\r\n",
+        "content-length: 0\r\ntransfer-encoding: gzip, chunked\r\n",
+    ] {
+        let bad = chunked(&world, lines);
+        let reply = world.reply(&bad);
+        assert_eq!(status(&reply), "400", "{lines:?}: {reply}");
+        assert!(reply.contains("connection: close\r\n"), "{reply}");
+        assert!(world.fake.last().is_none());
+        // Behind a request that is good, in the same write.
+        let mut client = world.connect();
+        client.say(&format!("{good}{bad}{good}"));
+        let reply = client.rest();
+        assert_eq!(reply.matches("HTTP/1.1 200 ").count(), 1, "{reply}");
+        assert_eq!(reply.matches("HTTP/1.1 400 ").count(), 1, "{reply}");
+        assert!(world.fake.last().is_some() && world.fake.last().is_none());
+    }
+}
+
+#[test]
+fn security_finding_16_a_line_of_a_head_that_ends_with_a_bare_line_feed_is_refused() {
+    let world = world();
+    let good = world.post(SEND);
+    for bad in [
+        good.replacen("\r\n", "\n", 1),
+        good.replacen("\r\nContent-Length", "\nContent-Length", 1),
+        good.replacen("\r\n\r\n", "\r\n\n", 1),
+        good.replacen("\r\n\r\n", "\n\n", 1),
+    ] {
+        let reply = world.reply(&bad);
+        assert_eq!(status(&reply), "400", "{bad:?}: {reply}");
+        assert!(world.fake.last().is_none());
+    }
+}
+
+#[test]
+fn a_chunked_request_is_the_last_of_its_connection() {
+    let world = world();
+    let mut client = world.connect();
+    client.say(&chunked(&world, "Transfer-Encoding: chunked\r\n"));
+    let reply = client.rest();
+    assert!(reply.contains("connection: close\r\n"), "{reply}");
+    assert!(reply.contains(r#""code":0,"#), "{reply}");
+}
+
 #[test]
 fn ambiguous_lengths_are_refused_and_nothing_follows_them() {
     let world = world();
@@ -157,6 +216,17 @@ fn a_signature_does_not_serve_another_request_whose_beginning_is_moved_into_the_
         world.fake.last().is_none(),
         "nothing was asked of the service"
     );
+}
+
+#[test]
+fn security_finding_8_a_push_whose_message_is_a_signed_request_is_not_carried_out() {
+    let world = world();
+    let push = world
+        .post(SEND)
+        .replace("Content-Length", "X-CMQ-Message-Id: 7\r\nContent-Length");
+    let reply = world.reply(&push);
+    assert_eq!(status(&reply), "403", "{reply}");
+    assert!(world.fake.last().is_none());
 }
 
 #[test]

@@ -116,7 +116,7 @@ impl World {
                     *peer = PeerView {
                         matched,
                         active: true,
-                        is_blank: false,
+                        ..PeerView::default()
                     };
                 }
             }
@@ -132,6 +132,9 @@ impl World {
     }
 
     pub(super) fn act(&mut self, action: &Action) -> usize {
+        if is_held(action) {
+            return 0;
+        }
         let nodes = self.view.nodes.clone();
         let shard = self.view.shards.get_mut(&action.shard).unwrap();
         assert_eq!(shard.leader, action.leader);
@@ -141,8 +144,7 @@ impl World {
                 assert!(shard.voters.contains(to));
                 shard.leader = *to;
             }
-            ActionKind::Hold => return 0,
-            ActionKind::Wait(_) => {}
+            ActionKind::Hold | ActionKind::Wait(_) => {}
             ActionKind::Change(steps) => {
                 for &step in steps {
                     match step {
@@ -182,11 +184,10 @@ impl World {
                     _ if self.slow && shard.learners.contains(&node) => 0,
                     _ => 10_000,
                 };
-                let is_blank = false;
                 let peer = PeerView {
                     matched,
                     active,
-                    is_blank,
+                    ..PeerView::default()
                 };
                 (node, peer)
             })
@@ -239,6 +240,7 @@ pub(super) fn place(node: u64) -> NodeView {
     NodeView {
         host: format!("host-{node}"),
         up: true,
+        free_bytes: u64::MAX,
         ..NodeView::default()
     }
 }

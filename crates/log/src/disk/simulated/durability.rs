@@ -194,6 +194,11 @@ impl Durability {
         pages.into_keys().collect()
     }
 
+    /// Whether a stretch of this file can be written.
+    pub(super) fn can_write(&self, inode: usize, offset: usize, length: usize) -> bool {
+        self.inodes[inode].can_write(offset, length)
+    }
+
     pub(super) fn sectors(&self, inode: usize) -> &Sectors {
         &self.inodes[inode].sectors
     }
@@ -354,6 +359,25 @@ impl Inode {
             put(Arc::make_mut(&mut content), *offset, data);
         }
         content
+    }
+
+    /// Whether the system can write a stretch: it reads a page first of which it gets a part only, unless the page is
+    /// dirty, and so in its cache.
+    fn can_write(&self, offset: usize, length: usize) -> bool {
+        let end = offset + length;
+        let touched = pages(offset, length);
+        [touched.start, touched.end.saturating_sub(1)]
+            .into_iter()
+            .all(|page| {
+                let (from, to) = (page * CACHE_PAGE_BYTES, (page + 1) * CACHE_PAGE_BYTES);
+                let is_whole = offset <= from && to <= end;
+                is_whole || self.is_dirty(page) || self.sectors.are_readable(from, CACHE_PAGE_BYTES)
+            })
+    }
+
+    fn is_dirty(&self, page: usize) -> bool {
+        let mut dirty = self.adrift.iter().chain(&self.pending);
+        dirty.any(|(at, data)| pages(*at, data.len()).contains(&page))
     }
 
     /// A page that is written becomes dirty as a whole, with what a failed sync left in it.

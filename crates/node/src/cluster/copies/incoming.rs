@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::Ordering,
         mpsc::{self, RecvTimeoutError},
     },
@@ -12,7 +12,7 @@ use std::{
 
 use anser_broker::id::ShardId;
 use anser_host::{Attempt, CopyError, Deferred, Missing, RETRY_INTERVAL};
-use anser_log::{Disk, Reader, SegmentInfo, SnapshotInfo, Store};
+use anser_log::{Disk, SegmentInfo, SnapshotInfo};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
@@ -36,8 +36,25 @@ pub(crate) enum Job {
     Stop,
 }
 
+/// How much has come of copies that no replica has accepted yet, for those who say how this node is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ComingBytes(Arc<Mutex<BTreeMap<ShardId, u64>>>);
+
+impl ComingBytes {
+    pub(crate) fn of(&self, shard: ShardId) -> u64 {
+        let shards = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shards.get(&shard).copied().unwrap_or(0)
+    }
+
+    fn set(&self, shard: ShardId, bytes: u64) {
+        let mut shards = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shards.insert(shard, bytes);
+    }
+}
+
 pub(crate) struct Incoming<D: Disk> {
     host: anser_host::Incoming<D>,
+    coming: ComingBytes,
     inboxes: Inboxes,
     counters: Arc<Counters>,
     failed: Failed,
@@ -47,14 +64,15 @@ pub(crate) struct Incoming<D: Disk> {
 
 impl<D: Disk> Incoming<D> {
     pub(crate) fn new(
-        store: Store<D>,
-        reader: Reader<D>,
+        host: anser_host::Incoming<D>,
+        coming: ComingBytes,
         inboxes: Inboxes,
         counters: Arc<Counters>,
         failed: Failed,
     ) -> Self {
         Self {
-            host: anser_host::Incoming::new(store, reader),
+            host,
+            coming,
             inboxes,
             counters,
             failed,
@@ -68,7 +86,9 @@ impl<D: Disk> Incoming<D> {
             self.try_again();
             match self.next(jobs) {
                 Ok(Job::Take { from, ask, told }) => {
+                    let shard = ask.shard();
                     let answer = self.take(from, ask);
+                    self.coming.set(shard, self.host.coming_bytes(shard));
                     // Whoever sends begins again if it hears nothing.
                     drop(told.send(answer));
                 }
@@ -107,6 +127,7 @@ impl<D: Disk> Incoming<D> {
     }
 
     fn tried(&mut self, shard: ShardId, attempt: Attempt<Responder>) {
+        self.coming.set(shard, self.host.coming_bytes(shard));
         match attempt {
             // A runner that is gone needs no state and begins nothing anew.
             Attempt::Done(event) => drop(self.inboxes.of(shard).send(event.into())),
@@ -150,8 +171,12 @@ impl<D: Disk> Incoming<D> {
             CopyAsk::End { shard, message } => self.end(from, ShardId(shard), &message),
         };
         taken.unwrap_or_else(|reason| {
-            if matches!(reason, CopyError::Log(_) | CopyError::Unreadable(_)) {
-                warn!(from, %reason, "a part of a copy is not usable");
+            match reason {
+                CopyError::NoRoom { .. } => warn!(from, %reason, "there is no room for a copy"),
+                CopyError::Log(_) | CopyError::Unreadable(_) => {
+                    warn!(from, %reason, "a part of a copy is not usable");
+                }
+                CopyError::NotBegun | CopyError::NotAnnounced => {}
             }
             Told::CopyRefused(reason.to_string())
         })
@@ -218,8 +243,8 @@ mod tests {
         send(Job::Stop);
         let (inbox, _runner) = mpsc::channel();
         let incoming = Incoming::new(
-            log.store,
-            log.reader,
+            anser_host::Incoming::new(log.store, log.reader, 0),
+            ComingBytes::default(),
             Inboxes::new(vec![inbox]),
             Arc::default(),
             Failed::new(),

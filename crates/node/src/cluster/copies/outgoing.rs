@@ -6,7 +6,7 @@ use std::{
 };
 
 use anser_broker::id::ShardId;
-use anser_host::{COPY_INTERVAL, CopyAnswer, Next, Sending};
+use anser_host::{COPY_INTERVAL, COPY_PATIENCE, CopyAnswer, Next, Sending};
 use anser_log::{Export, ExportedFile, FileSystem};
 use tokio::sync::{Mutex, mpsc::UnboundedReceiver};
 use tracing::{info, warn};
@@ -111,12 +111,21 @@ async fn send(
             Next::GivenUp(reason) => return Err(reason),
             Next::Dropped => return Ok(None),
         };
-        let told = match &ask {
-            Ask::Copy(CopyAsk::Chunk { .. }) => cluster.ask_bulk(copy.to, &ask).await,
-            _ => cluster.ask(copy.to, &ask).await,
-        };
-        next = sending.heard(told.map(answer_of).map_err(|error| error.to_string()));
+        next = sending.heard(answer(cluster, copy.to, &ask).await);
     }
+}
+
+/// What the other side says; its disk may hang.
+async fn answer(cluster: &Cluster, to: u64, ask: &Ask) -> Result<CopyAnswer, String> {
+    let told = async {
+        match ask {
+            Ask::Copy(CopyAsk::Chunk { .. }) => cluster.ask_bulk(to, ask).await,
+            _ => cluster.ask(to, ask).await,
+        }
+    };
+    let told = tokio::time::timeout(COPY_PATIENCE, told).await;
+    let told = told.map_err(|_| String::from("it did not answer"))?;
+    told.map(answer_of).map_err(|error| error.to_string())
 }
 
 fn begin(shard: u16, export: &Export<FileSystem>) -> Ask {

@@ -6,7 +6,9 @@ use anser_broker::op::AnyOperation;
 
 use super::*;
 use crate::{
+    Accounts, Algorithm,
     cmq::Rates,
+    encode_form, sign_v1,
     testing::{ID, message},
 };
 
@@ -64,6 +66,74 @@ fn only_the_time_window_is_accepted() {
     let time = (NOW - 7201).to_string();
     let codes = world.codes(&with(SEND, &[("Timestamp", &time)]));
     assert_eq!(codes, (4100, 10030), "two hours are the most");
+}
+
+fn accounts(texts: &[&str]) -> Accounts {
+    let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+    Accounts::read(&texts).unwrap()
+}
+
+#[test]
+fn an_account_can_be_made_to_sign_with_sha_256() {
+    let signed = |algorithm, method| {
+        let time = NOW.to_string();
+        let mut all = with(
+            SEND,
+            &[
+                ("SecretId", ID),
+                ("Timestamp", &time),
+                ("Nonce", "1"),
+                ("SignatureMethod", method),
+            ],
+        );
+        let signature = sign_v1(&key(), algorithm, "POST", HOST, PATH, &all);
+        all.push(("Signature", &signature));
+        encode_form(all)
+    };
+    for (only, sha1_is_good) in [
+        (&[][..], true),
+        (&["7"], true),
+        (&["100000001"], false),
+        (&["*"], false),
+    ] {
+        let world = world_with(
+            Config {
+                sha256_only: accounts(only),
+                ..Config::new([9; 32])
+            },
+            [key()],
+        );
+        for (algorithm, method, good) in [
+            (Algorithm::Sha256, "HmacSHA256", true),
+            (Algorithm::Sha1, "HmacSHA1", sha1_is_good),
+            (Algorithm::Sha1, "none", sha1_is_good),
+        ] {
+            let answered = codes(&world.raw(signed(algorithm, method)));
+            let expected = if good { (0, 0) } else { (4100, 10030) };
+            assert_eq!(answered, expected, "{only:?} {method}");
+        }
+    }
+}
+
+#[test]
+fn of_an_account_each_signed_request_can_be_accepted_once_only() {
+    let world = world_with(
+        Config {
+            once_only: accounts(&["100000001"]),
+            ..Config::new([9; 32])
+        },
+        [key()],
+    );
+    let form = signed_for("POST", HOST, PATH, SEND);
+    assert_eq!(codes(&world.raw(form.clone())), (0, 0));
+    assert_eq!(codes(&world.raw(form.clone())), (4100, 10030));
+    let respelled = form.replace("%3D", "=").replace("%2B", "+");
+    assert_ne!(respelled, form);
+    assert_eq!(codes(&world.raw(respelled)), (4100, 10030));
+    assert_eq!(world.codes(&with(SEND, &[("Nonce", "2")])), (0, 0));
+    // The vendor's clients may repeat a nonce.
+    let other = with(SEND, &[("delaySeconds", "1")]);
+    assert_eq!(world.codes(&other), (0, 0));
 }
 
 #[test]
@@ -191,6 +261,7 @@ fn rates_refuse_what_is_over_them() {
     let mut config = Config::new([9; 32]);
     config.rates = Some(Rates {
         messages_per_second: 2,
+        account_messages_per_second: u32::MAX,
         control_per_second: 1,
     });
     let world = world_with(config, [key()]);

@@ -154,6 +154,7 @@ fn rates_of_topics_are_their_own() {
     let mut config = Config::new([9; 32]);
     config.rates = Some(Rates {
         messages_per_second: 2,
+        account_messages_per_second: u32::MAX,
         control_per_second: 1,
     });
     let world = world_with(config, [key()]);
