@@ -106,6 +106,8 @@ fn check(what: &str, hundredths: u64, bytes_max: u64) {
         hundredths % 100
     );
     assert!(hundredths <= bytes_max * 100, "{text}, at most {bytes_max}");
+    let least = bytes_max * 100 / 3;
+    assert!(hundredths >= least, "{text}: something is not counted");
     #[expect(clippy::print_stdout, reason = "shown by --nocapture")]
     {
         println!("{text}");

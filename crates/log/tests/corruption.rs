@@ -12,6 +12,7 @@ use anser_log::{
 use crate::{
     driver::{Driver, plain_write},
     faults::small_options,
+    mending,
     model::{Difference, Model},
     random::Random,
     sabotage::Sabotage,
@@ -196,6 +197,35 @@ fn every_missing_file_is_noticed() {
             };
             assert!(is_noticed, "{path}: {opened:?}");
         }
+    }
+}
+
+/// The end itself is sound if it is the next file whose beginning cannot be read.
+#[test]
+fn the_first_place_is_named_from_which_on_acknowledged_records_are_missing() {
+    let image = mending::sample();
+    let files = mending::log_files(&image);
+    let (first, last) = (&files[0], files.last().unwrap());
+    let written = image.files[last].iter().rposition(|&byte| byte != 0);
+    let error = |path: &str, zeroed: std::ops::Range<usize>| {
+        let mut image = image.clone();
+        Arc::make_mut(image.files.get_mut(path).unwrap())[zeroed].fill(0);
+        let opened = Log::open(SimulatedDisk::from_image(&image), small_options());
+        opened.unwrap_err().to_string()
+    };
+    let is_at = |error: &str, path: &str, is_beginning: bool| {
+        error.contains(path) && error.contains("at byte 0") == is_beginning
+    };
+    for (path, zeroed, is_beginning) in [
+        (last, 0..4096, true),
+        (last, written.unwrap() - 100..4096, false),
+        (first, 0..4096, true),
+    ] {
+        let error = error(path, zeroed.clone());
+        assert!(
+            is_at(&error, path, is_beginning),
+            "{path} {zeroed:?}: {error}"
+        );
     }
 }
 

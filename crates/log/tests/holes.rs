@@ -246,6 +246,8 @@ struct Found {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Outcomes {
     holes: usize,
+    /// That are named, in all of these logs.
+    places: usize,
     whole: usize,
     doubtful: usize,
     shorter: usize,
@@ -276,6 +278,7 @@ fn judge(
     outcomes: &mut Outcomes,
 ) {
     outcomes.holes += usize::from(!opened.report.holes.is_empty());
+    outcomes.places += opened.report.holes.len();
     for it in &opened.shards {
         let truth = &truth[&it.shard];
         let what = format!("{what}: shard {}, {it:?}, {truth:?}", it.shard);
@@ -437,12 +440,13 @@ fn a_damaged_log_opens_and_says_what_each_shard_may_have_lost() {
     // The logs and the damages are the same in every run: who changes what recovery makes of them sees here by how much
     // it became more careful than it must be, or less.
     let expected = Outcomes {
-        holes: 4_601,
-        whole: 6_494,
-        doubtful: 10_393,
-        shorter: 8_682,
-        lost: 1_008,
-        damaged: 2_771,
+        holes: 4_657,
+        places: 5_447,
+        whole: 6_336,
+        doubtful: 10_551,
+        shorter: 8_772,
+        lost: 1_050,
+        damaged: 2_814,
     };
     assert_eq!(outcomes, expected);
 }

@@ -13,15 +13,15 @@ use crate::{
 };
 
 /// Behind which entry the first ones stand.
-const BEGINNING: u64 = 1;
-const SHARDS: u16 = 3;
-const LAST: u64 = 40;
+pub(crate) const BEGINNING: u64 = 1;
+pub(crate) const SHARDS: u16 = 3;
+pub(crate) const LAST: u64 = 40;
 
-fn open(disk: &SimulatedDisk) -> Opened<SimulatedDisk> {
+pub(crate) fn open(disk: &SimulatedDisk) -> Opened<SimulatedDisk> {
     Log::open(disk.clone(), small_options()).unwrap()
 }
 
-fn snapshot(log: &Opened<SimulatedDisk>, shard: u16, index: u64) {
+pub(crate) fn snapshot(log: &Opened<SimulatedDisk>, shard: u16, index: u64) {
     let mut writer = log.store.begin_snapshot(shard, index, 1).unwrap();
     writer.write_all(&[7; 500]).unwrap();
     let snapshot = Some(writer.finish().unwrap());
@@ -33,9 +33,13 @@ fn snapshot(log: &Opened<SimulatedDisk>, shard: u16, index: u64) {
 }
 
 /// A closed log of some files: each batch has an entry of one shard, and shard 0 has a later snapshot.
-fn sample() -> Image {
+pub(crate) fn sample() -> Image {
+    sample_with(&small_options())
+}
+
+pub(crate) fn sample_with(options: &Options) -> Image {
     let disk = SimulatedDisk::default();
-    let mut log = open(&disk);
+    let mut log = Log::open(disk.clone(), options.clone()).unwrap();
     for shard in 0..SHARDS {
         snapshot(&log, shard, BEGINNING);
     }
@@ -50,7 +54,7 @@ fn sample() -> Image {
     disk.contents()
 }
 
-fn log_files(image: &Image) -> Vec<String> {
+pub(crate) fn log_files(image: &Image) -> Vec<String> {
     let files = image.files.keys();
     let logs = files.filter(|path| Path::new(path).extension().is_some_and(|it| it == "wal"));
     let begun = logs.filter(|path| image.files[*path].starts_with(b"AWAL"));
@@ -58,7 +62,7 @@ fn log_files(image: &Image) -> Vec<String> {
 }
 
 /// Mends, and the highest index that was told of as left out, by shard.
-fn mend(disk: &SimulatedDisk) -> (Mended, BTreeMap<u16, u64>) {
+pub(crate) fn mend(disk: &SimulatedDisk) -> (Mended, BTreeMap<u16, u64>) {
     let mut left_out = BTreeMap::new();
     let mended = Log::mend(disk, &small_options(), BEGINNING, &mut |shard, entry| {
         *left_out.entry(shard).or_insert(0) += 1;
@@ -73,9 +77,20 @@ fn check(disk: &SimulatedDisk, mended: &Mended) {
     let mut log = open(disk);
     assert!(log.report.damage.is_empty(), "{:?}", log.report.damage);
     assert!(log.report.mended, "its shards do not agree yet");
+    let image = disk.contents();
+    let files = log_files(&image);
+    let lengths = files.iter().map(|file| image.files[file].len());
+    assert!(
+        lengths.max() <= Some(4096),
+        "files are as long as they may be"
+    );
+    assert!(files.len() <= 13, "and no more than it takes: {files:?}");
     log.store.note_agreed().unwrap();
     for (&shard, of) in &mended.shards {
         assert_eq!(of.state, MendedState::Snapshot, "{of:?}");
+        let found = log.shards.iter().find(|it| it.shard == shard).unwrap();
+        let may_lack = of.loses() || mended.unreadable_bytes > 0;
+        assert_eq!(found.damaged, may_lack, "{of:?}");
         assert!(of.passed >= LAST, "{of:?}");
         let lost = of.left_out + of.missing;
         assert!(
@@ -173,23 +188,7 @@ fn whatever_byte_is_changed_what_counts_afterwards_is_right() {
 
 #[test]
 fn files_that_are_gone_or_short_or_zeros_or_cannot_be_read_are_done_without() {
-    type Harm = fn(&mut Image, &str);
-    let harms: [Harm; 4] = [
-        |image, file| drop(image.files.remove(file)),
-        |image, file| {
-            let short = image.files[file][..1000].to_vec();
-            image.files.insert(file.to_owned(), short.into());
-        },
-        |image, file| {
-            let sectors = std::iter::once(1).collect();
-            image.unreadable.insert(file.to_owned(), sectors);
-        },
-        |image, file| {
-            let zeros = vec![0; image.files[file].len()];
-            image.files.insert(file.to_owned(), zeros.into());
-        },
-    ];
-    for harm in harms {
+    for harm in HARMS {
         for file in log_files(&sample()) {
             let mut image = sample();
             harm(&mut image, &file);
@@ -203,6 +202,23 @@ fn files_that_are_gone_or_short_or_zeros_or_cannot_be_read_are_done_without() {
         }
     }
 }
+
+/// What may become of a file.
+pub(crate) const HARMS: [fn(&mut Image, &str); 4] = [
+    |image, file| drop(image.files.remove(file)),
+    |image, file| {
+        let short = image.files[file][..1000].to_vec();
+        image.files.insert(file.to_owned(), short.into());
+    },
+    |image, file| {
+        let sectors = std::iter::once(1).collect();
+        image.unreadable.insert(file.to_owned(), sectors);
+    },
+    |image, file| {
+        let zeros = vec![0; image.files[file].len()];
+        image.files.insert(file.to_owned(), zeros.into());
+    },
+];
 
 #[test]
 fn what_the_snapshot_covers_is_not_missed() {
@@ -226,6 +242,10 @@ fn a_damaged_snapshot_is_done_without_if_the_log_has_all_entries() {
     let all = mended.shards[&0];
     assert_eq!((all.state, all.kept), (MendedState::Entries, LAST));
     assert!(!all.loses());
+    assert!(
+        open(&disk).shards[0].damaged,
+        "its state is to be made anew"
+    );
 
     // Not so if the oldest files were used again.
     let disk = recycled();
@@ -257,14 +277,14 @@ fn recycled() -> SimulatedDisk {
     disk
 }
 
-fn snapshot_of(disk: &SimulatedDisk, shard: &str) -> String {
+pub(crate) fn snapshot_of(disk: &SimulatedDisk, shard: &str) -> String {
     let mut files = disk.paths().into_iter();
     let file = files.find(|path| path.contains(shard) && path.ends_with(".snapshot"));
     file.unwrap()
 }
 
 /// Changes a bit of the last entry of a shard that the log has.
-fn damage_last(disk: &SimulatedDisk, of: usize) {
+pub(crate) fn damage_last(disk: &SimulatedDisk, of: usize) {
     let body = plain_write(0, LAST..=LAST, 60).entries[0].data.clone();
     let image = disk.contents();
     let mut places = Vec::new();
