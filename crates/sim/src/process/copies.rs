@@ -46,6 +46,13 @@ struct Outgoing {
     is_slow: bool,
 }
 
+impl Outgoing {
+    /// Once the chaos has ended all come as fast as they can.
+    fn is_slow_now(&self, common: &Common) -> bool {
+        self.is_slow && common.healed.is_none()
+    }
+}
+
 impl Copies {
     pub(super) fn new(
         store: Store<SimulatedDisk>,
@@ -130,7 +137,7 @@ impl Process {
                 }
             }
             Next::Chunk(file, offset) => {
-                let most = if outgoing.is_slow {
+                let most = if outgoing.is_slow_now(common) {
                     SLOW_CHUNK_BYTES
                 } else {
                     CHUNK_BYTES
@@ -174,7 +181,11 @@ impl Process {
         outgoing.asked += 1;
         let attempt = outgoing.asked;
         let to = outgoing.to;
-        let pause = if outgoing.is_slow { SLOW_PAUSE } else { 0 };
+        let pause = if outgoing.is_slow_now(common) {
+            SLOW_PAUSE
+        } else {
+            0
+        };
         let length = pause + micros(COPY_INTERVAL) + PATIENCE;
         let late = Happening::CopyLate { transfer, attempt };
         common.later(self.node, self.life, length, late);

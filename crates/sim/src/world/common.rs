@@ -39,7 +39,7 @@ pub(crate) struct Common {
     /// Answers to clients that are lost, in a thousand.
     pub(crate) lost_answers: u64,
     /// When the chaos ended.
-    pub(super) healed: Option<Micros>,
+    pub(crate) healed: Option<Micros>,
 }
 
 /// What a simulation consisted of.
