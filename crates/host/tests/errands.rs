@@ -5,7 +5,7 @@ mod node;
 use std::time::Duration;
 
 use anser_broker::{
-    command::Command,
+    command::{Command, Placed},
     error::Error,
     id::{AccountId, QueueId, ShardId},
     name::QueueName,
@@ -207,40 +207,38 @@ fn changes_of_a_home_that_cannot_be_told_leave_one_task() {
     });
 }
 
-/// A node that leads the catalog is deposed before the home is told, and leads again at once.
+/// A change of the catalog whose home does not answer yet, on a node that leads the catalog no more.
+async fn deposed_amid_a_change() -> (Node, oneshot::Receiver<Result<Placed, Error>>) {
+    let node = Node::new();
+    node.mute(MUTE);
+    let reconciler = Reconciler::new(node.clone());
+    node.changes_to(placed(QueueId(9), MUTE, 1));
+    let (done, changed) = oneshot::channel();
+    reconciler.change(change(), done);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let leaders = node.cluster().unwrap().leaders;
+    leaders.serves(ShardId::CATALOG, 2, false);
+    (node, changed)
+}
+
+/// The node leads again at once.
 #[test]
 fn a_change_that_a_deposed_leader_gave_up_is_not_known_to_be_in_force() {
     run(async {
-        let node = Node::new();
-        node.mute(MUTE);
-        let reconciler = Reconciler::new(node.clone());
-        node.changes_to(placed(QueueId(9), MUTE, 1));
-        let (done, changed) = oneshot::channel();
-        reconciler.change(change(), done);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let leaders = node.cluster().unwrap().leaders;
-        leaders.serves(ShardId::CATALOG, 2, false);
+        let (node, changed) = deposed_amid_a_change().await;
         node.refuse_unanswered();
         tokio::task::yield_now().await;
+        let leaders = node.cluster().unwrap().leaders;
         leaders.serves(ShardId::CATALOG, 3, true);
         assert_eq!(changed.await.unwrap(), Err(Error::Unknown));
         assert_eq!(node.told(QueueId(9)), None);
     });
 }
 
-/// The catalog knows the change, but its leader gives the catalog away before the home was told.
 #[test]
 fn a_change_is_answered_though_another_node_leads_the_catalog_since() {
     run(async {
-        let node = Node::new();
-        node.mute(MUTE);
-        let reconciler = Reconciler::new(node.clone());
-        node.changes_to(placed(QueueId(9), MUTE, 1));
-        let (done, changed) = oneshot::channel();
-        reconciler.change(change(), done);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let leaders = node.cluster().unwrap().leaders;
-        leaders.serves(ShardId::CATALOG, 2, false);
+        let (node, changed) = deposed_amid_a_change().await;
         node.unmute(MUTE);
         node.refuse_unanswered();
         let changed = changed.await.unwrap();

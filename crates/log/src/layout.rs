@@ -3,6 +3,10 @@
 //! Every header on disk has a fixed size and is read only after its length was checked, so a field
 //! outside the slice is a bug and panics.
 
+/// What the system reads and writes at once: to write less it reads the rest first, so what cannot be read can be written
+/// as a whole only.
+pub(crate) const PAGE_BYTES: u64 = 4096;
+
 pub(crate) fn get_u16(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }

@@ -9,14 +9,11 @@ use crate::{
     entry::{Entry, HardState, Position, Write},
     error::Error,
     index::WalFile,
-    layout::{narrow, wide},
+    layout::{PAGE_BYTES, narrow, wide},
     names,
     record::record_bytes,
     shared::Shared,
 };
-
-/// What the system writes at once.
-const PAGE_BYTES: u64 = 4096;
 
 /// Where the next batch goes. Whoever holds it may write one.
 #[derive(Debug)]

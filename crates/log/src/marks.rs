@@ -174,7 +174,7 @@ impl<D: Disk> Marks<D> {
             number: mark.number + 1,
             ..mark
         };
-        // A page that cannot be read can be written as a whole only: for less the system reads it first.
+        // As a whole page, which need not be readable.
         let mut page = [0; FILE_BYTES / 2];
         page[..SLOT_BYTES].copy_from_slice(&encode(&mark));
         self.file.write_at(&page, mark.number % 2 * SLOT_STEP)?;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, io, sync::Arc};
 
 use anser_log::{
-    Error, Log, Opened, Options,
+    Error, FileSystem, Log, Opened, Options,
     disk::simulated::{Fault, FaultPoint, Image, SimulatedDisk, Times},
 };
 
@@ -98,6 +98,34 @@ fn what_cannot_be_read_behind_the_end_is_written_over() {
     drop(opened);
     let opened = Log::open(disk, options()).unwrap();
     assert!(opened.report.holes.is_empty());
+}
+
+/// As a crash leaves it between the name of a file and the manifest that lists it.
+#[test]
+fn a_file_that_no_manifest_lists_stops_no_start_though_it_cannot_be_read() {
+    let mut image = two_batches();
+    let unlisted = "wal/0000000000000009.wal";
+    image
+        .files
+        .insert(unlisted.to_owned(), vec![0; 4096].into());
+    image
+        .unreadable
+        .insert(unlisted.to_owned(), BTreeSet::from([0]));
+    let disk = SimulatedDisk::from_image(&image);
+    assert_eq!(open(&disk).unwrap().shards[0].last_index, 3);
+    assert!(!disk.contents().files.contains_key(unlisted), "it goes");
+}
+
+/// A file system that is mounted at a folder of the log has one of its own there.
+#[test]
+fn a_folder_among_the_files_stops_no_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Log::open(FileSystem::new(folder.path()), small_options());
+    drop(open().unwrap());
+    for strange in ["wal/lost+found", "shards/lost+found"] {
+        std::fs::create_dir(folder.path().join(strange)).unwrap();
+        open().unwrap();
+    }
 }
 
 /// A start that suspects the log is in the manifest: one from before it must not make the suspicion go.

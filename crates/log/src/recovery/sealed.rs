@@ -62,13 +62,12 @@ pub(super) fn check_unlisted<D: Disk>(disk: &D, manifest: &Manifest) -> Result<(
             continue;
         };
         let path = names::wal_file(sequence);
+        let error = |error| Error::io("open", &path, error);
+        let file = disk.open(&path, OpenMode::Existing).map_err(error)?;
         let mut header = [0; HEADER_BYTES];
-        let file = disk.open(&path, OpenMode::Existing);
-        let read = file
-            .and_then(|file| read_patiently(&file, &mut header, 0))
-            .ok();
-        // One that cannot be read proves nothing, and goes.
-        if read.is_none_or(|read| read < HEADER_BYTES) {
+        let read = read_patiently(&file, &mut header, 0);
+        // One whose beginning cannot be read proves nothing, and goes.
+        if read.map_or(true, |read| read < HEADER_BYTES) {
             continue;
         }
         let place = Position {

@@ -15,6 +15,7 @@ use crate::{
     batch::{BEGIN_PAYLOAD, FILE_PAYLOAD},
     disk::{Disk, DiskFile},
     error::Error,
+    layout::PAGE_BYTES,
     manifest::Manifest,
     names,
     options::Options,
@@ -25,8 +26,6 @@ use crate::{
 
 /// Where a header has the sequence of its file, without which it is none and resembles none.
 const SEQUENCE_BYTES: Range<u64> = 16..24;
-/// What the system writes at once, and a device can give or refuse.
-const PAGE_BYTES: u64 = 4096;
 /// The record that begins a file is the longest that begins a batch.
 pub(super) const BEGIN_BYTES: usize = record_bytes(BEGIN_PAYLOAD + FILE_PAYLOAD);
 
@@ -88,7 +87,7 @@ fn wipe(file: &impl DiskFile, from: u64, to: u64) -> io::Result<()> {
     write_zeros(file, from, begin_end)
 }
 
-/// A page that cannot be read can be written as a whole only: for less the system reads it first.
+/// Gives every page that cannot be read other bytes, as wholes.
 fn write_over_bad_pages(file: &impl DiskFile, from: u64, to: u64) -> io::Result<()> {
     let first = from.next_multiple_of(PAGE_BYTES);
     write_zeros(file, first.min(to), to)?;

@@ -12,13 +12,11 @@ use crate::{
     entry::{Entry, Position, SegmentInfo},
     error::Error,
     index::WalFile,
+    layout::PAGE_BYTES,
     names,
     reader::read_entry,
     record::{HEADER_BYTES, Header},
 };
-
-/// The system writes no less at once; what it cannot read around a record it cannot write.
-const PAGE_BYTES: u64 = 4096;
 
 /// What stands at a place of which somebody said that it is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
