@@ -216,7 +216,7 @@ async fn deposed_amid_a_change() -> (Node, oneshot::Receiver<Result<Placed, Erro
     let (done, changed) = oneshot::channel();
     reconciler.change(change(), done);
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let leaders = node.cluster().unwrap().leaders;
+    let leaders = node.cluster().expect("it is a member").leaders;
     leaders.serves(ShardId::CATALOG, 2, false);
     (node, changed)
 }
