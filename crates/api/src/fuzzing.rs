@@ -15,7 +15,7 @@ use crate::{
         publish::{BatchPublishMessage, PublishMessage},
         subscription::{SetSubscriptionAttributes, Subscribe},
     },
-    codec::form::Form,
+    codec::form::{Form, NAME_BYTES_MAX},
 };
 
 /// The actions in which a value may hold `&`.
@@ -34,6 +34,13 @@ pub fn form(bytes: &[u8]) {
         return;
     };
     let pairs: Vec<_> = form.pairs().collect();
+    // Each byte takes three when it is escaped.
+    if pairs
+        .iter()
+        .any(|(name, _)| name.len() * 3 > NAME_BYTES_MAX)
+    {
+        return;
+    }
     let encoded: Vec<_> = pairs
         .iter()
         .map(|(name, value)| format!("{}={}", escaped(name), escaped(value)))

@@ -68,6 +68,8 @@ impl Connector {
 
     async fn open(&self, to: To<'_>) -> Result<Connection, Failure> {
         let endpoint = to.endpoint;
+        // Before its name is looked up, or the failure would tell whether there is such a name.
+        self.guard.judge_port(endpoint.port)?;
         let addresses = match endpoint.address() {
             Ok(address) => vec![address],
             Err(name) => self.resolve(name, to).await?,

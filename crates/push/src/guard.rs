@@ -53,9 +53,7 @@ impl Guard {
     /// Lets all of the addresses pass, or none: a name with one address that is refused is up to no
     /// good.
     pub(crate) fn judge(&self, addresses: &[IpAddr], port: u16) -> Result<(), Refusal> {
-        if self.denied_ports.contains(&port) {
-            return Err(Refusal::Port { port });
-        }
+        self.judge_port(port)?;
         let machine = (self.machine)().map_err(|_| Refusal::Unknown)?;
         let nodes = (self.other_nodes)();
         addresses.iter().try_for_each(|address| {
@@ -65,6 +63,14 @@ impl Guard {
             }
             self.judge_one(socket, &machine)
         })
+    }
+
+    /// Lets a port pass, whatever the address.
+    pub(crate) fn judge_port(&self, port: u16) -> Result<(), Refusal> {
+        if self.denied_ports.contains(&port) {
+            return Err(Refusal::Port { port });
+        }
+        Ok(())
     }
 
     /// Whether another node serves there: others, or clients and operators on the ports that this one

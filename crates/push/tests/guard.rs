@@ -274,6 +274,23 @@ async fn security_finding_11_a_failure_does_not_tell_what_a_name_means_inside() 
     assert_eq!(receiver.connections(), 0);
 }
 
+/// A port that is refused whatever the name would tell by its own words that the name is known.
+#[tokio::test]
+async fn security_finding_11_a_denied_port_is_refused_before_its_name_is_looked_up() {
+    for resolver in [
+        Answers::new(&[&["10.0.0.1"]]),
+        Answers::new(&[&[]]),
+        Arc::new(Answers(Mutex::default())),
+    ] {
+        let config = Config {
+            resolver,
+            ..config()
+        };
+        let failure = failure_of("http://build.internal:22/", config).await;
+        assert_eq!(failure.reason, "port 22 is not allowed");
+    }
+}
+
 /// The test of usual pushes in a process that is told to use proxies.
 #[tokio::test]
 async fn row_71_proxies_of_the_environment_are_ignored() {

@@ -77,7 +77,7 @@ section! {
         /// published to a topic; 0: as many as possible. Clients do not slow down by themselves when they are refused.
         messages_per_second: u64 = 0, 0 => 10_000_000;
         /// How many messages a second of an account may be sent, published, received and deleted in all;
-        /// 0: as many as possible.
+        /// 0: as many as possible. Deletes count, and are refused only by the rate of their queue.
         account_messages_per_second: u64 = 0, 0 => 10_000_000;
         /// How many requests a second that concern queues and topics themselves an account may make;
         /// 0: as many as possible.

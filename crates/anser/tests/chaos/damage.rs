@@ -29,6 +29,8 @@ const BATCHES: u64 = 1;
 const BODY_BYTES: usize = 48_000;
 const EVEN_WITHIN: Duration = Duration::from_secs(120);
 const PATIENT: Duration = Duration::from_secs(10);
+/// A gap is known this much too short or too long.
+const PROBED_EVERY: Duration = Duration::from_millis(250);
 /// The promise is 3 s, and the figure is said. All processes of a test may stand still together for 20 s on a machine that gives
 /// them a fifth of its time; this bounds what is never served again.
 const GAP_MAX: Duration = Duration::from_secs(60);
@@ -61,7 +63,7 @@ pub(crate) fn play(
     fleet.wait_until_even(&[1, 2, 3], EVEN_WITHIN);
     story.create_queues(&fleet);
     story.fill_each(&fleet, BATCHES, BODY_BYTES);
-    let probes = Probes::start(&fleet, SHARDS, PATIENT);
+    let probes = Probes::start_every(PROBED_EVERY, &fleet, SHARDS, PATIENT);
     let running = story.run(&fleet);
     let mut stage = Stage {
         fleet,

@@ -82,6 +82,7 @@ struct Shared {
     avoided: AtomicUsize,
     rests: AtomicBool,
     stop: AtomicBool,
+    interval: Duration,
     pulses: Vec<Mutex<Pulse>>,
     failures: Failures,
 }
@@ -97,6 +98,16 @@ pub(crate) struct Probes {
 impl Probes {
     /// Makes a queue on every shard and begins to rest. `patience` bounds the wait for an answer.
     pub(crate) fn start(served: &impl Served, shards: u16, patience: Duration) -> Self {
+        Self::start_every(INTERVAL, served, shards, patience)
+    }
+
+    /// With so long between two probes of one shard: for scenarios of many rounds, whose load probes would be otherwise.
+    pub(crate) fn start_every(
+        interval: Duration,
+        served: &impl Served,
+        shards: u16,
+        patience: Duration,
+    ) -> Self {
         let doors = served.doors();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -107,6 +118,7 @@ impl Probes {
             avoided: AtomicUsize::new(0),
             rests: AtomicBool::new(true),
             stop: AtomicBool::new(false),
+            interval,
             pulses: queues.iter().map(|_| Mutex::default()).collect(),
             failures: Failures::default(),
         });
@@ -270,7 +282,7 @@ impl Drop for Probes {
 }
 
 async fn probe(shared: Arc<Shared>, shard: usize, queue: String, mut clients: Vec<Client>) {
-    let mut ticks = tokio::time::interval(INTERVAL);
+    let mut ticks = tokio::time::interval(shared.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut turn = shard;
     while !shared.stop.load(Ordering::Relaxed) {

@@ -139,7 +139,9 @@ pub(crate) struct Failure {
 
 impl Refusal {
     pub(crate) fn about(fault: Fault, what: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(what);
+        const BYTES_OF_A_CHARACTER: usize = 4;
+        let enough = what.len().min(REPEATED_MAX * BYTES_OF_A_CHARACTER);
+        let text = String::from_utf8_lossy(&what[..enough]);
         Self {
             fault,
             about: text.chars().take(REPEATED_MAX).collect(),

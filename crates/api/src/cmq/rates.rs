@@ -5,6 +5,10 @@
 //! the request needs, even into debt: so a batch is never too large to pass, and a receive, whose
 //! size is known only afterwards, pays afterwards. What is over the rate in one second is refused in
 //! the next. Each node counts for itself.
+//!
+//! Receives that come together are all let in before the first of them has paid, and may leave their account in
+//! debt for longer than a lease. So deletes count for the account and are never refused for it: they end what
+//! was received, which would be given out again otherwise.
 
 use std::{
     collections::HashMap,
@@ -110,7 +114,8 @@ impl Limiter {
         };
         let mut accounts = self.lock();
         let whole = key.of_account(rates);
-        if let Some(whole) = &whole
+        let is_delete = matches!(key.rate, Rate::Delete(_));
+        if let Some(whole) = whole.as_ref().filter(|_| !is_delete)
             && bucket(&mut accounts, whole, rates, now).tokens < 1.0
         {
             return Err(fault);
@@ -158,15 +163,16 @@ fn bucket<'a>(
     bucket
 }
 
-/// Whether there is a place for one more, after a look for buckets that are full.
+/// Whether there is a place for one more, after a look for buckets that are full. Those that are not are looked at
+/// again after all others.
 fn has_room(buckets: &mut Buckets, rates: Rates, now: Instant) -> bool {
     for _ in 0..LOOKS {
-        let is_full = buckets.peek_lru().is_some_and(|(key, bucket)| {
-            let per_second = rates.per_second(key.rate);
-            bucket.tokens_at(per_second, now) >= per_second
-        });
-        if is_full {
-            buckets.pop_lru();
+        let Some((key, bucket)) = buckets.pop_lru() else {
+            break;
+        };
+        let per_second = rates.per_second(key.rate);
+        if bucket.tokens_at(per_second, now) < per_second {
+            buckets.put(key, bucket);
         }
     }
     buckets.len() < BUCKETS_MAX
@@ -334,6 +340,55 @@ mod tests {
         assert_eq!(limiter.take(&key(Rate::Control), 1, start), Ok(()));
         let later = start + Duration::from_secs(1);
         assert_eq!(limiter.take(&named(1, 0), 1, later), Ok(()));
+    }
+
+    fn limiter_of_accounts() -> Limiter {
+        Limiter::new(Some(Rates {
+            messages_per_second: 10_000,
+            account_messages_per_second: 100,
+            control_per_second: u32::MAX,
+        }))
+    }
+
+    #[test]
+    fn receives_in_debt_keep_no_one_from_deleting_what_they_brought() {
+        let (limiter, start) = (limiter_of_accounts(), Instant::now());
+        for _ in 0..200 {
+            assert_eq!(limiter.take(&key(RECEIVE), 0, start), Ok(()));
+        }
+        for _ in 0..200 {
+            limiter.charge(&key(RECEIVE), 16);
+        }
+        let refused = limiter.take(&key(SEND), 1, start);
+        assert_eq!(refused, Err(Fault::Throttled));
+        let delete = key(Rate::Delete("queueName"));
+        for _ in 0..200 {
+            assert_eq!(limiter.take(&delete, 16, start), Ok(()));
+        }
+        // They count nevertheless: 3,200 were received and 3,200 deleted, at 100 a second.
+        let later = start + Duration::from_secs(60);
+        assert_eq!(limiter.take(&key(SEND), 1, later), Err(Fault::Throttled));
+        let later = start + Duration::from_secs(65);
+        assert_eq!(limiter.take(&key(SEND), 1, later), Ok(()));
+    }
+
+    #[test]
+    fn one_name_in_debt_does_not_keep_full_buckets_of_others_in_memory() {
+        let (limiter, start) = (limiter(), Instant::now());
+        assert_eq!(limiter.take(&key(SEND), 1_000_000, start), Ok(()));
+        let named = |name: usize| Key {
+            name: format!("q{name}"),
+            ..key(SEND)
+        };
+        for name in 1..BUCKETS_MAX {
+            assert_eq!(limiter.take(&named(name), 1, start), Ok(()));
+        }
+        let later = start + Duration::from_secs(1);
+        for name in 0..100 {
+            assert_eq!(limiter.take(&named(BUCKETS_MAX + name), 10, later), Ok(()));
+        }
+        let refused = limiter.take(&key(SEND), 1, later);
+        assert_eq!(refused, Err(Fault::Throttled), "its debt is known still");
     }
 
     #[test]

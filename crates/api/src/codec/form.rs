@@ -11,6 +11,9 @@ use memchr::{memchr, memchr_iter, memchr2};
 
 /// Pairs in one form.
 pub(crate) const PAIRS_MAX: usize = 256;
+/// Bytes of a name as it came in, escapes and all. Names are looked at before it is known who sends them, some of it
+/// byte by byte.
+pub(crate) const NAME_BYTES_MAX: usize = 256;
 /// Bytes between escapes that are not worth a search.
 const SHORT_RUN: u32 = 16;
 const NO_DIGIT: u8 = u8::MAX;
@@ -41,7 +44,7 @@ struct Span {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Malformed {
     TooManyPairs,
-    /// An escape in a name, as it came in.
+    /// A name that is too long, of which this is the beginning, or with a broken escape, as it came in.
     Name(Vec<u8>),
     /// An escape in the value of this name.
     Value(Vec<u8>),
@@ -131,6 +134,9 @@ fn pair(
 ) -> Result<Pair, Malformed> {
     let text = &raw[segment.clone()];
     let name_length = memchr(b'=', text).unwrap_or(text.len());
+    if name_length > NAME_BYTES_MAX {
+        return Err(Malformed::Name(text[..NAME_BYTES_MAX].to_vec()));
+    }
     let name_end = segment.start + name_length;
     let value_start = (name_end + 1).min(segment.end);
     let name = span(raw, segment.start..name_end, decoded)

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use memchr::{memchr2, memrchr2};
+use memchr::{memchr, memchr2, memrchr};
 
 use crate::memory::{Full, Taken};
 
@@ -66,8 +66,11 @@ fn decoded_bytes(form: &[u8]) -> usize {
     let Some(escape) = memchr2(b'%', b'+', form) else {
         return 0;
     };
-    let start = memrchr2(b'&', b'=', &form[..escape]).map_or(0, |mark| mark + 1);
-    form.len() - start
+    let after = |mark: usize| mark + 1;
+    let segment = memrchr(b'&', &form[..escape]).map_or(0, after);
+    // A value may hold more marks of this kind, Base64 for one.
+    let value = memchr(b'=', &form[segment..escape]).map_or(0, after);
+    form.len() - segment - value
 }
 
 /// The next piece, if it is within what is left.
@@ -85,4 +88,42 @@ async fn next(body: &mut Incoming, left: usize) -> Result<Option<Bytes>, Unread>
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Piece by piece, as a form is read.
+    fn from_the_first_escaped_piece(form: &str) -> usize {
+        let mut start = 0;
+        for segment in form.split('&') {
+            let name = segment.split('=').next().expect("a split has a first part");
+            for piece in [
+                0..name.len(),
+                (name.len() + 1).min(segment.len())..segment.len(),
+            ] {
+                if segment[piece.clone()].contains(['%', '+']) {
+                    return form.len() - start - piece.start;
+                }
+            }
+            start += segment.len() + 1;
+        }
+        0
+    }
+
+    #[test]
+    fn a_mark_within_a_value_hides_nothing_of_it() {
+        let form = format!("a=1&zz={}=%41&b=2", "x".repeat(1_000));
+        assert_eq!(decoded_bytes(form.as_bytes()), 1_000 + "=%41&b=2".len());
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_form_takes_to_be_decoded_is_counted(form in "[a&=%+]{0,40}") {
+            prop_assert_eq!(decoded_bytes(form.as_bytes()), from_the_first_escaped_piece(&form));
+        }
+    }
 }

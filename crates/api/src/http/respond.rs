@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
-    body::Incoming,
+    body::{Body, Incoming},
     header::{self, HeaderValue},
     http::request::Parts,
 };
@@ -53,12 +53,12 @@ pub(super) async fn respond<S: Service>(
     let started = Instant::now();
     link.enter(Phase::Work);
     let (head, body) = request.into_parts();
+    let has_body = !body.is_end_stream();
     let last = link.begin_request();
     let response = match last.map_or(Ok(()), framing).and_then(|()| route(&head)) {
         Ok(Route::Cmq(host)) => {
             let (answer, heard) = cmq(edge, link, &head, host, body).await;
-            let response = words(edge, answer, started);
-            if heard { response } else { closing(response) }
+            closing_unless(heard, words(edge, answer, started))
         }
         Ok(Route::Method) => {
             let method = head.method.as_str().as_bytes();
@@ -68,7 +68,7 @@ pub(super) async fn respond<S: Service>(
         }
         Ok(Route::ApiThree) => {
             add(&edge.metrics.not_found, 1);
-            json(StatusCode::OK, edge.cmq.not_spoken())
+            closing_unless(!has_body, json(StatusCode::OK, edge.cmq.not_spoken()))
         }
         Err((status, text)) => {
             add(&edge.metrics.not_found, 1);
@@ -76,11 +76,8 @@ pub(super) async fn respond<S: Service>(
         }
     };
     link.enter(Phase::Write);
-    if last.is_some() || edge.stop.borrow().is_some() {
-        closing(response)
-    } else {
-        response
-    }
+    let goes_on = last.is_none() && edge.stop.borrow().is_none();
+    closing_unless(goes_on, response)
 }
 
 enum Route<'a> {
@@ -143,6 +140,7 @@ async fn cmq<S: Service>(
     let post = head.method == Method::POST;
     let mut taken = edge.bodies.nothing(link.network);
     let query = head.uri.query().unwrap_or_default();
+    let mut heard = true;
     // The Python client, once its connection broke, sends the form of a GET as a body.
     let form = if post || query.is_empty() {
         if let Some(encoding) = content_encoding(&head.headers) {
@@ -158,6 +156,7 @@ async fn cmq<S: Service>(
             Err(unread) => return (edge.cmq.refuse(&unread.into()), false),
         }
     } else {
+        heard = body.is_end_stream();
         Bytes::copy_from_slice(query.as_bytes())
     };
     let request = dialect::Request {
@@ -166,7 +165,7 @@ async fn cmq<S: Service>(
         path: head.uri.path(),
         form,
     };
-    (edge.cmq.answer(request).await, true)
+    (edge.cmq.answer(request).await, heard)
 }
 
 /// An encoding that a body would have to be decoded from.
@@ -220,6 +219,10 @@ fn json(status: StatusCode, body: Bytes) -> HttpResponse {
     headers.insert(header::CONTENT_TYPE, JSON);
     headers.insert(header::SERVER, SERVER);
     response
+}
+
+fn closing_unless(goes_on: bool, response: HttpResponse) -> HttpResponse {
+    if goes_on { response } else { closing(response) }
 }
 
 /// What was not heard to its end cannot be followed by another request.

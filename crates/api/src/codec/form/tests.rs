@@ -66,6 +66,18 @@ fn broken_escapes_are_named() {
 }
 
 #[test]
+fn names_that_are_too_long_are_refused() {
+    let form = |bytes: usize| Form::parse(format!("a=1&{}=2", "n".repeat(bytes)).into());
+    assert!(form(NAME_BYTES_MAX).is_ok());
+    let beginning = vec![b'n'; NAME_BYTES_MAX];
+    for bytes in [NAME_BYTES_MAX + 1, 100_000] {
+        assert_eq!(form(bytes).unwrap_err(), Malformed::Name(beginning.clone()));
+    }
+    let no_value = Form::parse("n".repeat(100_000).into());
+    assert_eq!(no_value.unwrap_err(), Malformed::Name(beginning));
+}
+
+#[test]
 fn escapes_far_apart_and_close_together_are_decoded_alike() {
     for run in [0, 1, 15, 16, 17, 100, 5_000] {
         let plain = "x".repeat(run);

@@ -273,6 +273,26 @@ fn an_upgrade_is_not_taken() {
     assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
 }
 
+/// Nobody reads such a body, so nothing can follow it, and a client that is not told would send its next request in vain.
+#[test]
+fn what_has_a_body_that_is_not_read_is_the_last_of_its_connection() {
+    let world = world();
+    let host = world.server.address().to_string();
+    let query = signed_for("GET", &host, PATH, SEND);
+    let get = format!("GET {PATH}?{query} HTTP/1.1\r\nHost: {host}");
+    let api_three = format!("POST / HTTP/1.1\r\nHost: {host}\r\nX-TC-Action: SendMsg");
+    for head in [get, api_three] {
+        for (length, closes) in [(20_000, true), (0, false)] {
+            let mut client = world.connect();
+            client.say(&format!("{head}\r\nContent-Length: {length}\r\n\r\n"));
+            let (answer, _) = client.answer();
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            let says_so = answer.contains("connection: close\r\n");
+            assert_eq!(says_so, closes, "{answer}");
+        }
+    }
+}
+
 #[test]
 fn a_compressed_body_is_refused_with_a_reason() {
     let world = world();
