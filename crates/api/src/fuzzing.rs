@@ -80,10 +80,7 @@ fn signed((name, value): (&[u8], &[u8])) -> Vec<u8> {
 
 /// Cuts a signed text into parameters, knowing nothing but the action's fields.
 fn cut(text: &[u8], fields: &[Field]) -> Vec<Vec<u8>> {
-    let pieces: Vec<_> = text
-        .split(|byte| *byte == b'&')
-        .map(<[u8]>::to_vec)
-        .collect();
+    let pieces = beginnings(text);
     let cut = Cut::of(fields).expect("the action has a free field");
     let Some(first) = pieces.iter().position(|piece| cut.begins_free(piece)) else {
         return pieces;
@@ -101,6 +98,22 @@ fn cut(text: &[u8], fields: &[Field]) -> Vec<Vec<u8>> {
     }
     parameters.extend_from_slice(&pieces[end..]);
     parameters
+}
+
+/// A signed text, parted at each `&` that an `=` follows before the next: no parameter is signed without
+/// one.
+fn beginnings(text: &[u8]) -> Vec<Vec<u8>> {
+    let mut parts: Vec<Vec<u8>> = Vec::new();
+    for piece in text.split(|byte| *byte == b'&') {
+        match parts.last_mut() {
+            Some(last) if !piece.contains(&b'=') => {
+                last.push(b'&');
+                last.extend_from_slice(piece);
+            }
+            _ => parts.push(piece.to_vec()),
+        }
+    }
+    parts
 }
 
 /// Where, seen from the right, the pieces begin that read like following parameters in their order.

@@ -126,7 +126,11 @@ fn c020_unknown_parameters_are_ignored() {
     }
     // But for one place, where a body could have been cut: behind it in the signed order.
     let parameters = [("queueName", "c020"), ("msgBody", "x"), ("zebra", "x")];
-    let refusal = (4000, "(10320)no such parameter zebra");
+    let refusal = (
+        4000,
+        "(10320)no such parameter zebra: it may not stand here beside a message body or an endpoint \
+        (docs/dialects/cmq.md, Ambiguity, rule 3)",
+    );
     caller.call("SendMessage", &parameters).refused(refusal);
 }
 

@@ -1,12 +1,13 @@
 //! Refuses parameters that somebody could have re-cut from another request under its signature.
 //!
 //! The signed text joins `name=value` with `&` and escapes nothing, so a value `x&y=1` signs like a
-//! value `x` and a parameter `y`. Message bodies and URLs must be free to hold `&`. The rules here
-//! make sure that of all the parameter sets with one signed text at most one is accepted; the
-//! reasoning is in `docs/dialects/cmq.md`.
+//! value `x` and a parameter `y`. A value `R&D` can only be one, since every parameter is signed with an
+//! `=`. Message bodies and URLs must be free to hold `&` and `=`. The rules here make sure that of all the
+//! parameter sets with one signed text at most one is accepted; the reasoning, and the numbers of the
+//! rules, are in `docs/dialects/cmq.md`.
 
 use super::{
-    errors::{Fault, Refusal},
+    errors::{Fault, Refusal, Rule},
     parameters::{Field, is_named, member_index},
 };
 use crate::codec::form::Form;
@@ -30,22 +31,23 @@ fn check_names(form: &Form) -> Result<(), Refusal> {
         }
         previous = Some(name);
         if name.iter().any(|byte| matches!(byte, b'&' | b'=')) {
-            return Err(Refusal::about(Fault::KeyFormat, name));
+            return Err(Refusal::by_rule(Rule::Name, name));
         }
     }
     Ok(())
 }
 
-/// A value that is not free holds no `&`.
+/// A value that is not free holds nothing that another parameter could begin with.
 fn check_bound(name: &[u8], value: &[u8]) -> Result<(), Refusal> {
-    match memchr::memchr(b'&', value) {
-        Some(_) => Err(Refusal::about(Fault::ParametersInvalid, name)),
+    match last_beginning(value) {
+        Some(_) => Err(Refusal::by_rule(Rule::Bound, name)),
         None => Ok(()),
     }
 }
 
 /// How the signed text of an action with a free field is cut: up to the first free value at every
-/// `&`, and from the end at every `&` before what can be a field that follows the free one.
+/// `&` before a beginning, and from the end at every such `&` before what can be a field that follows
+/// the free one. A piece without `=` is no beginning, and belongs to the value before it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cut<'a> {
     fields: &'a [Field],
@@ -91,10 +93,10 @@ impl<'a> Cut<'a> {
         follower: Option<&Field>,
     ) -> Result<(), Refusal> {
         if follower.is_some() {
-            return Err(Refusal::about(Fault::NoSuchParameter, name));
+            return Err(Refusal::by_rule(Rule::Follower, name));
         }
         if self.free.kind.is_list() && pieces_within(value).any(|piece| self.begins_free(piece)) {
-            return Err(Refusal::about(Fault::ParametersInvalid, name));
+            return Err(Refusal::by_rule(Rule::Member, name));
         }
         Ok(())
     }
@@ -102,7 +104,7 @@ impl<'a> Cut<'a> {
     /// A single body beside those of a batch would be lost unseen.
     fn check_index(self, name: &[u8]) -> Result<(), Refusal> {
         if self.free.kind.is_list() && is_named(name, self.free.name.as_bytes()) {
-            return Err(Refusal::about(Fault::NoSuchParameter, name));
+            return Err(Refusal::by_rule(Rule::Follower, name));
         }
         Ok(())
     }
@@ -111,16 +113,13 @@ impl<'a> Cut<'a> {
     fn next(self, name: &[u8], before: Option<&Field>) -> Result<&'a Field, Refusal> {
         self.follower(name)
             .filter(|field| before.is_none_or(|before| may_precede(before, Some(field))))
-            .ok_or_else(|| Refusal::about(Fault::NoSuchParameter, name))
+            .ok_or_else(|| Refusal::by_rule(Rule::Follower, name))
     }
 
     /// The end of the last free value must not read like a parameter that could stand there.
     fn check_end(self, (name, value): (&[u8], &[u8]), next: Option<&Field>) -> Result<(), Refusal> {
-        let end = memchr::memrchr(b'&', value).map(|place| &value[place + 1..]);
-        match end.and_then(|end| self.begun_follower(end)) {
-            Some(field) if may_precede(field, next) => {
-                Err(Refusal::about(Fault::ParametersInvalid, name))
-            }
+        match last_beginning(value).and_then(|end| self.begun_follower(end)) {
+            Some(field) if may_precede(field, next) => Err(Refusal::by_rule(Rule::End, name)),
             _ => Ok(()),
         }
     }
@@ -166,6 +165,20 @@ fn names(field: &Field, name: &[u8]) -> bool {
 /// The name, if a piece of signed text is read as a parameter.
 fn name_of(piece: &[u8]) -> Option<&[u8]> {
     Some(&piece[..memchr::memchr(b'=', piece)?])
+}
+
+/// The last piece of a value with which another parameter could begin, as it is signed: what stands
+/// behind an `&`, and has an `=` before the next.
+fn last_beginning(value: &[u8]) -> Option<&[u8]> {
+    let mut end = value.len();
+    loop {
+        let place = memchr::memrchr(b'&', &value[..end])?;
+        let piece = &value[place + 1..end];
+        if name_of(piece).is_some() {
+            return Some(piece);
+        }
+        end = place;
+    }
 }
 
 /// What stands after each `&` of a value, to the next.

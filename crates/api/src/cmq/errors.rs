@@ -115,6 +115,54 @@ faults! {
     NoMessage = 7000 10200 "no message",
 }
 
+/// A rule of "Ambiguity" in `docs/dialects/cmq.md`, which parameters can break that somebody could have
+/// re-cut. Each says more than the vendor's text does, which stands before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// Of names.
+    Name,
+    /// Of values that are not free.
+    Bound,
+    /// Of what stands after the free values.
+    Follower,
+    /// Of the bodies of a batch.
+    Member,
+    /// Of the end of the last free value.
+    End,
+}
+
+impl Rule {
+    /// The number in the document.
+    fn number(self) -> u8 {
+        match self {
+            Self::Name => 1,
+            Self::Bound => 2,
+            Self::Follower => 3,
+            Self::Member => 4,
+            Self::End => 5,
+        }
+    }
+
+    fn fault(self) -> Fault {
+        match self {
+            Self::Name => Fault::KeyFormat,
+            Self::Follower => Fault::NoSuchParameter,
+            Self::Bound | Self::Member | Self::End => Fault::ParametersInvalid,
+        }
+    }
+
+    /// What is wrong with the parameter whose name stands for `%s`.
+    fn text(self) -> &'static str {
+        match self {
+            Self::Name => "it holds & or =",
+            Self::Bound => "%s holds a & and then a =, like another parameter",
+            Self::Follower => "it may not stand here beside a message body or an endpoint",
+            Self::Member => "%s holds what reads like another message of the batch",
+            Self::End => "%s ends in what reads like another parameter",
+        }
+    }
+}
+
 /// Characters of a client's own text that an answer repeats.
 const REPEATED_MAX: usize = 64;
 
@@ -124,6 +172,8 @@ pub(crate) struct Refusal {
     pub(crate) fault: Fault,
     /// What stands for `%s` in the text.
     about: Box<str>,
+    /// What the vendor's text does not say.
+    rule: Option<Rule>,
     /// The failed members of a batch.
     pub(crate) failures: Vec<Failure>,
 }
@@ -145,7 +195,25 @@ impl Refusal {
         Self {
             fault,
             about: text.chars().take(REPEATED_MAX).collect(),
+            rule: None,
             failures: Vec::new(),
+        }
+    }
+
+    /// The parameter of this name breaks a rule of the signed text.
+    pub(crate) fn by_rule(rule: Rule, name: &[u8]) -> Self {
+        Self {
+            rule: Some(rule),
+            ..Self::about(rule.fault(), name)
+        }
+    }
+
+    /// A text with what it is about in its place.
+    fn said(&self, text: &'static str) -> Cow<'static, str> {
+        if text.contains("%s") {
+            Cow::Owned(text.replace("%s", &self.about))
+        } else {
+            Cow::Borrowed(text)
         }
     }
 
@@ -162,6 +230,7 @@ impl From<Fault> for Refusal {
         Self {
             fault,
             about: Box::default(),
+            rule: None,
             failures: Vec::new(),
         }
     }
@@ -181,13 +250,16 @@ impl From<Error> for Refusal {
 /// The `message` of an answer.
 impl fmt::Display for Refusal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.fault.text();
-        let text = if text.contains("%s") {
-            Cow::Owned(text.replace("%s", &self.about))
-        } else {
-            Cow::Borrowed(text)
+        let text = self.said(self.fault.text());
+        write!(formatter, "({}){text}", self.fault.module())?;
+        let Some(rule) = self.rule else {
+            return Ok(());
         };
-        write!(formatter, "({}){text}", self.fault.module())
+        let (why, number) = (self.said(rule.text()), rule.number());
+        write!(
+            formatter,
+            ": {why} (docs/dialects/cmq.md, Ambiguity, rule {number})"
+        )
     }
 }
 

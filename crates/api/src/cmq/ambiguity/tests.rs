@@ -24,6 +24,74 @@ fn fault<A: Action>(form: &str) -> Option<Fault> {
     check(&form, A::FIELDS).err().map(|refusal| refusal.fault)
 }
 
+/// What is said about a set of parameters, if it is refused.
+fn said<A: Action>(form: &str) -> String {
+    let form = Form::parse(form.to_owned().into()).unwrap();
+    check(&form, A::FIELDS).unwrap_err().to_string()
+}
+
+#[test]
+fn what_has_no_equals_sign_belongs_to_the_value_before_it() {
+    for form in [
+        "msgBody=x&msgTag.1=R%26D&msgTag.2=%26%26&routingKey=a.%26&topicName=n",
+        "RequestClient=a%26b&msgBody=x%26y&msgTag.1=a%26b%26c&topicName=n",
+        "msgBody=x%26msgTag.1&msgTag.1=R%26D&topicName=n",
+    ] {
+        assert_eq!(fault::<PublishMessage>(form), None, "{form}");
+    }
+    let form = "msgBody.1=x&msgBody.2=%26y&msgTag.1=R%26D&topicName=n";
+    assert_eq!(fault::<BatchPublishMessage>(form), None);
+    let form = "bindingKey.1=a%26b&endpoint=http%3A%2F%2Fh%2F%3Fa%26b&filterTag.1=R%26D\
+        &protocol=http&subscriptionName=s&topicName=n";
+    assert_eq!(fault::<Subscribe>(form), None);
+    assert_eq!(fault::<SetSubscriptionAttributes>(form), None);
+    assert_eq!(fault::<ListQueue>("limit=5&searchWord=R%26D"), None);
+    let refused = Some(Fault::ParametersInvalid);
+    for word in ["a%26x%3D", "a%26%3D", "a%26b%26x%3D1%26c", "a%26b%3Dc%26"] {
+        let form = format!("limit=5&searchWord={word}");
+        assert_eq!(fault::<ListQueue>(&form), refused, "{word}");
+    }
+}
+
+#[test]
+fn what_is_refused_says_which_rule_it_broke() {
+    let place = "docs/dialects/cmq.md, Ambiguity, rule";
+    for (said, vendors, own, rule) in [
+        (
+            said::<ListQueue>("a%26b=1"),
+            "(10310)error: parameter a&b key format error",
+            "it holds & or =",
+            1,
+        ),
+        (
+            said::<ListQueue>("searchWord=a%26x%3D1"),
+            "(10110)request parameters error",
+            "searchWord holds a & and then a =, like another parameter",
+            2,
+        ),
+        (
+            said::<SendMessage>("msgBody=x&page=2&queueName=q"),
+            "(10320)no such parameter page",
+            "it may not stand here beside a message body or an endpoint",
+            3,
+        ),
+        (
+            said::<BatchSendMessage>("msgBody.1=a%26msgBody.2%3Db&queueName=q"),
+            "(10110)request parameters error",
+            "msgBody.1 holds what reads like another message of the batch",
+            4,
+        ),
+        (
+            said::<PublishMessage>("msgBody=a%26msgTag.1%3Db&topicName=n"),
+            "(10110)request parameters error",
+            "msgBody ends in what reads like another parameter",
+            5,
+        ),
+    ] {
+        assert_eq!(said, format!("{vendors}: {own} ({place} {rule})"));
+    }
+}
+
 #[test]
 fn bodies_may_hold_what_they_like() {
     let body = "x%26y%3D1%26queueName%3Db";
@@ -83,7 +151,10 @@ fn the_end_of_a_published_body_is_no_label() {
         ("msgTag.%3Dt", "topicName=n", true),
         ("msgTag.x%3Dt", "topicName=n", true),
         ("msgTag.1", "topicName=n", true),
-        ("msgTag.1%3Dt%26", "topicName=n", true),
+        ("msgTag.1%3Dt%26", "topicName=n", false),
+        ("msgTag.1%3DR%26D%26", "topicName=n", false),
+        ("routingKey%3Dr%26D", "routingKey=s&topicName=n", true),
+        ("msgTag.1%3Dt%26x%3D1%26y", "topicName=n", true),
         ("queueName%3Dq", "topicName=n", true),
     ] {
         let refusal = (!expected).then_some(Fault::ParametersInvalid);
@@ -213,6 +284,8 @@ const URL_PIECES: &[&str] = &[
     "endpoint=http://h/?a=1",
     "\tendpoint=http://h/?a=1",
     "b=2",
+    "b",
+    "",
     "filterTag.1=t",
     " filterTag.1=u",
     "filterTag.2=v",
@@ -405,6 +478,7 @@ const SHORT: &[(&[Field], &[&str])] = &[
             " routingKey=s",
             "topicName=n",
             " topicName=m",
+            "b",
         ],
     ),
     (
@@ -431,6 +505,7 @@ const SHORT: &[(&[Field], &[&str])] = &[
             " subscriptionName=r",
             "topicName=n",
             " topicName=m",
+            "b",
         ],
     ),
 ];

@@ -171,6 +171,32 @@ fn rates_of_topics_are_their_own() {
 }
 
 #[test]
+fn tags_and_keys_may_hold_an_ampersand() {
+    let world = world();
+    let labels = [("msgTag.1", "R&D"), ("routingKey", "a&b.&")];
+    assert_eq!(world.codes(&with(PUBLISH, &labels)), (0, 0));
+    let Some(AnyOperation::PublishMessages(publish)) = world.fake.last() else {
+        panic!("nothing was published");
+    };
+    assert_eq!(publish.labels.tags, [Tag::new("R&D").unwrap()]);
+    assert_eq!(
+        publish.labels.routing_key,
+        Some(RoutingKey::new("a&b.&").unwrap())
+    );
+    // The same signed text, taken apart otherwise.
+    let form = signed_for("POST", HOST, PATH, &with(PUBLISH, &labels));
+    let cut = form.replace("R%26D", "R&D");
+    assert_ne!(cut, form);
+    assert_ne!(codes(&world.raw(cut)), (0, 0));
+    let answer = world.ask(&with(PUBLISH, &[("msgTag.1", "R&D=x")]));
+    assert_eq!(
+        answer["message"],
+        "(10110)request parameters error: msgTag.1 holds a & and then a =, like another parameter \
+        (docs/dialects/cmq.md, Ambiguity, rule 2)"
+    );
+}
+
+#[test]
 fn a_body_cut_into_labels_is_not_accepted() {
     let world = world();
     let body = "x&routingKey=a";
