@@ -31,10 +31,13 @@ mod connection;
 mod heads;
 mod link;
 mod listener;
+mod presence;
 mod respond;
 mod stream;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use presence::Presence;
 
 /// What the wall clock shows now.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;

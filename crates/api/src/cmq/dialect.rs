@@ -20,7 +20,7 @@ use super::{
 use crate::{
     auth::{host::Host, signature::Signed},
     codec::form::{Form, Malformed},
-    http::{Stop, WallClock},
+    http::{Presence, Stop, WallClock},
     key::KeyStore,
     memory::Memory,
 };
@@ -65,6 +65,8 @@ pub(crate) struct Request<'a> {
     pub(crate) path: &'a str,
     /// The body of a POST, the query of a GET.
     pub(crate) form: Bytes,
+    /// Of who asks.
+    pub(crate) presence: &'a Presence,
 }
 
 /// An answer, and how it is counted.
@@ -190,6 +192,7 @@ impl<S: Service> Dialect<S> {
                     form,
                     envelope,
                     host: &request.host,
+                    presence: request.presence,
                     key,
                     now,
                 };

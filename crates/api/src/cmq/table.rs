@@ -15,7 +15,7 @@ use super::{
     parameters::Arguments,
     publish, queue, route, subscription, subscription_attributes, topic,
 };
-use crate::{auth::host::Host, codec::form::Form, key::AccessKey, memory::Full};
+use crate::{auth::host::Host, codec::form::Form, http::Presence, key::AccessKey, memory::Full};
 
 /// Bytes of the largest answer that a connection has room for anyhow.
 const UNCOUNTED: usize = 4 << 10;
@@ -30,6 +30,7 @@ pub(crate) struct Call<'a, S> {
     pub(crate) form: &'a Form,
     pub(crate) envelope: &'a Envelope,
     pub(crate) host: &'a Host<'a>,
+    pub(crate) presence: &'a Presence,
     pub(crate) key: Arc<AccessKey>,
     pub(crate) now: Timestamp,
 }
@@ -133,6 +134,7 @@ async fn run<A: Action, S: Service>(call: Call<'_, S>) -> Outcome {
             output = execution => output?,
             // The wait ends as if its time were up; what it might have got goes back.
             _ = stop.wait_for(Option::is_some) => return Err(Fault::NoMessage.into()),
+            () = call.presence.lost() => return Err(Fault::NoMessage.into()),
         }
     } else {
         execution.await?

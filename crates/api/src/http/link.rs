@@ -14,7 +14,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::heads::Last;
+use super::{heads::Last, presence::Presence};
 use crate::{limits::Limits, metrics::HttpMetrics};
 
 /// What a connection is doing.
@@ -59,6 +59,7 @@ pub(super) struct Link {
     requests: AtomicU64,
     /// The number of the request that no other may follow, and why.
     last: OnceLock<(u64, Last)>,
+    pub(super) presence: Presence,
     /// Where the client is.
     pub(super) network: IpAddr,
     pub(super) linger_bytes: usize,
@@ -85,6 +86,7 @@ impl Link {
             times: PHASES.map(time),
             requests: AtomicU64::new(0),
             last: OnceLock::new(),
+            presence: Presence::default(),
             network,
             linger_bytes: limits.linger_bytes,
             metrics,

@@ -164,6 +164,7 @@ async fn cmq<S: Service>(
         host,
         path: head.uri.path(),
         form,
+        presence: &link.presence,
     };
     (edge.cmq.answer(request).await, heard)
 }

@@ -20,12 +20,16 @@ use crate::metrics::add;
 
 /// Bytes thrown away at a time.
 const DISCARDED: usize = 4096;
+/// Bytes of following requests that are kept to see what is behind them.
+const AHEAD_BYTES: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct LinkedStream {
     socket: TcpStream,
     link: Arc<Link>,
     heads: Heads,
+    /// What was read, and nobody has asked for yet.
+    ahead: Vec<u8>,
     ended: bool,
     lingered: usize,
 }
@@ -36,9 +40,47 @@ impl LinkedStream {
             socket,
             link,
             heads: Heads::new(),
+            ahead: Vec::new(),
             ended: false,
             lingered: 0,
         }
+    }
+
+    /// Reads what is behind a request that waits, to see the client's end.
+    fn look_ahead(&mut self, context: &mut Context<'_>) {
+        let mut space = [0; AHEAD_BYTES];
+        while !self.ended && self.ahead.len() < AHEAD_BYTES {
+            let room = AHEAD_BYTES - self.ahead.len();
+            let mut buffer = ReadBuf::new(&mut space[..room]);
+            match Pin::new(&mut self.socket).poll_read(context, &mut buffer) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.ahead.extend_from_slice(buffer.filled());
+                    // The library may be waiting for these bytes, and the socket has told of them.
+                    context.waker().wake_by_ref();
+                }
+                Poll::Ready(_) => self.ended = true,
+            }
+        }
+        self.link.presence.lose();
+    }
+
+    fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            return Pin::new(&mut self.socket).poll_read(context, buffer);
+        }
+        let count = self.ahead.len().min(buffer.remaining());
+        buffer.put_slice(&self.ahead[..count]);
+        self.ahead.drain(..count);
+        if self.ahead.is_empty() {
+            // Hardly any client sends ahead, and connections are many.
+            self.ahead = Vec::new();
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Reads what nobody wants until the other side is done: closing a socket with unread bytes
@@ -63,7 +105,7 @@ impl AsyncRead for LinkedStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let result = ready!(Pin::new(&mut self.socket).poll_read(context, buffer));
+        let result = ready!(self.poll_next(context, buffer));
         let count = buffer.filled().len() - before;
         if count == 0 {
             self.ended = true;
@@ -106,11 +148,14 @@ impl AsyncWrite for LinkedStream {
         self.socket.is_write_vectored()
     }
 
-    /// Called when all was written: the answer has left.
+    /// Called when all was written: the answer has left, or there is none yet.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.socket).poll_flush(context))?;
         if self.link.phase() == Phase::Write {
             self.link.enter(Phase::Idle);
+        }
+        if self.link.presence.is_watched() {
+            self.look_ahead(context);
         }
         Poll::Ready(Ok(()))
     }

@@ -68,6 +68,7 @@ impl World {
             host: self.host.clone(),
             path,
             form: form.into(),
+            presence: &Presence::default(),
         })
     }
 

@@ -121,6 +121,88 @@ fn a_client_that_leaves_ends_its_wait() {
     });
 }
 
+/// Requests that wait, with something behind them that nobody has read.
+fn with_more_behind(world: &World) -> Vec<String> {
+    let poll = world.post(POLL);
+    let (head, form) = poll.split_once("\r\n\r\n").unwrap();
+    let length = form.len();
+    let chunks = format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{form}\r\n0\r\n\r\n");
+    let host = world.server.address().to_string();
+    let query = signed_for("GET", &host, PATH, POLL);
+    vec![
+        format!("{poll}\r\n"),
+        format!("{poll}GET"),
+        format!("{poll}{}", world.post(SEND)),
+        format!("{}\r\n", world.head(&chunks)),
+        // A body that nobody wants.
+        format!("GET {PATH}?{query} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 9\r\n\r\nx"),
+        format!("{head}\r\nExpect: 100-continue\r\n\r\n{form}\r\n"),
+    ]
+}
+
+#[test]
+fn a_client_that_leaves_ends_its_wait_whatever_it_has_sent_behind_its_request() {
+    let world = world();
+    for request in with_more_behind(&world) {
+        for linger in [None, Some(Duration::ZERO)] {
+            let mut client = world.connect();
+            // With no time to linger the end is a reset.
+            let socket = socket2::SockRef::from(&client.0);
+            socket.set_linger(linger).unwrap();
+            client.say(&request);
+            until("the wait begins", || world.fake.waiting() == 1);
+            drop(client);
+            until("the wait ends", || world.fake.waiting() == 0);
+            until("the connection ends", || {
+                world.server.metrics().connections_open() == 0
+            });
+        }
+    }
+}
+
+#[test]
+fn who_closes_its_side_only_behind_several_requests_hears_that_its_wait_is_over() {
+    let world = world();
+    let mut client = world.connect();
+    client.say(&format!("{}{}", world.post(POLL), world.post(SEND)));
+    until("the wait begins", || world.fake.waiting() == 1);
+    client.0.shutdown(std::net::Shutdown::Write).unwrap();
+    assert!(client.answer().1.contains("(10200)no message"));
+    until("the connection ends", || {
+        world.server.metrics().connections_open() == 0
+    });
+}
+
+#[test]
+fn what_comes_behind_a_request_that_waits_is_answered_after_it() {
+    let world = world();
+    let (poll, send) = (world.post(POLL), world.post(SEND));
+    let (first, second) = send.split_at(30);
+    let mut client = world.connect();
+    client.say(&poll);
+    until("the wait begins", || world.fake.waiting() == 1);
+    client.say(first);
+    client.say(second);
+    client.say(&poll);
+    // More than is read: nobody could tell whether the client is there.
+    client.say(&send.repeat((64 << 10) / send.len()));
+    for _ in 0..2 {
+        assert!(client.answer().1.contains("(10200)no message"));
+        assert!(client.answer().1.contains(r#""code":0,"#));
+    }
+}
+
+#[test]
+fn who_sends_a_little_behind_a_request_waits_on() {
+    let world = world();
+    let mut client = world.connect();
+    client.say(&format!("{}\r\n", world.post(POLL)));
+    until("the wait begins", || world.fake.waiting() == 1);
+    client.say("GET ");
+    assert!(world.reply(&world.post(SEND)).contains(r#""code":0,"#));
+    assert_eq!(world.fake.waiting(), 1);
+}
+
 #[test]
 fn stopping_ends_waits_with_an_answer_and_closes_idle_connections() {
     let world = world();

@@ -281,6 +281,7 @@ fn a_route_has_a_port_even_if_the_client_wrote_none() {
             host: host.parse().unwrap(),
             path: PATH,
             form: form.into(),
+            presence: &Presence::default(),
         });
         let answer: Value = serde_json::from_slice(&answer.json).unwrap();
         assert_eq!(answer["addr"], expected, "{host}");
