@@ -28,6 +28,14 @@ const DECAY_RETRIES: u32 = 176;
 const DECAY_DOUBLINGS: u32 = 9;
 
 impl RetryStrategy {
+    /// The longest time that a message waits for a retry.
+    pub fn longest_wait(self) -> Millis {
+        match self {
+            Self::BackOff => BACK_OFF_MOST,
+            Self::ExponentialDecay => Millis::from_seconds(1 << DECAY_DOUBLINGS),
+        }
+    }
+
     /// What follows the `failures`-th failure in a row of one message, counted from 1. `draw` is a
     /// random number, for strategies that draw lots.
     ///
@@ -71,6 +79,8 @@ mod tests {
         assert!(seconds[10..].iter().all(|wait| *wait == 512));
         assert_eq!(seconds.len(), 176);
         assert_eq!(seconds.iter().sum::<u64>(), 86_015);
+        let longest = RetryStrategy::ExponentialDecay.longest_wait();
+        assert_eq!(waits.iter().max(), Some(&longest.0));
     }
 
     #[test]
@@ -80,6 +90,7 @@ mod tests {
             assert_eq!(waits.len(), 3);
             assert!(waits.iter().all(|wait| (10_000..=20_000).contains(wait)));
         }
-        assert_eq!(waits(RetryStrategy::BackOff, 10_000)[0], 20_000);
+        let longest = RetryStrategy::BackOff.longest_wait();
+        assert_eq!(waits(RetryStrategy::BackOff, 10_000)[0], longest.0);
     }
 }

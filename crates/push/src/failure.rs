@@ -6,9 +6,9 @@
 use std::{fmt::Display, io, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use hyper::StatusCode;
+use hyper::{StatusCode, http::response};
 
-use crate::{endpoint::NotAnEndpoint, guard::Refusal, prelude};
+use crate::{endpoint::NotAnEndpoint, guard::Refusal, prelude, retry_after::RetryAfter};
 
 /// A push that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(crate) struct Failure {
     pub(crate) status: Option<StatusCode>,
     /// The first bytes of the answer's body.
     pub(crate) answer: Bytes,
+    /// When the other side wants to be asked again, if it said so.
+    pub(crate) retry_after: Option<RetryAfter>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +74,7 @@ impl Failure {
             inside: None,
             status: None,
             answer: Bytes::new(),
+            retry_after: None,
         }
     }
 
@@ -91,7 +94,8 @@ impl Failure {
     }
 
     /// An answer that is no success.
-    pub(crate) fn answered(status: StatusCode, answer: Bytes) -> Self {
+    pub(crate) fn answered(head: &response::Parts, answer: Bytes) -> Self {
+        let status = head.status;
         let reason = if status.is_redirection() {
             format!("status {}: redirects are not followed", status.as_u16())
         } else {
@@ -100,6 +104,7 @@ impl Failure {
         Self {
             status: Some(status),
             answer,
+            retry_after: RetryAfter::of(status, &head.headers),
             ..Self::new(Kind::Status, reason)
         }
     }

@@ -38,6 +38,7 @@ mod peers;
 mod places;
 mod prelude;
 mod resolver;
+mod retry_after;
 mod sender;
 mod settle;
 mod signature;

@@ -69,7 +69,7 @@ impl Sender {
         let outcome = if head.status.is_success() {
             Ok(())
         } else {
-            Err(Failure::answered(head.status, answer.beginning().await))
+            Err(Failure::answered(&head, answer.beginning().await))
         };
         spawn_local(answer.finish(line));
         outcome

@@ -12,6 +12,7 @@ use anser_broker::{
     limits,
     outboxes::{Outboxes, PendingDelivery, Subscriber},
     retry::RetryStrategy,
+    time::Millis,
 };
 use tokio::{
     select,
@@ -67,6 +68,9 @@ enum Supply {
 struct Waits {
     places: Option<AbortHandle>,
     hold: Option<AbortHandle>,
+    /// One for each answer that asked for it, so no more than pushes can be under way. Nothing is taken
+    /// while there is one: unlike a hold, the receiver has asked for it, and no success ends it.
+    quiet: Vec<AbortHandle>,
 }
 
 /// Where the messages go, for as long as the subscription stays as it is.
@@ -84,13 +88,15 @@ enum Event {
     Places(Vec<Place>),
     Taken(Result<Vec<PendingDelivery>, Error>, Vec<Place>),
     Pushed(Receipt),
-    /// A push failed, and its message was returned or given up.
-    Failed(Role),
+    /// A push failed, and its message was returned or given up. The receiver wants to be left alone for
+    /// so long.
+    Failed(Role, Millis),
     /// It is time to tell the outbox what was received.
     Gathered,
     /// What was received was told to the outbox.
     Settled,
     HoldEnded(u64),
+    QuietEnded,
 }
 
 impl<O: Outboxes> Subscription<O> {
@@ -158,13 +164,20 @@ impl<O: Outboxes> Subscription<O> {
             Event::Taken(Ok(deliveries), places) => self.push_all(deliveries, places),
             Event::Taken(Err(error), _) => self.take_failed(error),
             Event::Pushed(receipt) => self.pushed(receipt),
-            Event::Failed(role) => self.failed(role),
+            Event::Failed(role, quiet) => {
+                self.failed(role);
+                self.keep_quiet(quiet);
+            }
             Event::Gathered => self.end_gathered(),
             Event::Settled => self.settling = false,
             Event::HoldEnded(number) => {
                 if self.pace.hold_ended(number) {
                     self.announce();
                 }
+            }
+            Event::QuietEnded => {
+                self.waits.quiet.retain(|wait| !wait.is_finished());
+                self.announce();
             }
         }
     }
@@ -204,7 +217,7 @@ impl<O: Outboxes> Subscription<O> {
     /// How many messages may be taken now.
     fn room(&self, target: &Target) -> usize {
         // Leases must not end because the outbox is slower than the endpoint.
-        if self.received.len() >= limits::BATCH_MESSAGES_MAX {
+        if self.received.len() >= limits::BATCH_MESSAGES_MAX || !self.waits.quiet.is_empty() {
             return 0;
         }
         match target.subscriber.retry {
@@ -324,6 +337,18 @@ impl<O: Outboxes> Subscription<O> {
         }));
     }
 
+    /// Takes nothing for so long.
+    fn keep_quiet(&mut self, length: Millis) {
+        if length == Millis(0) || self.supply == Supply::Closed {
+            return;
+        }
+        let outboxes = self.shared.outboxes.clone();
+        self.waits.quiet.push(self.tasks.spawn_local(async move {
+            outboxes.sleep(length).await;
+            Event::QuietEnded
+        }));
+    }
+
     /// Tells the outbox what was received: one call at a time, with all that came in meanwhile.
     fn end_received(&mut self) {
         if self.settling || self.received.is_empty() {
@@ -365,6 +390,9 @@ impl<O: Outboxes> Subscription<O> {
         self.supply = Supply::Closed;
         cut_short(&mut self.waits.places);
         cut_short(&mut self.waits.hold);
+        for wait in self.waits.quiet.drain(..) {
+            wait.abort();
+        }
     }
 }
 

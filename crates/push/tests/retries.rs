@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use anser_broker::{labels::Labels, outboxes::Subscriber, retry::RetryStrategy};
+use anser_broker::{labels::Labels, outboxes::Subscriber, retry::RetryStrategy, time::Millis};
 use tokio::sync::Notify;
 
 use crate::{
@@ -201,6 +201,85 @@ async fn a_success_during_a_hold_ends_it() {
     // The clock stands still: what was held back does not wait for the end of the hold.
     rig.delivered(2).await;
     assert_eq!(receiver.requests().len(), 3);
+}
+
+/// A failure that says when the receiver wants to be asked again.
+fn busy(status: u16, retry_after: &str) -> Answer {
+    let head = format!("HTTP/1.1 {status} Busy\r\nRetry-After: {retry_after}\r\n");
+    Answer::Bytes(format!("{head}Content-Length: 0\r\n\r\n").into())
+}
+
+/// How long a message waits after an answer.
+async fn wait_after(answer: Answer, retry: RetryStrategy) -> Millis {
+    let receiver = Receiver::start(move |_| answer.clone()).await;
+    let subscriber = Subscriber {
+        retry,
+        ..subscriber(1, &receiver.url())
+    };
+    let rig = Rig::new(subscriber, config());
+    rig.publish("a");
+    rig.failure(1).await;
+    rig.memory.look(|state| state.only().returned[0].wait)
+}
+
+#[tokio::test]
+async fn a_receiver_can_make_a_wait_longer_within_the_schedule() {
+    let decay = RetryStrategy::ExponentialDecay;
+    for (status, text, seconds) in [
+        (429, "4", 4),
+        (503, "4", 4),
+        (503, "Tue, 14 Nov 2023 22:13:27 GMT", 7),
+        (503, "Tue, 14 Nov 2023 22:13:20 GMT", 1),
+        (429, "0", 1),
+        (429, "513", 512),
+        (429, "99999999999999999999", 512),
+        (429, "soon", 1),
+        (500, "4", 1),
+    ] {
+        let wait = wait_after(busy(status, text), decay).await;
+        assert_eq!(wait, Millis::from_seconds(seconds), "{status} {text}");
+    }
+    let back_off = RetryStrategy::BackOff;
+    let wait = wait_after(busy(503, "1"), back_off).await;
+    assert!((10_000..=20_000).contains(&wait.0), "{wait:?}");
+    let wait = wait_after(busy(503, "60"), back_off).await;
+    assert_eq!(wait, Millis::from_seconds(20));
+}
+
+#[tokio::test]
+async fn a_receiver_that_asks_for_quiet_gets_nothing_meanwhile() {
+    let answer = Arc::new(Notify::new());
+    let (awaited, asked) = (Arc::clone(&answer), AtomicBool::new(false));
+    let receiver = Receiver::start(move |request| match request.text() {
+        "slow" => Answer::When(Arc::clone(&awaited), 200),
+        "busy" if !asked.swap(true, Ordering::SeqCst) => busy(429, "30"),
+        _ => Answer::status(200),
+    })
+    .await;
+    let memory = Memory::new();
+    memory.subscribe(subscriber(1, &receiver.url()));
+    memory.publish(FIRST, "slow", Labels::default());
+    memory.publish(FIRST, "busy", Labels::default());
+    let pusher = anser_push::start(memory.clone(), config()).unwrap();
+    let rig = Rig { memory, pusher };
+    // A hold of a second, and the quiet.
+    rig.memory
+        .until(|state| (state.sleeps() == 2).then_some(()))
+        .await;
+    rig.publish("next");
+    answer.notify_one();
+    rig.delivered(1).await;
+    rig.memory.pass_sleep().await;
+    rig.memory.pass_sleep().await;
+    rig.delivered(3).await;
+    // Neither a success nor the end of the hold has ended the quiet.
+    rig.memory.look(|state| {
+        let takes = state.only().takes.iter();
+        let full = takes.filter(|take| !take.taken.is_empty());
+        let later: Vec<u64> = full.map(|take| take.at).filter(|at| *at > 0).collect();
+        assert!(!later.is_empty());
+        assert!(later.iter().all(|at| *at >= 30_000), "{later:?}");
+    });
 }
 
 /// The strategy of a subscription that has one already.

@@ -6,6 +6,7 @@ use anser_broker::{
     op::DeliveryFailure,
     outboxes::{Outboxes, PendingDelivery},
     retry::AfterFailure,
+    time::Millis,
 };
 use tokio::time::Instant;
 
@@ -37,8 +38,9 @@ pub(super) async fn push<O: Outboxes>(
                 "a push failed"
             );
             tell(&shared, &target, &delivery, &failure, begun);
-            give_back(&shared, &target, &delivery, &failure).await;
-            Event::Failed(role)
+            let quiet = quiet_asked(&shared, &target, &failure);
+            give_back(&shared, &target, &delivery, &failure, quiet).await;
+            Event::Failed(role, quiet)
         }
     }
 }
@@ -94,16 +96,25 @@ fn tell<O: Outboxes>(
     );
 }
 
+/// How long the receiver wants to be left alone. It can make no wait longer than the schedule's longest.
+fn quiet_asked<O: Outboxes>(shared: &Shared<O>, target: &Target, failure: &Failure) -> Millis {
+    let asked = failure.retry_after;
+    let asked = asked.map_or(Millis(0), |asked| asked.wait(shared.outboxes.now()));
+    asked.min(target.subscriber.retry.longest_wait())
+}
+
 async fn give_back<O: Outboxes>(
     shared: &Shared<O>,
     target: &Target,
     delivery: &PendingDelivery,
     failure: &Failure,
+    quiet: Millis,
 ) {
     let (subscriber, receipt) = (&target.subscriber, delivery.receipt);
     let (outboxes, id) = (&shared.outboxes, subscriber.subscription);
     match subscriber.retry.after(delivery.attempt, draw()) {
         AfterFailure::RetryIn(wait) => {
+            let wait = wait.max(quiet);
             settle(|| outboxes.retry_in(id, receipt, wait)).await;
         }
         AfterFailure::GiveUp => {
