@@ -5,6 +5,7 @@ use std::{
     cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, sync::Arc, time::Duration,
 };
 
+use anser_broker::id::SubscriptionId;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -14,6 +15,7 @@ use crate::{
     config::Config,
     connection::Connection,
     endpoint::{Endpoint, Security},
+    fair::{FairPlace, FairPlaces},
     peers::Peers,
 };
 
@@ -40,7 +42,7 @@ struct Times {
 
 #[derive(Debug)]
 pub(crate) struct Host {
-    places: Arc<Semaphore>,
+    places: Rc<FairPlaces>,
     lookups: Arc<Semaphore>,
     idle: RefCell<Vec<Idle>>,
     idle_places: Arc<Semaphore>,
@@ -83,7 +85,7 @@ impl Hosts {
         let mut known = self.known.borrow_mut();
         let host = known.entry(name).or_insert_with(|| {
             Rc::new(Host {
-                places: Arc::new(Semaphore::new(self.pushes)),
+                places: FairPlaces::new(self.pushes),
                 lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
                 idle: RefCell::default(),
                 idle_places: Arc::clone(&self.idle_places),
@@ -112,12 +114,12 @@ impl Hosts {
 }
 
 impl Host {
-    pub(crate) async fn place(&self) -> OwnedSemaphorePermit {
-        acquire(&self.places).await
+    pub(crate) async fn place(&self, subscription: SubscriptionId) -> FairPlace {
+        self.places.take(subscription).await
     }
 
-    pub(crate) fn place_now(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).try_acquire_owned().ok()
+    pub(crate) fn place_now(&self, subscription: SubscriptionId) -> Option<FairPlace> {
+        self.places.take_now(subscription)
     }
 
     /// A place at one of its addresses, which other names may have, too.

@@ -25,6 +25,7 @@ mod connector;
 mod dispatcher;
 mod endpoint;
 mod failure;
+mod fair;
 mod format;
 #[doc(hidden)]
 pub mod fuzzing;

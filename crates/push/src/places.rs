@@ -6,12 +6,13 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use anser_broker::limits;
+use anser_broker::{id::SubscriptionId, limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     accounts::{Account, Share},
     config::Config,
+    fair::FairPlace,
     hosts::{self, Host},
 };
 
@@ -37,7 +38,7 @@ pub(crate) struct Place {
 /// The part of a place that a connection needs while it is in use, after the body was sent too.
 #[derive(Debug)]
 pub(crate) struct Line {
-    _host: OwnedSemaphorePermit,
+    _host: FairPlace,
     _account: Share,
     _all: OwnedSemaphorePermit,
 }
@@ -49,9 +50,17 @@ pub(crate) struct Memory {
     all: OwnedSemaphorePermit,
 }
 
+/// Whose places these are, and where.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'wait> {
+    pub(crate) subscription: SubscriptionId,
+    pub(crate) host: &'wait Rc<Host>,
+    pub(crate) account: &'wait Rc<Account>,
+}
+
 /// A place as far as its host and its account are concerned.
 struct Entry {
-    host: OwnedSemaphorePermit,
+    host: FairPlace,
     line: Share,
     memory: Share,
 }
@@ -65,13 +74,8 @@ impl Places {
     }
 
     /// Between one and `most` places, as soon as there is one.
-    pub(crate) async fn take(
-        &self,
-        host: &Rc<Host>,
-        account: &Rc<Account>,
-        most: usize,
-    ) -> Vec<Place> {
-        let entry = Entry::get(host, account).await;
+    pub(crate) async fn take(&self, wanted: Wanted<'_>, most: usize) -> Vec<Place> {
+        let entry = Entry::get(wanted).await;
         let all = hosts::acquire(&self.all).await;
         let memory = Arc::clone(&self.memory)
             .acquire_many_owned(BODY_KIB_MAX)
@@ -79,7 +83,7 @@ impl Places {
             .expect("memory is never closed");
         let mut places = vec![Place::new(entry, all, memory)];
         while places.len() < most {
-            let Some(place) = self.take_now(host, account) else {
+            let Some(place) = self.take_now(wanted) else {
                 break;
             };
             places.push(place);
@@ -87,8 +91,8 @@ impl Places {
         places
     }
 
-    fn take_now(&self, host: &Rc<Host>, account: &Rc<Account>) -> Option<Place> {
-        let entry = Entry::of(host.place_now()?, account)?;
+    fn take_now(&self, wanted: Wanted<'_>) -> Option<Place> {
+        let entry = Entry::of(wanted.place_now()?, wanted.account)?;
         let all = Arc::clone(&self.all).try_acquire_owned().ok()?;
         let memory = Arc::clone(&self.memory);
         let memory = memory.try_acquire_many_owned(BODY_KIB_MAX).ok()?;
@@ -96,14 +100,22 @@ impl Places {
     }
 }
 
+impl Wanted<'_> {
+    fn place_now(&self) -> Option<FairPlace> {
+        self.host.place_now(self.subscription)
+    }
+}
+
 impl Entry {
-    async fn get(host: &Rc<Host>, account: &Rc<Account>) -> Self {
+    async fn get(wanted: Wanted<'_>) -> Self {
+        let account = wanted.account;
         loop {
-            if let Some(entry) = Self::of(host.place().await, account) {
+            let place = wanted.host.place(wanted.subscription).await;
+            if let Some(entry) = Self::of(place, account) {
                 return entry;
             }
             account.changed().await;
-            if let Some(place) = host.place_now() {
+            if let Some(place) = wanted.place_now() {
                 if let Some(entry) = Self::of(place, account) {
                     return entry;
                 }
@@ -114,7 +126,7 @@ impl Entry {
         }
     }
 
-    fn of(host: OwnedSemaphorePermit, account: &Rc<Account>) -> Option<Self> {
+    fn of(host: FairPlace, account: &Rc<Account>) -> Option<Self> {
         let (line, memory) = account.share_now(BODY_BYTES_MAX)?;
         Some(Self { host, line, memory })
     }

@@ -26,7 +26,7 @@ use crate::{
     endpoint::{Endpoint, NotAnEndpoint},
     hosts::Host,
     pace::{Hold, Pace, Role},
-    places::Place,
+    places::{Place, Wanted},
     settle::{Pause, settle},
 };
 
@@ -202,14 +202,15 @@ impl<O: Outboxes> Subscription<O> {
             self.taking = true;
             self.supply = Supply::Nothing;
             let (shared, pause) = (Rc::clone(&self.shared), self.pause.length);
+            let subscription = self.id;
             self.waits.places = Some(self.tasks.spawn_local(async move {
                 time::sleep(pause).await;
-                Event::Places(
-                    shared
-                        .places
-                        .take(&target.host, &target.account, room)
-                        .await,
-                )
+                let wanted = Wanted {
+                    subscription,
+                    host: &target.host,
+                    account: &target.account,
+                };
+                Event::Places(shared.places.take(wanted, room).await)
             }));
         }
     }
