@@ -6,7 +6,8 @@
 //! Only first attempts tell something about the endpoint. A message that failed before may be bad
 //! itself, and comes by its own waits: its failures count nothing and take no probe's turn. A hold is
 //! followed by as many probes as the next one would have seconds, up to the most that may be under way:
-//! so bad messages in a row cost the others a second each, and a dead endpoint is asked seldom.
+//! so bad messages in a row cost the others a second each, and a dead endpoint is asked seldom. Probes
+//! that have no answer for a second hold up nobody: the others follow, until so many have failed.
 
 use anser_broker::{
     retry::{AfterFailure, RetryStrategy},
@@ -32,8 +33,10 @@ enum Speed {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Probes {
+    /// How many more may be taken.
     to_send: usize,
-    under_way: usize,
+    /// How many more failures begin the next hold.
+    to_fail: usize,
 }
 
 /// A time in which nothing is taken.
@@ -93,7 +96,6 @@ impl Pace {
         match &mut self.speed {
             Speed::Probing(probes) if probes.to_send > 0 => {
                 probes.to_send -= 1;
-                probes.under_way += 1;
                 Role::Probe(self.hold.number)
             }
             _ => Role::First,
@@ -105,9 +107,8 @@ impl Pace {
         match (&mut self.speed, role) {
             (Speed::Full, Role::First | Role::Probe(_)) => Some(self.begin_hold()),
             (Speed::Probing(probes), Role::Probe(number)) if number == self.hold.number => {
-                probes.under_way -= 1;
-                let all_failed = probes.to_send == 0 && probes.under_way == 0;
-                all_failed.then(|| self.begin_hold())
+                probes.to_fail -= 1;
+                (probes.to_fail == 0).then(|| self.begin_hold())
             }
             _ => None,
         }
@@ -128,12 +129,25 @@ impl Pace {
         let was_held = self.speed == Speed::Held && self.hold.number == number;
         if was_held {
             let seconds = usize::try_from(self.next_length().seconds()).unwrap_or(usize::MAX);
+            let count = seconds.min(self.most);
             self.speed = Speed::Probing(Probes {
-                to_send: seconds.min(self.most),
-                under_way: 0,
+                to_send: count,
+                to_fail: count,
             });
         }
         was_held
+    }
+
+    /// A second has passed since the first probe after the hold of this number. Whether it still
+    /// mattered.
+    pub(crate) fn second_passed(&mut self, number: u64) -> bool {
+        match &mut self.speed {
+            Speed::Probing(probes) if number == self.hold.number => {
+                probes.to_send = usize::MAX;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// As a message waits that failed so often.

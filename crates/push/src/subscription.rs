@@ -54,6 +54,10 @@ pub(crate) struct Subscription<O> {
 /// meanwhile means as many more repeated pushes.
 const GATHERING_TIME: Duration = Duration::from_millis(10);
 
+/// How long the first probes after a hold may take until others follow them: as long as the shortest
+/// hold.
+const PROBE_TIME: Duration = Duration::from_secs(1);
+
 /// Whether a take may find something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Supply {
@@ -68,6 +72,8 @@ enum Supply {
 struct Waits {
     places: Option<AbortHandle>,
     hold: Option<AbortHandle>,
+    /// Since the first probe after the last hold.
+    probes: Option<AbortHandle>,
     /// One for each answer that asked for it, so no more than pushes can be under way. Nothing is taken
     /// while there is one: unlike a hold, the receiver has asked for it, and no success ends it.
     quiet: Vec<AbortHandle>,
@@ -96,6 +102,8 @@ enum Event {
     /// What was received was told to the outbox.
     Settled,
     HoldEnded(u64),
+    /// The first probe after this hold is a second old.
+    ProbeTime(u64),
     QuietEnded,
 }
 
@@ -172,6 +180,11 @@ impl<O: Outboxes> Subscription<O> {
             Event::Settled => self.settling = false,
             Event::HoldEnded(number) => {
                 if self.pace.hold_ended(number) {
+                    self.announce();
+                }
+            }
+            Event::ProbeTime(number) => {
+                if self.pace.second_passed(number) {
                     self.announce();
                 }
             }
@@ -285,6 +298,9 @@ impl<O: Outboxes> Subscription<O> {
         for (delivery, place) in deliveries.into_iter().zip(places) {
             self.pushes += 1;
             let role = self.pace.took(delivery.attempt);
+            if let Role::Probe(number) = role {
+                self.time_probes(number);
+            }
             let (shared, target) = (Rc::clone(&self.shared), Rc::clone(&target));
             self.tasks
                 .spawn_local(push::push(shared, target, delivery, place, role));
@@ -325,16 +341,28 @@ impl<O: Outboxes> Subscription<O> {
     fn go_at_full_speed(&mut self) {
         self.pace.reset();
         cut_short(&mut self.waits.hold);
+        cut_short(&mut self.waits.probes);
     }
 
     fn hold(&mut self, hold: Hold) {
         if self.supply == Supply::Closed {
             return;
         }
+        cut_short(&mut self.waits.probes);
         let outboxes = self.shared.outboxes.clone();
         self.waits.hold = Some(self.tasks.spawn_local(async move {
             outboxes.sleep(hold.length).await;
             Event::HoldEnded(hold.number)
+        }));
+    }
+
+    fn time_probes(&mut self, number: u64) {
+        if self.supply == Supply::Closed || self.waits.probes.is_some() {
+            return;
+        }
+        self.waits.probes = Some(self.tasks.spawn_local(async move {
+            time::sleep(PROBE_TIME).await;
+            Event::ProbeTime(number)
         }));
     }
 
@@ -391,6 +419,7 @@ impl<O: Outboxes> Subscription<O> {
         self.supply = Supply::Closed;
         cut_short(&mut self.waits.places);
         cut_short(&mut self.waits.hold);
+        cut_short(&mut self.waits.probes);
         for wait in self.waits.quiet.drain(..) {
             wait.abort();
         }

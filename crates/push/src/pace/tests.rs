@@ -65,6 +65,24 @@ fn a_message_that_failed_before_neither_begins_a_hold_nor_is_a_probe() {
 }
 
 #[test]
+fn probes_without_an_answer_for_a_second_hold_up_nobody() {
+    let mut pace = Pace::new(MOST);
+    let first = pace.took(1);
+    after_hold(&mut pace, first);
+    let slow = [pace.took(1), pace.took(1)];
+    assert_eq!(pace.room(2), 0);
+    assert!(pace.second_passed(1));
+    assert_eq!(pace.room(2), MOST - 2);
+    let others = [pace.took(1), pace.took(1)];
+    // As many failures as before begin the next hold, whichever they are.
+    assert_eq!(pace.failed(others[0]), None);
+    assert_eq!(pace.failed(slow[0]).unwrap().length.seconds(), 2);
+    assert_eq!(pace.failed(slow[1]), None);
+    assert!(!pace.second_passed(1));
+    assert_eq!(pace.room(1), 0);
+}
+
+#[test]
 fn any_success_brings_back_full_speed() {
     let mut pace = Pace::new(MOST);
     let first = pace.took(1);
@@ -104,14 +122,20 @@ struct World {
     /// By when they end.
     pushes: BTreeMap<(u64, usize), Role>,
     hold: Option<(u64, Hold)>,
+    /// When the first probe after the hold of this number is a second old.
+    probe_time: Option<(u64, u64)>,
     messages: Vec<Message>,
     /// First attempts that failed, by when.
     refused: Vec<u64>,
     hold_lengths: Vec<u64>,
+    /// When messages waited although nothing but the number of pushes under way held them back.
+    full: Vec<(u64, u64)>,
 }
 
 struct Message {
     published: u64,
+    /// When it was tried first.
+    begun: Option<u64>,
     attempts: u32,
     delivered: Option<u64>,
 }
@@ -120,6 +144,16 @@ impl World {
     /// Publishes a message at each of these moments. `accepts` is the receiver: it is told the moment
     /// and the message.
     fn run(publishes: &[u64], end: u64, accepts: impl Fn(u64, usize) -> bool) -> Self {
+        Self::run_slowly(publishes, end, |_| PUSH_TIME, accepts)
+    }
+
+    /// As [`World::run`]; a push of each message takes so long.
+    fn run_slowly(
+        publishes: &[u64],
+        end: u64,
+        takes: impl Fn(usize) -> u64,
+        accepts: impl Fn(u64, usize) -> bool,
+    ) -> Self {
         let mut world = Self {
             now: 0,
             pace: Pace::new(MOST),
@@ -127,20 +161,25 @@ impl World {
             waiting: BTreeSet::new(),
             pushes: BTreeMap::new(),
             hold: None,
+            probe_time: None,
             messages: Vec::new(),
             refused: Vec::new(),
             hold_lengths: Vec::new(),
+            full: Vec::new(),
         };
         let mut publishes = publishes.iter().copied().peekable();
         while let Some(next) = world.next_moment(publishes.peek().copied()) {
             if next > end {
                 break;
             }
+            if world.pushes.len() == MOST && !world.ready.is_empty() {
+                world.full.push((world.now, next));
+            }
             world.now = next;
             while let Some(published) = publishes.next_if_eq(&next) {
                 world.publish(published);
             }
-            world.pass(&accepts);
+            world.pass(&takes, &accepts);
         }
         world
     }
@@ -150,7 +189,8 @@ impl World {
         let hold = self.hold.map(|(end, _)| end);
         // What is due during a hold waits for its end.
         let retry = self.waiting.first().map(|(due, _)| *due);
-        let moments = [publish, push, hold, retry];
+        let probe_time = self.probe_time.map(|(end, _)| end);
+        let moments = [publish, push, hold, retry, probe_time];
         moments.into_iter().flatten().min()
     }
 
@@ -158,12 +198,13 @@ impl World {
         self.ready.insert(self.messages.len());
         self.messages.push(Message {
             published,
+            begun: None,
             attempts: 0,
             delivered: None,
         });
     }
 
-    fn pass(&mut self, accepts: &impl Fn(u64, usize) -> bool) {
+    fn pass(&mut self, takes: &impl Fn(usize) -> u64, accepts: &impl Fn(u64, usize) -> bool) {
         while let Some(entry) = self.pushes.first_entry()
             && entry.key().0 <= self.now
         {
@@ -182,17 +223,34 @@ impl World {
             self.hold = None;
             assert!(self.pace.hold_ended(hold.number));
         }
+        if let Some((end, number)) = self.probe_time
+            && end <= self.now
+        {
+            self.probe_time = None;
+            self.pace.second_passed(number);
+        }
+        self.take_all(takes);
+        if self.pushes.is_empty() && self.hold.is_none() && self.ready.is_empty() {
+            // The loop of the subscription ends, and with it what it knew.
+            self.pace = Pace::new(MOST);
+            self.probe_time = None;
+        }
+    }
+
+    fn take_all(&mut self, takes: &impl Fn(usize) -> u64) {
         for _ in 0..self.pace.room(self.pushes.len()) {
             let Some(message) = self.ready.pop_first() else {
                 break;
             };
-            self.messages[message].attempts += 1;
-            let role = self.pace.took(self.messages[message].attempts);
-            self.pushes.insert((self.now + PUSH_TIME, message), role);
-        }
-        if self.pushes.is_empty() && self.hold.is_none() && self.ready.is_empty() {
-            // The loop of the subscription ends, and with it what it knew.
-            self.pace = Pace::new(MOST);
+            let tried = &mut self.messages[message];
+            tried.attempts += 1;
+            tried.begun.get_or_insert(self.now);
+            let role = self.pace.took(tried.attempts);
+            if let Role::Probe(number) = role {
+                self.probe_time.get_or_insert((self.now + 1_000, number));
+            }
+            self.pushes
+                .insert((self.now + takes(message), message), role);
         }
     }
 
@@ -200,7 +258,7 @@ impl World {
         if accepted {
             self.messages[message].delivered = Some(self.now);
             self.pace.reset();
-            self.hold = None;
+            (self.hold, self.probe_time) = (None, None);
             return;
         }
         let attempts = self.messages[message].attempts;
@@ -213,7 +271,18 @@ impl World {
         if let Some(hold) = self.pace.failed(role) {
             self.hold_lengths.push(hold.length.seconds());
             self.hold = Some((self.now + hold.length.0, hold));
+            self.probe_time = None;
         }
+    }
+
+    /// How long a message was held back, by whatever but places that were all taken.
+    fn held_back(&self, message: &Message) -> u64 {
+        let begun = message.begun.unwrap_or(self.now);
+        let full = self.full.iter().map(|(from, until)| {
+            let until = (*until).min(begun);
+            until.saturating_sub((*from).max(message.published))
+        });
+        begun - message.published - full.sum::<u64>()
     }
 
     /// The longest time that one of these messages waited.
@@ -279,6 +348,71 @@ fn when_two_of_three_messages_are_bad_the_third_comes_through() {
 }
 
 #[test]
+fn one_bad_message_among_slow_answers_costs_the_others_two_seconds() {
+    for time in [500, 900, 5_000, 14_000] {
+        let publishes = every(1_000, 300_000);
+        let takes = |message| if message == 20 { PUSH_TIME } else { time };
+        let world = World::run_slowly(&publishes, 400_000, takes, |_, message| message != 20);
+        let good = world.messages.iter().filter(|it| it.delivered.is_some());
+        let waited = good.map(|message| world.held_back(message)).max();
+        assert!(
+            waited <= Some(1_100 + time.min(1_000)),
+            "{time}: {waited:?}"
+        );
+        assert_eq!(world.messages[19].delivered, Some(19_000 + time));
+        assert_eq!(world.hold_lengths, [1]);
+    }
+}
+
+/// Numbers that look random, the same in each run.
+struct Draws(u64);
+
+impl Draws {
+    fn below(&mut self, bound: u64) -> u64 {
+        let product = self.0.wrapping_mul(6_364_136_223_846_793_005);
+        self.0 = product.wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+#[test]
+fn in_any_mix_of_bad_messages_and_slow_answers_each_failure_costs_a_second() {
+    const SLOWEST: u64 = 14_000;
+    for seed in 0..300 {
+        let mut draws = Draws(seed);
+        let (interval, bad) = (100 + draws.below(3_000), draws.below(80));
+        let slowest = 20 + draws.below(SLOWEST.min(10 * interval));
+        let publishes = every(interval, 400 * interval);
+        let kinds: Vec<(bool, u64)> = publishes
+            .iter()
+            .map(|_| {
+                if draws.below(100) < bad {
+                    (false, 20 + draws.below(200))
+                } else {
+                    (true, 20 + draws.below(slowest))
+                }
+            })
+            .collect();
+        let end = 400 * interval + HOUR;
+        let takes = |message: usize| kinds[message].1;
+        let world = World::run_slowly(&publishes, end, takes, |_, message| kinds[message].0);
+        for (message, (is_good, time)) in world.messages.iter().zip(&kinds) {
+            assert_eq!(message.delivered.is_some(), *is_good, "{seed}");
+            let begun = message.begun.unwrap();
+            // What holds it back began to count after the last answer that was good.
+            let since = message.published.saturating_sub(2 * SLOWEST);
+            let failures = world
+                .refused
+                .iter()
+                .filter(|at| (since..=begun).contains(at));
+            let most = 1_100 * (2 + failures.count() as u64);
+            let held_back = world.held_back(message);
+            assert!(held_back <= most, "{seed}: {held_back} of {most}, {time}");
+        }
+    }
+}
+
+#[test]
 fn a_dead_endpoint_is_held_longer_and_longer() {
     let world = World::run(&every(500, 2 * HOUR), 2 * HOUR, |_, _| false);
     assert_eq!(
@@ -291,6 +425,18 @@ fn a_dead_endpoint_is_held_longer_and_longer() {
         late <= 8 * MOST,
         "{late} messages were tried in the second hour"
     );
+}
+
+#[test]
+fn an_endpoint_that_never_answers_is_asked_seldom() {
+    let publishes = every(500, 2 * HOUR);
+    let world = World::run_slowly(&publishes, 2 * HOUR, |_| 15_000, |_, _| false);
+    assert_eq!(
+        world.hold_lengths[..10],
+        [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
+    );
+    let late = world.refused.iter().filter(|at| **at > HOUR).count();
+    assert!(late <= 8 * MOST, "{late} messages in the second hour");
 }
 
 #[test]
