@@ -331,6 +331,29 @@ fn check(shard: &Shard, naive: &Naive) {
             expected
         );
     }
+    check_sources(shard, naive);
+}
+
+/// Lists of sources are exactly the queues whose policy leads there.
+fn check_sources(shard: &Shard, naive: &Naive) {
+    for target in naive.living() {
+        let query = Query::DeadLetterSources {
+            account: AccountId(target.account),
+            name: QueueName::new(target.name).unwrap(),
+            search: String::new(),
+            offset: 0,
+            limit: u64::MAX,
+        };
+        let Answer::Queues { total, queues } = shard.query(&query) else {
+            panic!("no list")
+        };
+        let sources = naive.living();
+        let sources = sources.filter(|record| record.target == Some(target.queue));
+        let sources: Vec<u64> = sources.map(|record| record.queue).collect();
+        assert_eq!(total, sources.len() as u64);
+        let listed: Vec<u64> = queues.into_iter().map(|queue| queue.queue.0).collect();
+        assert_eq!(listed, sources);
+    }
 }
 
 proptest! {
