@@ -179,6 +179,8 @@ fn wanted(body: &[u8]) -> Result<NodeState, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::cluster::view::tests::status;
 
@@ -206,21 +208,40 @@ mod tests {
         }
     }
 
-    #[test]
-    fn each_refusal_has_a_status_and_words() {
-        for (refusal, status, words) in [
+    fn refusals() -> [(Refusal, u16, &'static str); 10] {
+        [
             (Refusal::NoCluster, 404, "no cluster"),
             (Refusal::NoProof, 401, "/cluster/challenge"),
             (Refusal::NoSuchNode("9".into()), 404, "no node 9"),
             (Refusal::Body, 400, "{\"state\": \"active\"}"),
             (Refusal::Node(Error::Unavailable), 503, "not available"),
             (Refusal::Node(Error::AttributeOutOfRange), 409, "range"),
+            (Refusal::Node(Error::NodeRemoved), 409, "removed"),
             (Refusal::NodeNeeded(3), 409, "without the node"),
             (Refusal::NodeNeeded(3), 409, "and repeat"),
             (Refusal::TimeIsUp, 503, "/cluster"),
-        ] {
+        ]
+    }
+
+    #[test]
+    fn each_refusal_has_a_status_and_words() {
+        for (refusal, status, words) in refusals() {
             assert!(refusal.to_string().contains(words), "{refusal}");
             assert_eq!(refusal.response().status().as_u16(), status);
         }
+    }
+
+    #[test]
+    fn the_page_about_clusters_lists_every_status() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cluster.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let (_, table) = page.split_once("| answer | means |\n").unwrap();
+        let rows = table.lines().take_while(|line| line.starts_with('|'));
+        let listed = rows.filter_map(|row| row.split('|').nth(1)?.trim().parse().ok());
+        // What is no refusal of a change: done, a push, another method.
+        let others = [200, 403, 405];
+        let statuses = refusals().map(|(_, status, _)| status);
+        let expected: BTreeSet<u16> = statuses.into_iter().chain(others).collect();
+        assert_eq!(listed.collect::<BTreeSet<u16>>(), expected);
     }
 }
