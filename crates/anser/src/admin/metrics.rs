@@ -18,7 +18,7 @@ use super::Sources;
 use crate::process::{self, Usage};
 use table::{
     FSYNC, HTTP, Kind, LAG, Metric, NODE, PROCESS, PUSH, PUSH_FAILURES, REQUEST_SECONDS, REQUESTS,
-    SHARD,
+    SERVED, SHARD,
 };
 
 /// The content type of the page.
@@ -54,7 +54,11 @@ impl Collector for Snapshot {
         }
         write_fsync(&mut encoder, &self.node)?;
         for metric in SHARD {
-            write_per_shard(&mut encoder, metric, &self.node.shards)?;
+            write_per_shard(&mut encoder, metric, self.node.shards.iter())?;
+        }
+        for metric in SERVED {
+            let served = self.node.shards.iter().filter(|shard| shard.serves);
+            write_per_shard(&mut encoder, metric, served)?;
         }
         write_lags(&mut encoder, &self.node.shards)?;
         let http = self.api.metrics();
@@ -91,10 +95,10 @@ fn write_one<Of>(
     }
 }
 
-fn write_per_shard(
+fn write_per_shard<'a>(
     encoder: &mut DescriptorEncoder<'_>,
     metric: &Metric<ShardStatus>,
-    shards: &[ShardStatus],
+    shards: impl Iterator<Item = &'a ShardStatus>,
 ) -> Result<(), Error> {
     let kind = metric.kind.metric_type();
     let mut encoder = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;

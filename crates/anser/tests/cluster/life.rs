@@ -8,7 +8,7 @@ use std::{
 
 use anser::client::QueueSettings;
 
-use super::dev_cluster::{DevCluster, within};
+use super::dev_cluster::{DevCluster, ask_admin, within};
 
 /// How long nobody may be served when a node is killed. The promise is 3 s (`docs/reliability.md` has what was measured); a
 /// machine that others use too gets more.
@@ -118,6 +118,60 @@ fn a_killed_node_stays_dead_until_it_is_started_and_the_others_serve() {
         assert!(!Path::new(&format!("/proc/{id}")).exists(), "process {id}");
         assert!(!file.exists(), "{} stays", file.display());
     }
+}
+
+/// A figure of all shards that all nodes show together.
+fn sum(cluster: &DevCluster, name: &str) -> u64 {
+    let pages = (1..=3).filter_map(|node| ask_admin(&cluster.admin(node), "/metrics"));
+    pages
+        .map(|page| {
+            let lines = page
+                .lines()
+                .filter_map(|line| line.strip_prefix(name)?.strip_prefix("{shard="));
+            lines
+                .filter_map(|line| line.split_once("} ")?.1.parse::<u64>().ok())
+                .sum::<u64>()
+        })
+        .sum()
+}
+
+#[test]
+fn the_figures_of_queues_and_messages_add_up_over_nodes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = DevCluster::new(folder.path(), 3);
+    cluster.start();
+    cluster.wait_for_copies();
+    runtime().block_on(async {
+        let mut client = cluster.client(1);
+        for number in 0..6 {
+            let queue = format!("sums-{number}");
+            let settings = QueueSettings {
+                visibility_timeout: Some(600),
+                ..QueueSettings::default()
+            };
+            client.create_queue(&queue, &settings).await.unwrap();
+            for _ in 0..5 {
+                client.send(&queue, "hello", 0).await.unwrap();
+            }
+            assert!(client.receive(&queue, Some(1)).await.unwrap().is_some());
+        }
+    });
+    let truth = [
+        ("anser_queues", 6),
+        ("anser_messages_ready", 24),
+        ("anser_messages_leased", 6),
+        ("anser_messages_sent_total", 30),
+        ("anser_messages_received_total", 6),
+    ];
+    // A page may be older than the last request, and a leader may just move.
+    let adds_up = || {
+        truth
+            .iter()
+            .all(|(name, value)| sum(&cluster, name) == *value)
+    };
+    let shown = || truth.map(|(name, _)| (name, sum(&cluster, name)));
+    assert!(within(Duration::from_secs(20), adds_up), "{:?}", shown());
+    cluster.stop();
 }
 
 #[test]
