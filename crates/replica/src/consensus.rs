@@ -4,6 +4,7 @@
 //! memberships have encodings of our own.
 
 mod durability;
+mod everywhere;
 mod members;
 mod memory;
 mod snapshots;
@@ -74,6 +75,8 @@ pub(crate) struct Consensus {
     lives: Lives,
     /// Voters that have said to this leader that they have no state.
     doubts: Doubts,
+    /// What who leads has said of how far every voter's log reaches.
+    heard: everywhere::Heard,
     /// Its node ends soon.
     leaving: bool,
     /// Its state is not what most have made of the log, until another's is in its place.
@@ -172,6 +175,7 @@ impl Consensus {
             run: beginning.jitter.max(1),
             lives: Lives::default(),
             doubts: Doubts::default(),
+            heard: everywhere::Heard::default(),
             leaving: false,
             differs: false,
             ballots: Ballots::default(),
@@ -252,10 +256,15 @@ impl Consensus {
         let PeerMessage {
             mut message,
             memory,
+            everywhere,
             ..
         } = message;
         let raft = &self.node.raft;
         let current = message.term >= raft.term;
+        if kind == MessageType::MsgHeartbeat && current {
+            let commit = message.commit;
+            self.heard = everywhere::Heard { commit, everywhere };
+        }
         match kind {
             MessageType::MsgHeartbeat if self.memory().is_forgetful() => message.commit = 0,
             MessageType::MsgHeartbeat if current && message.commit > raft.raft_log.last_index() => {
@@ -429,11 +438,16 @@ impl Consensus {
                 let life = self
                     .lives
                     .to_send(message.to, message.term, self.run, memory);
+                let everywhere = match message.msg_type {
+                    MessageType::MsgHeartbeat => self.everywhere_at(message.commit),
+                    _ => 0,
+                };
                 PeerMessage {
                     message,
                     memory,
                     run: life.run,
                     life: life.number,
+                    everywhere,
                 }
             })
             .collect()
@@ -464,17 +478,6 @@ impl Consensus {
 
     pub(crate) fn set_memory_bytes(&mut self, bytes: usize) {
         self.node.mut_store().set_applied_bytes_max(bytes);
-    }
-
-    /// How far every voter's log reaches, those that are leaving too.
-    pub(crate) fn everywhere(&self) -> u64 {
-        let tracker = self.node.raft.prs();
-        let voters = tracker.conf().voters().ids();
-        let matched = voters.iter().map(|node| {
-            let progress = tracker.get(node);
-            progress.map_or(0, |progress| progress.matched)
-        });
-        matched.min().unwrap_or(0)
     }
 
     pub(crate) fn status(&self) -> ReplicaStatus {

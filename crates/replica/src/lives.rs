@@ -119,6 +119,7 @@ mod tests {
             memory,
             run,
             life,
+            everywhere: 0,
         }
     }
 

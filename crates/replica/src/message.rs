@@ -8,7 +8,7 @@ use crate::{
     entries::{raft_entry, stored_entry},
 };
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const CONTEXT_BYTES_MAX: usize = 64;
 /// Indexes and terms stay below this, so that adding one is safe.
 const NUMBER_END: u64 = 1 << 62;
@@ -43,6 +43,9 @@ pub struct PeerMessage {
     /// From a leader, its number for the receiver's life; in an answer, the last that the sender heard
     /// in this term. So nobody takes an answer from an earlier life for one of this.
     pub(crate) life: u64,
+    /// In a heartbeat, how far every voter's log reaches, by the members that whoever has applied the message's commit
+    /// index knows; 0 if that is not known, and in all other messages.
+    pub(crate) everywhere: u64,
 }
 
 /// What a replica knows of its own past.
@@ -151,6 +154,9 @@ impl PeerMessage {
         let context_bytes = u8::try_from(message.context.len()).expect("contexts are short");
         out.push(context_bytes);
         out.extend_from_slice(&message.context);
+        if message.msg_type == MessageType::MsgHeartbeat {
+            out.extend(self.everywhere.to_le_bytes());
+        }
         if let Some(snapshot) = message.snapshot.as_ref() {
             let metadata = snapshot.get_metadata();
             out.extend(metadata.index.to_le_bytes());
@@ -214,6 +220,10 @@ impl PeerMessage {
             return Err(MessageError::Contradiction("a context too long"));
         }
         message.context = rest.split(context_bytes)?;
+        let everywhere = match kind {
+            MessageType::MsgHeartbeat => rest.number()?,
+            _ => 0,
+        };
         if kind == MessageType::MsgSnapshot {
             message.snapshot = Some(rest.snapshot()?).into();
         }
@@ -229,6 +239,7 @@ impl PeerMessage {
             memory,
             run,
             life,
+            everywhere,
         })
     }
 

@@ -2,8 +2,8 @@
 //!
 //! All commands that wait when a turn ends go into the log as one entry. A reply leaves when its
 //! entry is applied, which is after a majority has it on disk. Only a leader that has applied an
-//! entry of its own term serves; a deposed one answers that the outcome is unknown. The others follow:
-//! they hold the log, apply it and answer nobody.
+//! entry of its own term serves. The others follow: they hold the log and apply it; one that has led before answers what
+//! it had proposed if its successors go on with it, and otherwise that the outcome is unknown.
 
 mod applying;
 mod receiving;
@@ -288,6 +288,10 @@ impl Replica {
     /// The replica goes, and those who still wait for it hear that nobody knows.
     pub fn end(&mut self, outputs: &mut Vec<Output>) {
         self.give_up_in_flight(None, outputs);
+        for ticket in self.held.abandon() {
+            let error = Error::Unknown;
+            outputs.push(Output::Refuse { ticket, error });
+        }
     }
 
     /// What to remember of this replica when it goes because its shard's members had let go of it by the
@@ -521,16 +525,13 @@ impl Replica {
     }
 
     /// Leadership is lost: entries under way may or may not be applied by the next leader. Where they are, at their place
-    /// and of their term, their callers are answered as if nothing had happened.
+    /// and of their term, their callers are answered as if nothing had happened; so are those who wait for every voter, by
+    /// what the next leader says of them.
     fn step_down(&mut self, outputs: &mut Vec<Output>) {
         self.serving = false;
         self.deposed_ticks = 0;
         let unproposed = self.proposals.abandon_waiting();
         self.give_up(unproposed, Error::Unavailable, outputs);
-        for ticket in self.held.abandon() {
-            let error = Error::Unknown;
-            outputs.push(Output::Refuse { ticket, error });
-        }
         for waiter in self.waiters.drain(None) {
             // Whoever asked goes on waiting at the next leader.
             outputs.push(Output::Refuse {

@@ -191,6 +191,11 @@ impl Tail {
         }
     }
 
+    /// Where the membership changed last, as far as is known; it did not after that.
+    pub(crate) fn membership_index(&self) -> u64 {
+        self.membership_index
+    }
+
     pub(crate) fn held(&self, applied: u64) -> EntriesHeld {
         let unapplied = self.entries.iter().filter(|entry| entry.index > applied);
         let unapplied_bytes = unapplied.clone().map(|entry| entry.data.len()).sum();

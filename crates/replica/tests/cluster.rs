@@ -60,6 +60,11 @@ impl Wire {
     pub(crate) fn has_files(&self) -> bool {
         self.files.is_some()
     }
+
+    /// By its kind, the second byte.
+    pub(crate) fn is_heartbeat(&self) -> bool {
+        self.message[1] == 7
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

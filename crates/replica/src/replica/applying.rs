@@ -129,12 +129,6 @@ impl Replica {
                 outputs.push(Output::Reply { ticket, reply });
                 None
             }
-            // Only a leader knows who else has it.
-            Caller::Everywhere(ticket) if !self.serving => {
-                let error = Error::Unknown;
-                outputs.push(Output::Refuse { ticket, error });
-                None
-            }
             Caller::Everywhere(ticket) => {
                 let index = self.applied.index;
                 self.held.hold(index, self.now, ticket, reply);
