@@ -5,17 +5,17 @@ mod node;
 use std::time::Duration;
 
 use anser_broker::{
-    command::{Command, Placed},
+    command::{Command, Placed, Query},
     error::Error,
     id::{AccountId, QueueId, ShardId},
     name::QueueName,
     time::Millis,
 };
-use anser_host::{Port, Reconciler, Request, Response, Transfers, ask};
+use anser_host::{Leaders, Port, Reconciler, Request, Response, Transfers, ask};
 use anser_replica::ReceiveRequest;
 use tokio::sync::oneshot;
 
-use node::{Node, SOURCE, lane, placed, run};
+use node::{Node, SOURCE, WAITING_MAX, lane, placed, run};
 
 const MUTE: ShardId = ShardId(1);
 const WELL: ShardId = ShardId(2);
@@ -290,6 +290,60 @@ fn a_long_poll_that_never_finds_a_leader_is_refused_soon() {
         assert!(matches!(asked, Err(Error::Unavailable)), "{asked:?}");
         assert!(begun.elapsed() < Duration::from_secs(9));
     });
+}
+
+/// As many requests as may wait for a leader do, and those of other shards are answered all the same.
+#[test]
+fn a_shard_without_a_leader_keeps_few_requests_waiting() {
+    run(async {
+        let node = Node::new();
+        let leaders = node.cluster().unwrap().leaders;
+        leaders.serves(MUTE, 2, false);
+        let (heard, mut answers) = tokio::sync::mpsc::unbounded_channel();
+        for _ in 0..100 {
+            let (asking, heard) = (node.clone(), heard.clone());
+            tokio::task::spawn_local(async move {
+                // The test waits for it.
+                heard.send(ask(&asking, MUTE, room()).await).ok();
+            });
+        }
+        let begun = tokio::time::Instant::now();
+        for _ in WAITING_MAX..100 {
+            let answer = answers.recv().await.unwrap();
+            assert!(matches!(answer, Err(Error::Busy)), "{answer:?}");
+        }
+        let changed = change_of_catalog(&node, leaders).await;
+        assert!(matches!(changed, Err(Error::Busy)), "{changed:?}");
+        assert!(begun.elapsed() < Duration::from_millis(10), "at once");
+        assert!(ask(&node, WELL, room()).await.is_ok());
+        // A long poll holds no place.
+        let polling = node.clone();
+        let polled = async move { ask(&polling, MUTE, long_poll()).await };
+        let polled = tokio::task::spawn_local(polled);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        leaders.serves(MUTE, 3, true);
+        for _ in 0..WAITING_MAX {
+            assert!(answers.recv().await.unwrap().is_ok());
+        }
+        assert!(polled.await.unwrap().is_ok());
+        // Their places are given back.
+        leaders.serves(MUTE, 4, false);
+        let waits = ask(&node, MUTE, room()).await;
+        assert!(matches!(waits, Err(Error::Unavailable)), "{waits:?}");
+    });
+}
+
+/// While nobody leads the catalog.
+async fn change_of_catalog(node: &Node, leaders: &Leaders) -> Result<Placed, Error> {
+    leaders.serves(ShardId::CATALOG, 2, false);
+    anser_host::change(node, &change()).await
+}
+
+fn room() -> Request {
+    Request::Read(Query::Room {
+        queue: QueueId(7),
+        source: QueueId(8),
+    })
 }
 
 fn long_poll() -> Request {

@@ -22,6 +22,7 @@ use crate::{
     bodies,
     cluster::peers::Cluster,
     courier::Errand,
+    door::Door,
     event::{Event, HostEvent, Request, Responder},
     inboxes::Inboxes,
     status::Counters,
@@ -41,6 +42,7 @@ pub(crate) struct Desk {
     pub(crate) versions: Arc<Versions>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) errands: UnboundedSender<Errand>,
+    pub(crate) door: Arc<Door>,
     inboxes: Inboxes,
     /// When this part of the node began.
     pub(crate) begun: Instant,
@@ -71,6 +73,7 @@ impl Desk {
             versions: around.versions,
             counters: around.counters,
             errands: around.errands,
+            door: Arc::new(Door::new(bounds.in_flight_requests)),
             inboxes: around.inboxes,
             begun: Instant::now(),
             in_flight: (0..shards).map(|_| Arc::default()).collect(),
@@ -188,6 +191,8 @@ pub(crate) struct Bounds {
     pub(crate) in_flight_bytes: u64,
     /// Of one command.
     pub(crate) command_bytes: u64,
+    /// Requests of clients under way that are let in at least.
+    pub(crate) in_flight_requests: usize,
 }
 
 impl Bounds {

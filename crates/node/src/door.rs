@@ -3,7 +3,8 @@
 //! It lets in as many as were answered in the last second, so that who is let in waits about that long, but never fewer than
 //! it is told to, so that it finds out what the node can do. Whoever comes beyond that is refused at once. Each account can
 //! have its share of the places, whoever came first; so there may be up to twice as many. Receives pass without a place: they
-//! wait for messages, not for the node.
+//! wait for messages, not for the node. Half of the places at most is held by requests that wait for a leader: shards that have
+//! lost theirs do not hold up the others.
 
 use std::{
     collections::HashMap,
@@ -28,6 +29,15 @@ pub(crate) struct Door {
 pub(crate) struct Place<'a> {
     door: &'a Door,
     account: AccountId,
+    /// Nothing was done for it.
+    refused: bool,
+}
+
+impl Place<'_> {
+    /// What was refused as too much does not say what the node can do.
+    pub(crate) fn refused(&mut self) {
+        self.refused = true;
+    }
 }
 
 impl Door {
@@ -44,10 +54,17 @@ impl Door {
             Ok(Place {
                 door: self,
                 account,
+                refused: false,
             })
         } else {
             Err(Error::Busy)
         }
+    }
+
+    /// Whether one more request may wait for a leader while so many do.
+    pub(crate) fn may_wait(&self, waiting: usize) -> bool {
+        let most = self.lock().most(self.begun.elapsed());
+        waiting < (most / 2).max(1)
     }
 
     fn lock(&self) -> MutexGuard<'_, Places> {
@@ -58,7 +75,12 @@ impl Door {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let now = self.door.begun.elapsed();
-        self.door.lock().leave(self.account, now);
+        let mut places = self.door.lock();
+        if self.refused {
+            places.give_back(self.account);
+        } else {
+            places.leave(self.account, now);
+        }
     }
 }
 
@@ -83,7 +105,7 @@ impl Places {
 
     /// Takes a place, if there is one.
     fn enter(&mut self, account: AccountId, now: Duration) -> bool {
-        let most = self.least.max(self.answered.count(now));
+        let most = self.most(now);
         let mine = self.by.get(&account).copied().unwrap_or(0);
         let accounts = self.by.len() + usize::from(mine == 0);
         let share = (most / accounts).max(1);
@@ -95,8 +117,16 @@ impl Places {
         has_room
     }
 
+    fn most(&mut self, now: Duration) -> usize {
+        self.least.max(self.answered.count(now))
+    }
+
     fn leave(&mut self, account: AccountId, now: Duration) {
         self.answered.add(now);
+        self.give_back(account);
+    }
+
+    fn give_back(&mut self, account: AccountId) {
         self.taken -= 1;
         let mine = self.by.get_mut(&account);
         let mine = mine.expect("who leaves has a place");
@@ -235,5 +265,23 @@ mod tests {
         drop((place, other));
         door.enter(ONE).unwrap();
         assert!(door.lock().by.is_empty());
+    }
+
+    #[test]
+    fn who_waits_for_a_leader_leaves_half_of_the_places_to_others() {
+        let door = Door::new(10);
+        assert!(door.may_wait(4) && !door.may_wait(5));
+        assert!(Door::new(1).may_wait(0), "one at least");
+    }
+
+    /// However many are refused in a second: it could not do the work of as many.
+    #[test]
+    fn what_is_refused_does_not_count_as_answered() {
+        let door = Door::new(10);
+        for _ in 0..100 {
+            door.enter(ONE).unwrap().refused();
+        }
+        let entered: Vec<_> = (0..100).map_while(|_| door.enter(ONE).ok()).collect();
+        assert_eq!(entered.len(), 10);
     }
 }

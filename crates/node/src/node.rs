@@ -64,7 +64,6 @@ pub struct Node(Arc<Inner>);
 
 struct Inner {
     desk: Desk,
-    door: Door,
     announcements: Arc<Announcements>,
     failures: Arc<Failures>,
     clock: Clock,
@@ -291,7 +290,7 @@ impl Node {
     }
 
     pub(crate) fn door(&self) -> &Door {
-        &self.0.door
+        &self.0.desk.door
     }
 
     pub(crate) fn announcements(&self) -> &Announcements {

@@ -48,6 +48,10 @@ impl Port for Desk {
         self.counters.is_full() || cluster.is_some_and(|cluster| cluster.reports.is_full(shard))
     }
 
+    fn may_wait(&self, waiting: usize) -> bool {
+        self.door.may_wait(waiting)
+    }
+
     fn submit(&self, shard: ShardId, request: Request) -> Result<(Ticket, Answered), Error> {
         self.hand_in(shard, request)
     }

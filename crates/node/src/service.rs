@@ -38,13 +38,16 @@ impl Service for Node {
     ) -> Result<O::Output, Error> {
         let operation = operation.into();
         let waits = matches!(operation, AnyOperation::ReceiveMessages(_));
-        let _place = if waits {
+        let mut place = if waits {
             None
         } else {
             Some(self.door().enter(account)?)
         };
-        let output = self.perform_freshly(account, operation).await?;
-        Ok(O::output(output).expect("each operation is answered with its own output"))
+        let performed = self.perform_freshly(account, operation).await;
+        if let (Some(place), Err(Error::Busy)) = (&mut place, &performed) {
+            place.refused();
+        }
+        Ok(O::output(performed?).expect("each operation is answered with its own output"))
     }
 }
 

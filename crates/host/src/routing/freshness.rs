@@ -17,27 +17,35 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a change waits for the others to hear of it.
 const SPREAD_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Brings the copy up to date; false if that was not possible in time.
+/// Brings the copy up to date; false if that was not possible in time, or too many requests wait for leaders already.
 pub async fn catch_up(port: &impl Port) -> bool {
     match port.cluster() {
         None => true,
         Some(cluster) => within(port, PATIENCE, caught_up(port, cluster))
             .await
-            .is_some(),
+            .unwrap_or(false),
     }
 }
 
-async fn caught_up(port: &impl Port, Known { leaders, catalog }: Known<'_>) {
+async fn caught_up(port: &impl Port, Known { leaders, catalog }: Known<'_>) -> bool {
+    let mut waits = None;
     loop {
         let news = leaders.changes();
         if leaders.serves_here(ShardId::CATALOG) {
-            return;
+            return true;
         }
         if let Some(leader) = leaders.of(ShardId::CATALOG)
             && let Ok(PeerResponse::CatalogIndex(index)) =
                 port.ask_peer(leader, PeerRequest::CatalogIndex).await
         {
-            return catalog.wait_for(|&applied| applied >= index).await;
+            catalog.wait_for(|&applied| applied >= index).await;
+            return true;
+        }
+        if waits.is_none() {
+            waits = leaders.wait(|waiting| port.may_wait(waiting));
+            if waits.is_none() {
+                return false;
+            }
         }
         within(port, RETRY_INTERVAL, leaders.changed_since(news)).await;
     }

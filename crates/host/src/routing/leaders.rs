@@ -1,6 +1,9 @@
 //! Which node leads which shard, as far as this node has heard.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use anser_broker::id::ShardId;
 
@@ -14,6 +17,18 @@ pub struct Leaders {
     shards: Mutex<Vec<Led>>,
     /// Counts changes, for whoever waits for one.
     changes: Signal<u64>,
+    /// Requests that wait for a leader.
+    waiting: AtomicUsize,
+}
+
+/// The right to wait for a leader, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Waits<'a>(&'a Leaders);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,6 +45,7 @@ impl Leaders {
             node,
             shards: Mutex::new(vec![Led::default(); usize::from(shards)]),
             changes: Signal::default(),
+            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -104,6 +120,13 @@ impl Leaders {
         }
         drop(shards);
         self.changes.count();
+    }
+
+    /// One more request waits for a leader, if it may while so many do.
+    pub(super) fn wait(&self, may_wait: impl FnOnce(usize) -> bool) -> Option<Waits<'_>> {
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let waits = Waits(self);
+        may_wait(before).then_some(waits)
     }
 
     /// How often anything has changed.

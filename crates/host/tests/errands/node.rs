@@ -27,6 +27,8 @@ use bytes::Bytes;
 use tokio::{sync::oneshot, task::LocalSet, time::Instant};
 
 pub(super) const SOURCE: QueueId = QueueId(500);
+/// Requests that wait for leaders at once.
+pub(super) const WAITING_MAX: usize = 10;
 const SHARDS: u16 = 3;
 
 #[derive(Clone)]
@@ -295,6 +297,10 @@ impl Port for Node {
 
     fn is_full(&self, _: ShardId) -> bool {
         false
+    }
+
+    fn may_wait(&self, waiting: usize) -> bool {
+        waiting < WAITING_MAX
     }
 
     fn submit(&self, shard: ShardId, request: Request) -> Result<(Ticket, Answered), Error> {

@@ -31,7 +31,6 @@ use crate::{
     config::Config,
     courier::{self, Errand},
     desk::{Around, Bounds, Desk},
-    door::Door,
     event::Event,
     failure::Failed,
     failures::Failures,
@@ -202,7 +201,6 @@ impl<'a> Assembly<'a> {
         };
         Ok(Node(Arc::new(Inner {
             desk,
-            door: Door::new(self.config.in_flight_requests),
             announcements: parts.announcements,
             failures,
             clock: parts.clock,
@@ -283,6 +281,7 @@ fn bounds(config: &Config) -> Bounds {
     Bounds {
         in_flight_bytes: config.in_flight_bytes,
         command_bytes: Bounds::command_bytes(config.wal_file_bytes),
+        in_flight_requests: config.in_flight_requests,
     }
 }
 

@@ -208,6 +208,10 @@ impl HostPort for Port {
         full.contains(&shard.0)
     }
 
+    fn may_wait(&self, _: usize) -> bool {
+        true
+    }
+
     fn submit(&self, shard: ShardId, request: Request) -> Result<(Ticket, Answered), Error> {
         let ticket = Ticket(self.next_number());
         let (responder, answered) = oneshot::channel();
