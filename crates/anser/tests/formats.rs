@@ -55,7 +55,7 @@ const FORMATS: &[Format] = &[
         "message between replicas",
         "replica/src/message.rs",
         "VERSION",
-        &[(3, 1)],
+        &[(2, 1)],
     ),
     format(
         "`node.json`",

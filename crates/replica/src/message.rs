@@ -8,7 +8,7 @@ use crate::{
     entries::{raft_entry, stored_entry},
 };
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 2;
 const CONTEXT_BYTES_MAX: usize = 64;
 /// Indexes and terms stay below this, so that adding one is safe.
 const NUMBER_END: u64 = 1 << 62;
@@ -44,7 +44,8 @@ pub struct PeerMessage {
     /// in this term. So nobody takes an answer from an earlier life for one of this.
     pub(crate) life: u64,
     /// In a heartbeat, how far every voter's log reaches, by the members that whoever has applied the message's commit
-    /// index knows; 0 if that is not known, and in all other messages.
+    /// index knows; 0 if that is not known, and in all other messages. It travels as the message's index, which a heartbeat
+    /// of Raft does not have.
     pub(crate) everywhere: u64,
 }
 
@@ -135,12 +136,16 @@ impl PeerMessage {
             .expect("only messages between replicas are wrapped");
         let rejected = if message.reject { REJECTED } else { 0 };
         out.extend([VERSION, kind, rejected | self.memory.flags()]);
+        let index = match message.msg_type {
+            MessageType::MsgHeartbeat => self.everywhere,
+            _ => message.index,
+        };
         for number in [
             message.to,
             message.from,
             message.term,
             message.log_term,
-            message.index,
+            index,
             message.commit,
             message.commit_term,
             message.request_snapshot,
@@ -154,9 +159,6 @@ impl PeerMessage {
         let context_bytes = u8::try_from(message.context.len()).expect("contexts are short");
         out.push(context_bytes);
         out.extend_from_slice(&message.context);
-        if message.msg_type == MessageType::MsgHeartbeat {
-            out.extend(self.everywhere.to_le_bytes());
-        }
         if let Some(snapshot) = message.snapshot.as_ref() {
             let metadata = snapshot.get_metadata();
             out.extend(metadata.index.to_le_bytes());
@@ -221,7 +223,7 @@ impl PeerMessage {
         }
         message.context = rest.split(context_bytes)?;
         let everywhere = match kind {
-            MessageType::MsgHeartbeat => rest.number()?,
+            MessageType::MsgHeartbeat => std::mem::take(&mut message.index),
             _ => 0,
         };
         if kind == MessageType::MsgSnapshot {

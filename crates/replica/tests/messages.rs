@@ -13,14 +13,13 @@ struct Sketch {
     run: u64,
     life: u64,
     context: Vec<u8>,
-    everywhere: u64,
     entries: Vec<(Option<u64>, Vec<u8>)>,
 }
 
 impl Sketch {
     /// The bytes as `docs/formats/peer-messages.md` has them.
     fn bytes(&self) -> Vec<u8> {
-        let mut out = vec![3, self.kind, self.flags];
+        let mut out = vec![2, self.kind, self.flags];
         let mut numbers = self.numbers;
         (numbers[0], numbers[1]) = (numbers[0].max(1), numbers[1].max(1));
         // An entry's term is no later than the message's.
@@ -33,9 +32,6 @@ impl Sketch {
         out.extend(self.life.to_le_bytes());
         out.push(length(&self.context)[0]);
         out.extend(&self.context);
-        if self.kind == 7 {
-            out.extend(self.everywhere.to_le_bytes());
-        }
         if self.kind == 9 {
             out.extend(7_u64.to_le_bytes());
             out.extend(3_u64.to_le_bytes());
@@ -78,13 +74,12 @@ prop_compose! {
         run in any::<u64>(),
         life in any::<u64>(),
         context in prop::collection::vec(any::<u8>(), 0..=64),
-        everywhere in 0_u64..1 << 61,
         entries in prop::collection::vec(
             (prop::option::of(1_u64..9), prop::collection::vec(any::<u8>(), 0..40)),
             0..6,
         ),
     ) -> Sketch {
-        Sketch { kind, flags, numbers, priority, run, life, context, everywhere, entries }
+        Sketch { kind, flags, numbers, priority, run, life, context, entries }
     }
 }
 
@@ -134,7 +129,7 @@ proptest! {
     #[test]
     fn random_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..300), known in any::<bool>()) {
         if known && bytes.len() > 2 {
-            bytes[0] = 3;
+            bytes[0] = 2;
             bytes[1] = 1 + bytes[1] % 10;
             bytes[2] &= 7;
         }
@@ -152,7 +147,6 @@ fn the_bytes_of_a_message_are_frozen() {
         run: 6,
         life: 7,
         context: b"c".to_vec(),
-        everywhere: 0,
         entries: vec![(None, b"batch".to_vec()), (Some(3), Vec::new())],
     };
     let golden = include_str!("golden/peer-message.hex");
@@ -173,14 +167,13 @@ fn messages_that_no_replica_sends_are_refused() {
         run: 6,
         life: 7,
         context: Vec::new(),
-        everywhere: 8,
         entries: Vec::new(),
     }
     .bytes();
     assert!(PeerMessage::decode(good.clone().into()).is_ok());
     for (at, byte) in [
-        (0, 2),
-        (0, 4),
+        (0, 1),
+        (0, 3),
         (1, 0),
         (1, 11),
         (2, 4),
@@ -189,7 +182,6 @@ fn messages_that_no_replica_sends_are_refused() {
         (11, 0),
         (19, 0),
         (99, 65),
-        (107, 64),
     ] {
         let mut bad = good.clone();
         bad[at] = byte;
