@@ -13,17 +13,18 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("broker", &[]),
     ("log", &[]),
     ("replica", &["broker", "raft"]),
-    ("transport", &[]),
+    ("network", &[]),
+    ("transport", &["network"]),
     ("host", &["broker", "log", "replica"]),
     (
         "node",
         &["broker", "host", "log", "raft", "replica", "transport"],
     ),
     ("sim", &["broker", "check", "host", "log", "replica"]),
-    ("api", &["broker"]),
-    ("push", &["broker"]),
+    ("api", &["broker", "network"]),
+    ("push", &["broker", "network"]),
     ("check", &[]),
-    ("anser", &["api", "broker", "node", "push"]),
+    ("anser", &["api", "broker", "network", "node", "push"]),
 ];
 
 /// What the crates that must be simulated may not even see.

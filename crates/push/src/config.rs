@@ -3,11 +3,9 @@
 use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anser_broker::{limits, time::Millis};
+use anser_network::Network;
 
-use crate::{
-    network::Network,
-    resolver::{Resolver, SystemResolver},
-};
+use crate::resolver::{Resolver, SystemResolver};
 
 /// Ports that speak other protocols, which a push could be made to misuse.
 const DENIED_PORTS: &[u16] = &[

@@ -165,7 +165,7 @@ impl Connector {
             })?,
         };
         connector
-            .connect(name, stream)
+            .agree(name, stream)
             .await
             .map_err(|error| failed(format!("TLS: {error}")))
     }

@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::{address::Class, endpoint::Endpoint, network::Network};
+use anser_network::Network;
+
+use crate::{address::Class, endpoint::Endpoint};
 
 /// Every range that is refused, in another form than the one that is used.
 const REFUSED: &[&str] = &[

@@ -9,11 +9,12 @@ use std::{
     sync::Arc,
 };
 
+use anser_network::Network;
+
 use crate::{
     address::{self, Class},
     config::{Config, OtherNodes},
     machine,
-    network::Network,
 };
 
 pub(crate) struct Guard {

@@ -33,7 +33,6 @@ mod guard;
 mod hosts;
 mod machine;
 mod metrics;
-mod network;
 mod pace;
 mod peers;
 mod places;
@@ -46,10 +45,10 @@ mod signature;
 mod subscription;
 mod trust;
 
+pub use anser_network::{Network, NotANetwork};
 pub use config::{Config, OtherNodes};
 pub use endpoint::{Endpoint, NotAnEndpoint};
 pub use metrics::Metrics;
-pub use network::{Network, NotANetwork};
 pub use resolver::{Addresses, Resolver, SystemResolver};
 pub use signature::secret_of;
 

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
+use anser_network::Stream;
 use tokio::{
     net::{TcpStream, lookup_host},
     time::{self, Instant},
@@ -11,7 +12,6 @@ use crate::{
     error::DialError,
     handshake::{self, Purpose},
     secret::Secret,
-    stream::Stream,
     tls::TlsConfig,
     welcome::Found,
 };

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use anser_network::Stream;
 use tokio::{
     sync::watch,
     time::{self, Instant},
@@ -20,7 +21,6 @@ use crate::{
     link::{Link, Up},
     pulse::Pulse,
     session,
-    stream::Stream,
     transport::World,
 };
 

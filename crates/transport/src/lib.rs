@@ -29,7 +29,6 @@ mod reader;
 mod secret;
 mod serving;
 mod session;
-mod stream;
 mod tls;
 mod transport;
 mod welcome;

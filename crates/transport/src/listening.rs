@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use anser_network::Stream;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -25,7 +26,6 @@ use crate::{
     reader::End,
     serving::Serving,
     session,
-    stream::Stream,
     transport::World,
     welcome::Rejection,
 };

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 
+use anser_network::Stream;
 use tokio::io::{AsyncWrite, AsyncWriteExt, WriteHalf};
 
 use crate::{
@@ -11,7 +12,6 @@ use crate::{
     lane::Lane,
     pulse::Pulse,
     reader::{End, FrameReader},
-    stream::Stream,
 };
 
 /// What one side of a connection does with frames.

@@ -7,11 +7,12 @@ use std::{
     sync::Arc,
 };
 
+use anser_network::{FileError, Stream, read_certificates, roots_of_file};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    ClientConfig, ServerConfig,
     client::Resumption,
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem, pem::PemObject},
+    pki_types::{PrivateKeyDer, ServerName, pem::PemObject},
     server::{NoServerSessionStorage, WebPkiClientVerifier},
     version::TLS13,
 };
@@ -19,7 +20,6 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use self::dialler::DiallerVerifier;
-use crate::stream::Stream;
 
 mod dialler;
 
@@ -37,16 +37,8 @@ pub struct TlsConfig {
 /// What is wrong with the files.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("{what} in {}: {error}", path.display())]
-    Read {
-        what: &'static str,
-        path: PathBuf,
-        error: pem::Error,
-    },
-    #[error("{what} in {}: there is none", path.display())]
-    Empty { what: &'static str, path: PathBuf },
-    #[error("root certificates in {}: {error}", path.display())]
-    Root { path: PathBuf, error: rustls::Error },
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("the certificate in {} and the key in {} do not make an identity: {error}", certificates.display(), key.display())]
     Identity {
         certificates: PathBuf,
@@ -74,9 +66,9 @@ impl TlsConfig {
     ) -> Result<Self, TlsError> {
         let server_name =
             ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name(name.to_owned()))?;
-        let roots = Arc::new(read_roots(roots)?);
+        let roots = Arc::new(roots_of_file(roots)?);
         let own_chain = read_certificates("certificates", certificates)?;
-        let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| TlsError::Read {
+        let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| FileError::Read {
             what: "private key",
             path: key.to_owned(),
             error,
@@ -140,37 +132,4 @@ impl fmt::Debug for TlsConfig {
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
-}
-
-fn read_certificates(
-    what: &'static str,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |error| TlsError::Read {
-        what,
-        path: path.to_owned(),
-        error,
-    };
-    let certificates = CertificateDer::pem_file_iter(path)
-        .map_err(failed)?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(failed)?;
-    if certificates.is_empty() {
-        return Err(TlsError::Empty {
-            what,
-            path: path.to_owned(),
-        });
-    }
-    Ok(certificates)
-}
-
-fn read_roots(path: &Path) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in read_certificates("root certificates", path)? {
-        roots.add(certificate).map_err(|error| TlsError::Root {
-            path: path.to_owned(),
-            error,
-        })?;
-    }
-    Ok(roots)
 }

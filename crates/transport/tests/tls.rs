@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use anser_network::FileError;
 use anser_transport::{AskError, Config, DialError, JoinConfig, TlsConfig, TlsError, ask};
 use bytes::Bytes;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -167,7 +168,7 @@ fn wrong_files_are_named() {
     };
     let absent = Path::new("/nonexistent/file.pem");
     let (text, error) = read(absent, &key, &roots, "anser");
-    assert!(matches!(error, TlsError::Read { .. }));
+    assert!(matches!(error, TlsError::File(FileError::Read { .. })));
     assert!(
         text.starts_with("certificates in /nonexistent/file.pem: "),
         "{text}"
@@ -180,7 +181,7 @@ fn wrong_files_are_named() {
         "{text}"
     );
     let (_, error) = read(&key, &key, &roots, "anser");
-    assert!(matches!(error, TlsError::Empty { .. }));
+    assert!(matches!(error, TlsError::File(FileError::Empty { .. })));
     let (_, other_key) = authority.sign("other", false);
     let (_, error) = read(&certificate, &other_key, &roots, "anser");
     assert!(matches!(error, TlsError::Identity { .. }), "{error}");

@@ -12,16 +12,25 @@ use tokio::{
 };
 use tokio_rustls::TlsStream;
 
+/// The bytes of a connection, in both directions.
 #[derive(Debug)]
-pub(crate) enum Stream {
+pub enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
     /// Whether it takes bytes before they have left, so that a failed write may have sent some.
-    pub(crate) fn is_buffered(&self) -> bool {
+    pub fn is_buffered(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+
+    /// What is below TLS, if there is any.
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
     }
 }
 
