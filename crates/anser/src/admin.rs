@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anser_network::{Acceptor, NotAccepted, Stream};
 use anser_node::Node;
 use anyhow::Result;
 use bytes::Bytes;
@@ -30,18 +31,25 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, sync::oneshot};
+use tokio::{io::AsyncWriteExt, net::TcpStream, sync::oneshot};
 
 use self::{
     gate::Gate,
     places::{Place, Places},
 };
-use crate::{cluster::token::Token, server::cannot_listen};
+use crate::{certificate::Shown, cluster::token::Token, server::cannot_listen};
 
 const CONNECTIONS_MAX: usize = 64;
+/// Of a head, and before that of agreeing on TLS.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// The answer to who speaks plain HTTP to a port that speaks TLS, in plain HTTP.
+const SPEAKS_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 35\r\n\
+    Connection: close\r\n\r\n\
+    this port speaks https, and no http";
 /// A header of every push of a message, which nobody but its maker means for this port.
 const PUSH: &str = "x-cmq-message-id";
 
@@ -53,6 +61,8 @@ pub(crate) struct Sources {
     pusher: Arc<anser_push::Pusher>,
     /// To the cluster, if the server is in one.
     gate: Option<Arc<Gate>>,
+    /// Of the ports that speak TLS.
+    pub(crate) certificates: Vec<Arc<Shown>>,
 }
 
 impl Sources {
@@ -68,6 +78,7 @@ impl Sources {
             api,
             pusher,
             gate: token.map(|token| Arc::new(Gate::new(token, Instant::now()))),
+            certificates: Vec::new(),
         }
     }
 }
@@ -101,7 +112,8 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    pub(crate) fn start(port: Port, sources: Sources) -> Result<Self> {
+    /// Speaks TLS by `tls`, plain HTTP without.
+    pub(crate) fn start(port: Port, tls: Option<Acceptor>, sources: Sources) -> Result<Self> {
         let Port { listener, address } = port;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -115,7 +127,7 @@ impl Admin {
             runtime.block_on(async {
                 tokio::select! {
                     _ = stopped => {}
-                    () = serve(listener, answer) => {}
+                    () = serve(listener, tls, answer) => {}
                 }
             });
         })?;
@@ -148,7 +160,7 @@ fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Answers whoever connects, by `answer`.
-async fn serve<A, F>(listener: TcpListener, answer: A)
+async fn serve<A, F>(listener: TcpListener, tls: Option<Acceptor>, answer: A)
 where
     A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
@@ -161,7 +173,8 @@ where
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(connection(stream, places.take(), answer.clone()));
+                let tls = tls.clone();
+                tokio::spawn(connection(stream, tls, places.take(), answer.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "the admin port could not accept a connection");
@@ -173,8 +186,9 @@ where
 
 /// Serves a connection for as long as it has its place.
 async fn connection<F>(
-    stream: TcpStream,
-    (place, lost): (Place, oneshot::Receiver<()>),
+    socket: TcpStream,
+    tls: Option<Acceptor>,
+    (place, mut lost): (Place, oneshot::Receiver<()>),
     answer: impl Fn(Request<Incoming>) -> F,
 ) where
     F: Future<Output = Response<Full<Bytes>>>,
@@ -185,6 +199,13 @@ async fn connection<F>(
         place.is_answered(false);
         Ok::<_, Infallible>(response)
     });
+    let agreed = tokio::select! {
+        agreed = tokio::time::timeout(HEAD_TIMEOUT, Box::pin(agree(socket, tls))) => agreed,
+        _ = &mut lost => return,
+    };
+    let Ok(Some(stream)) = agreed else {
+        return;
+    };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -196,6 +217,30 @@ async fn connection<F>(
         _ = lost => {}
         () = tokio::time::sleep(CONNECTION_TIMEOUT) => {}
     }
+}
+
+/// What requests come over; nothing from who speaks no TLS although the port does.
+async fn agree(socket: TcpStream, tls: Option<Acceptor>) -> Option<Stream> {
+    let Some(tls) = tls else {
+        return Some(Stream::Plain(socket));
+    };
+    match tls.accept(socket).await {
+        Ok(stream) => return Some(stream),
+        Err(NotAccepted::Failed(error)) => {
+            tracing::debug!(%error, "who asked the admin port has not agreed on TLS");
+        }
+        Err(NotAccepted::Plain(mut socket)) => {
+            // Read first, or the answer may be lost with the connection.
+            let heard = socket
+                .readable()
+                .await
+                .map(|()| socket.try_read(&mut [0; 4096]));
+            if heard.is_ok() {
+                socket.write_all(SPEAKS_TLS).await.ok();
+            }
+        }
+    }
+    None
 }
 
 async fn answer(request: Request<Incoming>, sources: &Sources) -> Response<Full<Bytes>> {
@@ -278,7 +323,7 @@ mod tests {
             .unwrap();
         let answer = |_| async { text(StatusCode::OK, "alive\n".into()) };
         // It ends with the process.
-        thread::spawn(move || runtime.block_on(serve(listener, answer)));
+        thread::spawn(move || runtime.block_on(serve(listener, None, answer)));
         let mut silent: Vec<_> = (0..CONNECTIONS_MAX).map(|_| connect(&port)).collect();
         let mut asking = connect(&port);
         asking

@@ -6,11 +6,13 @@
 
 mod answer;
 mod connection;
+mod endpoint;
 mod request;
 mod topics;
 
 use std::{borrow::Cow, future::Future, time::Duration};
 
+use anser_network::Connector;
 use serde::de::DeserializeOwned;
 
 pub use answer::{
@@ -18,6 +20,8 @@ pub use answer::{
     Received, Sent,
 };
 pub(crate) use connection::Connection;
+pub use endpoint::Endpoint;
+pub(crate) use endpoint::tls_of;
 use request::RequestWriter;
 pub use request::{Parameter, SignatureMethod};
 pub use topics::{
@@ -53,7 +57,7 @@ pub enum Error {
     /// The request left and no usable answer came: it may have happened.
     #[error("whether it happened is unknown: {0}")]
     Unknown(String),
-    #[error("the endpoint \"{0}\" is not of the form http://HOST:PORT")]
+    #[error("the endpoint \"{0}\" is not of the form http://HOST:PORT or https://HOST:PORT")]
     Endpoint(String),
 }
 
@@ -86,7 +90,7 @@ pub struct QueueSettings {
 
 #[derive(Debug)]
 pub struct Client {
-    address: String,
+    endpoint: Endpoint,
     writer: RequestWriter,
     connection: Option<Connection>,
     patience: Duration,
@@ -95,32 +99,22 @@ pub struct Client {
 impl Client {
     /// `endpoint` is `http://HOST:PORT`.
     pub fn new(endpoint: &str, key_id: &str, secret: &str) -> Outcome<Self> {
-        Self::with_method(endpoint, key_id, secret, SignatureMethod::default())
+        Self::with_tls(endpoint, None, key_id, secret)
     }
 
-    pub fn with_method(
+    /// `endpoint` is `http://HOST:PORT`, or, with `tls`, `https://HOST:PORT`.
+    pub fn with_tls(
         endpoint: &str,
+        tls: Option<&Connector>,
         key_id: &str,
         secret: &str,
-        method: SignatureMethod,
     ) -> Outcome<Self> {
-        let bad = || Error::Endpoint(endpoint.to_owned());
-        let host = endpoint.strip_prefix("http://").ok_or_else(bad)?;
-        let host = host.strip_suffix('/').unwrap_or(host);
-        if host.is_empty() || host.contains(|letter: char| "/?#@ ".contains(letter)) {
-            return Err(bad());
-        }
-        let has_port = host
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let address = if has_port {
-            host.to_owned()
-        } else {
-            format!("{host}:80")
-        };
-        let writer = RequestWriter::new(host, PATH, key_id, secret, method);
+        let read = Endpoint::read(endpoint, tls);
+        let endpoint = read.ok_or_else(|| Error::Endpoint(endpoint.to_owned()))?;
+        let method = SignatureMethod::default();
+        let writer = RequestWriter::new(endpoint.host(), PATH, key_id, secret, method);
         Ok(Self {
-            address,
+            endpoint,
             writer,
             connection: None,
             patience: PATIENCE,
@@ -142,10 +136,11 @@ impl Client {
             .is_none_or(|connection| !connection.is_usable())
         {
             self.connection = None;
-            let opened = tokio::time::timeout(self.patience, Connection::open(&self.address)).await;
+            let opened =
+                tokio::time::timeout(self.patience, Connection::open(&self.endpoint)).await;
             let opened = opened.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
             let opened = opened.map_err(|cause| Error::Unreachable {
-                address: self.address.clone(),
+                address: self.endpoint.address().to_owned(),
                 cause,
             })?;
             self.connection = Some(opened);

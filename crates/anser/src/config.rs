@@ -14,6 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use anser_network::Acceptor;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
@@ -103,6 +104,10 @@ impl Config {
         let files = [
             &mut config.general.master_key_file,
             &mut config.push.roots,
+            &mut config.api.certificate,
+            &mut config.api.key,
+            &mut config.admin.certificate,
+            &mut config.admin.key,
             &mut cluster.token_file,
             &mut cluster.certificate,
             &mut cluster.key,
@@ -160,11 +165,17 @@ impl Config {
             .map_or_else(paths::master_key_file, Ok)
     }
 
-    /// The settings of the port for clients, in its words.
-    pub(crate) fn server(&self, receipt_key: [u8; 32]) -> Result<anser_api::ServerConfig> {
+    /// The settings of the port for clients, in its words, with what it speaks TLS by.
+    pub(crate) fn server(
+        &self,
+        receipt_key: [u8; 32],
+        tls: Option<Acceptor>,
+    ) -> Result<anser_api::ServerConfig> {
         Ok(anser_api::ServerConfig {
             listen: self.api.listen,
             threads: self.api.threads(),
+            tls,
+            trusted_proxies: self.api.trusted_proxies()?,
             limits: self.limits.http(),
             cmq: self.api.cmq(receipt_key)?,
         })
@@ -188,6 +199,7 @@ impl Config {
         self.api.check()?;
         self.limits.check()?;
         self.push.check()?;
+        self.admin.check()?;
         self.cluster.check()?;
         self.storage.check()?;
         self.log.check()?;
@@ -321,6 +333,28 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn https_takes_both_files_and_proxies_are_networks() {
+        for section in ["api", "admin"] {
+            let both = format!("[{section}]\ncertificate = \"c\"\nkey = \"k\"");
+            assert!(Config::parse(&both).is_ok());
+            for given in ["certificate", "key"] {
+                let text = refusal(&format!("[{section}]\n{given} = \"f\""));
+                assert!(
+                    text.starts_with(&format!("{section}.{given} is set")),
+                    "{text}"
+                );
+            }
+        }
+        let proxies = "[api]\ntrusted_proxies = [\"10.0.0.1\", \"fd00::/8\"]";
+        assert!(Config::parse(proxies).is_ok());
+        let text = refusal("[api]\ntrusted_proxies = [\"proxy.example\"]");
+        assert!(
+            text.starts_with("api.trusted_proxies is not usable"),
+            "{text}"
+        );
     }
 
     #[test]

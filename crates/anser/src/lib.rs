@@ -6,12 +6,14 @@
 
 mod admin;
 pub mod bench;
+mod certificate;
 pub mod client;
 pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod exit;
 mod files;
+mod follow;
 pub mod keystore;
 pub mod logs;
 pub mod output;

@@ -16,6 +16,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     admin::{Admin, Port, Sources},
+    certificate::{Certificate, CertificateFiles, Shown},
     cluster::token::Token,
     config::Config,
     exit::Exit,
@@ -47,6 +48,7 @@ pub struct Server {
     in_cluster: bool,
     stop: Duration,
     keys: Watcher,
+    certificates: Certificates,
     // Last, so that the data directory is free only when nothing uses it any more.
     _claim: Claim,
 }
@@ -82,8 +84,10 @@ impl Server {
         let store = Store::open(&config.general.data, &config.master_key_file()?)?;
         let token = config.cluster.token()?;
         check_keys(&store, token.is_some())?;
+        let certificates = Certificates::start(config, &clock)?;
         let node = start_node(config, token.as_ref(), clock.clone())?;
-        let edges = Edges::start(config, store, token.as_ref(), &node, clock, adjust);
+        let settings = (config, &certificates);
+        let edges = Edges::start(settings, store, token.as_ref(), &node, clock, adjust);
         let edges = edges.inspect_err(|_| node.shutdown())?;
         Ok(Self {
             node,
@@ -93,6 +97,7 @@ impl Server {
             in_cluster: config.cluster.listen.is_some(),
             stop: Duration::from_secs(config.general.stop_seconds),
             keys: edges.keys,
+            certificates,
             _claim: claim,
         })
     }
@@ -132,6 +137,16 @@ impl Server {
     /// Where metrics and health checks are.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin.address()
+    }
+
+    /// As [`Server::address`], as a client writes it.
+    pub fn endpoint(&self) -> String {
+        url(self.certificates.api.as_ref(), self.address())
+    }
+
+    /// As [`Server::admin_address`], as a client writes it.
+    pub fn admin_endpoint(&self) -> String {
+        url(self.certificates.admin.as_ref(), self.admin_address())
     }
 
     pub fn node(&self) -> &Node {
@@ -184,6 +199,37 @@ pub(crate) fn start_error(error: StartError, text: String) -> anyhow::Error {
     anyhow::Error::new(error).context(exit.reason(text))
 }
 
+fn url(certificate: Option<&Certificate>, address: SocketAddr) -> String {
+    let scheme = certificate.map_or("http", |_| "https");
+    format!("{scheme}://{address}")
+}
+
+/// Of the ports that speak TLS.
+#[derive(Debug)]
+struct Certificates {
+    api: Option<Certificate>,
+    admin: Option<Certificate>,
+}
+
+impl Certificates {
+    fn start(config: &Config, clock: &Clock) -> Result<Self> {
+        let start = |port, files: Option<CertificateFiles>| {
+            files
+                .map(|files| Certificate::start(port, files, clock.clone()))
+                .transpose()
+        };
+        Ok(Self {
+            api: start("api", config.api.certificate_files()?)?,
+            admin: start("admin", config.admin.certificate_files()?)?,
+        })
+    }
+
+    fn shown(&self) -> Vec<Arc<Shown>> {
+        let of_ports = [&self.api, &self.admin].into_iter().flatten();
+        of_ports.map(Certificate::shown).collect()
+    }
+}
+
 /// What speaks to the world.
 struct Edges {
     api: Arc<anser_api::Server>,
@@ -194,7 +240,7 @@ struct Edges {
 
 impl Edges {
     fn start(
-        config: &Config,
+        (config, certificates): (&Config, &Certificates),
         store: Store,
         token: Option<&Token>,
         node: &Node,
@@ -203,7 +249,10 @@ impl Edges {
     ) -> Result<Self> {
         let exchange = token.map(|token| common_keys(&store, node, token));
         let exchange = exchange.transpose()?;
-        let mut server = config.server(store.receipt_key()?)?;
+        let mut server = config.server(
+            store.receipt_key()?,
+            certificates.api.as_ref().map(Certificate::acceptor),
+        )?;
         let mut pusher = config.pusher(store.push_signing_key()?)?;
         share_connections(&mut server, &mut pusher);
         adjust(&mut server);
@@ -223,8 +272,10 @@ impl Edges {
             Exit::Configuration.reason("the pusher cannot start with the settings of [push]"),
         )?;
         let pusher = Arc::new(pusher);
-        let sources = Sources::new(node.clone(), Arc::clone(&api), Arc::clone(&pusher), token);
-        let admin = Admin::start(port, sources)?;
+        let mut sources = Sources::new(node.clone(), Arc::clone(&api), Arc::clone(&pusher), token);
+        sources.certificates = certificates.shown();
+        let tls = certificates.admin.as_ref().map(Certificate::acceptor);
+        let admin = Admin::start(port, tls, sources)?;
         tracing::info!(
             api = %api.address(),
             admin = %admin.address(),

@@ -8,6 +8,7 @@ pub(crate) mod cluster;
 mod cmq;
 mod formats;
 mod fuzz_corpus;
+mod https;
 mod ports;
 mod program;
 mod repairing;

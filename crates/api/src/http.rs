@@ -1,4 +1,4 @@
-//! The port: threads, sockets and HTTP/1.1.
+//! The port: threads, sockets, TLS and HTTP/1.1.
 //!
 //! Each thread has its own runtime and its own listener on the one address; the system spreads
 //! connections over them. A connection stays on its thread, so nothing here moves between threads
@@ -14,6 +14,7 @@ use std::{
 };
 
 use anser_broker::{service::Service, time::Timestamp};
+use anser_network::{Acceptor, Network};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -28,10 +29,13 @@ mod acceptor;
 mod admission;
 mod body;
 mod connection;
+mod handshake;
 mod heads;
 mod link;
 mod listener;
+mod overdue;
 mod presence;
+mod proxies;
 mod respond;
 mod stream;
 #[cfg(test)]
@@ -59,6 +63,10 @@ pub struct ServerConfig {
     /// With port 0 the system chooses one.
     pub listen: SocketAddr,
     pub threads: usize,
+    /// The port speaks TLS with it, and nothing else; plain HTTP without it.
+    pub tls: Option<Acceptor>,
+    /// Where the proxies are that say truly whom a request is from.
+    pub trusted_proxies: Vec<Network>,
     pub limits: Limits,
     pub cmq: cmq::Config,
 }
@@ -76,12 +84,22 @@ pub struct Server {
 #[derive(Debug)]
 struct Edge<S> {
     cmq: Dialect<S>,
+    tls: Option<Acceptor>,
+    proxies: proxies::Proxies,
     limits: Limits,
     metrics: Arc<HttpMetrics>,
     admission: Arc<admission::Admission>,
     /// Of bodies that do not fit one read, by the network that they come from.
     bodies: Arc<Memory<IpAddr>>,
     stop: Stop,
+}
+
+/// Ends when those who say nothing have had their time to ask for something.
+async fn idle_time(mut stop: Stop) {
+    let stopping = stop.wait_for(Option::is_some).await.map(|stop| *stop);
+    if let Ok(Some(stopping)) = stopping {
+        tokio::time::sleep_until(stopping.idle_until).await;
+    }
 }
 
 #[cfg(test)]
@@ -113,6 +131,8 @@ pub fn start<S: Service>(
             stopped.clone(),
             Memory::new(config.limits.answers_bytes),
         ),
+        tls: config.tls,
+        proxies: proxies::Proxies::new(config.trusted_proxies),
         admission: Arc::new(admission::Admission::new(&config.limits)),
         bodies: Memory::new(config.limits.bodies_bytes),
         limits: config.limits,

@@ -20,6 +20,8 @@ pub struct HttpMetrics {
     pub(crate) connections_refused: AtomicU64,
     /// Connections ended because a client was too slow.
     pub(crate) connections_overdue: AtomicU64,
+    /// Connections that agreed on no TLS where it is spoken.
+    pub(crate) handshakes_failed: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
     pub(crate) auth_failures: AtomicU64,
@@ -65,6 +67,7 @@ impl HttpMetrics {
             connections_accepted: AtomicU64::new(0),
             connections_refused: AtomicU64::new(0),
             connections_overdue: AtomicU64::new(0),
+            handshakes_failed: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             auth_failures: AtomicU64::new(0),
@@ -141,10 +144,17 @@ impl HttpMetrics {
         read(&self.connections_overdue)
     }
 
+    /// Connections that agreed on no TLS where it is spoken; those that took too long apart.
+    pub fn handshakes_failed(&self) -> u64 {
+        read(&self.handshakes_failed)
+    }
+
+    /// Of HTTP, without what TLS adds.
     pub fn bytes_in(&self) -> u64 {
         read(&self.bytes_in)
     }
 
+    /// Of HTTP, without what TLS adds.
     pub fn bytes_out(&self) -> u64 {
         read(&self.bytes_out)
     }

@@ -15,10 +15,13 @@ use prometheus_client::{
 };
 
 use super::Sources;
-use crate::process::{self, Usage};
+use crate::{
+    certificate::Shown,
+    process::{self, Usage},
+};
 use table::{
-    FSYNC, HTTP, Kind, LAG, Metric, NODE, PROCESS, PUSH, PUSH_FAILURES, REQUEST_SECONDS, REQUESTS,
-    SERVED, SHARD,
+    CERTIFICATE, FSYNC, HTTP, Kind, LAG, Metric, NODE, PROCESS, PUSH, PUSH_FAILURES,
+    REQUEST_SECONDS, REQUESTS, SERVED, SHARD,
 };
 
 /// The content type of the page.
@@ -31,6 +34,7 @@ pub(super) fn page(sources: &Sources) -> String {
         node: sources.node.status(),
         api: Arc::clone(&sources.api),
         pusher: Arc::clone(&sources.pusher),
+        certificates: sources.certificates.clone(),
         process: process::usage(None).ok(),
     }));
     let mut page = String::new();
@@ -43,6 +47,7 @@ struct Snapshot {
     node: Status,
     api: Arc<anser_api::Server>,
     pusher: Arc<Pusher>,
+    certificates: Vec<Arc<Shown>>,
     /// Absent where `/proc` is.
     process: Option<Usage>,
 }
@@ -72,6 +77,9 @@ impl Collector for Snapshot {
             write_one(&mut encoder, metric, pusher)?;
         }
         write_push_failures(&mut encoder, pusher)?;
+        for metric in CERTIFICATE {
+            write_per_port(&mut encoder, metric, &self.certificates)?;
+        }
         if let Some(process) = &self.process {
             for metric in PROCESS {
                 write_one(&mut encoder, metric, process)?;
@@ -108,6 +116,27 @@ fn write_per_shard<'a>(
         };
         let mut encoder = encoder.encode_family(&labels)?;
         let value = (metric.read)(shard);
+        match metric.kind {
+            Kind::Counter => encoder.encode_counter::<NoLabelSet, _, u64>(&value, None)?,
+            Kind::Gauge => encoder.encode_gauge(&signed(value))?,
+        }
+    }
+    Ok(())
+}
+
+fn write_per_port(
+    encoder: &mut DescriptorEncoder<'_>,
+    metric: &Metric<Shown>,
+    certificates: &[Arc<Shown>],
+) -> Result<(), Error> {
+    let kind = metric.kind.metric_type();
+    let mut encoder = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
+    for certificate in certificates {
+        let labels = PortLabel {
+            port: certificate.port(),
+        };
+        let mut encoder = encoder.encode_family(&labels)?;
+        let value = (metric.read)(certificate);
         match metric.kind {
             Kind::Counter => encoder.encode_counter::<NoLabelSet, _, u64>(&value, None)?,
             Kind::Gauge => encoder.encode_gauge(&signed(value))?,
@@ -231,6 +260,11 @@ struct ActionLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
     kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PortLabel {
+    port: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

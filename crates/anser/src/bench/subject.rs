@@ -59,6 +59,7 @@ impl Subject {
         let (child, output, endpoint) = spawn(&folder)?;
         let access = Access {
             endpoint,
+            tls: None,
             key_id: KEY_ID.into(),
             secret: SECRET.into(),
             key_source: "made for this measurement".into(),

@@ -9,11 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anser_network::Stream;
 use rustix::{io::Errno, net::RecvFlags};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::Endpoint;
 
 /// So soon after an answer no server has ended a connection that it said it keeps.
 const JUST_USED: Duration = Duration::from_millis(5);
@@ -23,7 +23,7 @@ const BODY_BYTES_MAX: usize = 16 * 6 * 1024 * 1024 + 1024 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     received: Vec<u8>,
     usable: bool,
     /// When the last answer had come, if any has.
@@ -46,11 +46,9 @@ struct Head {
 }
 
 impl Connection {
-    pub(crate) async fn open(address: &str) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+    pub(crate) async fn open(endpoint: &Endpoint) -> io::Result<Self> {
         Ok(Self {
-            stream,
+            stream: endpoint.connect().await?,
             received: Vec::with_capacity(4096),
             usable: true,
             idle_since: None,
@@ -65,8 +63,15 @@ impl Connection {
             return true;
         }
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        let seen = rustix::net::recv(&self.stream, &mut [0_u8; 1][..], flags);
-        self.usable && seen.is_err_and(|error| error == Errno::AGAIN)
+        let seen = rustix::net::recv(self.stream.socket(), &mut [0_u8; 1][..], flags);
+        self.usable
+            && match seen {
+                Err(error) => error == Errno::AGAIN,
+                // Under TLS a server says something first, which the first answer is read behind.
+                Ok((count, _)) => {
+                    count > 0 && self.stream.is_buffered() && self.idle_since.is_none()
+                }
+            }
     }
 
     /// After an error, or when this future was dropped, the connection is not usable any more.
@@ -74,6 +79,7 @@ impl Connection {
         self.usable = false;
         self.received.clear();
         self.stream.write_all(request).await?;
+        self.stream.flush().await?;
         let head = self.read_head().await?;
         let body = match head.length {
             _ if head.chunked => self.read_chunks(head.bytes).await?,
@@ -200,9 +206,14 @@ mod tests {
 
     use super::*;
 
+    fn endpoint(listener: &TcpListener) -> io::Result<Endpoint> {
+        let url = format!("http://{}", listener.local_addr()?);
+        Ok(Endpoint::read(&url, None).expect("it is a URL"))
+    }
+
     async fn answer_to(sent: &'static [u8]) -> io::Result<(u16, Vec<u8>, bool)> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?.to_string();
+        let endpoint = endpoint(&listener)?;
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await?;
             stream.read_exact(&mut [0; 4]).await?;
@@ -213,7 +224,7 @@ mod tests {
             stream.read_u8().await.ok();
             io::Result::Ok(())
         });
-        let mut connection = Connection::open(&address).await?;
+        let mut connection = Connection::open(&endpoint).await?;
         let answer = connection.exchange(b"ping").await?;
         let (status, body) = (answer.status, answer.body.to_vec());
         let usable = connection.is_usable();
@@ -243,8 +254,8 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_the_server_has_closed_is_not_used_again() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let connection = Connection::open(&address).await.unwrap();
+        let endpoint = endpoint(&listener).unwrap();
+        let connection = Connection::open(&endpoint).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         assert!(connection.is_usable());
         drop(stream);

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
     time::Duration,
 };
 
@@ -13,25 +14,32 @@ use super::{
     token::Token,
     view::Cluster,
 };
-use crate::{client::Connection, exit::Exit};
+use crate::{
+    client::{self, Connection, Endpoint},
+    exit::Exit,
+};
 
 /// Above the time that a node takes to agree with the others on a change.
 const PATIENCE: Duration = Duration::from_secs(15);
 const UNAUTHORIZED: u16 = 401;
 
-/// Host and port of `http://HOST:PORT`; the scheme may be left out.
-pub fn address_of(url: &str) -> Result<String> {
-    let address = url.strip_prefix("http://").unwrap_or(url);
-    let address = address.strip_suffix('/').unwrap_or(address);
-    let usable = address.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && !address.contains(['/', '@', ' ']) && port.parse::<u16>().is_ok()
-    });
-    if usable {
-        return Ok(address.to_owned());
-    }
-    Err(Exit::Configuration.error(format!(
-        "\"{url}\" is no admin port: write http://HOST:PORT"
-    )))
+/// The admin port of `http://HOST:PORT`, of which the scheme may be left out, or of `https://HOST:PORT`, whose
+/// certificate is believed by the roots of a file, or else by the system's.
+pub fn admin_port(url: &str, roots: Option<&Path>) -> Result<Endpoint> {
+    let whole = if url.contains("://") {
+        url.to_owned()
+    } else {
+        format!("http://{url}")
+    };
+    let tls = client::tls_of(&whole, roots)?;
+    let endpoint = Endpoint::read(&whole, tls.as_ref());
+    // A port stands in both, or it was not written.
+    let endpoint = endpoint.filter(|endpoint| endpoint.host() == endpoint.address());
+    endpoint.ok_or_else(|| {
+        Exit::Configuration.error(format!(
+            "\"{url}\" is no admin port: write http://HOST:PORT or https://HOST:PORT"
+        ))
+    })
 }
 
 /// Where this machine reaches what listens there.
@@ -45,9 +53,9 @@ pub fn reachable(listen: SocketAddr) -> SocketAddr {
 }
 
 /// What a node knows of its cluster, as it wrote it.
-pub async fn status_text(address: &str) -> Result<String> {
-    let head = format!("GET /cluster HTTP/1.1\r\nHost: {address}\r\n\r\n");
-    let (status, body) = exchange(address, &head).await?;
+pub async fn status_text(port: &Endpoint) -> Result<String> {
+    let head = format!("GET /cluster HTTP/1.1\r\nHost: {}\r\n\r\n", port.host());
+    let (status, body) = exchange(port, &head).await?;
     if status != 200 {
         return Err(refused(status, &body));
     }
@@ -55,24 +63,25 @@ pub async fn status_text(address: &str) -> Result<String> {
 }
 
 /// What a node knows of its cluster.
-pub async fn status(address: &str) -> Result<Cluster> {
-    read(address, &status_text(address).await?)
+pub async fn status(port: &Endpoint) -> Result<Cluster> {
+    read(port, &status_text(port).await?)
 }
 
 /// What [`status_text`] of a node means.
-pub fn read(address: &str, text: &str) -> Result<Cluster> {
+pub fn read(port: &Endpoint, text: &str) -> Result<Cluster> {
     let cluster = serde_json::from_str(text);
+    let address = port.address();
     cluster.with_context(|| format!("{address} answered with something else than a cluster"))
 }
 
 /// Changes the state of a node: `active`, `draining` or `removed`. The token stays here.
-pub async fn set_state(address: &str, token: &Token, node: u64, state: &str) -> Result<()> {
+pub async fn set_state(port: &Endpoint, token: &Token, node: u64, state: &str) -> Result<()> {
     let prover = Prover::new(token);
     let body = serde_json::json!({ "state": state }).to_string();
-    let mut answer = change(address, &prover, node, &body).await?;
+    let mut answer = change(port, &prover, node, &body).await?;
     if answer.0 == UNAUTHORIZED {
         // The challenge may have ended, or somebody else's change used it.
-        answer = change(address, &prover, node, &body).await?;
+        answer = change(port, &prover, node, &body).await?;
     }
     match answer {
         (200, _) => Ok(()),
@@ -81,9 +90,10 @@ pub async fn set_state(address: &str, token: &Token, node: u64, state: &str) -> 
 }
 
 /// Asks for a challenge, then for the change that is proved with it.
-async fn change(address: &str, prover: &Prover, node: u64, body: &str) -> Result<(u16, String)> {
+async fn change(port: &Endpoint, prover: &Prover, node: u64, body: &str) -> Result<(u16, String)> {
+    let address = port.host();
     let challenge = format!("GET /cluster/challenge HTTP/1.1\r\nHost: {address}\r\n\r\n");
-    let (status, challenge) = exchange(address, &challenge).await?;
+    let (status, challenge) = exchange(port, &challenge).await?;
     if status != 200 {
         return Err(refused(status, &challenge));
     }
@@ -99,12 +109,12 @@ async fn change(address: &str, prover: &Prover, node: u64, body: &str) -> Result
         prover.authorization(&challenge, change),
         body.len()
     );
-    exchange(address, &request).await
+    exchange(port, &request).await
 }
 
-async fn exchange(address: &str, request: &str) -> Result<(u16, String)> {
+async fn exchange(port: &Endpoint, request: &str) -> Result<(u16, String)> {
     let answered = tokio::time::timeout(PATIENCE, async {
-        let mut connection = Connection::open(address).await?;
+        let mut connection = Connection::open(port).await?;
         let answer = connection.exchange(request.as_bytes()).await?;
         let body = String::from_utf8_lossy(answer.body).into_owned();
         io::Result::Ok((answer.status, body))
@@ -115,8 +125,10 @@ async fn exchange(address: &str, request: &str) -> Result<(u16, String)> {
     };
     answered.with_context(|| {
         Exit::Unreachable.reason(format!(
-            "no answer from the admin port {address}: is the node running there? \
-             name another with --admin"
+            "no answer from the admin port {}: is the node running there, and does it speak {}? \
+             name another with --admin",
+            port.address(),
+            port.scheme()
         ))
     })
 }
@@ -137,23 +149,29 @@ mod tests {
             "127.0.0.1:9325",
             "http://127.0.0.1:9325/",
         ] {
-            assert_eq!(address_of(text).unwrap(), "127.0.0.1:9325");
+            assert_eq!(admin_port(text, None).unwrap().address(), "127.0.0.1:9325");
         }
+        let secure = admin_port("https://node-1.example:9325", None).unwrap();
+        assert_eq!(
+            (secure.scheme(), secure.host()),
+            ("https", "node-1.example:9325")
+        );
         for bad in [
             "",
             "http://",
             "localhost",
             "http://a:b",
-            "https://a:1",
+            "https://a",
+            "ftp://a:1",
             "a:1/metrics",
         ] {
-            let error = address_of(bad).unwrap_err();
+            let error = admin_port(bad, None).unwrap_err();
             assert_eq!(Exit::of(&error), Exit::Configuration, "{bad}");
         }
     }
 
     /// Answers as an admin port would, and gives back what it was told.
-    fn listener(answers: &'static [&'static str]) -> (String, std::thread::JoinHandle<String>) {
+    fn listener(answers: &'static [&'static str]) -> (Endpoint, std::thread::JoinHandle<String>) {
         use std::io::{Read, Write};
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -170,14 +188,14 @@ mod tests {
             }
             heard
         });
-        (address, heard)
+        (admin_port(&address, None).unwrap(), heard)
     }
 
     #[tokio::test]
     async fn who_listens_in_the_servers_place_learns_neither_the_token_nor_a_key() {
         let token = token_of("0123456789abcdef");
-        let (address, heard) = listener(&["mine", "done"]);
-        set_state(&address, &token, 2, "draining").await.unwrap();
+        let (port, heard) = listener(&["mine", "done"]);
+        set_state(&port, &token, 2, "draining").await.unwrap();
         let heard = heard.join().unwrap();
         assert!(!heard.contains(token.text()), "{heard}");
         let key = hex(&token.key("anser admin v1"));

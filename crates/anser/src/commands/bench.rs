@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
-use super::queue::target::Access;
+use super::queue::target::{Access, set_roots};
 use crate::{
     bench::{
         Grid,
@@ -16,6 +16,7 @@ use crate::{
         subject::{Ending, Subject},
         topics::{Part, Topics},
     },
+    client,
     exit::Exit,
     keystore::Key,
     output, process,
@@ -48,6 +49,9 @@ struct Common {
     /// Measure a running server instead of starting one.
     #[arg(long, value_name = "URL", global = true)]
     endpoint: Option<String>,
+    /// Root certificates in PEM form to believe an https server by [default: `ANSER_ROOTS`, then the system's].
+    #[arg(long, value_name = "FILE", global = true, requires = "endpoint")]
+    roots: Option<PathBuf>,
     /// The access key for it [default: `ANSER_KEY`].
     #[arg(long, value_name = "ID:SECRET", global = true, requires = "endpoint")]
     key: Option<String>,
@@ -246,7 +250,9 @@ impl Common {
             "a running server needs an access key: give --key ID:SECRET or set ANSER_KEY",
         ))?;
         let (key_id, secret) = Key::parse_pair(&pair)?;
+        let roots = self.roots.clone().or_else(set_roots);
         let access = Access {
+            tls: client::tls_of(endpoint, roots.as_deref())?,
             endpoint: endpoint.clone(),
             key_id,
             secret,

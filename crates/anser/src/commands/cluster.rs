@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
 use crate::{
+    client::Endpoint,
     cluster::{self, ask, table, token::Token},
     exit::Exit,
     output,
@@ -63,19 +64,19 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
 }
 
 async fn status(place: &Place, json: bool) -> Result<()> {
-    let (address, text) = first_answer(place.admins()?).await?;
+    let (port, text) = first_answer(place.admins()?).await?;
     if json {
         return output::answer(text.trim_end());
     }
-    output::answer(table::page(&ask::read(&address, &text)?))
+    output::answer(table::page(&ask::read(&port, &text)?))
 }
 
 /// Of the nodes that are asked one after the other, the first that answers, and what it says.
-async fn first_answer(admins: Vec<String>) -> Result<(String, String)> {
+async fn first_answer(admins: Vec<Endpoint>) -> Result<(Endpoint, String)> {
     let mut last = None;
-    for address in admins {
-        match ask::status_text(&address).await {
-            Ok(text) => return Ok((address, text)),
+    for port in admins {
+        match ask::status_text(&port).await {
+            Ok(text) => return Ok((port, text)),
             Err(error) => last = Some(error),
         }
     }
@@ -85,8 +86,8 @@ async fn first_answer(admins: Vec<String>) -> Result<(String, String)> {
 async fn set(place: &Place, node: u64, state: &str) -> Result<()> {
     let token = place.token()?;
     let mut last = None;
-    for address in place.admins()? {
-        match ask::set_state(&address, &token, node, state).await {
+    for port in place.admins()? {
+        match ask::set_state(&port, &token, node, state).await {
             // A refusal is an answer; whoever does not answer has perhaps a neighbour who does.
             Err(error) if Exit::of(&error) == Exit::Unreachable => last = Some(error),
             answered => return answered,

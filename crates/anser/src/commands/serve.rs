@@ -29,5 +29,5 @@ pub(super) fn run(arguments: &Arguments, format: Option<logs::Format>) -> Result
 }
 
 fn announce(server: &Server) {
-    output::announce(format_args!("ready http://{}", server.address()));
+    output::announce(format_args!("ready {}", server.endpoint()));
 }

@@ -8,11 +8,11 @@ use std::{
 
 use anser_api::{Accounts, Host, Limits as Http, cmq};
 use anser_broker::time::Millis;
-use anser_push::Network;
+use anser_network::Network;
 use anyhow::{Context, Result};
 
 use super::{section::section, value::ByteCount};
-use crate::exit::Exit;
+use crate::{certificate::CertificateFiles, exit::Exit};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -43,6 +43,14 @@ section! {
     Api {
         /// Where clients connect. Port 0 takes any free port.
         listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 9324));
+        /// The file with the port's certificate in PEM form, followed by those between it and a root. With `key` the
+        /// port speaks HTTPS and nothing else; without them HTTP. See `docs/https.md`.
+        certificate: Option<PathBuf> = None;
+        /// The file with the certificate's private key in PEM form, readable by its owner only.
+        key: Option<PathBuf> = None;
+        /// Proxies in front of this port that are believed when they say in `X-Forwarded-For` where a request comes
+        /// from, as addresses or networks like `10.1.0.0/16`. See `docs/https.md`.
+        trusted_proxies: Vec<String> = Vec::new();
         /// How many threads serve connections; 0: one per core.
         threads: u64 = 0, 0 => 256;
         /// The region's name, as it appears in names of resources.
@@ -153,6 +161,11 @@ section! {
     Admin {
         /// Where `/metrics`, `/healthz`, `/readyz` and `/cluster` are served. Port 0 takes any free port.
         listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 9325));
+        /// The file with the port's certificate in PEM form, followed by those between it and a root. With `key` the
+        /// port speaks HTTPS and nothing else; without them HTTP. See `docs/https.md`.
+        certificate: Option<PathBuf> = None;
+        /// The file with the certificate's private key in PEM form, readable by its owner only.
+        key: Option<PathBuf> = None;
     }
 }
 
@@ -312,7 +325,18 @@ impl Api {
     pub(super) fn check(&self) -> Result<()> {
         accounts("sha256_accounts", &self.sha256_accounts)?;
         accounts("once_accounts", &self.once_accounts)?;
+        self.certificate_files()?;
+        self.trusted_proxies()?;
         self.hosts().map(drop)
+    }
+
+    /// `None` if the port speaks plain HTTP.
+    pub(crate) fn certificate_files(&self) -> Result<Option<CertificateFiles>> {
+        CertificateFiles::of("api", self.certificate.as_ref(), self.key.as_ref())
+    }
+
+    pub(super) fn trusted_proxies(&self) -> Result<Vec<Network>> {
+        networks("api.trusted_proxies", &self.trusted_proxies)
     }
 
     fn hosts(&self) -> Result<Vec<Host<'static>>> {
@@ -328,6 +352,14 @@ impl Api {
 fn accounts(setting: &str, texts: &[String]) -> Result<Accounts> {
     let accounts = Accounts::read(texts);
     accounts.context(Exit::Configuration.reason(format!("api.{setting} is not usable")))
+}
+
+fn networks(setting: &str, texts: &[String]) -> Result<Vec<Network>> {
+    let networks = texts.iter().map(|text| {
+        let network = text.parse::<Network>();
+        network.context(Exit::Configuration.reason(format!("{setting} is not usable")))
+    });
+    networks.collect()
 }
 
 impl Push {
@@ -353,11 +385,18 @@ impl Push {
     }
 
     fn networks(&self) -> Result<Vec<Network>> {
-        let networks = self.allow.iter().map(|text| {
-            let network = text.parse::<Network>();
-            network.context(Exit::Configuration.reason("push.allow is not usable"))
-        });
-        networks.collect()
+        networks("push.allow", &self.allow)
+    }
+}
+
+impl Admin {
+    pub(super) fn check(&self) -> Result<()> {
+        self.certificate_files().map(drop)
+    }
+
+    /// `None` if the port speaks plain HTTP.
+    pub(crate) fn certificate_files(&self) -> Result<Option<CertificateFiles>> {
+        CertificateFiles::of("admin", self.certificate.as_ref(), self.key.as_ref())
     }
 }
 

@@ -13,8 +13,8 @@ use anser_node::Node;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 
-use super::{Store, watch::Stamp};
-use crate::{cluster::token::Token, exit::Exit};
+use super::Store;
+use crate::{cluster::token::Token, exit::Exit, follow::Stamp};
 
 /// How often a node that waits for the keys looks for them.
 const LOOK: Duration = Duration::from_millis(20);

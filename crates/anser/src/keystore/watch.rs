@@ -5,21 +5,21 @@
 
 use std::{
     collections::HashMap,
-    fs,
-    os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::Path,
     sync::{Arc, PoisonError, RwLock},
-    thread::{self, JoinHandle},
     time::Duration,
 };
 
 use anser_api::{AccessKey, KeyStore};
 use anser_broker::id::AccountId;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use tokio::sync::watch;
 
 use super::{Store, exchange::Exchange};
-use crate::paths;
+use crate::{
+    follow::{Follower, Stamp},
+    paths,
+};
 
 /// A revoked key works for at most this long, plus the time to read the file.
 const POLL: Duration = Duration::from_millis(250);
@@ -56,8 +56,7 @@ impl Watched {
 pub struct Watcher {
     keys: Arc<Watched>,
     has_other_receipt_key: watch::Receiver<bool>,
-    stop: Option<std::sync::mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _follower: Follower,
 }
 
 impl Watcher {
@@ -81,32 +80,24 @@ impl Watcher {
         let keys = Arc::new(Watched {
             keys: RwLock::new(first.keys),
         });
-        let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let watched = Arc::clone(&keys);
         let (has_other, has_other_receipt_key) = watch::channel(false);
-        let thread = thread::Builder::new()
-            .name("keys".into())
-            .spawn(move || {
-                let mut followed = Followed {
-                    seen,
-                    reported: None,
-                    receipt_key: first.receipt_key,
-                    has_other,
-                };
-                while stopped.recv_timeout(POLL) == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
-                {
-                    if let Some(exchange) = &mut exchange {
-                        exchange.follow(&store);
-                    }
-                    followed.follow(&store, &path, &watched);
-                }
-            })
-            .context("cannot start the thread that follows the access keys")?;
+        let mut followed = Followed {
+            seen,
+            reported: None,
+            receipt_key: first.receipt_key,
+            has_other,
+        };
+        let follower = Follower::start("keys", POLL, move || {
+            if let Some(exchange) = &mut exchange {
+                exchange.follow(&store);
+            }
+            followed.follow(&store, &path, &watched);
+        })?;
         Ok(Self {
             keys,
             has_other_receipt_key,
-            stop: Some(stop),
-            thread: Some(thread),
+            _follower: follower,
         })
     }
 
@@ -120,16 +111,6 @@ impl Watcher {
         let mut has_other = self.has_other_receipt_key.clone();
         if has_other.wait_for(|has_other| *has_other).await.is_err() {
             std::future::pending::<()>().await;
-        }
-    }
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic there was reported there.
-            thread.join().ok();
         }
     }
 }
@@ -155,7 +136,7 @@ struct Followed {
 
 impl Followed {
     /// Reads the file again if it is another one; what does not work is tried again the next time.
-    fn follow(&mut self, store: &Store, path: &PathBuf, watched: &Watched) {
+    fn follow(&mut self, store: &Store, path: &Path, watched: &Watched) {
         let stamp = Stamp::of(path);
         if stamp == self.seen {
             self.reported = None;
@@ -183,9 +164,9 @@ impl Followed {
 }
 
 /// The keys of the file with this stamp; `None` if it is another file by now.
-fn load_as(store: &Store, path: &PathBuf, stamp: Stamp) -> Result<Option<Loaded>> {
+fn load_as(store: &Store, path: &Path, stamp: Stamp) -> Result<Option<Loaded>> {
     ensure!(
-        stamp.0.is_some(),
+        stamp.is_of_a_file(),
         "{} is gone or cannot be reached: restore it, or restart the server to begin without keys",
         path.display()
     );
@@ -212,25 +193,10 @@ fn load(store: &Store) -> Result<Loaded> {
     })
 }
 
-/// Tells one version of the file from another; a replaced file is another inode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp(Option<(u64, i64, i64, u64)>);
-
-impl Stamp {
-    pub(super) fn of(path: &PathBuf) -> Self {
-        Self(fs::metadata(path).ok().map(|metadata| {
-            (
-                metadata.ino(),
-                metadata.mtime(),
-                metadata.mtime_nsec(),
-                metadata.len(),
-            )
-        }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::keystore::Key;
 
@@ -294,7 +260,7 @@ mod tests {
         assert_eq!(follow(), (seen, Some(damaged)), "it is tried again");
         assert!(watched.find(&first.id).is_some());
         fs::remove_file(&path).unwrap();
-        assert_eq!(follow(), (seen, Some(Stamp(None))));
+        assert_eq!(follow(), (seen, Some(Stamp::of(&path))));
         assert!(watched.find(&first.id).is_some());
 
         fs::write(&path, good).unwrap();

@@ -51,14 +51,15 @@ async fn a_node_is_changed_by_who_has_the_token_and_by_nobody_else() {
     let (server, token) = first_node(folder.path());
     server.wait_until_useful().await;
     let address = server.admin_address().to_string();
+    let port = ask::admin_port(&address, None).unwrap();
     // Each change takes a challenge of its own.
     for _ in 0..2 {
-        ask::set_state(&address, &token, 1, "active").await.unwrap();
+        ask::set_state(&port, &token, 1, "active").await.unwrap();
     }
     let other = folder.path().join("other");
     Token::create(&other).unwrap();
     let other = Token::read(&other).unwrap();
-    let refused = ask::set_state(&address, &other, 1, "active").await;
+    let refused = ask::set_state(&port, &other, 1, "active").await;
     let refused = format!("{:#}", refused.unwrap_err());
     assert!(refused.contains("refused (401)"), "{refused}");
     // The token itself opens nothing, and nobody has to say it.

@@ -161,6 +161,8 @@ impl World {
         let mut config = ServerConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             threads: 1,
+            tls: None,
+            trusted_proxies: Vec::new(),
             limits: anser_api::Limits::default(),
             cmq: cmq::Config::new([7; 32]),
         };

@@ -71,12 +71,13 @@ fn admit<S: Service>(
     socket: tokio::net::TcpStream,
     address: std::net::IpAddr,
 ) {
-    match Permit::take(&edge.admission, address) {
+    let source = edge.proxies.judge(address);
+    match Permit::take(&edge.admission, source) {
         Some(permit) => {
             add(&edge.metrics.connections_accepted, 1);
             let edge = Arc::clone(edge);
             connections.spawn(async move {
-                connection::serve(edge, socket, permit.network()).await;
+                connection::serve(edge, socket, source).await;
                 drop(permit);
             });
         }

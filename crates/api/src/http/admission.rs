@@ -2,10 +2,11 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard},
 };
 
+use super::proxies::Source;
 use crate::limits::Limits;
 
 #[derive(Debug)]
@@ -25,7 +26,7 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct Permit {
     admission: Arc<Admission>,
-    address: IpAddr,
+    source: Source,
 }
 
 impl Admission {
@@ -45,26 +46,26 @@ impl Admission {
 }
 
 impl Permit {
-    /// `None` if there are too many connections already.
-    pub(super) fn take(admission: &Arc<Admission>, address: IpAddr) -> Option<Self> {
-        let address = network(address);
+    /// `None` if there are too many connections already. Those of a trusted proxy are bounded with all others only:
+    /// whose they are is not known before they ask.
+    pub(super) fn take(admission: &Arc<Admission>, source: Source) -> Option<Self> {
         let mut open = admission.lock();
-        let here = open.by_address.get(&address).copied().unwrap_or(0);
-        if open.total >= admission.total_max || here >= admission.per_address_max {
+        if open.total >= admission.total_max {
             return None;
         }
+        if let Source::Client(network) = source {
+            let here = open.by_address.entry(network).or_default();
+            if *here >= admission.per_address_max {
+                return None;
+            }
+            *here += 1;
+        }
         open.total += 1;
-        open.by_address.insert(address, here + 1);
         drop(open);
         Some(Self {
             admission: Arc::clone(admission),
-            address,
+            source,
         })
-    }
-
-    /// The network that counts as one client.
-    pub(super) fn network(&self) -> IpAddr {
-        self.address
     }
 }
 
@@ -72,29 +73,22 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut open = self.admission.lock();
         open.total -= 1;
-        let here = open.by_address.get_mut(&self.address);
+        let Source::Client(network) = self.source else {
+            return;
+        };
+        let here = open.by_address.get_mut(&network);
         let here = here.expect("an open connection is counted");
         *here -= 1;
         if *here == 0 {
-            open.by_address.remove(&self.address);
+            open.by_address.remove(&network);
         }
-    }
-}
-
-/// The part of an address that one client has to itself.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let mask = u128::MAX << 64;
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
-        }
-        address @ IpAddr::V4(_) => address,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::proxies::Proxies;
 
     fn admission(connections: usize, connections_per_address: usize) -> Arc<Admission> {
         Arc::new(Admission::new(&Limits {
@@ -105,7 +99,19 @@ mod tests {
     }
 
     fn take(admission: &Arc<Admission>, address: &str) -> Option<Permit> {
-        Permit::take(admission, address.parse().unwrap())
+        let proxies = Proxies::new(vec!["10.9.0.0/16".parse().unwrap()]);
+        Permit::take(admission, proxies.judge(address.parse().unwrap()))
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_bounded_with_all_others_only() {
+        let admission = admission(3, 1);
+        let first = take(&admission, "10.9.0.1");
+        let _second = take(&admission, "10.9.0.1");
+        let _third = take(&admission, "10.0.0.1");
+        assert!(take(&admission, "10.9.0.1").is_none(), "the total");
+        drop(first);
+        assert!(take(&admission, "10.9.0.1").is_some());
     }
 
     #[test]

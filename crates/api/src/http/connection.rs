@@ -3,21 +3,23 @@
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
-    net::IpAddr,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
+    task::Poll,
 };
 
 use anser_broker::service::Service;
+use anser_network::Stream;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, time::Sleep};
+use tokio::net::TcpStream;
 use tracing::debug;
 
 use super::{
-    Edge,
+    Edge, handshake, idle_time,
     link::{Link, Phase},
+    overdue::Watch,
+    proxies::Source,
     respond,
     stream::LinkedStream,
 };
@@ -26,28 +28,38 @@ use crate::{
     metrics::{HttpMetrics, add},
 };
 
-pub(super) async fn serve<S: Service>(edge: Arc<Edge<S>>, socket: TcpStream, network: IpAddr) {
+pub(super) async fn serve<S: Service>(edge: Arc<Edge<S>>, socket: TcpStream, source: Source) {
     // Answers are written whole; waiting for more to write only delays them.
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "the peer left at once");
         return;
     }
     let _open = Opened::new(&edge.metrics);
-    let link = Arc::new(Link::new(&edge.limits, Arc::clone(&edge.metrics), network));
-    let stream = TokioIo::new(LinkedStream::new(socket, Arc::clone(&link)));
-    let mut stop = edge.stop.clone();
+    let link = Arc::new(Link::new(&edge.limits, Arc::clone(&edge.metrics), source));
+    let stream = match &edge.tls {
+        None => Stream::Plain(socket),
+        Some(acceptor) => {
+            // Apart, so that connections without TLS are no larger for it.
+            let agreed = Box::pin(handshake::agree(acceptor, &link, socket, edge.stop.clone()));
+            match agreed.await {
+                Some(stream) => stream,
+                None => return,
+            }
+        }
+    };
+    requests(&edge, &link, stream).await;
+}
+
+/// Answers what comes until one of both ends it.
+async fn requests<S: Service>(edge: &Arc<Edge<S>>, link: &Arc<Link>, stream: Stream) {
+    let stream = TokioIo::new(LinkedStream::new(stream, Arc::clone(link)));
     let service = service_fn(|request| {
-        let (edge, link) = (Arc::clone(&edge), Arc::clone(&link));
+        let (edge, link) = (Arc::clone(edge), Arc::clone(link));
         async move { Ok::<_, Infallible>(respond::respond(&edge, &link, request).await) }
     });
     let mut connection = pin!(builder(&edge.limits).serve_connection(stream, service));
-    let mut overdue = Watch::new(&link);
-    let mut stopping = pin!(async {
-        let stopping = stop.wait_for(Option::is_some).await.map(|stop| *stop);
-        if let Ok(Some(stopping)) = stopping {
-            tokio::time::sleep_until(stopping.idle_until).await;
-        }
-    });
+    let mut overdue = Watch::new(link);
+    let mut stopping = pin!(idle_time(edge.stop.clone()));
     let mut is_stopping = false;
     poll_fn(|context| {
         if !is_stopping && stopping.as_mut().poll(context).is_ready() {
@@ -63,10 +75,7 @@ pub(super) async fn serve<S: Service>(edge: Arc<Edge<S>>, socket: TcpStream, net
         if is_stopping && link.phase() == Phase::Linger {
             return Poll::Ready(());
         }
-        overdue.poll(context).map(|()| {
-            add(&edge.metrics.connections_overdue, 1);
-            debug!(phase = ?link.phase(), "a connection took too long");
-        })
+        overdue.poll(context)
     })
     .await;
 }
@@ -81,40 +90,6 @@ fn builder(limits: &Limits) -> http1::Builder {
         .max_header_size(limits.head_bytes)
         .max_buf_size(limits.head_bytes.max(Limits::HEAD_BYTES_LEAST));
     builder
-}
-
-/// Ready when a phase of the connection lasts too long.
-struct Watch<'a> {
-    link: &'a Link,
-    timer: Pin<Box<Sleep>>,
-}
-
-impl<'a> Watch<'a> {
-    fn new(link: &'a Link) -> Self {
-        let deadline = link.deadline().expect("a first head has a deadline");
-        Self {
-            link,
-            timer: Box::pin(tokio::time::sleep_until(deadline)),
-        }
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let Some(deadline) = self.link.deadline() else {
-                return Poll::Pending;
-            };
-            // A timer that rings early is set anew; setting it at every change would cost more.
-            if self.timer.is_elapsed() || deadline < self.timer.deadline() {
-                self.timer.as_mut().reset(deadline);
-            }
-            if self.timer.as_mut().poll(context).is_pending() {
-                return Poll::Pending;
-            }
-            if self.timer.deadline() >= deadline {
-                return Poll::Ready(());
-            }
-        }
-    }
 }
 
 /// Counts a connection as open while it lives.

@@ -4,7 +4,6 @@
 //! same task, so it sees every change and needs a timer only for phases that really last.
 
 use std::{
-    net::IpAddr,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -14,13 +13,13 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{heads::Last, presence::Presence};
+use super::{heads::Last, presence::Presence, proxies::Source};
 use crate::{limits::Limits, metrics::HttpMetrics};
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Reading a head, or just opened.
+    /// Reading a head, or just opened, which agreeing on TLS is a part of.
     Head,
     /// Waiting for another request.
     Idle,
@@ -60,14 +59,14 @@ pub(super) struct Link {
     /// The number of the request that no other may follow, and why.
     last: OnceLock<(u64, Last)>,
     pub(super) presence: Presence,
-    /// Where the client is.
-    pub(super) network: IpAddr,
+    /// What is at the other end.
+    pub(super) source: Source,
     pub(super) linger_bytes: usize,
     pub(super) metrics: Arc<HttpMetrics>,
 }
 
 impl Link {
-    pub(super) fn new(limits: &Limits, metrics: Arc<HttpMetrics>, network: IpAddr) -> Self {
+    pub(super) fn new(limits: &Limits, metrics: Arc<HttpMetrics>, source: Source) -> Self {
         let time = |phase| match phase {
             Phase::Head => Some(limits.head_time),
             Phase::Idle => Some(limits.idle_time),
@@ -87,7 +86,7 @@ impl Link {
             requests: AtomicU64::new(0),
             last: OnceLock::new(),
             presence: Presence::default(),
-            network,
+            source,
             linger_bytes: limits.linger_bytes,
             metrics,
         }
@@ -163,7 +162,7 @@ mod tests {
         };
         let least = limits.body_stretch_bytes();
         let metrics = Arc::new(HttpMetrics::new(Vec::new()));
-        let link = Link::new(&limits, metrics, Ipv4Addr::LOCALHOST.into());
+        let link = Link::new(&limits, metrics, Source::Client(Ipv4Addr::LOCALHOST.into()));
         link.enter(Phase::Body);
         let first = link.deadline().unwrap();
         thread::sleep(Duration::from_millis(5));
@@ -178,7 +177,7 @@ mod tests {
             body_time: Duration::ZERO,
             ..limits
         };
-        let link = Link::new(&whole, Arc::clone(&link.metrics), link.network);
+        let link = Link::new(&whole, Arc::clone(&link.metrics), link.source);
         link.enter(Phase::Body);
         let end = link.deadline().unwrap();
         thread::sleep(Duration::from_millis(5));

@@ -138,7 +138,8 @@ async fn cmq<S: Service>(
     body: Incoming,
 ) -> (Answer, bool) {
     let post = head.method == Method::POST;
-    let mut taken = edge.bodies.nothing(link.network);
+    let network = edge.proxies.client(link.source, &head.headers);
+    let mut taken = edge.bodies.nothing(network);
     let query = head.uri.query().unwrap_or_default();
     let mut heard = true;
     // The Python client, once its connection broke, sends the form of a GET as a body.

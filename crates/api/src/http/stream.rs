@@ -1,4 +1,4 @@
-//! A socket that tells its [`Link`] what happens, and that closes without cutting the last answer.
+//! A stream that tells its [`Link`] what happens, and that closes without cutting the last answer.
 
 use std::{
     io,
@@ -7,10 +7,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use anser_network::Stream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     heads::Heads,
@@ -25,7 +23,7 @@ const AHEAD_BYTES: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct LinkedStream {
-    socket: TcpStream,
+    stream: Stream,
     link: Arc<Link>,
     heads: Heads,
     /// What was read, and nobody has asked for yet.
@@ -35,9 +33,9 @@ pub(super) struct LinkedStream {
 }
 
 impl LinkedStream {
-    pub(super) fn new(socket: TcpStream, link: Arc<Link>) -> Self {
+    pub(super) fn new(stream: Stream, link: Arc<Link>) -> Self {
         Self {
-            socket,
+            stream,
             link,
             heads: Heads::new(),
             ahead: Vec::new(),
@@ -52,7 +50,7 @@ impl LinkedStream {
         while !self.ended && self.ahead.len() < AHEAD_BYTES {
             let room = AHEAD_BYTES - self.ahead.len();
             let mut buffer = ReadBuf::new(&mut space[..room]);
-            match Pin::new(&mut self.socket).poll_read(context, &mut buffer) {
+            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     self.ahead.extend_from_slice(buffer.filled());
@@ -71,7 +69,7 @@ impl LinkedStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.ahead.is_empty() {
-            return Pin::new(&mut self.socket).poll_read(context, buffer);
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
         }
         let count = self.ahead.len().min(buffer.remaining());
         buffer.put_slice(&self.ahead[..count]);
@@ -89,7 +87,7 @@ impl LinkedStream {
         let mut space = [0; DISCARDED];
         while !self.ended && self.lingered < self.link.linger_bytes {
             let mut buffer = ReadBuf::new(&mut space);
-            match ready!(Pin::new(&mut self.socket).poll_read(context, &mut buffer)) {
+            match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => self.lingered += buffer.filled().len(),
                 _ => self.ended = true,
             }
@@ -129,7 +127,7 @@ impl AsyncWrite for LinkedStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.socket).poll_write(context, bytes))?;
+        let count = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
         add(&self.link.metrics.bytes_out, count as u64);
         Poll::Ready(Ok(count))
     }
@@ -139,18 +137,18 @@ impl AsyncWrite for LinkedStream {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.socket).poll_write_vectored(context, parts))?;
+        let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, parts))?;
         add(&self.link.metrics.bytes_out, count as u64);
         Poll::Ready(Ok(count))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     /// Called when all was written: the answer has left, or there is none yet.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.socket).poll_flush(context))?;
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
         if self.link.phase() == Phase::Write {
             self.link.enter(Phase::Idle);
         }
@@ -162,7 +160,7 @@ impl AsyncWrite for LinkedStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.link.phase() != Phase::Linger {
-            ready!(Pin::new(&mut self.socket).poll_shutdown(context))?;
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
             self.link.enter(Phase::Linger);
         }
         ready!(self.poll_linger(context));

@@ -15,6 +15,8 @@ use crate::testing::{Fake, ID, Keys, NOW, clock, key, message, signed_for};
 mod abuse;
 mod framing;
 mod life;
+mod proxied;
+mod tls;
 
 const PATH: &str = "/v2/index.php";
 /// As long as anything here may take.
@@ -40,13 +42,20 @@ fn world() -> World {
 }
 
 fn world_with(limits: Limits) -> World {
+    adjusted_world(|config| config.limits = limits)
+}
+
+fn adjusted_world(adjust: impl FnOnce(&mut ServerConfig)) -> World {
     let fake = Fake::default();
-    let config = ServerConfig {
+    let mut config = ServerConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         threads: 2,
-        limits,
+        tls: None,
+        trusted_proxies: Vec::new(),
+        limits: Limits::default(),
         cmq: cmq::Config::new([1; 32]),
     };
+    adjust(&mut config);
     let keys: Arc<dyn KeyStore> = Keys::of([key()]);
     let server = start(config, fake.clone(), keys, clock()).unwrap();
     World { fake, server }

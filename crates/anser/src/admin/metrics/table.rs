@@ -6,7 +6,7 @@ use anser_api::HttpMetrics;
 use anser_node::{ShardStatus, Status};
 use prometheus_client::metrics::MetricType;
 
-use crate::process::Usage;
+use crate::{certificate::Shown, process::Usage};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -279,6 +279,11 @@ pub(super) const HTTP: &[Metric<HttpMetrics>] = &[
         HttpMetrics::connections_overdue,
     ),
     counter(
+        "http_handshakes_failed",
+        "connections that agreed on no TLS, where the port speaks it",
+        HttpMetrics::handshakes_failed,
+    ),
+    counter(
         "http_received_bytes",
         "bytes received from clients",
         HttpMetrics::bytes_in,
@@ -325,6 +330,24 @@ pub(super) const PUSH: &[Metric<anser_push::Metrics>] = &[
         "push_in_flight",
         "pushes under way",
         anser_push::Metrics::in_flight,
+    ),
+];
+
+pub(super) const CERTIFICATE: &[Metric<Shown>] = &[
+    gauge(
+        "certificate_expires_timestamp_seconds",
+        "when the certificate of a port that speaks HTTPS ends, in seconds since 1970",
+        Shown::expires,
+    ),
+    gauge(
+        "certificate_refused",
+        "1 while the files of a port's certificate are not usable and the one before is shown",
+        |shown| shown.is_refused().into(),
+    ),
+    counter(
+        "certificate_loads",
+        "certificates of a port that were taken, the first one too",
+        Shown::loads,
     ),
 ];
 
@@ -388,6 +411,7 @@ mod tests {
         let served = SERVED.iter().map(|metric| row(metric, SERVED_LABEL));
         let process = PROCESS.iter().map(|metric| row(metric, ""));
         let http = HTTP.iter().map(|metric| row(metric, ""));
+        let certificate = CERTIFICATE.iter().map(|metric| row(metric, "port"));
         let push = PUSH.iter().map(|metric| row(metric, ""));
         let others = [
             named(Kind::Gauge, FSYNC.0, ""),
@@ -397,7 +421,11 @@ mod tests {
             named(Kind::Gauge, REQUEST_SECONDS.0, "dialect, action"),
         ];
         let rows = node.chain(shard).chain(served).chain(process);
-        rows.chain(http).chain(push).chain(others).collect()
+        rows.chain(http)
+            .chain(certificate)
+            .chain(push)
+            .chain(others)
+            .collect()
     }
 
     #[test]

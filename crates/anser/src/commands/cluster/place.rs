@@ -6,21 +6,28 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::{
+    client::Endpoint,
     cluster::{ask, token::Token},
-    commands::dev::plan::{self, Plan},
+    commands::{
+        dev::plan::{self, Plan},
+        queue::target::set_roots,
+    },
     config::Config,
     exit::Exit,
     paths,
 };
 
-const ADMIN_DEFAULT: &str = "127.0.0.1:9325";
+const ADMIN_DEFAULT: &str = "http://127.0.0.1:9325";
 
 /// One of three ways to say it; without any, the cluster of `anser dev`, then this machine's server.
 #[derive(Debug, Args)]
 pub(super) struct Place {
-    /// The admin port of a node, as `http://HOST:PORT` [default: `http://127.0.0.1:9325`].
+    /// The admin port of a node, as `http://HOST:PORT` or `https://HOST:PORT` [default: `http://127.0.0.1:9325`].
     #[arg(long, value_name = "URL", global = true)]
     admin: Option<String>,
+    /// Root certificates in PEM form to believe an https admin port by [default: `ANSER_ROOTS`, then the system's].
+    #[arg(long, value_name = "FILE", global = true)]
+    roots: Option<PathBuf>,
     /// The data directory of anser dev --nodes, or of one of its nodes.
     #[arg(long, value_name = "DIR", global = true, conflicts_with = "config")]
     data: Option<PathBuf>,
@@ -34,20 +41,25 @@ pub(super) struct Place {
 
 /// What a data directory or a configuration tells.
 struct Found {
+    /// As URLs.
     admins: Vec<String>,
     token_file: Option<PathBuf>,
 }
 
 impl Place {
-    /// Addresses to try, one after the other.
-    pub(super) fn admins(&self) -> Result<Vec<String>> {
-        if let Some(url) = &self.admin {
-            return Ok(vec![ask::address_of(url)?]);
-        }
-        Ok(match self.found()? {
-            Some(found) => found.admins,
-            None => vec![ADMIN_DEFAULT.into()],
-        })
+    /// Admin ports to try, one after the other.
+    pub(super) fn admins(&self) -> Result<Vec<Endpoint>> {
+        let urls = match &self.admin {
+            Some(url) => vec![url.clone()],
+            None => self
+                .found()?
+                .map_or_else(|| vec![ADMIN_DEFAULT.into()], |found| found.admins),
+        };
+        let roots = self.roots.clone().or_else(set_roots);
+        let ports = urls
+            .iter()
+            .map(|url| ask::admin_port(url, roots.as_deref()));
+        ports.collect()
     }
 
     /// The configuration of one node.
@@ -93,7 +105,7 @@ impl Found {
     fn in_configuration(path: &Path) -> Result<Self> {
         let config = Config::read(path)?;
         Ok(Self {
-            admins: vec![ask::reachable(config.admin.listen).to_string()],
+            admins: vec![admin_of(&config)?],
             token_file: config.cluster.token_file,
         })
     }
@@ -104,7 +116,7 @@ impl Found {
             let admins = plan.numbers().map(|node| plan.admin(node));
             return Ok(Some(Self {
                 admins: admins
-                    .map(|admin| ask::reachable(admin).to_string())
+                    .map(|admin| format!("http://{}", ask::reachable(admin)))
                     .collect(),
                 token_file: Some(plan::token_file(data)),
             }));
@@ -114,4 +126,16 @@ impl Found {
             None => Ok(None),
         }
     }
+}
+
+/// Where this machine reaches the admin port of a node with this configuration.
+fn admin_of(config: &Config) -> Result<String> {
+    let scheme = match config.admin.certificate_files()? {
+        Some(_) => "https",
+        None => "http",
+    };
+    Ok(format!(
+        "{scheme}://{}",
+        ask::reachable(config.admin.listen)
+    ))
 }

@@ -305,7 +305,10 @@ Ctrl-C ends the nodes that were started here; everything is kept.",
     async fn has_copies(&self) -> bool {
         for node in self.plan.numbers() {
             let admin = ask::reachable(self.plan.admin(node)).to_string();
-            if let Ok(cluster) = ask::status(&admin).await {
+            let Ok(port) = ask::admin_port(&admin, None) else {
+                continue;
+            };
+            if let Ok(cluster) = ask::status(&port).await {
                 let nodes = cluster.nodes.iter().filter(|node| node.up).count();
                 return nodes >= self.plan.nodes.into()
                     && cluster.has_copies(self.plan.copies().into());

@@ -7,11 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use anser_network::Connector;
 use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::{
-    client::Client,
+    client::{self, Client},
     commands::dev::Notes,
     exit::Exit,
     keystore::{Key, Store},
@@ -20,9 +21,12 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(crate) struct Target {
-    /// The server, as `http://HOST:PORT` [default: `ANSER_ENDPOINT`, then that of anser dev].
+    /// The server, as `http://HOST:PORT` or `https://HOST:PORT` [default: `ANSER_ENDPOINT`, then that of anser dev].
     #[arg(long, value_name = "URL", global = true)]
     endpoint: Option<String>,
+    /// Root certificates in PEM form to believe an https server by [default: `ANSER_ROOTS`, then the system's].
+    #[arg(long, value_name = "FILE", global = true)]
+    roots: Option<PathBuf>,
     /// The access key, which other users of the machine see here and not in `ANSER_KEY` [default:
     /// `ANSER_KEY`, then that of anser dev].
     #[arg(long, value_name = "ID:SECRET", global = true)]
@@ -36,6 +40,8 @@ pub(crate) struct Target {
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
     pub(crate) endpoint: String,
+    /// For an endpoint of `https`.
+    pub(crate) tls: Option<Connector>,
     pub(crate) key_id: String,
     pub(crate) secret: String,
     /// Where the key is from, in words for whoever gave it.
@@ -44,7 +50,8 @@ pub(crate) struct Access {
 
 impl Access {
     pub(crate) fn client(&self) -> Result<Client> {
-        Client::new(&self.endpoint, &self.key_id, &self.secret)
+        let tls = self.tls.as_ref();
+        Client::with_tls(&self.endpoint, tls, &self.key_id, &self.secret)
             .context(Exit::Configuration.reason("the endpoint is not usable"))
     }
 }
@@ -88,13 +95,21 @@ impl Target {
                 ));
             }
         };
+        let roots = self.roots.clone().or_else(set_roots);
         Ok(Access {
+            tls: client::tls_of(&endpoint, roots.as_deref())?,
             endpoint,
             key_id,
             secret,
             key_source,
         })
     }
+}
+
+/// The file of root certificates that the environment names.
+pub(crate) fn set_roots() -> Option<PathBuf> {
+    let file = env::var_os("ANSER_ROOTS").filter(|file| !file.is_empty());
+    file.map(PathBuf::from)
 }
 
 fn notes(data: &Path) -> Result<(PathBuf, Notes)> {

@@ -266,6 +266,8 @@ fn two_servers_do_not_share_a_port_by_accident() {
     let config = ServerConfig {
         listen: world.server.address(),
         threads: 1,
+        tls: None,
+        trusted_proxies: Vec::new(),
         limits: Limits::default(),
         cmq: cmq::Config::new([1; 32]),
     };
