@@ -8,6 +8,11 @@ use anser::{
     output::{self, ReaderGone},
 };
 use clap::Parser;
+use mimalloc::MiMalloc;
+
+/// A request takes and gives back dozens of pieces of memory, many of them on another thread than took them.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     match Arguments::parse().run() {
