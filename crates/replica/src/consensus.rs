@@ -121,6 +121,20 @@ pub(crate) struct Beginning {
     pub(crate) floor: u64,
 }
 
+/// How Raft is set up, for a node that has applied so much of its log.
+fn config(node: u64, applied: u64) -> Config {
+    Config {
+        election_tick: ELECTION_TICKS,
+        heartbeat_tick: HEARTBEAT_TICKS,
+        applied,
+        max_size_per_msg: MESSAGE_BYTES_MAX,
+        max_inflight_msgs: MESSAGES_IN_FLIGHT_MAX,
+        check_quorum: true,
+        pre_vote: true,
+        ..Config::new(node)
+    }
+}
+
 impl Consensus {
     pub(crate) fn start(beginning: Beginning) -> Self {
         let hard_state = HardState {
@@ -138,16 +152,7 @@ impl Consensus {
         );
         let entries: Vec<Entry> = beginning.entries.into_iter().map(raft_entry).collect();
         tail.append(&entries);
-        let config = Config {
-            election_tick: ELECTION_TICKS,
-            heartbeat_tick: HEARTBEAT_TICKS,
-            applied: beginning.applied.index,
-            max_size_per_msg: MESSAGE_BYTES_MAX,
-            max_inflight_msgs: MESSAGES_IN_FLIGHT_MAX,
-            check_quorum: true,
-            pre_vote: true,
-            ..Config::new(beginning.node)
-        };
+        let config = config(beginning.node, beginning.applied.index);
         #[cfg(feature = "sabotage")]
         let config = crate::sabotage::configured(config);
         let node = RawNode::new(&config, tail, &Logger::root(Discard, o!()))
