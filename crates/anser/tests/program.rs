@@ -208,7 +208,7 @@ fn errors_say_what_to_do_and_end_with_their_code() {
             "is the server running",
         ),
         (
-            "queue list --key a:b --endpoint https://x",
+            "queue list --key a:b --endpoint ftp://x",
             78,
             "http://HOST:PORT",
         ),
