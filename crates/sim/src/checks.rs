@@ -73,6 +73,8 @@ pub(crate) struct Checks {
     old_copies: BTreeMap<u64, NodeStart>,
     /// At which the cluster works.
     version: ClusterVersion,
+    /// The highest that some log has an entry for, committed or not.
+    version_written: ClusterVersion,
     /// How often placement has changed the voters of each shard since there is peace.
     changes_in_peace: BTreeMap<u16, u64>,
     moves_in_peace: BTreeMap<u16, BTreeSet<u64>>,

@@ -187,19 +187,25 @@ impl SimulatedDisk {
         self.world().used_bytes()
     }
 
-    /// Whether the content of every file whose path contains this would survive a crash.
-    pub fn is_synced(&self, path_part: &str) -> bool {
+    /// The files whose path contains this and of which some content would not survive a crash.
+    pub fn unsynced(&self, path_part: &str) -> Vec<String> {
         let world = self.world();
-        let mut files = world.files.iter();
-        files.all(|(path, &inode)| !path.contains(path_part) || world.durability.is_synced(inode))
+        let files = world.files.iter();
+        let unsynced = files.filter(|(path, inode)| {
+            path.contains(path_part) && !world.durability.is_synced(**inode)
+        });
+        unsynced.map(|(path, _)| path.clone()).collect()
     }
 
-    /// Whether programs see content, of any file whose path contains this, that is not on the device and that no
+    /// The files whose path contains this and of which programs see content that is not on the device and that no
     /// sync would bring there.
-    pub fn is_adrift(&self, path_part: &str) -> bool {
+    pub fn adrift(&self, path_part: &str) -> Vec<String> {
         let world = self.world();
-        let mut files = world.files.iter();
-        files.any(|(path, &inode)| path.contains(path_part) && world.durability.is_adrift(inode))
+        let files = world.files.iter();
+        let adrift = files.filter(|(path, inode)| {
+            path.contains(path_part) && world.durability.is_adrift(**inode)
+        });
+        adrift.map(|(path, _)| path.clone()).collect()
     }
 
     /// Bytes of all writes so far.

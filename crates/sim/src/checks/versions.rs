@@ -20,8 +20,10 @@ impl Checks {
         }
     }
 
-    pub(crate) fn version(&self) -> ClusterVersion {
-        self.version
+    /// Whether some log has an entry that makes the cluster work at more than a program can read. A node may find it
+    /// committed when it opens its log, before anybody has applied it: a sole voter has only itself to ask.
+    pub(crate) fn may_be_too_old(&self, knows: ClusterVersion) -> bool {
+        self.version.max(self.version_written) > knows
     }
 
     /// A replica of a node wants these entries in its log; the first that its program cannot read.
@@ -37,6 +39,8 @@ impl Checks {
         }
         let mut unreadable = None;
         for entry in entries {
+            let brought = brought(entry);
+            self.version_written = self.version_written.max(brought);
             let since = since(entry);
             if since > self.version {
                 self.fail(format!(
@@ -55,17 +59,29 @@ impl Checks {
 /// The version that all nodes must be able to read before this is in a log. The command that brings a version is of
 /// the version itself, and is the last that older programs get.
 fn since(entry: &StoredEntry) -> ClusterVersion {
-    if entry.kind == StoredKind::Membership || entry.data.is_empty() {
-        return ClusterVersion::FIRST;
-    }
-    let Ok(batch) = Batch::decode(&entry.data) else {
-        return ClusterVersion::FIRST;
-    };
-    let commands = batch
-        .commands
-        .iter()
-        .map(|view| view.to_command(&entry.data));
+    let commands = commands(entry).into_iter();
     let gated = commands.filter(|command| !matches!(command, Command::SetClusterVersion { .. }));
     let since = gated.map(|command| codec::encode(&command).since());
     since.max().unwrap_or_default()
+}
+
+/// The highest version that this makes the cluster work at.
+fn brought(entry: &StoredEntry) -> ClusterVersion {
+    let commands = commands(entry).into_iter();
+    let brought = commands.filter_map(|command| match command {
+        Command::SetClusterVersion { version, .. } => Some(version),
+        _ => None,
+    });
+    brought.max().unwrap_or_default()
+}
+
+fn commands(entry: &StoredEntry) -> Vec<Command> {
+    if entry.kind == StoredKind::Membership || entry.data.is_empty() {
+        return Vec::new();
+    }
+    let Ok(batch) = Batch::decode(&entry.data) else {
+        return Vec::new();
+    };
+    let views = batch.commands.iter();
+    views.map(|view| view.to_command(&entry.data)).collect()
 }

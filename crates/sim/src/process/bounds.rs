@@ -55,7 +55,7 @@ impl Process {
             what: "bytes of the log",
             value: self.store.wal_bytes_in_use(),
             // What it grew by while it waited goes a quarter a round.
-            most: 6 * budget,
+            most: (6 * budget).max(self.maintenance.log_found + budget),
         })
     }
 

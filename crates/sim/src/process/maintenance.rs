@@ -30,6 +30,8 @@ pub(super) struct Maintenance {
     pub(super) in_vain: u64,
     /// What the last round of recycling wrote could not be read back: the disk fails reads.
     pub(super) cannot_read: bool,
+    /// How long the log was when the process began: the one before may have been unable to read what it was to recycle.
+    pub(super) log_found: u64,
 }
 
 impl Maintenance {
@@ -39,6 +41,7 @@ impl Maintenance {
         reserve_bytes: u64,
     ) -> Self {
         Self {
+            log_found: store.wal_bytes_in_use(),
             host: anser_host::Maintenance::new(store, reader, reserve_bytes).among_others(),
             recycling: None,
             sweeping: None,

@@ -132,7 +132,7 @@ impl Process {
         match under_way.batch.write(&mut self.appender) {
             Ok(()) => {
                 under_way.is_written = true;
-                if !self.disk.is_synced(".wal") {
+                if !self.disk.unsynced(".wal").is_empty() {
                     let text = format!("node {}: the log says durable before it is", self.node);
                     common.checks.fail(text);
                 }

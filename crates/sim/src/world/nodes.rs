@@ -181,7 +181,7 @@ impl World {
         let node = self.nodes.get_mut(&number).expect("nodes stay in the list");
         let struck = node.struck;
         let is_closed = std::mem::take(&mut node.is_closed) && !node.is_wary && !node.is_damaged();
-        if node.disk.is_adrift("") {
+        if !node.disk.adrift("").is_empty() {
             sometimes("a node started on what a failed sync had left in the cache");
         }
         node.life += 1;

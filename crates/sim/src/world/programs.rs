@@ -81,7 +81,8 @@ impl World {
         self.common
             .trace
             .say(now, || format!("node {number}: its program is too old"));
-        if self.common.checks.version() <= self.programs.knows(number) {
+        let knows = self.programs.knows(number);
+        if !self.common.checks.may_be_too_old(knows) {
             let text = format!("node {number}: its program was called too old and is not");
             self.common.checks.fail(text);
         }
