@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use anser_broker::time::{Millis, Stamp, Timestamp};
-use anser_replica::Replica;
+use anser_replica::{Replica, TimeTold};
 
 /// A machine's clock is taken to be wrong by one part in so many at most.
 const RATE_ERROR_DIVISOR: u32 = 2_000;
@@ -105,6 +105,17 @@ impl ShardTime {
             return;
         }
         *self = Self::of_others(stamp, now);
+    }
+
+    /// The shard's leader says what time it is, having made nothing since this stamp. It knows that better than this node,
+    /// which was off, or got a copy of the shard, long after the stamp was made. An older leader says so too, as long as
+    /// nothing of a newer one is known here; what that one does comes with a stamp, and ends what was believed of this.
+    pub fn hear(&mut self, told: TimeTold, now: &Now) {
+        if !self.leads && told.stamp == self.known && told.now > self.now(now) {
+            self.base = told.now;
+            self.base_elapsed = now.elapsed;
+            self.follows = true;
+        }
     }
 
     /// From now on this node's clock makes the time, from the shard's last stamp on. A stamp that is not known came in
@@ -255,6 +266,38 @@ mod tests {
         time.follow(Timestamp(1), &latest);
         time.lead(Timestamp(30_000), &latest);
         assert_eq!(time.now(&latest), Timestamp(30_000));
+    }
+
+    /// Seed 1803007856: a leader moved to a node that had just got its copy, and leases ended as much later as it had been
+    /// since the last entry.
+    #[test]
+    fn who_has_got_a_copy_goes_on_by_the_time_that_its_leader_says() {
+        let told = |stamp, now| TimeTold {
+            stamp: Timestamp(stamp),
+            now: Timestamp(now),
+        };
+        let mut time = ShardTime::of_others(Timestamp(1_000), &at(0, 0));
+        time.hear(told(900, 9_000), &at(10, 0));
+        assert_eq!(time.now(&at(10, 0)), Timestamp(1_010), "of another state");
+        time.hear(told(1_000, 1_005), &at(10, 0));
+        assert_eq!(time.now(&at(10, 0)), Timestamp(1_010), "said long ago");
+        time.hear(told(1_000, 5_000), &at(10, 0));
+        assert_eq!(time.now(&at(20, 0)), Timestamp(5_010));
+        time.lead(Timestamp(1_000), &at(30, 0));
+        assert_eq!(time.now(&at(30, 0)), Timestamp(5_020));
+        time.hear(told(1_000, 9_000), &at(30, 0));
+        assert_eq!(time.now(&at(30, 0)), Timestamp(5_020), "it leads itself");
+    }
+
+    #[test]
+    fn what_a_leader_said_of_the_time_ends_with_the_next_entry() {
+        let mut time = ShardTime::of_others(Timestamp(1_000), &at(0, 0));
+        let (stamp, now) = (Timestamp(1_000), Timestamp(5_000));
+        time.hear(TimeTold { stamp, now }, &at(0, 0));
+        time.follow(Timestamp(2_000), &at(10, 0));
+        assert_eq!(time.now(&at(10, 0)), Timestamp(2_000));
+        time.hear(TimeTold { stamp, now }, &at(10, 0));
+        assert_eq!(time.now(&at(10, 0)), Timestamp(2_000));
     }
 
     /// A leader is cut off, and who is elected meanwhile has lost the time of the election. What was leased by that time

@@ -2,7 +2,7 @@
 //! field is its place in the bytes.
 
 use anser_broker::{id::ShardId, version::ClusterVersion};
-use anser_replica::{Memory, Replica};
+use anser_replica::{Memory, Replica, ReplicaStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::fitness::Unfit;
@@ -83,7 +83,7 @@ pub struct Led {
     pub learners: Vec<u64>,
     /// Whoever has applied this entry knows these members too.
     pub settled_at: u64,
-    /// A change of voters is under way, or not yet known for good.
+    /// A change of members is under way, or not yet known for good.
     pub joint: bool,
     pub peers: Vec<PeerReport>,
 }
@@ -122,13 +122,12 @@ impl ReplicaReport {
             copying: peer.snapshot,
             is_blank: peer.memory == Memory::Empty,
         });
-        let (applied, settled) = (&status.membership, &status.settled);
         let led = replica.serves().then(|| Led {
             last: status.last,
             voters: status.settled.voters.clone(),
             learners: status.settled.learners.clone(),
             settled_at: status.settled_at,
-            joint: applied.is_joint() || settled.is_joint() || applied.voters != settled.voters,
+            joint: is_changing(&status),
             peers: peers.collect(),
         });
         Self {
@@ -141,6 +140,16 @@ impl ReplicaReport {
             marks: replica.marks().map(Mark::from).collect(),
         }
     }
+}
+
+/// Whether the members whom a leader reports are not, or not for long, those of its applied entries.
+///
+/// Learners count too. Otherwise: 1. Leader A adds the learner C in entry 25, which others acknowledge first. 2. A reports
+/// that it has applied 26, and the members it would know of after a restart, without C. 3. Placement has C taken off its
+/// disk, as one that was let go of by 26. 4. C becomes a voter beside A, without a state, and A stops: nobody can be elected.
+fn is_changing(status: &ReplicaStatus) -> bool {
+    let (applied, settled) = (&status.membership, &status.settled);
+    applied.is_joint() || applied != settled
 }
 
 /// The syncs of a disk between two reports.
@@ -157,5 +166,78 @@ impl SyncTimes {
         self.seen = (syncs, micros);
         let mean = since.1.checked_div(since.0).unwrap_or(0);
         mean.max(under_way)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anser_replica::{Membership, Role};
+
+    use super::*;
+
+    fn members(voters: &[u64], learners: &[u64], outgoing: &[u64]) -> Membership {
+        Membership {
+            voters: voters.to_vec(),
+            learners: learners.to_vec(),
+            voters_outgoing: outgoing.to_vec(),
+            ..Membership::default()
+        }
+    }
+
+    #[test]
+    fn members_change_until_a_restart_would_not_forget_it_learners_too() {
+        let cases = [
+            (
+                members(&[1, 2], &[], &[]),
+                members(&[1, 2], &[], &[]),
+                false,
+            ),
+            (
+                members(&[1, 2], &[4], &[]),
+                members(&[1, 2], &[4], &[]),
+                false,
+            ),
+            (
+                members(&[1, 2], &[4], &[]),
+                members(&[1, 2], &[], &[]),
+                true,
+            ),
+            (
+                members(&[1, 2], &[], &[]),
+                members(&[1, 2], &[4], &[]),
+                true,
+            ),
+            (
+                members(&[1, 4], &[], &[]),
+                members(&[1, 2], &[4], &[]),
+                true,
+            ),
+            (
+                members(&[1, 4], &[], &[1, 2]),
+                members(&[1, 4], &[], &[1, 2]),
+                true,
+            ),
+            (
+                members(&[1, 4], &[], &[]),
+                members(&[1, 4], &[], &[1, 2]),
+                true,
+            ),
+        ];
+        for (membership, settled, changes) in cases {
+            let status = ReplicaStatus {
+                role: Role::Leader,
+                term: 3,
+                leader: Some(1),
+                commit: 26,
+                last: 26,
+                applied: 26,
+                membership,
+                settled,
+                settled_at: 24,
+                peers: Vec::new(),
+                suspect: false,
+            };
+            assert_eq!(is_changing(&status), changes, "{status:?}");
+        }
     }
 }

@@ -115,6 +115,7 @@ impl Hosted {
             match output {
                 Output::Applied { .. } if self.replica.serves() => self.time.made(stamp),
                 Output::Applied { .. } => self.time.follow(stamp, now),
+                Output::TimeTold(told) if told.stamp == stamp => self.time.hear(*told, now),
                 Output::LeadershipChanged { leads: true } => self.time.lead(stamp, now),
                 Output::LeadershipChanged { leads: false } => self.time.cease(),
                 _ => {}
@@ -369,7 +370,8 @@ impl<T> Runner<T> {
                 }
                 Job::Applied { shard, index }
             }
-            Output::Effect(Effect::QueueReady { .. } | Effect::QueueGone { .. }) => return None,
+            Output::Effect(Effect::QueueReady { .. } | Effect::QueueGone { .. })
+            | Output::TimeTold(_) => return None,
             Output::Effect(Effect::NodesChanged) => {
                 Job::NodesChanged(catalog_nodes(self.state(shard)?))
             }

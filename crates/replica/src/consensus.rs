@@ -26,6 +26,7 @@ use crate::{
     entries::{Committed, committed_entry, raft_entry, stored_entry},
     fetches::{Fetch, Fetches},
     lives::Lives,
+    message::{Beat, TimeTold},
     output::{Append, StoredEntry},
     settling::{Settled, Settling},
     suspicion::Suspicion,
@@ -77,6 +78,8 @@ pub(crate) struct Consensus {
     doubts: Doubts,
     /// What who leads has said of how far every voter's log reaches.
     heard: everywhere::Heard,
+    /// What who leads has said of the shard's time, until it is taken.
+    told: Option<TimeTold>,
     /// Its node ends soon.
     leaving: bool,
     /// Its state is not what most have made of the log, until another's is in its place.
@@ -181,6 +184,7 @@ impl Consensus {
             lives: Lives::default(),
             doubts: Doubts::default(),
             heard: everywhere::Heard::default(),
+            told: None,
             leaving: false,
             differs: false,
             ballots: Ballots::default(),
@@ -261,14 +265,15 @@ impl Consensus {
         let PeerMessage {
             mut message,
             memory,
-            everywhere,
+            beat,
             ..
         } = message;
         let raft = &self.node.raft;
         let current = message.term >= raft.term;
         if kind == MessageType::MsgHeartbeat && current {
             let commit = message.commit;
-            self.heard = everywhere::Heard { commit, everywhere };
+            self.heard = everywhere::Heard { commit, beat };
+            self.told = Some(beat.told);
         }
         match kind {
             MessageType::MsgHeartbeat if self.memory().is_forgetful() => message.commit = 0,
@@ -429,8 +434,13 @@ impl Consensus {
         self.node.mut_store().trim(index);
     }
 
-    /// The messages that may leave by now.
-    pub(crate) fn take_messages(&mut self) -> Vec<PeerMessage> {
+    /// What who leads has said of the shard's time since this was asked last.
+    pub(crate) fn take_told(&mut self) -> Option<TimeTold> {
+        self.told.take()
+    }
+
+    /// The messages that may leave by now, heartbeats with this of the shard's time.
+    pub(crate) fn take_messages(&mut self, told: TimeTold) -> Vec<PeerMessage> {
         let memory = self.memory();
         if !self.leads() {
             self.lives.end_leadership();
@@ -443,16 +453,19 @@ impl Consensus {
                 let life = self
                     .lives
                     .to_send(message.to, message.term, self.run, memory);
-                let everywhere = match message.msg_type {
-                    MessageType::MsgHeartbeat => self.everywhere_at(message.commit),
-                    _ => 0,
+                let beat = match message.msg_type {
+                    MessageType::MsgHeartbeat => Beat {
+                        everywhere: self.everywhere_at(message.commit),
+                        told,
+                    },
+                    _ => Beat::default(),
                 };
                 PeerMessage {
                     message,
                     memory,
                     run: life.run,
                     life: life.number,
-                    everywhere,
+                    beat,
                 }
             })
             .collect()

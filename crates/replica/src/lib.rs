@@ -36,7 +36,7 @@ pub use being_applied::{applying, being_applied};
 pub use input::{Input, ReceiveRequest, Ticket};
 pub use marks::Mark;
 pub use membership::{Membership, MembershipChange, MembershipError, MembershipStep};
-pub use message::{Memory, MessageError, PeerMessage};
+pub use message::{Memory, MessageError, PeerMessage, TimeTold};
 pub use output::{Append, Output, SnapshotOffer, StoredEntry, StoredKind};
 pub use replica::{Failure, Image, Replica};
 pub use snapshot::{SnapshotError, SnapshotImage, read_snapshot};

@@ -107,6 +107,7 @@ mod tests {
     use raft::eraftpb::Message;
 
     use super::*;
+    use crate::message::Beat;
 
     fn answer(memory: Memory, run: u64, life: u64) -> PeerMessage {
         let mut message = Message {
@@ -119,7 +120,7 @@ mod tests {
             memory,
             run,
             life,
-            everywhere: 0,
+            beat: Beat::default(),
         }
     }
 

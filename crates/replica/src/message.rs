@@ -1,5 +1,6 @@
 //! Messages between the replicas of a shard, and their bytes (`docs/formats/peer-messages.md`).
 
+use anser_broker::time::Timestamp;
 use bytes::{Buf, Bytes};
 use raft::eraftpb::{Message, MessageType, Snapshot, SnapshotMetadata};
 
@@ -43,10 +44,26 @@ pub struct PeerMessage {
     /// From a leader, its number for the receiver's life; in an answer, the last that the sender heard
     /// in this term. So nobody takes an answer from an earlier life for one of this.
     pub(crate) life: u64,
-    /// In a heartbeat, how far every voter's log reaches, by the members that whoever has applied the message's commit
-    /// index knows; 0 if that is not known, and in all other messages. It travels as the message's index, which a heartbeat
-    /// of Raft does not have.
+    /// Nothing but zeros in other messages than heartbeats.
+    pub(crate) beat: Beat,
+}
+
+/// What a leader says with each heartbeat. It travels in numbers that a heartbeat of Raft does not have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Beat {
+    /// How far every voter's log reaches, by the members that whoever has applied the message's commit index knows; 0 if
+    /// that is not known.
     pub(crate) everywhere: u64,
+    pub(crate) told: TimeTold,
+}
+
+/// What a leader says of its shard's time; zeros from one that does not serve.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TimeTold {
+    /// The stamp of the last entry that the leader has applied.
+    pub stamp: Timestamp,
+    /// The shard's time when the leader said it.
+    pub now: Timestamp,
 }
 
 /// What a replica knows of its own past.
@@ -136,18 +153,21 @@ impl PeerMessage {
             .expect("only messages between replicas are wrapped");
         let rejected = if message.reject { REJECTED } else { 0 };
         out.extend([VERSION, kind, rejected | self.memory.flags()]);
-        let index = match message.msg_type {
-            MessageType::MsgHeartbeat => self.everywhere,
-            _ => message.index,
+        let (log_term, index, commit_term) = match message.msg_type {
+            MessageType::MsgHeartbeat => {
+                let Beat { everywhere, told } = self.beat;
+                (told.stamp.0, everywhere, told.now.0)
+            }
+            _ => (message.log_term, message.index, message.commit_term),
         };
         for number in [
             message.to,
             message.from,
             message.term,
-            message.log_term,
+            log_term,
             index,
             message.commit,
-            message.commit_term,
+            commit_term,
             message.request_snapshot,
             message.reject_hint,
         ] {
@@ -222,9 +242,15 @@ impl PeerMessage {
             return Err(MessageError::Contradiction("a context too long"));
         }
         message.context = rest.split(context_bytes)?;
-        let everywhere = match kind {
-            MessageType::MsgHeartbeat => std::mem::take(&mut message.index),
-            _ => 0,
+        let beat = match kind {
+            MessageType::MsgHeartbeat => Beat {
+                everywhere: std::mem::take(&mut message.index),
+                told: TimeTold {
+                    stamp: Timestamp(std::mem::take(&mut message.log_term)),
+                    now: Timestamp(std::mem::take(&mut message.commit_term)),
+                },
+            },
+            _ => Beat::default(),
         };
         if kind == MessageType::MsgSnapshot {
             message.snapshot = Some(rest.snapshot()?).into();
@@ -241,7 +267,7 @@ impl PeerMessage {
             memory,
             run,
             life,
-            everywhere,
+            beat,
         })
     }
 

@@ -6,7 +6,7 @@ use anser_broker::{
 };
 use bytes::Bytes;
 
-use crate::{Failure, Membership, PeerMessage, Place, Ticket};
+use crate::{Failure, Membership, PeerMessage, Place, Ticket, TimeTold};
 
 #[derive(Debug)]
 pub enum Output {
@@ -54,6 +54,8 @@ pub enum Output {
     /// A change of the membership, or a snapshot, was applied; on every replica. A replica whose node
     /// is not in it any more is not needed.
     MembershipChanged(Membership),
+    /// The shard's leader says what time it is. Nothing has happened there since the stamp that it names.
+    TimeTold(TimeTold),
     /// The replica was suspect and is no longer: its log has all that it may have lost.
     Cleared,
 }

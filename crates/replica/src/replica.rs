@@ -17,7 +17,7 @@ use anser_broker::{
     error::Error,
     id::QueueId,
     shard::Shard,
-    time::{Stamp, Timestamp},
+    time::{Millis, Stamp, Timestamp},
 };
 
 use crate::{
@@ -28,6 +28,7 @@ use crate::{
     fetches::Fetch,
     held::Held,
     marks::{Mark, Marks},
+    message::TimeTold,
     output::StoredEntry,
     proposals::{Caller, Proposals},
     reads::{PendingRead, Reads},
@@ -41,6 +42,10 @@ const ENTRIES_IN_FLIGHT_MAX: usize = 2;
 /// Ticks after which one that leads no more gives up what it had proposed. A successor that took over in order has long
 /// said by then what became of it.
 const DEPOSED_TICKS_MAX: usize = 2 * ELECTION_TICKS;
+
+/// The longest that a log says nothing of the time while something waits for it. By so much more than the time in which
+/// nobody serves are delays late when every replica of a shard starts anew.
+const STAMP_INTERVAL: Millis = Millis(60_000);
 
 /// One shard's replica.
 pub struct Replica {
@@ -262,7 +267,7 @@ impl Replica {
             return None;
         }
         let due = match self.proposals.entries_in_flight() {
-            0 => self.shard.next_deadline(),
+            0 => self.next_entry(),
             _ => None, // The entry under way settles, and its end is the next turn.
         };
         [due, self.waiters.next_deadline(), self.held.next_deadline()]
@@ -355,8 +360,15 @@ impl Replica {
     }
 
     fn is_overdue(&self) -> bool {
-        let deadline = self.shard.next_deadline();
+        let deadline = self.next_entry();
         deadline.is_some_and(|deadline| deadline <= self.now)
+    }
+
+    /// When an entry is due though nobody asks for anything. While something waits for a time, that is also when the log
+    /// has said for long enough what time it is.
+    fn next_entry(&self) -> Option<Timestamp> {
+        let deadline = self.shard.next_deadline()?;
+        Some(deadline.min(self.shard.now().now + STAMP_INTERVAL))
     }
 
     fn tick(&mut self, outputs: &mut Vec<Output>) {
@@ -380,7 +392,20 @@ impl Replica {
             return;
         }
         if let Err(failure) = self.consensus.step(message) {
-            self.fail(failure, outputs);
+            return self.fail(failure, outputs);
+        }
+        let told = self.consensus.take_told();
+        outputs.extend(told.map(Output::TimeTold));
+    }
+
+    /// Only a leader that serves knows what time it is: it has made entries by it.
+    fn time_to_tell(&self) -> TimeTold {
+        if !self.serving {
+            return TimeTold::default();
+        }
+        TimeTold {
+            stamp: self.shard.now().now,
+            now: self.now,
         }
     }
 
@@ -515,7 +540,8 @@ impl Replica {
         if self.consensus.take_cleared() {
             outputs.push(Output::Cleared);
         }
-        outputs.extend(self.consensus.take_messages().into_iter().map(|message| {
+        let messages = self.consensus.take_messages(self.time_to_tell());
+        outputs.extend(messages.into_iter().map(|message| {
             let to = message.to();
             match message.snapshot() {
                 Some(place) => Output::SendSnapshot { to, place, message },

@@ -13,7 +13,7 @@ use anser_broker::{
 };
 use anser_replica::{
     Image, Input, Membership, MembershipChange, MembershipStep, Output, PeerMessage, Place,
-    ReceiveRequest, Replica, Role, SnapshotOffer, StoredKind, Ticket, read_snapshot,
+    ReceiveRequest, Replica, Role, SnapshotOffer, StoredKind, Ticket, TimeTold, read_snapshot,
 };
 use bytes::Bytes;
 
@@ -22,7 +22,7 @@ use crate::{
     harness::{QUEUE, attributes},
 };
 
-const TICK_MILLIS: u64 = 50;
+pub(crate) const TICK_MILLIS: u64 = 50;
 /// So little that followers soon need the log.
 const MEMORY_BYTES: usize = 300;
 
@@ -88,6 +88,8 @@ pub(crate) struct Node {
     pub(crate) installs: usize,
     pub(crate) cleared: usize,
     pub(crate) effects: usize,
+    /// What its leader has said last of the shard's time.
+    pub(crate) told: Option<TimeTold>,
 }
 
 pub(crate) struct Cluster {
@@ -591,6 +593,7 @@ impl Cluster {
                 Output::Failed(failure) => panic!("node {id}: {failure}"),
                 Output::Cleared => self.node(id).cleared += 1,
                 Output::Effect(_) => self.node(id).effects += 1,
+                Output::TimeTold(told) => self.node(id).told = Some(told),
                 Output::LeadershipChanged { .. } | Output::MembershipChanged(_) => {}
             }
         }

@@ -10,7 +10,7 @@ use anser_broker::{
 use anser_replica::{Input, MembershipStep, Role, Ticket};
 
 use crate::{
-    cluster::{Cluster, Outcome},
+    cluster::{Cluster, Outcome, TICK_MILLIS, Wire},
     disk::Write,
     harness::{QUEUE, attributes},
 };
@@ -394,4 +394,38 @@ fn only_the_one_that_serves_reaches_outside() {
         assert_eq!(moves, [QUEUE], "all know of it");
         assert_eq!(cluster.nodes[&id].effects > 0, id == leader);
     }
+}
+
+/// Without it, a node that was off, or that got a copy, would take the time of the last entry for the present, and delays
+/// would be late by all the time in which nothing had happened.
+#[test]
+fn who_follows_hears_what_time_it_is_though_nothing_happens() {
+    let mut cluster = Cluster::serving(3, 3, 5);
+    let stamp = cluster.replica(1).shard().now().now;
+    cluster.run(50);
+    let (leader, followers) = (cluster.leader(), cluster.followers());
+    for follower in followers {
+        let told = cluster.node(follower).told.expect("heartbeats say it");
+        assert_eq!(told.stamp, stamp);
+        let age = cluster.now - told.now.0;
+        assert!(age <= 2 * TICK_MILLIS, "said {age} ms ago");
+    }
+    assert_eq!(cluster.node(leader).told, None);
+}
+
+#[test]
+fn what_a_leader_of_an_earlier_term_says_of_the_time_is_not_heard() {
+    let mut cluster = Cluster::serving(3, 3, 5);
+    let old = cluster.leader();
+    while !cluster.wires.iter().any(Wire::is_heartbeat) {
+        cluster.tick(old);
+    }
+    let mut wires = cluster.wires.iter();
+    let late = wires.find(|wire| wire.is_heartbeat()).cloned();
+    let late = late.expect("it was just seen");
+    cluster.cut_off(old);
+    cluster.elect_other(&[old]);
+    cluster.node(late.to).told = None;
+    cluster.deliver_as_is(late.to, &late);
+    assert_eq!(cluster.node(late.to).told, None);
 }

@@ -304,6 +304,26 @@ fn a_lease_that_ends_is_settled_without_anyone_asking_and_wakes_a_waiter() {
     assert_eq!(harness.received(waiting), Some(1));
 }
 
+/// When a whole cluster starts anew, the last stamp is all that it knows of the time.
+#[test]
+fn while_something_waits_for_a_time_the_log_says_once_a_minute_what_time_it_is() {
+    let mut harness = Harness::new();
+    assert_eq!(harness.replica.next_deadline(), None, "nothing waits");
+    harness.send("it is kept for a while");
+    harness.sync();
+    for _ in 0..3 {
+        let minute = Timestamp(harness.now + 60_000);
+        assert_eq!(harness.replica.next_deadline(), Some(minute));
+        harness.now = minute.0 - 1;
+        harness.turn();
+        assert!(harness.appends.is_empty());
+        harness.now = minute.0;
+        harness.turn();
+        harness.sync();
+        assert_eq!(harness.replica.shard().now().now, minute);
+    }
+}
+
 #[test]
 fn a_receive_that_does_not_wait_gets_what_falls_due_at_its_moment() {
     let mut harness = Harness::new();

@@ -2,13 +2,14 @@
 //! that one that has led before can answer those who wait for it.
 
 use super::Consensus;
+use crate::message::Beat;
 
 /// What the last heartbeat said.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Heard {
     /// How far the sender took the log for committed.
     pub(super) commit: u64,
-    pub(super) everywhere: u64,
+    pub(super) beat: Beat,
 }
 
 impl Consensus {
@@ -17,11 +18,15 @@ impl Consensus {
         if self.leads() {
             return self.matched_by_all();
         }
-        let Heard { commit, everywhere } = self.heard;
+        let Heard { commit, beat } = self.heard;
         // It was said of the voters that this replica knows if both have applied the same changes of members.
         let is_of_these_members = commit <= self.node.raft.raft_log.applied
             && commit >= self.node.store().membership_index();
-        if is_of_these_members { everywhere } else { 0 }
+        if is_of_these_members {
+            beat.everywhere
+        } else {
+            0
+        }
     }
 
     /// What a leader says of it with this commit index; nothing, which is 0, while it is not sure that whoever has applied
