@@ -90,7 +90,7 @@ pub trait Port: Clone + Send + Sync + 'static {
     /// some.
     fn is_full(&self, shard: ShardId) -> bool;
 
-    /// Whether one more request may wait for a leader while so many do: each holds a place that others could have.
+    /// Whether one more request may go on waiting for a leader while so many do: each holds a place that others could have.
     fn may_wait(&self, waiting: usize) -> bool;
 
     /// Gives a request to the shard's replica here.

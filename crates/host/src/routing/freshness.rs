@@ -28,6 +28,7 @@ pub async fn catch_up(port: &impl Port) -> bool {
 }
 
 async fn caught_up(port: &impl Port, Known { leaders, catalog }: Known<'_>) -> bool {
+    let begun = port.elapsed();
     let mut waits = None;
     loop {
         let news = leaders.changes();
@@ -41,11 +42,9 @@ async fn caught_up(port: &impl Port, Known { leaders, catalog }: Known<'_>) -> b
             catalog.wait_for(|&applied| applied >= index).await;
             return true;
         }
-        if waits.is_none() {
-            waits = leaders.wait(|waiting| port.may_wait(waiting));
-            if waits.is_none() {
-                return false;
-            }
+        let waited = port.elapsed().saturating_sub(begun);
+        if !leaders.goes_on(port, waited, &mut waits) {
+            return false;
         }
         within(port, RETRY_INTERVAL, leaders.changed_since(news)).await;
     }

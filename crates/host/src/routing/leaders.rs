@@ -1,13 +1,19 @@
 //! Which node leads which shard, as far as this node has heard.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use anser_broker::id::ShardId;
 
-use crate::signal::Signal;
+use crate::{port::Port, signal::Signal};
+
+/// How long any number of requests wait for a leader: as long as one that hands over in order takes, with much to spare.
+const HANDOVER: Duration = Duration::from_millis(500);
 
 /// The newest leader of each shard. What is heard of an older term changes nothing.
 #[derive(Debug)]
@@ -17,13 +23,20 @@ pub struct Leaders {
     shards: Mutex<Vec<Led>>,
     /// Counts changes, for whoever waits for one.
     changes: Signal<u64>,
-    /// Requests that wait for a leader.
+    /// Requests that wait for a leader, and have done so for longer than it takes to hand over.
     waiting: AtomicUsize,
 }
 
-/// The right to wait for a leader, given back when dropped.
+/// A request that has waited for a leader for long, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Waits<'a>(&'a Leaders);
+
+impl Waits<'_> {
+    /// How many others wait too, for whatever leader.
+    fn others(&self) -> usize {
+        self.0.waiting.load(Ordering::Relaxed).saturating_sub(1)
+    }
+}
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
@@ -122,11 +135,22 @@ impl Leaders {
         self.changes.count();
     }
 
-    /// One more request waits for a leader, if it may while so many do.
-    pub(super) fn wait(&self, may_wait: impl FnOnce(usize) -> bool) -> Option<Waits<'_>> {
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let waits = Waits(self);
-        may_wait(before).then_some(waits)
+    /// Whether a request that has waited so long for a leader may go on. It counts from when it has waited for longer than
+    /// a leader that hands over in order takes.
+    pub(super) fn goes_on<'a>(
+        &'a self,
+        port: &impl Port,
+        waited: Duration,
+        waits: &mut Option<Waits<'a>>,
+    ) -> bool {
+        if waited < HANDOVER {
+            return true;
+        }
+        let waits = waits.get_or_insert_with(|| {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            Waits(self)
+        });
+        port.may_wait(waits.others())
     }
 
     /// How often anything has changed.

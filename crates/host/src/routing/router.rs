@@ -13,7 +13,7 @@ use anser_broker::{
 };
 use anser_replica::ReceiveRequest;
 
-use super::{Leaders, leaders::Waits, receiving::Receiving};
+use super::{Leaders, receiving::Receiving};
 use crate::{
     event::{Request, Response},
     port::{PeerError, PeerRequest, PeerResponse, Port, within},
@@ -44,8 +44,9 @@ enum Again {
 /// Has a request done by whoever leads the shard, wherever that is. Fails with [`Error::Unavailable`] if none
 /// was found in time and nothing has happened, and with [`Error::Unknown`] if it may have happened: so does each
 /// request that has no answer ten seconds after it was to have one. A long poll looks for a leader as long whenever it
-/// has lost one, though not much longer than it waits. Other requests, which hold places of the node while they wait for a
-/// leader, fail with [`Error::Busy`] at once if too many do, and nothing has happened. Dropped before its end, a receive
+/// has lost one, though not much longer than it waits. Other requests hold places of the node while they wait for a
+/// leader: once one has waited for longer than a leader takes to hand over in order, it fails with [`Error::Busy`] if too
+/// many wait, and nothing has happened. Dropped before its end, a receive
 /// gives back what it got.
 pub async fn ask(port: &impl Port, shard: ShardId, request: Request) -> Result<Response, Error> {
     let Some(cluster) = port.cluster() else {
@@ -73,16 +74,14 @@ pub async fn ask(port: &impl Port, shard: ShardId, request: Request) -> Result<R
         if now.saturating_sub(lost) >= PATIENCE || now >= end {
             return Err(Error::Unavailable);
         }
-        if waits.is_none() && !matches!(request, Request::Receive(_)) {
-            waits = Some(wait(port, cluster.leaders)?);
+        if !matches!(request, Request::Receive(_)) {
+            let waited = now.saturating_sub(lost);
+            if !cluster.leaders.goes_on(port, waited, &mut waits) {
+                return Err(Error::Busy);
+            }
         }
         within(port, RETRY_INTERVAL, cluster.leaders.changed_since(news)).await;
     }
-}
-
-fn wait<'a>(port: &impl Port, leaders: &'a Leaders) -> Result<Waits<'a>, Error> {
-    let waits = leaders.wait(|waiting| port.may_wait(waiting));
-    waits.ok_or(Error::Busy)
 }
 
 /// As [`ask`], but whoever asks will come again and does not wait for a leader: without one it fails with
@@ -204,8 +203,9 @@ pub async fn change(port: &impl Port, command: &Command) -> Result<Placed, Error
         if port.elapsed().saturating_sub(begun) >= PATIENCE {
             return Err(Error::Unavailable);
         }
-        if waits.is_none() {
-            waits = Some(wait(port, cluster.leaders)?);
+        let waited = port.elapsed().saturating_sub(begun);
+        if !cluster.leaders.goes_on(port, waited, &mut waits) {
+            return Err(Error::Busy);
         }
         within(port, RETRY_INTERVAL, cluster.leaders.changed_since(news)).await;
     }
