@@ -247,6 +247,11 @@ impl<O: Outboxes> Subscription<O> {
     fn current_target(&mut self) -> Option<Rc<Target>> {
         let subscriber = self.shared.outboxes.subscriber(self.id)?;
         let known = self.target.take();
+        let is_elsewhere = |known: &Rc<Target>| known.subscriber.url != subscriber.url;
+        if known.as_ref().is_some_and(is_elsewhere) {
+            // Another server has asked for it.
+            self.end_quiet();
+        }
         let target = known
             .filter(|target| target.subscriber == subscriber)
             .unwrap_or_else(|| Rc::new(self.target_of(subscriber)));
@@ -420,6 +425,10 @@ impl<O: Outboxes> Subscription<O> {
         cut_short(&mut self.waits.places);
         cut_short(&mut self.waits.hold);
         cut_short(&mut self.waits.probes);
+        self.end_quiet();
+    }
+
+    fn end_quiet(&mut self) {
         for wait in self.waits.quiet.drain(..) {
             wait.abort();
         }

@@ -282,6 +282,28 @@ async fn a_receiver_that_asks_for_quiet_gets_nothing_meanwhile() {
     });
 }
 
+#[tokio::test]
+async fn another_endpoint_need_not_be_quiet_because_the_former_asked_for_it() {
+    let former = Receiver::start(move |_| busy(429, "512")).await;
+    let rig = Rig::new(subscriber(1, &former.url()), config());
+    rig.publish("a");
+    rig.failure(1).await;
+    let receiver = Receiver::start(move |_| Answer::status(200)).await;
+    rig.memory.change(|state| {
+        let outbox = state.outboxes.get_mut(&FIRST).unwrap();
+        let subscriber = subscriber(1, &receiver.url());
+        outbox.subscriber = Arc::new(subscriber);
+    });
+    // The hold of a second ends, the quiet does not.
+    rig.memory
+        .until(|state| (state.sleeps() == 2).then_some(()))
+        .await;
+    rig.memory.pass_sleep().await;
+    rig.publish("b");
+    rig.delivered(1).await;
+    assert!(rig.memory.look(|state| state.now < 512_000));
+}
+
 /// The strategy of a subscription that has one already.
 fn set_retry(rig: &Rig, retry: RetryStrategy) {
     rig.memory.change(|state| {
