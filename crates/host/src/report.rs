@@ -1,6 +1,8 @@
 //! How a node is, as it tells every other twice a second: its disk and its replicas. Nodes send it to each other, so a
 //! field is its place in the bytes.
 
+use std::collections::BTreeSet;
+
 use anser_broker::{id::ShardId, version::ClusterVersion};
 use anser_replica::{Memory, Replica, ReplicaStatus};
 use serde::{Deserialize, Serialize};
@@ -52,6 +54,7 @@ pub struct ReplicaReport {
     pub term: u64,
     /// The leader it follows, or itself.
     pub leader: Option<u64>,
+    /// The last entry that is part of its state, or an earlier one as long as a restart might not know the members of that.
     pub applied: u64,
     /// On its disk, with what has come of a copy.
     pub bytes: u64,
@@ -83,7 +86,7 @@ pub struct Led {
     pub learners: Vec<u64>,
     /// Whoever has applied this entry knows these members too.
     pub settled_at: u64,
-    /// A change of members is under way, or not yet known for good.
+    /// A change of voters is under way, or not yet known for good.
     pub joint: bool,
     pub peers: Vec<PeerReport>,
 }
@@ -125,7 +128,7 @@ impl ReplicaReport {
         let led = replica.serves().then(|| Led {
             last: status.last,
             voters: status.settled.voters.clone(),
-            learners: status.settled.learners.clone(),
+            learners: learners(&status),
             settled_at: status.settled_at,
             joint: is_changing(&status),
             peers: peers.collect(),
@@ -134,7 +137,7 @@ impl ReplicaReport {
             shard: shard.0,
             term: status.term,
             leader: status.leader,
-            applied: replica.applied().index,
+            applied: known_through(&status),
             bytes: 0,
             led,
             marks: replica.marks().map(Mark::from).collect(),
@@ -142,14 +145,37 @@ impl ReplicaReport {
     }
 }
 
-/// Whether the members whom a leader reports are not, or not for long, those of its applied entries.
-///
-/// Learners count too. Otherwise: 1. Leader A adds the learner C in entry 25, which others acknowledge first. 2. A reports
-/// that it has applied 26, and the members it would know of after a restart, without C. 3. Placement has C taken off its
-/// disk, as one that was let go of by 26. 4. C becomes a voter beside A, without a state, and A stops: nobody can be elected.
+/// Whether the voters whom a leader reports are not, or not for long, those of its applied entries.
 fn is_changing(status: &ReplicaStatus) -> bool {
     let (applied, settled) = (&status.membership, &status.settled);
-    applied.is_joint() || applied != settled
+    applied.is_joint() || settled.is_joint() || applied.voters != settled.voters
+}
+
+/// Those that were learners before a change that a restart may forget, and those that are after it: nobody may take a copy
+/// off its disk on the ground of either.
+///
+/// Otherwise: 1. Leader A adds the learner C in entry 25, which others acknowledge first. 2. A reports that it has applied
+/// 26, and the members it would know of after a restart, without C. 3. Placement has C taken off its disk, as one that was
+/// let go of by 26. 4. C becomes a voter beside A, without a state, and A stops: nobody can be elected.
+fn learners(status: &ReplicaStatus) -> Vec<u64> {
+    let (applied, settled) = (&status.membership, &status.settled);
+    let both = applied.learners.iter().chain(&settled.learners);
+    let learners = both.filter(|learner| !settled.voters.contains(learner));
+    let learners: BTreeSet<u64> = learners.copied().collect();
+    learners.into_iter().collect()
+}
+
+/// Up to where a replica would know after a restart who the members are.
+///
+/// Otherwise: 1. Leader A of {A, B, X} applies a change to {A, B, Z}, and so does B, which has not synced that it is
+/// committed. 2. B reports the entry as applied, X is let go of, and all machines stop; A's does not come back. 3. B
+/// counts {A, B, X}, of whom X knows nothing any more: nobody can be elected.
+fn known_through(status: &ReplicaStatus) -> u64 {
+    if status.membership == status.settled {
+        status.applied
+    } else {
+        status.applied.min(status.settled_at)
+    }
 }
 
 /// The syncs of a disk between two reports.
@@ -184,8 +210,24 @@ mod tests {
         }
     }
 
+    fn status(membership: Membership, settled: Membership) -> ReplicaStatus {
+        ReplicaStatus {
+            role: Role::Leader,
+            term: 3,
+            leader: Some(1),
+            commit: 26,
+            last: 26,
+            applied: 26,
+            membership,
+            settled,
+            settled_at: 24,
+            peers: Vec::new(),
+            suspect: false,
+        }
+    }
+
     #[test]
-    fn members_change_until_a_restart_would_not_forget_it_learners_too() {
+    fn voters_change_until_a_restart_would_not_forget_it() {
         let cases = [
             (
                 members(&[1, 2], &[], &[]),
@@ -194,18 +236,8 @@ mod tests {
             ),
             (
                 members(&[1, 2], &[4], &[]),
-                members(&[1, 2], &[4], &[]),
+                members(&[1, 2], &[], &[]),
                 false,
-            ),
-            (
-                members(&[1, 2], &[4], &[]),
-                members(&[1, 2], &[], &[]),
-                true,
-            ),
-            (
-                members(&[1, 2], &[], &[]),
-                members(&[1, 2], &[4], &[]),
-                true,
             ),
             (
                 members(&[1, 4], &[], &[]),
@@ -223,21 +255,32 @@ mod tests {
                 true,
             ),
         ];
-        for (membership, settled, changes) in cases {
-            let status = ReplicaStatus {
-                role: Role::Leader,
-                term: 3,
-                leader: Some(1),
-                commit: 26,
-                last: 26,
-                applied: 26,
-                membership,
-                settled,
-                settled_at: 24,
-                peers: Vec::new(),
-                suspect: false,
-            };
+        for (applied, settled, changes) in cases {
+            let status = status(applied, settled);
             assert_eq!(is_changing(&status), changes, "{status:?}");
         }
+    }
+
+    /// Seed 1803011051.
+    #[test]
+    fn a_learner_is_one_before_a_restart_would_know_it_and_until_a_restart_would_not() {
+        let cases: [(&[u64], &[u64], &[u64]); 4] = [
+            (&[], &[], &[]),
+            (&[4], &[], &[4]),
+            (&[], &[4], &[4]),
+            (&[2, 4], &[5], &[4, 5]),
+        ];
+        for (applied, settled, told) in cases {
+            let status = status(members(&[1], applied, &[]), members(&[1, 2], settled, &[]));
+            assert_eq!(learners(&status), told, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_restart_would_forget_of_the_members_is_not_reported_as_applied() {
+        let now = || members(&[1, 2], &[4], &[]);
+        assert_eq!(known_through(&status(now(), now())), 26);
+        let before = members(&[1, 2, 3], &[], &[]);
+        assert_eq!(known_through(&status(now(), before)), 24);
     }
 }

@@ -336,6 +336,10 @@ fn a_shard_without_a_leader_keeps_few_requests_waiting() {
             let answer = answers.recv().await.unwrap();
             assert!(matches!(answer, Err(Error::Busy)), "{answer:?}");
         }
+        let late = tokio::time::Instant::now();
+        let one_more = ask(&node, MUTE, room()).await;
+        assert!(matches!(one_more, Err(Error::Busy)), "{one_more:?}");
+        assert!(late.elapsed() < Duration::from_millis(10), "at once");
         let changed = change_of_catalog(&node, leaders).await;
         assert!(matches!(changed, Err(Error::Busy)), "{changed:?}");
         assert!(begun.elapsed() < Duration::from_millis(1_200), "soon");

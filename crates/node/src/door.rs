@@ -3,8 +3,8 @@
 //! It lets in as many as were answered in the last second, so that who is let in waits about that long, but never fewer than
 //! it is told to, so that it finds out what the node can do. Whoever comes beyond that is refused at once. Each account can
 //! have its share of the places, whoever came first; so there may be up to twice as many. Receives pass without a place: they
-//! wait for messages, not for the node. Half of the places at most is held by requests that have waited for a leader for long:
-//! shards that have lost theirs do not hold up the others.
+//! wait for messages, not for the node. Half of the places at most is held by requests for shards that have had no leader for
+//! long: they do not hold up the others.
 
 use std::{
     collections::HashMap,

@@ -367,6 +367,9 @@ impl Replica {
     /// When an entry is due though nobody asks for anything. While something waits for a time, that is also when the log
     /// has said for long enough what time it is.
     fn next_entry(&self) -> Option<Timestamp> {
+        if self.consensus.hands_over() {
+            return None;
+        }
         let deadline = self.shard.next_deadline()?;
         Some(deadline.min(self.shard.now().now + STAMP_INTERVAL))
     }

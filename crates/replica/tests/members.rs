@@ -390,3 +390,43 @@ fn a_change_of_which_a_part_has_happened_is_not_written() {
     }
     assert_eq!(cluster.replica(leader).status().last, last);
 }
+
+/// What is left of a replica may still be taken off its disk, by an order that was right before it was taken in again and
+/// says up to which entry it is. A voter whose log ends before that would be one without a state.
+#[test]
+fn a_learner_whose_log_ends_before_it_was_taken_in_does_not_become_a_voter() {
+    let mut cluster = Cluster::serving(3, 4, 3);
+    cluster.change(&[MembershipStep::AddLearner(4)]);
+    cluster.run(20);
+    cluster.cut_off(4);
+    cluster.change(&[MembershipStep::Remove(4)]);
+    // More than one message takes.
+    cluster.send_many(30);
+    cluster.change(&[MembershipStep::AddLearner(4)]);
+    cluster.settle();
+    cluster.cut.clear();
+    let leader = cluster.leader();
+    let matched = |cluster: &Cluster| {
+        let peers = cluster.replica(leader).status().peers.into_iter();
+        peers
+            .filter(|peer| peer.node == 4)
+            .map(|peer| peer.matched)
+            .sum::<u64>()
+    };
+    while matched(&cluster) == 0 {
+        if let Some(wire) = cluster.wires.pop_front() {
+            cluster.deliver(wire);
+            cluster.sync_all();
+        } else {
+            cluster.tick_all();
+        }
+    }
+    let behind = cluster.replica(leader).status().last - matched(&cluster);
+    assert!(behind > 0, "it has all of it");
+    cluster.change(&[MembershipStep::AddVoter(4)]);
+    cluster.settle();
+    assert_eq!(cluster.membership(leader).learners, [4]);
+    cluster.change(&[MembershipStep::AddVoter(4)]);
+    cluster.settle();
+    assert_eq!(cluster.membership(leader).learners, [0; 0]);
+}

@@ -429,3 +429,18 @@ fn what_a_leader_of_an_earlier_term_says_of_the_time_is_not_heard() {
     cluster.deliver_as_is(late.to, &late);
     assert_eq!(cluster.node(late.to).told, None);
 }
+
+/// Otherwise its shell would begin turn after turn without a pause, each of which proposes what is refused.
+#[test]
+fn nothing_is_due_at_a_leader_that_hands_over() {
+    let mut cluster = Cluster::serving(3, 3, 6);
+    cluster.send_many(1);
+    let (leader, heir) = (cluster.leader(), cluster.followers()[0]);
+    cluster.cut_off(heir);
+    cluster.now += 60_000;
+    let due = cluster.replica(leader).next_deadline();
+    assert!(due.is_some_and(|due| due.0 <= cluster.now), "{due:?}");
+    cluster.step(leader, Input::TransferLeadership { to: heir });
+    cluster.turn(leader);
+    assert_eq!(cluster.replica(leader).next_deadline(), None);
+}

@@ -28,22 +28,22 @@ pub async fn catch_up(port: &impl Port) -> bool {
 }
 
 async fn caught_up(port: &impl Port, Known { leaders, catalog }: Known<'_>) -> bool {
-    let begun = port.elapsed();
     let mut waits = None;
     loop {
         let news = leaders.changes();
         if leaders.serves_here(ShardId::CATALOG) {
+            leaders.found(ShardId::CATALOG);
             return true;
         }
         if let Some(leader) = leaders.of(ShardId::CATALOG)
             && let Ok(PeerResponse::CatalogIndex(index)) =
                 port.ask_peer(leader, PeerRequest::CatalogIndex).await
         {
+            leaders.found(ShardId::CATALOG);
             catalog.wait_for(|&applied| applied >= index).await;
             return true;
         }
-        let waited = port.elapsed().saturating_sub(begun);
-        if !leaders.goes_on(port, waited, &mut waits) {
+        if !leaders.may_wait(port, ShardId::CATALOG, &mut waits) {
             return false;
         }
         within(port, RETRY_INTERVAL, leaders.changed_since(news)).await;

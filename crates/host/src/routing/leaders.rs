@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -23,11 +23,16 @@ pub struct Leaders {
     shards: Mutex<Vec<Led>>,
     /// Counts changes, for whoever waits for one.
     changes: Signal<u64>,
-    /// Requests that wait for a leader, and have done so for longer than it takes to hand over.
+    /// Requests that wait for a leader of a shard that has had none for longer than it takes to hand over.
     waiting: AtomicUsize,
+    /// For each shard, the millisecond, from 1 on, in which a request found no leader, if none has found one since.
+    lost: Box<[AtomicU64]>,
 }
 
-/// A request that has waited for a leader for long, until it is dropped.
+/// Nobody has missed the leader of the shard.
+const LED: u64 = 0;
+
+/// A request that waits for the leader of a shard that has had none for long, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Waits<'a>(&'a Leaders);
 
@@ -59,6 +64,7 @@ impl Leaders {
             shards: Mutex::new(vec![Led::default(); usize::from(shards)]),
             changes: Signal::default(),
             waiting: AtomicUsize::new(0),
+            lost: (0..shards).map(|_| AtomicU64::new(LED)).collect(),
         }
     }
 
@@ -135,22 +141,45 @@ impl Leaders {
         self.changes.count();
     }
 
-    /// Whether a request that has waited so long for a leader may go on. It counts from when it has waited for longer than
-    /// a leader that hands over in order takes.
-    pub(super) fn goes_on<'a>(
+    /// The shard is led: somebody has answered.
+    pub(super) fn found(&self, shard: ShardId) {
+        if let Some(lost) = self.lost.get(usize::from(shard.0))
+            && lost.load(Ordering::Relaxed) != LED
+        {
+            lost.store(LED, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a request that has found no leader of the shard may wait, or go on waiting. It counts if nobody has found one
+    /// for longer than a leader that hands over in order takes.
+    pub(super) fn may_wait<'a>(
         &'a self,
         port: &impl Port,
-        waited: Duration,
+        shard: ShardId,
         waits: &mut Option<Waits<'a>>,
     ) -> bool {
-        if waited < HANDOVER {
+        if self.missed_for(shard, port.elapsed()) < HANDOVER {
             return true;
         }
-        let waits = waits.get_or_insert_with(|| {
+        if let Some(waits) = waits {
+            return port.may_wait(waits.others());
+        }
+        let may_wait = port.may_wait(self.waiting.load(Ordering::Relaxed));
+        if may_wait {
             self.waiting.fetch_add(1, Ordering::Relaxed);
-            Waits(self)
+            *waits = Some(Waits(self));
+        }
+        may_wait
+    }
+
+    /// For how long requests for the shard have found no leader.
+    fn missed_for(&self, shard: ShardId, now: Duration) -> Duration {
+        let now = u64::try_from(now.as_millis()).expect("less than an age") + 1;
+        let since = self.lost.get(usize::from(shard.0)).map_or(now, |lost| {
+            let begun = lost.compare_exchange(LED, now, Ordering::Relaxed, Ordering::Relaxed);
+            begun.err().unwrap_or(now)
         });
-        port.may_wait(waits.others())
+        Duration::from_millis(now.saturating_sub(since))
     }
 
     /// How often anything has changed.

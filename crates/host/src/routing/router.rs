@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anser_broker::{
-    codec,
+    codec::{self, Encoded},
     command::{Command, Placed, Reply},
     error::Error,
     id::ShardId,
@@ -45,7 +45,7 @@ enum Again {
 /// was found in time and nothing has happened, and with [`Error::Unknown`] if it may have happened: so does each
 /// request that has no answer ten seconds after it was to have one. A long poll looks for a leader as long whenever it
 /// has lost one, though not much longer than it waits. Other requests hold places of the node while they wait for a
-/// leader: once one has waited for longer than a leader takes to hand over in order, it fails with [`Error::Busy`] if too
+/// leader: once the shard has had none for longer than one takes to hand over in order, they fail with [`Error::Busy`] if too
 /// many wait, and nothing has happened. Dropped before its end, a receive
 /// gives back what it got.
 pub async fn ask(port: &impl Port, shard: ShardId, request: Request) -> Result<Response, Error> {
@@ -61,7 +61,10 @@ pub async fn ask(port: &impl Port, shard: ShardId, request: Request) -> Result<R
         let tried = port.elapsed();
         let asked = shortened(&request, tried.saturating_sub(begun));
         let again = match attempt(port, cluster.leaders, shard, asked).await {
-            Ok(result) => return result,
+            Ok(result) => {
+                cluster.leaders.found(shard);
+                return result;
+            }
             Err(again) => again,
         };
         if matches!(again, Again::Unknown) && matches!(request, Request::Propose(_)) {
@@ -75,8 +78,7 @@ pub async fn ask(port: &impl Port, shard: ShardId, request: Request) -> Result<R
             return Err(Error::Unavailable);
         }
         if !matches!(request, Request::Receive(_)) {
-            let waited = now.saturating_sub(lost);
-            if !cluster.leaders.goes_on(port, waited, &mut waits) {
+            if !cluster.leaders.may_wait(port, shard, &mut waits) {
                 return Err(Error::Busy);
             }
         }
@@ -177,37 +179,48 @@ pub async fn change(port: &impl Port, command: &Command) -> Result<Placed, Error
     let Some(cluster) = port.cluster() else {
         return port.change_here(command.clone()).await;
     };
+    let leaders = cluster.leaders;
     let begun = port.elapsed();
     let encoded = codec::encode(command);
     port.permit(&Request::Propose(encoded.clone()))?;
     let mut waits = None;
     loop {
-        let news = cluster.leaders.changes();
-        let catalog = ShardId::CATALOG;
-        if cluster.leaders.serves_here(catalog) {
-            match port.change_here(command.clone()).await {
-                Err(Error::Unavailable) => {} // Another leads by now, and nothing has happened.
-                changed => return changed,
-            }
-        } else if let Some(leader) = cluster.leaders.of(catalog) {
-            let command = encoded.bytes.clone();
-            let asked = port.ask_peer(leader, PeerRequest::Change { command });
-            let told = within(port, CHANGE_PATIENCE, asked).await;
-            match told.unwrap_or(Err(PeerError::Lost)) {
-                Ok(PeerResponse::Change(placed)) => return Ok(placed),
-                Ok(PeerResponse::Refused(error)) => return Err(error),
-                Ok(_) | Err(PeerError::NotSent) => {}
-                Err(PeerError::Lost) => return Err(Error::Unknown),
-            }
+        let news = leaders.changes();
+        if let Some(changed) = attempt_change(port, leaders, command, &encoded).await {
+            leaders.found(ShardId::CATALOG);
+            return changed;
         }
         if port.elapsed().saturating_sub(begun) >= PATIENCE {
             return Err(Error::Unavailable);
         }
-        let waited = port.elapsed().saturating_sub(begun);
-        if !cluster.leaders.goes_on(port, waited, &mut waits) {
+        if !leaders.may_wait(port, ShardId::CATALOG, &mut waits) {
             return Err(Error::Busy);
         }
-        within(port, RETRY_INTERVAL, cluster.leaders.changed_since(news)).await;
+        within(port, RETRY_INTERVAL, leaders.changed_since(news)).await;
+    }
+}
+
+/// `None` if who leads the catalog was not found, and nothing has happened.
+async fn attempt_change(
+    port: &impl Port,
+    leaders: &Leaders,
+    command: &Command,
+    encoded: &Encoded,
+) -> Option<Result<Placed, Error>> {
+    if leaders.serves_here(ShardId::CATALOG) {
+        // Another leads by now, if it is not available.
+        let changed = port.change_here(command.clone()).await;
+        return (!matches!(changed, Err(Error::Unavailable))).then_some(changed);
+    }
+    let leader = leaders.of(ShardId::CATALOG)?;
+    let command = encoded.bytes.clone();
+    let asked = port.ask_peer(leader, PeerRequest::Change { command });
+    let told = within(port, CHANGE_PATIENCE, asked).await;
+    match told.unwrap_or(Err(PeerError::Lost)) {
+        Ok(PeerResponse::Change(placed)) => Some(Ok(placed)),
+        Ok(PeerResponse::Refused(error)) => Some(Err(error)),
+        Ok(_) | Err(PeerError::NotSent) => None,
+        Err(PeerError::Lost) => Some(Err(Error::Unknown)),
     }
 }
 

@@ -45,8 +45,12 @@ impl Consensus {
         let tracker = self.node.raft.prs();
         change.steps.iter().all(|step| match step {
             MembershipStep::AddVoter(node) => {
-                // A suspect gives no vote of its own, so those that are left may need it in vain.
-                let has_state = tracker.get(*node).is_some_and(|known| known.matched > 0);
+                // A suspect gives no vote of its own, so those that are left may need it in vain. One whose log ends before
+                // the entry that took it in may still be taken off its disk, as what earlier members have let go of.
+                let named = self.node.store().membership_index();
+                let has_state = tracker
+                    .get(*node)
+                    .is_some_and(|known| known.matched >= named);
                 has_state && self.doubts.memory(*node) == Memory::Whole
             }
             MembershipStep::AddLearner(_) | MembershipStep::Remove(_) => true,
@@ -132,6 +136,11 @@ impl Consensus {
     pub(crate) fn differ(&mut self) {
         self.differs = true;
         self.give_away();
+    }
+
+    /// While the leadership is being handed over nothing can be proposed.
+    pub(crate) fn hands_over(&self) -> bool {
+        self.node.raft.lead_transferee.is_some()
     }
 
     pub(super) fn leads_no_more(&self) -> bool {
