@@ -267,6 +267,8 @@ impl Replica {
             return None;
         }
         let due = match self.proposals.entries_in_flight() {
+            // While it hands over nothing can be proposed: what is due waits for the end of that, which is another turn.
+            0 if self.consensus.hands_over() => None,
             0 => self.next_entry(),
             _ => None, // The entry under way settles, and its end is the next turn.
         };
@@ -367,9 +369,6 @@ impl Replica {
     /// When an entry is due though nobody asks for anything. While something waits for a time, that is also when the log
     /// has said for long enough what time it is.
     fn next_entry(&self) -> Option<Timestamp> {
-        if self.consensus.hands_over() {
-            return None;
-        }
         let deadline = self.shard.next_deadline()?;
         Some(deadline.min(self.shard.now().now + STAMP_INTERVAL))
     }
