@@ -254,3 +254,13 @@ fn a_delivery_that_comes_after_a_later_one_was_deleted_may_be_gone() {
     let story = story.received("q", 10, 15_000, vec![delivery(1, 1)]);
     story.delete("q", 14_100, "r1.2").holds();
 }
+
+/// It is counted as leased, though the answer that says so comes after that to the next receive (seed 1806000218).
+#[test]
+fn a_message_is_not_known_to_be_ready_while_an_earlier_receive_has_no_answer() {
+    let story = Story::new().send("q", 0, 1);
+    let story = story.received("q", 10, 15_000, vec![delivery(1, 1)]);
+    let story = story.count(100, 0, 1, 0);
+    let story = story.received("q", 12_000, 14_000, vec![delivery(1, 2)]);
+    story.delete("q", 15_100, "r1.2").holds();
+}

@@ -128,11 +128,9 @@ impl Life<'_, '_> {
             } else {
                 sent.returned
             };
-            self.certain(
-                State::Active,
-                from,
-                first.map_or(Nanos::MAX, |handout| handout.invoked),
-            );
+            // The answer to whoever took it first may have come after those to later ones.
+            let asked = self.copy.handouts.iter().map(|handout| handout.invoked);
+            self.certain(State::Active, from, asked.min().unwrap_or(Nanos::MAX));
         }
         for (at, handout) in self.copy.handouts.iter().enumerate() {
             self.trace_handout(handout, self.copy.handouts.get(at + 1));
