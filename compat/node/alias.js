@@ -8,9 +8,10 @@
  *     https://cmq-queue-REGION.api.qcloud.com         http://cmq-queue-REGION.api.tencentyun.com
  *     https://cmq-topic-REGION.api.qcloud.com         http://cmq-topic-REGION.api.tencentyun.com
  *
- * They go to the address in CMQ_ALIAS (http://host:port), over plain HTTP. Path, headers and body stay as they
- * are, above all `Host`, which names the vendor: the signature covers it. A request to any other host but this
- * machine is an error, so that nothing ever leaves for the vendor.
+ * They go to the address in CMQ_ALIAS (http://host:port or https://host:port), as its scheme says. Path, headers and
+ * body stay as they are, above all `Host`, which names the vendor: the signature covers it, and over HTTPS the
+ * certificate must have that name. A request to any other host but this machine is an error, so that nothing ever
+ * leaves for the vendor.
  */
 
 const http = require('http');
@@ -18,7 +19,7 @@ const https = require('https');
 
 const server = new URL(process.env.CMQ_ALIAS);
 const VENDOR = /^cmq-(queue|topic)-[a-z]+\.api\.(qcloud|tencentyun)\.com$/;
-const plainRequest = http.request;
+const request = server.protocol === 'https:' ? https.request : http.request;
 const taken = new Map();
 
 function aliased(original) {
@@ -34,10 +35,11 @@ function aliased(original) {
       throw new Error(`alias.js lets nobody ask ${url.hostname}`);
     }
     taken.set(url.origin, (taken.get(url.origin) || 0) + 1);
-    return plainRequest(
+    return request(
       {
         ...options,
         agent: undefined,
+        servername: url.hostname,
         protocol: server.protocol,
         hostname: server.hostname,
         port: server.port,
