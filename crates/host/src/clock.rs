@@ -51,6 +51,10 @@ pub struct ShardTime {
     /// It makes the stamps.
     leads: bool,
     /// The last stamp of which it is known by whose time it was made: this node's own, or one that was guessed from.
+    ///
+    /// Two entries may have the same stamp, and it tells them apart all the same: the entry of a leader that serves goes to
+    /// others, and onto their disks, with the news that the first of its term is committed. So whoever has it has applied that
+    /// first one before, and has begun anew with its stamp.
     known: Timestamp,
 }
 
