@@ -18,7 +18,9 @@ use std::{
 use anser_broker::{command::NodeStart, version::ClusterVersion};
 use serde::{Deserialize, Serialize};
 
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
+/// Of the program before this one; it has no checksum.
+const FORMER_VERSION: u32 = 3;
 pub(crate) const FILE: &str = "node.json";
 
 /// The content of the file; `docs/formats/node.md`.
@@ -45,6 +47,9 @@ pub(crate) struct Identity {
     pub(crate) peers: BTreeMap<u64, KnownPeer>,
     /// The version of the cluster when it was heard last.
     cluster_version: ClusterVersion,
+    /// Only in the file: see [`checksum`].
+    #[serde(default)]
+    checksum: String,
 }
 
 /// What every form of the file has.
@@ -88,6 +93,7 @@ impl Identity {
             shards: 0,
             peers: BTreeMap::new(),
             cluster_version: ClusterVersion::FIRST,
+            checksum: String::new(),
         })
     }
 
@@ -151,11 +157,15 @@ impl Identity {
         };
         let damaged = |error: serde_json::Error| io::Error::new(io::ErrorKind::InvalidData, error);
         let Head { version } = serde_json::from_slice(&text).map_err(damaged)?;
-        if version != VERSION {
+        if !matches!(version, VERSION | FORMER_VERSION) {
             let what = format!("{FILE} has version {version}, this program reads {VERSION}");
             return Err(io::Error::new(io::ErrorKind::Unsupported, what));
         }
-        let identity: Self = serde_json::from_slice(&text).map_err(damaged)?;
+        let mut identity: Self = serde_json::from_slice(&text).map_err(damaged)?;
+        let said = std::mem::take(&mut identity.checksum);
+        let is_former = version == FORMER_VERSION && said.is_empty();
+        let is_whole = is_former || said == identity.checksum()?;
+        identity.version = VERSION;
         let fields = [&identity.cluster];
         let drawn = [&identity.incarnation, &identity.start_mark];
         let peers = identity.peers.values().map(|peer| &peer.incarnation);
@@ -164,17 +174,28 @@ impl Identity {
             .chain(peers)
             .all(|field| field.is_empty() || from_hex(field).is_some())
             && drawn.into_iter().all(|field| from_hex(field).is_some());
-        if !sound {
+        if !is_whole || !sound {
             let what = format!("{FILE} is damaged");
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         Ok(Some(identity))
     }
 
+    /// CRC-32C, in hexadecimal, of all fields in their order as JSON without white space, the checksum being empty. A bit of
+    /// a number or an address that has turned would make another node of this one, which nobody lets in.
+    fn checksum(&self) -> io::Result<String> {
+        let fields = serde_json::to_vec(self)?;
+        Ok(format!("{:08x}", crc32c::crc32c(&fields)))
+    }
+
     /// Written aside, synced, renamed, folder synced.
     pub(crate) fn write(&self, data: &Path) -> io::Result<()> {
         let aside = data.join(format!("{FILE}.new"));
-        let text = serde_json::to_vec_pretty(self)?;
+        let whole = Self {
+            checksum: self.checksum()?,
+            ..self.clone()
+        };
+        let text = serde_json::to_vec_pretty(&whole)?;
         let mut file = File::create(&aside)?;
         file.write_all(&text)?;
         file.sync_all()?;
@@ -241,12 +262,47 @@ mod tests {
             Identity::read(data.path()).map_err(|error| error.kind())
         };
         let (damaged, other) = (io::ErrorKind::InvalidData, io::ErrorKind::Unsupported);
-        assert!(read(r#""shards": 16"#, r#""shards": 17"#).is_ok());
-        assert_eq!(read(r#""version": 3"#, r#""version": 2"#), Err(other));
-        assert_eq!(read(r#""version": 3"#, r#""version": 4"#), Err(other));
+        assert!(read(r#""shards": 16"#, r#""shards":16"#).is_ok());
+        assert_eq!(read(r#""shards": 16"#, r#""shards": 17"#), Err(damaged));
+        assert_eq!(read(r#""version": 4"#, r#""version": 3"#), Err(damaged));
+        assert_eq!(read(r#""version": 4"#, r#""version": 2"#), Err(other));
+        assert_eq!(read(r#""version": 4"#, r#""version": 5"#), Err(other));
         assert_eq!(read("\"start\": 5,", ""), Err(damaged));
         assert_eq!(read("61206469736b2773206f776e2069642e", ""), Err(damaged));
         assert_eq!(read("647261776e2061742061207374617274", "7"), Err(damaged));
+    }
+
+    /// Found by the damage matrix (flip node.json): a bit of the incarnation had turned, and the others did not know the node.
+    #[test]
+    fn no_bit_of_the_file_can_turn_unnoticed() {
+        let data = tempfile::tempdir().unwrap();
+        let frozen = include_bytes!("golden/node.json");
+        fs::write(path(data.path()), frozen).unwrap();
+        let whole = Identity::read(data.path()).unwrap();
+        for at in 0..frozen.len() * 8 {
+            let mut bytes = frozen.to_vec();
+            bytes[at / 8] ^= 1 << (at % 8);
+            fs::write(path(data.path()), &bytes).unwrap();
+            // White space may be another.
+            if let Ok(read) = Identity::read(data.path()) {
+                assert_eq!(read, whole, "bit {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_file_of_the_former_program_is_read() {
+        let data = tempfile::tempdir().unwrap();
+        let frozen = include_str!("golden/node.json");
+        let (before, _) = frozen.split_once(",\n  \"checksum\"").unwrap();
+        let former = format!(
+            "{}\n}}",
+            before.replace(r#""version": 4"#, r#""version": 3"#)
+        );
+        fs::write(path(data.path()), former).unwrap();
+        let read = Identity::read(data.path()).unwrap();
+        fs::write(path(data.path()), frozen).unwrap();
+        assert_eq!(read, Identity::read(data.path()).unwrap());
     }
 
     #[test]
