@@ -177,6 +177,7 @@ impl Config {
             tls,
             trusted_proxies: self.api.trusted_proxies()?,
             limits: self.limits.http(),
+            rates: self.api.rates(),
             cmq: self.api.cmq(receipt_key)?,
         })
     }

@@ -27,6 +27,20 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("anser", &["api", "broker", "network", "node", "push"]),
 ];
 
+/// Who may import a room, a module with its folder, of a crate; besides the crate's root and tests. What is not here,
+/// all of the crate may import.
+const WALLS: &[(&str, &str, &[&str])] = &[
+    // The port knows no dialect, and what all dialects share knows none of them.
+    ("api", "cmq", &["fuzzing", "server", "tongues"]),
+    // No dialect knows the port, nor does what they share.
+    ("api", "http", &["server", "tongues"]),
+    ("api", "tongues", &["server"]),
+    // A key is no signature's.
+    ("api", "auth", &["cmq", "http"]),
+    // The way to the service is a dialect's.
+    ("api", "front", &["cmq", "server", "tongues"]),
+];
+
 /// What the crates that must be simulated may not even see.
 const PURE: &[&str] = &["broker", "replica", "log", "host", "sim"];
 const IMPURE: &[&str] = &[
@@ -68,6 +82,79 @@ fn crates_import_only_what_the_map_allows() {
              move the code, or change the map and say why"
         );
     }
+}
+
+#[test]
+fn rooms_are_imported_only_through_the_doors_that_they_have() {
+    for (name, room, allowed) in WALLS {
+        let root = root().join("crates").join(name).join("src");
+        for (path, text) in sources() {
+            let Ok(within) = path.strip_prefix(&root) else {
+                continue;
+            };
+            let within = within.with_extension("");
+            let parts: Vec<_> = within.iter().filter_map(|part| part.to_str()).collect();
+            let from = parts[0];
+            let is_exempt = ["lib", *room].contains(&from) || parts.contains(&"tests");
+            if is_exempt || allowed.contains(&from) {
+                continue;
+            }
+            assert!(
+                !imported_rooms(&text).contains(room),
+                "{} imports {room}, which only {allowed:?} may: move the code, or change \
+                 the walls of tests/tidy.rs and say why",
+                path.display()
+            );
+        }
+    }
+}
+
+/// The modules of the crate's root that a file names, in paths and in groups of imports. What its unit tests name does
+/// not count.
+fn imported_rooms(text: &str) -> BTreeSet<&str> {
+    let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
+    let mut rooms = BTreeSet::new();
+    for part in code.split("crate::").skip(1) {
+        match part.strip_prefix('{') {
+            Some(group) => rooms.extend(first_names(group)),
+            None => rooms.extend(name_at_start(part)),
+        }
+    }
+    rooms
+}
+
+/// The first names of the paths in a group of imports.
+fn first_names(group: &str) -> Vec<&str> {
+    let (mut depth, mut names) = (0_usize, Vec::new());
+    let mut is_start = true;
+    for (place, letter) in group.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => is_start = true,
+            letter if is_start && !letter.is_whitespace() => {
+                names.extend(name_at_start(&group[place..]));
+                is_start = false;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+fn name_at_start(text: &str) -> Option<&str> {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let end = text.find(|letter| !is_part(letter)).unwrap_or(text.len());
+    (end > 0).then_some(&text[..end])
+}
+
+#[test]
+fn what_a_file_imports_is_found_in_paths_and_in_groups() {
+    let text = "use crate::{\n    alpha::{beta, gamma},\n    delta::Epsilon,\n    zeta,\n};\n\
+        fn f() { crate::eta::theta() }\n#[cfg(test)]\nmod tests { use crate::iota; }";
+    let found: Vec<&str> = imported_rooms(text).into_iter().collect();
+    assert_eq!(found, ["alpha", "delta", "eta", "zeta"]);
 }
 
 #[test]

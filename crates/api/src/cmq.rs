@@ -1,8 +1,9 @@
 //! CMQ API 2.0 ("A2"): flat forms in, JSON objects out, signature v1.
 //!
 //! [`table`] has one row an action. The steps of a request are in [`dialect`], the common parameters
-//! and the signature in [`authenticate`], the envelope of every answer in [`envelope`]. Choices
-//! where the vendor's documents are silent are listed in `docs/dialects/cmq.md`.
+//! and the signature in [`authenticate`], the envelope of every answer in [`envelope`]. What it means to do an
+//! operation is not here: that is [`crate::front`]. Choices where the vendor's documents are silent are listed in
+//! `docs/dialects/cmq.md`.
 
 use std::{fmt, time::Duration};
 
@@ -23,12 +24,9 @@ mod notify;
 mod number;
 mod page;
 pub(crate) mod parameters;
-mod permutation;
 mod policy;
 pub(crate) mod publish;
 mod queue;
-mod rates;
-pub(crate) mod receipt;
 pub(crate) mod resource_id;
 mod route;
 mod shown;
@@ -61,8 +59,6 @@ pub struct Config {
     pub delayed_max: u64,
     /// The smallest `maxMsgHeapNum`; tests make it small.
     pub backlog_least: u64,
-    /// Off unless set: the vendor's clients do not slow down when they are told to.
-    pub rates: Option<Rates>,
     /// Hosts, with port if clients write one, under which this server is known besides the `Host`
     /// header, for instance in front of a proxy that changes it.
     pub public_names: Vec<Host<'static>>,
@@ -71,17 +67,6 @@ pub struct Config {
     pub advertised_tcp: Vec<String>,
     /// The key of receipt handles, the same on all nodes and for good.
     pub receipt_key: [u8; 32],
-}
-
-/// Rates that one node allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rates {
-    /// For each queue, and for each of send, receive and delete; for each topic, what is published.
-    pub messages_per_second: u32,
-    /// For each account, in all directions together.
-    pub account_messages_per_second: u32,
-    /// For each account.
-    pub control_per_second: u32,
 }
 
 impl Config {
@@ -100,7 +85,6 @@ impl Config {
             in_flight_max: 100_000,
             delayed_max: 1_000_000,
             backlog_least: limits::BACKLOG_LEAST,
-            rates: None,
             public_names: Vec::new(),
             advertised_tcp: Vec::new(),
             receipt_key,
@@ -124,7 +108,6 @@ impl fmt::Debug for Config {
             .field("in_flight_max", &self.in_flight_max)
             .field("delayed_max", &self.delayed_max)
             .field("backlog_least", &self.backlog_least)
-            .field("rates", &self.rates)
             .field("public_names", &self.public_names)
             .field("advertised_tcp", &self.advertised_tcp)
             .finish_non_exhaustive()

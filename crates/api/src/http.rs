@@ -1,4 +1,4 @@
-//! The port: threads, sockets, TLS and HTTP/1.1.
+//! The port: threads, sockets, TLS and HTTP/1.1. What requests mean, a [`Handler`] knows.
 //!
 //! Each thread has its own runtime and its own listener on the one address; the system spreads
 //! connections over them. A connection stays on its thread, so nothing here moves between threads
@@ -13,62 +13,45 @@ use std::{
     time::Duration,
 };
 
-use anser_broker::{service::Service, time::Timestamp};
 use anser_network::{Acceptor, Network};
 use tokio::{sync::watch, time::Instant};
 
+pub(crate) use self::{
+    body::Unread,
+    handler::{BodyLimit, Handler, Head, Request, Response, closing, response},
+};
 use crate::{
-    cmq::{self, dialect::Dialect, table::Table},
-    key::KeyStore,
     limits::Limits,
     memory::Memory,
     metrics::HttpMetrics,
+    stop::{Stop, Stopping},
 };
 
 mod acceptor;
 mod admission;
 mod body;
 mod connection;
+mod handler;
 mod handshake;
 mod heads;
 mod link;
 mod listener;
 mod overdue;
-mod presence;
 mod proxies;
 mod respond;
 mod stream;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use presence::Presence;
-
-/// What the wall clock shows now.
-pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
-/// When the server stops: nothing until it shall.
-pub(crate) type Stop = watch::Receiver<Option<Stopping>>;
-
-/// How long those who are connected are served while the server stops.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Stopping {
-    /// Until then who says nothing may still ask for something, and is told with the answer that the connection ends.
-    idle_until: Instant,
-    /// Who has no answer by then is cut off.
-    end: Instant,
-}
-
-#[derive(Debug, Clone)]
-pub struct ServerConfig {
+/// Where the port is and what it is like.
+#[derive(Debug)]
+pub(crate) struct Port {
     /// With port 0 the system chooses one.
-    pub listen: SocketAddr,
-    pub threads: usize,
-    /// The port speaks TLS with it, and nothing else; plain HTTP without it.
-    pub tls: Option<Acceptor>,
-    /// Where the proxies are that say truly whom a request is from.
-    pub trusted_proxies: Vec<Network>,
-    pub limits: Limits,
-    pub cmq: cmq::Config,
+    pub(crate) listen: SocketAddr,
+    pub(crate) threads: usize,
+    pub(crate) tls: Option<Acceptor>,
+    pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) limits: Limits,
 }
 
 /// A running server. Dropped without [`Server::shutdown`], it stops at once.
@@ -82,8 +65,8 @@ pub struct Server {
 
 /// What all connections share.
 #[derive(Debug)]
-struct Edge<S> {
-    cmq: Dialect<S>,
+struct Edge<H> {
+    handler: H,
     tls: Option<Acceptor>,
     proxies: proxies::Proxies,
     limits: Limits,
@@ -102,44 +85,24 @@ async fn idle_time(mut stop: Stop) {
     }
 }
 
-#[cfg(test)]
-impl Stopping {
-    pub(crate) fn now() -> Self {
-        let now = Instant::now();
-        Self {
-            idle_until: now,
-            end: now,
-        }
-    }
-}
-
-/// Opens the port and serves until [`Server::shutdown`].
-pub fn start<S: Service>(
-    config: ServerConfig,
-    service: S,
-    keys: Arc<dyn KeyStore>,
-    wall_clock: WallClock,
+/// Opens the port and serves until [`Server::shutdown`], which tells those who wait by `stop`.
+pub(crate) fn serve<H: Handler>(
+    port: Port,
+    handler: H,
+    metrics: Arc<HttpMetrics>,
+    stop: watch::Sender<Option<Stopping>>,
 ) -> io::Result<Server> {
-    let (stop, stopped) = watch::channel(None);
-    let metrics = Arc::new(HttpMetrics::new(Table::<S>::names()));
     let edge = Arc::new(Edge {
-        cmq: Dialect::new(
-            service,
-            config.cmq,
-            keys,
-            wall_clock,
-            stopped.clone(),
-            Memory::new(config.limits.answers_bytes),
-        ),
-        tls: config.tls,
-        proxies: proxies::Proxies::new(config.trusted_proxies),
-        admission: Arc::new(admission::Admission::new(&config.limits)),
-        bodies: Memory::new(config.limits.bodies_bytes),
-        limits: config.limits,
+        handler,
+        tls: port.tls,
+        proxies: proxies::Proxies::new(port.trusted_proxies),
+        admission: Arc::new(admission::Admission::new(&port.limits)),
+        bodies: Memory::new(port.limits.bodies_bytes),
+        limits: port.limits,
         metrics: Arc::clone(&metrics),
-        stop: stopped,
+        stop: stop.subscribe(),
     });
-    let listeners = listener::open(config.listen, config.threads)?;
+    let listeners = listener::open(port.listen, port.threads)?;
     let mut server = Server {
         address: listeners[0].local_addr()?,
         metrics,

@@ -7,7 +7,22 @@ use std::{fmt, sync::Arc};
 use anser_broker::{id::AccountId, time::Timestamp};
 use aws_lc_rs::{constant_time, hmac};
 
-use crate::auth::signature::Algorithm;
+/// What a client signs with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    Sha1,
+    Sha256,
+}
+
+impl Algorithm {
+    /// By the text of `SignatureMethod`: all but two texts mean SHA-1.
+    pub(crate) fn from_method(method: Option<&[u8]>) -> Self {
+        match method {
+            Some(b"HmacSHA256" | b"sha256") => Self::Sha256,
+            _ => Self::Sha1,
+        }
+    }
+}
 
 /// Where keys come from.
 pub trait KeyStore: Send + Sync + 'static {
@@ -16,7 +31,8 @@ pub trait KeyStore: Send + Sync + 'static {
 
 /// One key of an account.
 pub struct AccessKey {
-    id: Box<str>,
+    /// Shared with all that is done by it.
+    id: Arc<str>,
     account: AccountId,
     enabled: bool,
     token: Option<Token>,
@@ -54,6 +70,10 @@ impl AccessKey {
 
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    pub(crate) fn shared_id(&self) -> Arc<str> {
+        Arc::clone(&self.id)
     }
 
     pub fn account(&self) -> AccountId {

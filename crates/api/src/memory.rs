@@ -81,6 +81,9 @@ impl<K: Eq + Hash> Held<K> {
 impl<K: Copy + Eq + Hash> Taken<K> {
     /// Holds so many bytes from now on; if there is no room, as many as before.
     pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Full> {
+        if bytes == self.bytes {
+            return Ok(());
+        }
         let mut held = self.memory.lock();
         if !held.fits(self.memory.max, &self.whose, self.bytes, bytes) {
             return Err(Full);

@@ -5,16 +5,34 @@ use std::{
     time::Duration,
 };
 
-use crate::cmq::errors::Fault;
+use crate::dialect::Dialect;
 
 /// Buckets of the latency histogram: below 1, 2, 4 … microseconds, the last without a bound.
 const BUCKETS: usize = 27;
 /// Requests that name no action we have are counted under this name.
 const OTHER: &str = "other";
 
+/// What a client can be told, in the words of a dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Code {
+    pub(crate) text: &'static str,
+    /// A second code beside it, if the dialect has one.
+    pub(crate) module: &'static str,
+    /// That the key or the signature is not accepted.
+    pub(crate) is_denial: bool,
+}
+
+/// What is counted of a dialect: its actions, and for each how often it was answered with which code.
+#[derive(Debug)]
+pub(crate) struct Vocabulary {
+    pub(crate) dialect: Dialect,
+    pub(crate) actions: Vec<&'static str>,
+    pub(crate) codes: &'static [Code],
+}
+
 #[derive(Debug)]
 pub struct HttpMetrics {
-    actions: Vec<ActionMetrics>,
+    dialects: Vec<DialectMetrics>,
     pub(crate) connections_open: AtomicU64,
     pub(crate) connections_accepted: AtomicU64,
     pub(crate) connections_refused: AtomicU64,
@@ -30,6 +48,14 @@ pub struct HttpMetrics {
 }
 
 #[derive(Debug)]
+struct DialectMetrics {
+    dialect: Dialect,
+    codes: &'static [Code],
+    /// The last is for all other names.
+    actions: Vec<ActionMetrics>,
+}
+
+#[derive(Debug)]
 struct ActionMetrics {
     name: &'static str,
     outcomes: Vec<AtomicU64>,
@@ -42,9 +68,9 @@ struct ActionMetrics {
 pub struct RequestCount {
     pub dialect: &'static str,
     pub action: &'static str,
-    /// The public code, 0 for success, and the module code.
-    pub code: u16,
-    pub module: u16,
+    /// What the client was told; of CMQ the public code, 0 for success, and the module code.
+    pub code: &'static str,
+    pub module: &'static str,
     pub count: u64,
 }
 
@@ -59,10 +85,9 @@ pub struct LatencyBucket {
 }
 
 impl HttpMetrics {
-    pub(crate) fn new(actions: Vec<&'static str>) -> Self {
-        let named = actions.into_iter().chain([OTHER]);
+    pub(crate) fn new(spoken: Vec<Vocabulary>) -> Self {
         Self {
-            actions: named.map(ActionMetrics::new).collect(),
+            dialects: spoken.into_iter().map(DialectMetrics::new).collect(),
             connections_open: AtomicU64::new(0),
             connections_accepted: AtomicU64::new(0),
             connections_refused: AtomicU64::new(0),
@@ -75,30 +100,53 @@ impl HttpMetrics {
         }
     }
 
-    pub(crate) fn answered(&self, action: Option<usize>, fault: Fault, took: Duration) {
-        let other = self.actions.len() - 1;
-        let action = &self.actions[action.unwrap_or(other)];
+    /// Counts an answer. Action and code are places in the dialect's vocabulary; a dialect without one counts as none.
+    pub(crate) fn answered(
+        &self,
+        dialect: Dialect,
+        action: Option<usize>,
+        code: usize,
+        took: Duration,
+    ) {
+        let Some(spoken) = self.spoken(dialect) else {
+            return add(&self.not_found, 1);
+        };
+        let other = spoken.actions.len() - 1;
+        let action = &spoken.actions[action.unwrap_or(other)];
         let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bits = usize::try_from(u64::BITS - microseconds.leading_zeros()).unwrap_or(BUCKETS);
-        add(&action.outcomes[fault as usize], 1);
+        add(&action.outcomes[code], 1);
         add(&action.latency[bits.min(BUCKETS - 1)], 1);
         add(&action.microseconds, microseconds);
-        let of_auth = Fault::AuthenticationFailed.code();
-        if fault.code() == of_auth {
+        if spoken.codes[code].is_denial {
             add(&self.auth_failures, 1);
         }
     }
 
+    /// The name of an action.
+    pub(crate) fn action(&self, dialect: Dialect, action: usize) -> Option<&'static str> {
+        Some(self.spoken(dialect)?.actions.get(action)?.name)
+    }
+
+    pub(crate) fn code(&self, dialect: Dialect, code: usize) -> Option<Code> {
+        self.spoken(dialect)?.codes.get(code).copied()
+    }
+
+    fn spoken(&self, dialect: Dialect) -> Option<&DialectMetrics> {
+        let mut spoken = self.dialects.iter();
+        spoken.find(|spoken| spoken.dialect == dialect)
+    }
+
     /// The outcomes that happened.
     pub fn requests(&self) -> impl Iterator<Item = RequestCount> {
-        self.actions.iter().flat_map(|action| {
-            let outcomes = Fault::ALL.iter().zip(&action.outcomes);
+        self.actions().flat_map(|(spoken, action)| {
+            let outcomes = spoken.codes.iter().zip(&action.outcomes);
             outcomes
-                .map(|(fault, count)| RequestCount {
-                    dialect: "cmq",
+                .map(|(code, count)| RequestCount {
+                    dialect: spoken.dialect.name(),
                     action: action.name,
-                    code: fault.code(),
-                    module: fault.module(),
+                    code: code.text,
+                    module: code.module,
                     count: read(count),
                 })
                 .filter(|count| count.count > 0)
@@ -106,24 +154,30 @@ impl HttpMetrics {
     }
 
     pub fn latency(&self) -> impl Iterator<Item = LatencyBucket> {
-        self.actions.iter().flat_map(|action| {
-            action
-                .latency
-                .iter()
-                .enumerate()
-                .map(|(bits, count)| LatencyBucket {
-                    dialect: "cmq",
-                    action: action.name,
-                    below: (bits < BUCKETS - 1).then(|| Duration::from_micros(1 << bits)),
-                    count: read(count),
-                })
+        self.actions().flat_map(|(spoken, action)| {
+            let buckets = action.latency.iter().enumerate();
+            buckets.map(|(bits, count)| LatencyBucket {
+                dialect: spoken.dialect.name(),
+                action: action.name,
+                below: (bits < BUCKETS - 1).then(|| Duration::from_micros(1 << bits)),
+                count: read(count),
+            })
         })
     }
 
     /// The time that all requests of an action took together, waits included.
-    pub fn total_time(&self, action: &str) -> Duration {
-        let found = self.actions.iter().find(|metrics| metrics.name == action);
-        Duration::from_micros(found.map_or(0, |metrics| read(&metrics.microseconds)))
+    pub fn total_time(&self, dialect: &str, action: &str) -> Duration {
+        let mut actions = self.actions();
+        let found = actions
+            .find(|(spoken, metrics)| spoken.dialect.name() == dialect && metrics.name == action);
+        Duration::from_micros(found.map_or(0, |(_, metrics)| read(&metrics.microseconds)))
+    }
+
+    fn actions(&self) -> impl Iterator<Item = (&DialectMetrics, &ActionMetrics)> {
+        self.dialects.iter().flat_map(|spoken| {
+            let actions = spoken.actions.iter();
+            actions.map(move |action| (spoken, action))
+        })
     }
 
     pub fn connections_open(&self) -> u64 {
@@ -169,11 +223,27 @@ impl HttpMetrics {
     }
 }
 
+impl DialectMetrics {
+    fn new(vocabulary: Vocabulary) -> Self {
+        let Vocabulary {
+            dialect,
+            actions,
+            codes,
+        } = vocabulary;
+        let named = actions.into_iter().chain([OTHER]);
+        Self {
+            dialect,
+            codes,
+            actions: named.map(|name| ActionMetrics::new(name, codes)).collect(),
+        }
+    }
+}
+
 impl ActionMetrics {
-    fn new(name: &'static str) -> Self {
+    fn new(name: &'static str, codes: &[Code]) -> Self {
         Self {
             name,
-            outcomes: Fault::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+            outcomes: codes.iter().map(|_| AtomicU64::new(0)).collect(),
             latency: [const { AtomicU64::new(0) }; BUCKETS],
             microseconds: AtomicU64::new(0),
         }

@@ -3,13 +3,16 @@
 use std::{
     collections::BTreeMap,
     future::Future,
+    net::Ipv4Addr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use anser_broker::{
+    context::Context,
     error::Error,
     id::{AccountId, MessageId, QueueId},
     op::{
@@ -20,7 +23,7 @@ use anser_broker::{
     time::{Millis, Timestamp},
 };
 
-use crate::{AccessKey, Algorithm, KeyStore, WallClock, encode_form, sign_v1};
+use crate::{AccessKey, Algorithm, KeyStore, WallClock, encode_form, record::Arrival, sign_v1};
 
 pub(crate) const ID: &str = "EXAMPLE-ID-0000000000000000000000001";
 pub(crate) const SECRET: &[u8] = b"example-secret-not-real-0000001";
@@ -30,6 +33,14 @@ pub(crate) const NOW: u64 = 1_700_000_000;
 
 pub(crate) fn clock() -> WallClock {
     Arc::new(|| Timestamp(NOW * 1000))
+}
+
+/// Just now, from a documentation address.
+pub(crate) fn arrival() -> Arrival {
+    Arrival {
+        started: Instant::now(),
+        source: Ipv4Addr::new(192, 0, 2, 7).into(),
+    }
 }
 
 pub(crate) fn key() -> AccessKey {
@@ -60,6 +71,8 @@ impl KeyStore for Keys {
 #[derive(Clone, Default)]
 pub(crate) struct Fake {
     pub(crate) seen: Arc<Mutex<Vec<AnyOperation>>>,
+    /// Of the last operation.
+    pub(crate) context: Arc<Mutex<Option<Context>>>,
     pub(crate) found: Arc<Mutex<Vec<ReceivedMessage>>>,
     pub(crate) answer: Arc<Mutex<Option<AnyOutput>>>,
     pub(crate) refusal: Arc<Mutex<Option<Error>>>,
@@ -108,9 +121,10 @@ impl Fake {
 impl Service for Fake {
     fn execute<O: Operation>(
         &self,
-        _account: AccountId,
+        context: Context,
         operation: O,
     ) -> impl Future<Output = Result<O::Output, Error>> + Send {
+        *self.context.lock().unwrap() = Some(context);
         let performed = self.clone().perform(operation.into());
         async move { Ok(O::output(performed.await?).expect("the answer fits the operation")) }
     }

@@ -7,6 +7,7 @@
 pub mod attributes;
 pub mod codec;
 pub mod command;
+pub mod context;
 pub mod error;
 #[doc(hidden)]
 pub mod fuzzing;

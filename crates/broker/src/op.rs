@@ -1,10 +1,14 @@
 //! The operations: everything that can be asked of the product, in its own words.
 //!
 //! Dialects translate to and from these. Each operation names its output, so that
-//! `service.execute(account, SendMessages { .. })` is a `MessagesSent` without any matching.
+//! `service.execute(context, SendMessages { .. })` is a `MessagesSent` without any matching. What an
+//! operation is, its class, its resource and its number of messages, stands in its row of the table
+//! below, and nowhere in a dialect.
 
+mod facts;
 mod topic;
 
+pub use facts::{Class, Resource};
 pub use topic::{
     CreateTopic, DeadLetterQueueChange, DeleteTopic, DeliveryFailure, DescribeSubscription,
     DescribeTopic, EndpointName, ListSubscriptions, ListTopics, MessagesPublished, PublishMessages,
@@ -17,6 +21,7 @@ pub use topic::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use self::facts::Count;
 use crate::{
     attributes::{AttributeChanges, DeadLetterAfter, QueueAttributes},
     error::Error,
@@ -25,16 +30,35 @@ use crate::{
     time::{Millis, Timestamp},
 };
 
-/// An operation and what it gives.
+/// An operation, what it is, and what it gives.
 pub trait Operation: Into<AnyOperation> + Send + 'static {
     type Output: Send + 'static;
+
+    const CLASS: Class;
+
+    fn resource(&self) -> Resource<'_>;
+
+    /// How many messages it sends, publishes or names by their receipts, or receives at most.
+    fn messages(&self) -> usize {
+        0
+    }
+
+    /// The messages that a receive got.
+    fn received(_output: &Self::Output) -> &[ReceivedMessage] {
+        &[]
+    }
 
     /// Takes this operation's output out of the sum of all; `None` if it is another's.
     fn output(any: AnyOutput) -> Option<Self::Output>;
 }
 
+/// A row: the operation and its output, with the field of messages that were received; its class, with the field that
+/// says how many messages it is about; its resource, with the fields that name it.
 macro_rules! operations {
-    ($($name:ident -> $output:ident,)*) => {
+    ($(
+        $name:ident -> $output:ident $({ $received:ident })?:
+        $class:ident $(($counted:ident))?, $resource:ident $(($($named:ident),+))?;
+    )*) => {
         /// Any operation.
         #[derive(Debug, Clone)]
         pub enum AnyOperation {
@@ -66,6 +90,24 @@ macro_rules! operations {
             impl Operation for $name {
                 type Output = $output;
 
+                const CLASS: Class = Class::$class;
+
+                fn resource(&self) -> Resource<'_> {
+                    Resource::$resource $(($(&self.$named),+))?
+                }
+
+                $(
+                    fn messages(&self) -> usize {
+                        self.$counted.count()
+                    }
+                )?
+
+                $(
+                    fn received(output: &$output) -> &[ReceivedMessage] {
+                        &output.$received
+                    }
+                )?
+
                 fn output(any: AnyOutput) -> Option<$output> {
                     match any {
                         AnyOutput::$name(output) => Some(output),
@@ -78,30 +120,30 @@ macro_rules! operations {
 }
 
 operations! {
-    CreateQueue -> QueueCreated,
-    DeleteQueue -> QueueDeleted,
-    SetQueueAttributes -> QueueChanged,
-    DescribeQueue -> QueueDescription,
-    ListQueues -> QueuesListed,
-    ListDeadLetterSources -> QueuesListed,
-    ClearQueue -> QueueCleared,
-    RewindQueue -> QueueRewound,
-    SendMessages -> MessagesSent,
-    ReceiveMessages -> MessagesReceived,
-    DeleteMessages -> MessagesDeleted,
-    ChangeVisibility -> VisibilityChanged,
-    ReturnMessages -> MessagesReturned,
-    CreateTopic -> TopicCreated,
-    DeleteTopic -> TopicDeleted,
-    SetTopicAttributes -> TopicChanged,
-    DescribeTopic -> TopicDescription,
-    ListTopics -> TopicsListed,
-    PublishMessages -> MessagesPublished,
-    Subscribe -> Subscribed,
-    SetSubscriptionAttributes -> SubscriptionChanged,
-    DescribeSubscription -> SubscriptionDescription,
-    ListSubscriptions -> SubscriptionsListed,
-    Unsubscribe -> Unsubscribed,
+    CreateQueue -> QueueCreated: Control, Queue(name);
+    DeleteQueue -> QueueDeleted: Control, Queue(name);
+    SetQueueAttributes -> QueueChanged: Control, Queue(name);
+    DescribeQueue -> QueueDescription: Control, Queue(name);
+    ListQueues -> QueuesListed: Control, Account;
+    ListDeadLetterSources -> QueuesListed: Control, Queue(name);
+    ClearQueue -> QueueCleared: Control, Queue(name);
+    RewindQueue -> QueueRewound: Control, Queue(name);
+    SendMessages -> MessagesSent: Send(bodies), Queue(queue);
+    ReceiveMessages -> MessagesReceived { messages }: Receive(max), Queue(queue);
+    DeleteMessages -> MessagesDeleted: Delete(receipts), Queue(queue);
+    ChangeVisibility -> VisibilityChanged: Lease(receipts), Queue(queue);
+    ReturnMessages -> MessagesReturned: Lease(receipts), Queue(queue);
+    CreateTopic -> TopicCreated: Control, Topic(name);
+    DeleteTopic -> TopicDeleted: Control, Topic(name);
+    SetTopicAttributes -> TopicChanged: Control, Topic(name);
+    DescribeTopic -> TopicDescription: Control, Topic(name);
+    ListTopics -> TopicsListed: Control, Account;
+    PublishMessages -> MessagesPublished: Publish(bodies), Topic(topic);
+    Subscribe -> Subscribed: Control, Subscription(topic, name);
+    SetSubscriptionAttributes -> SubscriptionChanged: Control, Subscription(topic, name);
+    DescribeSubscription -> SubscriptionDescription: Control, Subscription(topic, name);
+    ListSubscriptions -> SubscriptionsListed: Control, Topic(topic);
+    Unsubscribe -> Unsubscribed: Control, Subscription(topic, name);
 }
 
 /// Makes a queue that can be used when the answer is there.
@@ -345,4 +387,54 @@ pub struct MessagesReturned;
 pub struct VisibilityChanged {
     /// One result a receipt, in order.
     pub results: Vec<Result<(), Error>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue() -> QueueName {
+        QueueName::new("orders").expect("a name")
+    }
+
+    #[test]
+    fn a_row_says_class_resource_and_messages() {
+        let send = SendMessages {
+            queue: queue(),
+            bodies: vec![Bytes::from("a"), Bytes::from("b")],
+            delay: None,
+            token: None,
+        };
+        assert_eq!(SendMessages::CLASS, Class::Send);
+        assert_eq!(send.resource(), Resource::Queue(&queue()));
+        assert_eq!(send.messages(), 2);
+        let delete = DeleteQueue { name: queue() };
+        assert_eq!(DeleteQueue::CLASS, Class::Control);
+        assert_eq!(
+            (delete.resource().to_string(), delete.messages()),
+            ("queue/orders".into(), 0)
+        );
+    }
+
+    #[test]
+    fn a_receive_is_about_as_many_messages_as_it_may_get_and_tells_those_that_it_got() {
+        let receive = ReceiveMessages {
+            queue: queue(),
+            max: 7,
+            visibility: None,
+            wait: None,
+        };
+        assert_eq!(receive.messages(), 7);
+        let none = MessagesReceived {
+            messages: Vec::new(),
+        };
+        assert_eq!(ReceiveMessages::received(&none).len(), 0);
+        assert_eq!(
+            SendMessages::received(&MessagesSent {
+                messages: Vec::new()
+            })
+            .len(),
+            0
+        );
+    }
 }

@@ -3,14 +3,14 @@
 
 use std::future::Future;
 
-use crate::{error::Error, id::AccountId, op::Operation};
+use crate::{context::Context, error::Error, op::Operation};
 
 pub trait Service: Clone + Send + Sync + 'static {
-    /// Does one operation for an account. An `Ok` is durable and applied. Dropping the future of a
+    /// Does one operation for who asks, on what the context's owner has. An `Ok` is durable and applied. Dropping the future of a
     /// receive gives its messages back.
     fn execute<O: Operation>(
         &self,
-        account: AccountId,
+        context: Context,
         operation: O,
     ) -> impl Future<Output = Result<O::Output, Error>> + Send;
 }

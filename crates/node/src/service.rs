@@ -6,17 +6,18 @@ use anser_broker::{
     command::{
         self, Answer, Command, DeadLetterUpdate, Placed, PlacedQueue, Query, QueueRecord, Reply,
     },
+    context::Context,
     error::Error,
     id::{AccountId, MessageId, QueueId, Receipt, Sequence, ShardId},
     limits,
     name::QueueName,
     op::{
-        AnyOperation, AnyOutput, ChangeVisibility, ClearQueue, CreateQueue, DeadLetterChange,
-        DeleteMessages, DeleteQueue, DescribeQueue, ListDeadLetterSources, ListQueues,
-        MessagesDeleted, MessagesReceived, MessagesReturned, MessagesSent, NamedDeadLetterPolicy,
-        Operation, QueueChanged, QueueCleared, QueueCounts, QueueCreated, QueueDeleted,
-        QueueDescription, QueueRewound, QueuesListed, ReceiveMessages, ReturnMessages, RewindQueue,
-        SendMessages, SetQueueAttributes, VisibilityChanged,
+        AnyOperation, AnyOutput, ChangeVisibility, Class, ClearQueue, CreateQueue,
+        DeadLetterChange, DeleteMessages, DeleteQueue, DescribeQueue, ListDeadLetterSources,
+        ListQueues, MessagesDeleted, MessagesReceived, MessagesReturned, MessagesSent,
+        NamedDeadLetterPolicy, Operation, QueueChanged, QueueCleared, QueueCounts, QueueCreated,
+        QueueDeleted, QueueDescription, QueueRewound, QueuesListed, ReceiveMessages,
+        ReturnMessages, RewindQueue, SendMessages, SetQueueAttributes, VisibilityChanged,
     },
     service::Service,
 };
@@ -33,12 +34,12 @@ mod topics;
 impl Service for Node {
     async fn execute<O: Operation>(
         &self,
-        account: AccountId,
+        context: Context,
         operation: O,
     ) -> Result<O::Output, Error> {
+        let account = context.owner;
         let operation = operation.into();
-        let waits = matches!(operation, AnyOperation::ReceiveMessages(_));
-        let mut place = if waits {
+        let mut place = if O::CLASS == Class::Receive {
             None
         } else {
             Some(self.door().enter(account)?)

@@ -8,7 +8,7 @@ use anser_broker::{
     time::Millis,
 };
 
-use crate::house::{ACCOUNT, House, bodies, queue};
+use crate::house::{House, bodies, context, queue};
 
 fn to(name: &str, after: DeadLetterAfter) -> NamedDeadLetterPolicy {
     NamedDeadLetterPolicy {
@@ -157,11 +157,11 @@ async fn dead_letters_whose_queue_is_gone_come_back() {
         changes: AttributeChanges::default(),
         dead_letter: DeadLetterChange::Remove,
     };
-    house.node.execute(ACCOUNT, unbind).await.unwrap();
+    house.node.execute(context(), unbind).await.unwrap();
     let delete = DeleteQueue {
         name: queue("dead"),
     };
-    house.node.execute(ACCOUNT, delete).await.unwrap();
+    house.node.execute(context(), delete).await.unwrap();
     house.until("orders", |counts| counts.ready == 1).await;
     assert_eq!(bodies(&house.receive("orders", 10).await), ["b"]);
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anser_broker::{
     attributes::{Acknowledge, QueueAttributes, RetentionFrom},
+    context::{Context, Principal, RequestId},
     error::Error,
     id::{AccountId, MessageId},
     name::QueueName,
@@ -17,7 +18,20 @@ use anser_broker::{
 use anser_node::{Clock, Config, Node, Status};
 use tempfile::TempDir;
 
-pub(crate) const ACCOUNT: AccountId = AccountId(123_456_789_012);
+const ACCOUNT: AccountId = AccountId(123_456_789_012);
+
+/// Somebody of the account asks for what is the account's.
+pub(crate) fn context() -> Context {
+    Context {
+        owner: ACCOUNT,
+        caller: Principal {
+            account: ACCOUNT,
+            key: "a-key".into(),
+        },
+        request: RequestId(1),
+        source: None,
+    }
+}
 
 pub(crate) struct House {
     pub(crate) node: Node,
@@ -72,7 +86,7 @@ impl House {
             queues_max: 1_000,
             reuse_after: Millis(0),
         };
-        self.node.execute(ACCOUNT, operation).await.map(drop)
+        self.node.execute(context(), operation).await.map(drop)
     }
 
     pub(crate) async fn send(&self, name: &str, body: &str) -> Result<MessageId, Error> {
@@ -84,7 +98,7 @@ impl House {
             token: None,
         };
         self.node
-            .execute(ACCOUNT, operation)
+            .execute(context(), operation)
             .await
             .map(|sent| sent.messages[0])
     }
@@ -93,7 +107,7 @@ impl House {
     pub(crate) async fn receive(&self, name: &str, max: u32) -> Vec<ReceivedMessage> {
         let operation = receive(name, max, 0);
         self.node
-            .execute(ACCOUNT, operation)
+            .execute(context(), operation)
             .await
             .expect("the queue is there")
             .messages
@@ -110,7 +124,7 @@ impl House {
             receipts,
         };
         self.node
-            .execute(ACCOUNT, operation)
+            .execute(context(), operation)
             .await
             .expect("the queue is there")
             .results
@@ -119,7 +133,7 @@ impl House {
     pub(crate) async fn counts(&self, name: &str) -> QueueCounts {
         let operation = DescribeQueue { name: queue(name) };
         self.node
-            .execute(ACCOUNT, operation)
+            .execute(context(), operation)
             .await
             .expect("the queue is there")
             .counts

@@ -4,7 +4,7 @@ use std::{pin::Pin, time::Duration};
 
 use anser_broker::{error::Error, op::ReturnMessages, service::Service, time::Millis};
 
-use crate::house::{ACCOUNT, House, bodies, queue, receive};
+use crate::house::{House, bodies, context, queue, receive};
 
 /// What comes of a wait when so much time has passed. It passes again and again, for the wait may only begin.
 async fn after<T>(house: &House, millis: u64, mut waiting: Pin<&mut impl Future<Output = T>>) -> T {
@@ -21,7 +21,7 @@ async fn after<T>(house: &House, millis: u64, mut waiting: Pin<&mut impl Future<
 async fn a_waiting_receive_gets_the_next_message() {
     let house = House::new();
     house.create("orders").await;
-    let waiting = house.node.execute(ACCOUNT, receive("orders", 1, 20_000));
+    let waiting = house.node.execute(context(), receive("orders", 1, 20_000));
     let (received, sent) = tokio::join!(waiting, house.send("orders", "a"));
     assert_eq!(bodies(&received.unwrap().messages), ["a"]);
     sent.unwrap();
@@ -31,7 +31,7 @@ async fn a_waiting_receive_gets_the_next_message() {
 async fn a_wait_ends_with_nothing_when_its_time_is_up() {
     let house = House::new();
     house.create("orders").await;
-    let waiting = house.node.execute(ACCOUNT, receive("orders", 1, 20_000));
+    let waiting = house.node.execute(context(), receive("orders", 1, 20_000));
     tokio::pin!(waiting);
     let early = tokio::time::timeout(std::time::Duration::from_millis(50), &mut waiting).await;
     assert!(early.is_err(), "the clock stands still");
@@ -49,7 +49,7 @@ async fn a_wait_is_as_long_as_asked_for_on_a_shard_that_slept() {
     let house = House::new();
     house.create("orders").await;
     house.clock.advance(Millis(60_000));
-    let waiting = house.node.execute(ACCOUNT, receive("orders", 1, 20_000));
+    let waiting = house.node.execute(context(), receive("orders", 1, 20_000));
     tokio::pin!(waiting);
     let early = tokio::time::timeout(std::time::Duration::from_millis(50), &mut waiting).await;
     assert!(early.is_err(), "the wait has just begun");
@@ -67,7 +67,7 @@ async fn a_receive_whose_caller_is_gone_swallows_no_message() {
     let house = House::new();
     house.create("orders").await;
     for _ in 0..20 {
-        let waiting = house.node.execute(ACCOUNT, receive("orders", 1, 20_000));
+        let waiting = house.node.execute(context(), receive("orders", 1, 20_000));
         let gone = tokio::time::timeout(std::time::Duration::from_millis(1), waiting).await;
         assert!(gone.is_err());
         house.send("orders", "a").await.unwrap();
@@ -83,7 +83,7 @@ async fn messages_leased_for_a_caller_who_left_become_visible_at_once() {
     house.create("orders").await;
     house.send("orders", "a").await.unwrap();
     // Dropped after the request was handed in and before its answer was taken.
-    let mut receiving = Box::pin(house.node.execute(ACCOUNT, receive("orders", 1, 0)));
+    let mut receiving = Box::pin(house.node.execute(context(), receive("orders", 1, 0)));
     let polled = futures_poll_once(receiving.as_mut()).await;
     assert!(!polled, "a receive takes longer than one poll");
     house.until("orders", |counts| counts.leased == 1).await;
@@ -103,7 +103,7 @@ async fn messages_that_are_returned_have_not_been_received() {
         queue: queue("orders"),
         receipts: vec![received[0].receipt],
     };
-    house.node.execute(ACCOUNT, returned).await.unwrap();
+    house.node.execute(context(), returned).await.unwrap();
     assert_eq!(house.receive("orders", 1).await[0].deliveries, 1);
 }
 

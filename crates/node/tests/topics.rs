@@ -17,7 +17,7 @@ use anser_broker::{
 };
 use bytes::Bytes;
 
-use crate::house::{ACCOUNT, House, bodies, queue};
+use crate::house::{House, bodies, context, queue};
 
 const DAY: Millis = Millis(86_400_000);
 
@@ -62,7 +62,7 @@ impl House {
             topics_max: 100,
             reuse_after: Millis(0),
         };
-        let created = self.node.execute(ACCOUNT, operation).await;
+        let created = self.node.execute(context(), operation).await;
         created.expect("the topic is made");
     }
 
@@ -88,7 +88,7 @@ impl House {
             subscriptions_max: 500,
         };
         change(&mut operation);
-        let subscribed = self.node.execute(ACCOUNT, operation).await;
+        let subscribed = self.node.execute(context(), operation).await;
         subscribed.expect("it is made").subscription
     }
 
@@ -99,7 +99,7 @@ impl House {
             labels: labels(tags),
             bodies: bodies.collect(),
         };
-        self.node.execute(ACCOUNT, operation).await.map(drop)
+        self.node.execute(context(), operation).await.map(drop)
     }
 
     async fn describe(&self, name: &str) -> SubscriptionDescription {
@@ -107,7 +107,7 @@ impl House {
             topic: topic("news"),
             name: subscription(name),
         };
-        let described = self.node.execute(ACCOUNT, operation).await;
+        let described = self.node.execute(context(), operation).await;
         described.expect("it is there")
     }
 
@@ -174,7 +174,7 @@ async fn queues_on_every_shard_get_what_they_want_once() {
     let described = DescribeTopic {
         name: topic("news"),
     };
-    let described = house.node.execute(ACCOUNT, described).await.unwrap();
+    let described = house.node.execute(context(), described).await.unwrap();
     assert_eq!((described.waiting, described.published), (0, 20));
 }
 
@@ -210,7 +210,7 @@ async fn a_queue_that_is_made_again_gets_what_waited_for_it() {
     let delete = DeleteQueue {
         name: queue("inbox"),
     };
-    house.node.execute(ACCOUNT, delete).await.unwrap();
+    house.node.execute(context(), delete).await.unwrap();
     house.publish(&[], &["later"]).await.unwrap();
     assert_eq!(house.describe("inbox").await.waiting, 1);
     house.create("inbox").await;
@@ -258,7 +258,7 @@ async fn a_pusher_hears_of_messages_takes_them_and_ends_them() {
         topic: topic("news"),
         name: subscription("web"),
     };
-    house.node.execute(ACCOUNT, gone).await.unwrap();
+    house.node.execute(context(), gone).await.unwrap();
     let refused = house.node.take(pushed, 1, Millis(1)).await;
     assert_eq!(refused, Err(Error::NoSuchSubscription));
     assert_eq!(house.publish(&[], &["c"]).await, Err(Error::NoSubscription));

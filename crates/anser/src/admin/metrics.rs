@@ -189,7 +189,6 @@ fn write_requests(encoder: &mut DescriptorEncoder<'_>, http: &HttpMetrics) -> Re
         count,
     } in http.requests()
     {
-        let (code, module) = (code.into(), module.into());
         let labels = RequestLabels {
             dialect,
             action,
@@ -235,7 +234,7 @@ fn write_request_seconds(
         if count == 0 {
             continue;
         }
-        let sum = http.total_time(action).as_secs_f64();
+        let sum = http.total_time(dialect, action).as_secs_f64();
         let labels = ActionLabels { dialect, action };
         let mut encoder = encoder.encode_family(&labels)?;
         encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
@@ -247,8 +246,8 @@ fn write_request_seconds(
 struct RequestLabels {
     dialect: &'static str,
     action: &'static str,
-    code: u32,
-    module: u32,
+    code: &'static str,
+    module: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

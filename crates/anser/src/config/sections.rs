@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anser_api::{Accounts, Host, Limits as Http, cmq};
+use anser_api::{Accounts, Host, Limits as Http, Rates, cmq};
 use anser_broker::time::Millis;
 use anser_network::Network;
 use anyhow::{Context, Result};
@@ -289,10 +289,6 @@ impl Api {
     }
 
     pub(super) fn cmq(&self, receipt_key: [u8; 32]) -> Result<cmq::Config> {
-        let rate = |number: u64| match number {
-            0 => u32::MAX,
-            number => u32::try_from(number).unwrap_or(u32::MAX),
-        };
         Ok(cmq::Config {
             region: self.region.clone(),
             clock_skew: Duration::from_secs(self.clock_skew_seconds),
@@ -305,21 +301,25 @@ impl Api {
             advertised_tcp: self.advertised_tcp.clone(),
             in_flight_max: self.in_flight_messages,
             delayed_max: self.delayed_messages,
-            rates: self.has_rates().then(|| cmq::Rates {
-                messages_per_second: rate(self.messages_per_second),
-                account_messages_per_second: rate(self.account_messages_per_second),
-                control_per_second: rate(self.control_per_second),
-            }),
             public_names: self.hosts()?,
             ..cmq::Config::new(receipt_key)
         })
     }
 
-    fn has_rates(&self) -> bool {
+    /// None if all are off.
+    pub(super) fn rates(&self) -> Option<Rates> {
+        let rate = |number: u64| match number {
+            0 => u32::MAX,
+            number => u32::try_from(number).unwrap_or(u32::MAX),
+        };
         let messages = self
             .messages_per_second
             .max(self.account_messages_per_second);
-        messages.max(self.control_per_second) > 0
+        (messages.max(self.control_per_second) > 0).then(|| Rates {
+            messages_per_second: rate(self.messages_per_second),
+            account_messages_per_second: rate(self.account_messages_per_second),
+            control_per_second: rate(self.control_per_second),
+        })
     }
 
     pub(super) fn check(&self) -> Result<()> {

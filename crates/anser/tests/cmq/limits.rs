@@ -1,6 +1,6 @@
 //! Limits of queues that fill up: C88, C119, C209–C212. Each refusal leaves everything as it was.
 
-use anser_api::cmq::Rates;
+use anser_api::Rates;
 
 use super::{
     answer::{NO_MESSAGE, Refusal},
@@ -225,11 +225,10 @@ fn c212_without_that_time_a_name_can_be_used_at_once() {
 
 /// A port with rates to a node without.
 pub(crate) fn limited(world: &World, messages: u32, control: u32) -> anser_api::Server {
-    world.second_port(vec![usual_key()], |cmq| {
-        cmq.rates = Some(Rates {
-            messages_per_second: messages,
-            account_messages_per_second: u32::MAX,
-            control_per_second: control,
-        });
-    })
+    let rates = Rates {
+        messages_per_second: messages,
+        account_messages_per_second: u32::MAX,
+        control_per_second: control,
+    };
+    world.second_port(vec![usual_key()], Some(rates))
 }

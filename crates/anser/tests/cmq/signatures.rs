@@ -291,7 +291,7 @@ fn c046_a_temporary_key_works_with_its_token_until_it_expires() {
     let world = World::new();
     let expires = Timestamp((START + 60) * 1000);
     let key = AccessKey::new(ID, SECRET.as_bytes(), AccountId(5), true);
-    let port = world.second_port(vec![key.with_token("tok-1", expires)], |_| {});
+    let port = world.second_port(vec![key.with_token("tok-1", expires)], None);
     let mut caller = world.caller_at(&port);
     caller.call("ListQueue", &[("Token", "tok-1")]).done();
     for wrong in ["tok-2", "", "tok-1 "] {

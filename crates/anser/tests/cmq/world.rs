@@ -13,7 +13,7 @@ use anser::{
     keystore::{Key, Store},
     server::Server,
 };
-use anser_api::{AccessKey, KeyStore, ServerConfig, cmq};
+use anser_api::{AccessKey, KeyStore, Rates, ServerConfig, cmq};
 use anser_broker::{
     id::AccountId,
     time::{Millis, Timestamp},
@@ -152,21 +152,21 @@ impl World {
         self.clock.wall().seconds()
     }
 
-    /// A second port to a node, with its own keys and settings.
+    /// A second port to a node, with its own keys and rates.
     pub(crate) fn second_port(
         &self,
         keys: Vec<AccessKey>,
-        adjust: impl FnOnce(&mut cmq::Config),
+        rates: Option<Rates>,
     ) -> anser_api::Server {
-        let mut config = ServerConfig {
+        let config = ServerConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             threads: 1,
             tls: None,
             trusted_proxies: Vec::new(),
             limits: anser_api::Limits::default(),
+            rates,
             cmq: cmq::Config::new([7; 32]),
         };
-        adjust(&mut config.cmq);
         let clock = self.clock.clone();
         let wall = Arc::new(move || clock.wall());
         let keys = Arc::new(Keys(keys.into_iter().map(Arc::new).collect()));

@@ -9,7 +9,10 @@ use aws_lc_rs::{constant_time, hmac};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{host::Host, strict::MARK_BYTES};
-use crate::{codec::form::Form, key::AccessKey};
+use crate::{
+    codec::form::Form,
+    key::{AccessKey, Algorithm},
+};
 
 /// The path that clients sign even when they request another.
 const USUAL_PATH: &str = "/v2/index.php";
@@ -19,22 +22,6 @@ const SPELLED_BYTES_MAX: usize = (1 << 20) + (64 << 10);
 const SIGNATURE: &[u8] = b"Signature";
 /// Characters of the longest signature, and some.
 const SIGNATURE_CHARACTERS_MAX: usize = 64;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Algorithm {
-    Sha1,
-    Sha256,
-}
-
-impl Algorithm {
-    /// By the text of `SignatureMethod`: all but two texts mean SHA-1.
-    pub(crate) fn from_method(method: Option<&[u8]>) -> Self {
-        match method {
-            Some(b"HmacSHA256" | b"sha256") => Self::Sha256,
-            _ => Self::Sha1,
-        }
-    }
-}
 
 /// The part of a request that is signed.
 #[derive(Debug, Clone, Copy)]

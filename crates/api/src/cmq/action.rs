@@ -2,8 +2,7 @@
 
 use anser_broker::{
     id::AccountId,
-    name::QueueName,
-    op::{Operation, ReturnMessages},
+    op::Operation,
     time::{Millis, Timestamp},
 };
 use serde::Serialize;
@@ -13,13 +12,12 @@ use super::{
     errors::Refusal,
     parameters::{Arguments, Field},
 };
-use crate::{auth::host::Host, cmq::receipt::ReceiptCipher};
+use crate::{auth::host::Host, receipt::ReceiptCipher};
 
 /// An action; a value of it is what its answer repeats of the request.
 pub(crate) trait Action: Sized + Send + 'static {
     const NAME: &'static str;
     const FIELDS: &'static [Field];
-    const RATE: Rate;
     type Operation: Operation;
     type Response: Serialize;
 
@@ -30,34 +28,6 @@ pub(crate) trait Action: Sized + Send + 'static {
         output: <Self::Operation as Operation>::Output,
         scope: &Scope<'_>,
     ) -> Answered<Self>;
-
-    /// How many messages the request sends or deletes.
-    fn messages(&self, _operation: &Self::Operation) -> usize {
-        1
-    }
-
-    /// What makes the messages of a receive available to others at once.
-    fn give_back(
-        _queue: QueueName,
-        _output: &<Self::Operation as Operation>::Output,
-    ) -> Option<ReturnMessages> {
-        None
-    }
-
-    /// The bytes of the bodies that the answer may hold at most, as they were sent.
-    fn bytes_most(_operation: &Self::Operation) -> usize {
-        0
-    }
-
-    /// The bytes of the bodies that the answer will hold, as they were sent.
-    fn bytes(_output: &<Self::Operation as Operation>::Output) -> usize {
-        0
-    }
-
-    /// How many messages a receive got.
-    fn received(_output: &<Self::Operation as Operation>::Output) -> usize {
-        0
-    }
 }
 
 /// What a request asks for.
@@ -65,18 +35,6 @@ pub(crate) type Asked<A> = Result<(A, <A as Action>::Operation), Refusal>;
 
 /// What its answer says.
 pub(crate) type Answered<A> = Result<<A as Action>::Response, Refusal>;
-
-/// Which rate an action is counted against: the account's, or that of the queue or topic which the
-/// field of this name names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Rate {
-    Control,
-    Send(&'static str),
-    Receive(&'static str),
-    Delete(&'static str),
-    /// All messages of an account together: no action is counted against it alone.
-    Account,
-}
 
 /// What an action may know besides its parameters.
 #[derive(Debug, Clone, Copy)]

@@ -15,10 +15,10 @@ use super::{
 };
 use crate::{
     auth::{
-        signature::{Algorithm, Signed, mark_of},
+        signature::{Signed, mark_of},
         strict::{Accepted, Accounts, NotOnce},
     },
-    key::{AccessKey, KeyStore},
+    key::{AccessKey, Algorithm, KeyStore},
 };
 
 pub(crate) struct Authenticator {
@@ -106,15 +106,6 @@ impl Authenticator {
             return Err(Fault::AuthenticationFailed.into());
         }
         Ok(key)
-    }
-
-    /// Whether a key that was good a while ago still is.
-    pub(crate) fn check_again(&self, key: &AccessKey) -> Result<(), Refusal> {
-        match self.keys.find(key.id()) {
-            None => Err(Fault::NoSuchSecretId.into()),
-            Some(key) if !key.enabled() => Err(Fault::SecretIdDisabled.into()),
-            Some(_) => Ok(()),
-        }
     }
 
     /// The time of a request, if it is not too far off.

@@ -7,7 +7,7 @@ use anser_broker::{
 use serde::Serialize;
 
 use super::{
-    action::{Action, Answered, Asked, Done, Rate, Scope},
+    action::{Action, Answered, Asked, Done, Scope},
     attributes::{self, AttributesShown},
     parameters::{Arguments, Field, Kind},
     policy,
@@ -39,7 +39,6 @@ pub(crate) struct CreateQueue;
 impl Action for CreateQueue {
     const NAME: &'static str = "CreateQueue";
     const FIELDS: &'static [Field] = SETTINGS;
-    const RATE: Rate = Rate::Control;
     type Operation = op::CreateQueue;
     type Response = QueueShown;
 
@@ -67,7 +66,6 @@ pub(crate) struct SetQueueAttributes;
 impl Action for SetQueueAttributes {
     const NAME: &'static str = "SetQueueAttributes";
     const FIELDS: &'static [Field] = SETTINGS;
-    const RATE: Rate = Rate::Control;
     type Operation = op::SetQueueAttributes;
     type Response = AttributesShown;
 
@@ -98,7 +96,6 @@ pub(crate) struct UnbindDeadLetterQueue;
 impl Action for UnbindDeadLetterQueue {
     const NAME: &'static str = "UnbindDeadLetterQueue";
     const FIELDS: &'static [Field] = &[QUEUE];
-    const RATE: Rate = Rate::Control;
     type Operation = op::SetQueueAttributes;
     type Response = QueueShown;
 
@@ -122,7 +119,6 @@ pub(crate) struct DeleteQueue;
 impl Action for DeleteQueue {
     const NAME: &'static str = "DeleteQueue";
     const FIELDS: &'static [Field] = &[QUEUE];
-    const RATE: Rate = Rate::Control;
     type Operation = op::DeleteQueue;
     type Response = Done;
 
@@ -141,7 +137,6 @@ pub(crate) struct ClearQueue;
 impl Action for ClearQueue {
     const NAME: &'static str = "ClearQueue";
     const FIELDS: &'static [Field] = &[QUEUE];
-    const RATE: Rate = Rate::Control;
     type Operation = op::ClearQueue;
     type Response = Done;
 

@@ -2,11 +2,9 @@
 //!
 //! One JSON object: `code`, `message`, `codeDesc` and `requestId`, then the fields of the action.
 
-use std::{
-    io::{self, Write},
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::io::{self, Write};
 
+use anser_broker::context::RequestId;
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -14,41 +12,16 @@ use super::{
     errors::{Failure, Fault, Refusal},
     number::{Number, number},
     parameters,
-    permutation::Permutation,
 };
 use crate::codec::form::Form;
 
 /// Bytes of most answers.
 const USUAL_BYTES: usize = 512;
 
-/// Numbers of requests, unique within a node's life and hardly ever met again. They do not tell how many
-/// requests others have made meanwhile.
-#[derive(Debug)]
-pub(crate) struct RequestNumbers {
-    next: AtomicU64,
-    permutation: Permutation,
-}
-
-impl RequestNumbers {
-    pub(crate) fn new() -> Self {
-        let mut key = [0; 32];
-        aws_lc_rs::rand::fill(&mut key).expect("the system has random bytes");
-        Self {
-            next: AtomicU64::new(0),
-            permutation: Permutation::new(key),
-        }
-    }
-
-    pub(crate) fn next(&self) -> u64 {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.permutation.forward(number)
-    }
-}
-
 /// What an answer says about its request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Envelope {
-    pub(crate) request: u64,
+    request: RequestId,
     /// The client's own number, repeated.
     client_request: Option<u64>,
 }
@@ -72,7 +45,7 @@ struct Failures<'a> {
 }
 
 impl Envelope {
-    pub(crate) fn new(request: u64) -> Self {
+    pub(crate) fn new(request: RequestId) -> Self {
         Self {
             request,
             client_request: None,
@@ -110,7 +83,7 @@ impl Envelope {
             code: fault.code(),
             message,
             code_desc: fault.name(),
-            request_id: digits.format(self.request),
+            request_id: digits.format(self.request.0),
             client_request_id: self.client_request,
         };
         let mut json = Vec::with_capacity(USUAL_BYTES);
@@ -157,8 +130,6 @@ impl Write for Continued<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[derive(Serialize)]
@@ -171,20 +142,9 @@ mod tests {
     }
 
     #[test]
-    fn security_finding_16_request_numbers_do_not_tell_how_many_came_between() {
-        let numbers = RequestNumbers::new();
-        let drawn: Vec<u64> = (0..1000).map(|_| numbers.next()).collect();
-        assert!(drawn.iter().all(|number| *number < 1 << 63));
-        let steps = drawn.windows(2).map(|pair| pair[0].abs_diff(pair[1]));
-        assert!(steps.min().unwrap() > 1_000_000, "neighbours are far apart");
-        let distinct: BTreeSet<u64> = drawn.into_iter().collect();
-        assert_eq!(distinct.len(), 1000);
-    }
-
-    #[test]
     fn fields_follow_the_head_in_one_object() {
         let form = Form::parse("clientRequestId=12".into()).unwrap();
-        let envelope = Envelope::new(7).answering(&form);
+        let envelope = Envelope::new(RequestId(7)).answering(&form);
         assert_eq!(
             text(&envelope.success(&Fields { answer: 42 })),
             r#"{"code":0,"message":"","codeDesc":"Success","requestId":"7","clientRequestId":12,"answer":42}"#
@@ -195,7 +155,7 @@ mod tests {
     fn a_refusal_says_code_module_and_text() {
         let refusal = Refusal::from(Fault::NoMessage);
         assert_eq!(
-            text(&Envelope::new(7).refusal(&refusal)),
+            text(&Envelope::new(RequestId(7)).refusal(&refusal)),
             r#"{"code":7000,"message":"(10200)no message","codeDesc":"NoMessage","requestId":"7"}"#
         );
     }
@@ -203,7 +163,7 @@ mod tests {
     #[test]
     fn a_client_number_that_is_none_is_not_repeated() {
         let form = Form::parse("clientRequestId=x".into()).unwrap();
-        let json = Envelope::new(7)
+        let json = Envelope::new(RequestId(7))
             .answering(&form)
             .success(&Failures { error_list: &[] });
         assert!(!text(&json).contains("clientRequestId"));

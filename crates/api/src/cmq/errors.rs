@@ -4,8 +4,10 @@
 
 use std::{borrow::Cow, fmt};
 
-use anser_broker::error::Error;
+use anser_broker::{error::Error, op::Class};
 use serde::Serialize;
+
+use crate::{front::Refused, metrics::Code};
 
 macro_rules! faults {
     ($($name:ident = $code:literal $module:literal $text:literal,)*) => {
@@ -16,7 +18,15 @@ macro_rules! faults {
         }
 
         impl Fault {
+            #[cfg(test)]
             pub(crate) const ALL: &'static [Fault] = &[$(Fault::$name,)*];
+
+            /// As they are counted: each at the place that is its number.
+            pub(crate) const CODES: &'static [Code] = &[$(Code {
+                text: stringify!($code),
+                module: stringify!($module),
+                is_denial: $code == DENIED,
+            },)*];
 
             pub(crate) fn code(self) -> u16 {
                 match self { $(Self::$name => $code,)* }
@@ -38,6 +48,9 @@ macro_rules! faults {
         }
     };
 }
+
+/// The public code for who is not accepted.
+const DENIED: u16 = 4100;
 
 faults! {
     Success = 0 0 "",
@@ -243,6 +256,20 @@ impl From<Error> for Refusal {
                 Self::about(Fault::VersionTooLow, version.to_string().as_bytes())
             }
             other => Fault::from(other).into(),
+        }
+    }
+}
+
+/// CMQ's word for what the door refuses.
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Rate(Class::Control) => Fault::ControlThrottled.into(),
+            Refused::Rate(_) | Refused::Memory => Fault::Throttled.into(),
+            Refused::WaitEnded => Fault::NoMessage.into(),
+            Refused::NoSuchKey => Fault::NoSuchSecretId.into(),
+            Refused::KeyDisabled => Fault::SecretIdDisabled.into(),
+            Refused::Operation(error) => error.into(),
         }
     }
 }

@@ -3,14 +3,13 @@
 use anser_broker::{
     error::Error,
     id::MessageId,
-    name::QueueName,
     op::{self, MessagesDeleted, MessagesReceived, MessagesSent, ReceivedMessage},
 };
 use bytes::Bytes;
 use serde::Serialize;
 
 use super::{
-    action::{Action, Answered, Asked, Done, Rate, Scope, seconds},
+    action::{Action, Answered, Asked, Done, Scope, seconds},
     control::QUEUE,
     errors::{Failure, Fault, Refusal},
     limits,
@@ -68,7 +67,6 @@ pub(crate) struct SendMessage;
 impl Action for SendMessage {
     const NAME: &'static str = "SendMessage";
     const FIELDS: &'static [Field] = &[QUEUE, BODY, DELAY];
-    const RATE: Rate = Rate::Send(QUEUE.name);
     type Operation = op::SendMessages;
     type Response = MessageShown;
 
@@ -108,7 +106,6 @@ pub(crate) fn batch(arguments: &Arguments<'_>) -> Result<Vec<Bytes>, Refusal> {
 impl Action for BatchSendMessage {
     const NAME: &'static str = "BatchSendMessage";
     const FIELDS: &'static [Field] = &[QUEUE, BODIES, DELAY];
-    const RATE: Rate = Rate::Send(QUEUE.name);
     type Operation = op::SendMessages;
     type Response = MessagesShown;
 
@@ -118,10 +115,6 @@ impl Action for BatchSendMessage {
 
     fn write(self, output: MessagesSent, _scope: &Scope<'_>) -> Answered<Self> {
         Ok(output.messages.into())
-    }
-
-    fn messages(&self, operation: &op::SendMessages) -> usize {
-        operation.bodies.len()
     }
 }
 
@@ -133,25 +126,6 @@ fn receive(arguments: &Arguments<'_>, max: u32) -> op::ReceiveMessages {
         visibility: None,
         wait: wait.map(|wait| seconds(wait.min(limits::WAIT_SECONDS))),
     }
-}
-
-fn bytes_most(receive: &op::ReceiveMessages) -> usize {
-    let bytes = u64::from(receive.max) * limits::MESSAGE_BYTES_MOST;
-    usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
-fn bytes(received: &MessagesReceived) -> usize {
-    let messages = received.messages.iter();
-    messages.map(|message| message.body.len()).sum()
-}
-
-fn given_back(queue: QueueName, output: &MessagesReceived) -> Option<op::ReturnMessages> {
-    let receipts: Vec<_> = output
-        .messages
-        .iter()
-        .map(|message| message.receipt)
-        .collect();
-    (!receipts.is_empty()).then_some(op::ReturnMessages { queue, receipts })
 }
 
 #[derive(Debug, Serialize)]
@@ -185,7 +159,6 @@ pub(crate) struct ReceiveMessage;
 impl Action for ReceiveMessage {
     const NAME: &'static str = "ReceiveMessage";
     const FIELDS: &'static [Field] = &[QUEUE, WAIT];
-    const RATE: Rate = Rate::Receive(QUEUE.name);
     type Operation = op::ReceiveMessages;
     type Response = ReceivedShown;
 
@@ -198,22 +171,6 @@ impl Action for ReceiveMessage {
             Some(message) => Ok(ReceivedShown::new(message, scope)),
             None => Err(Fault::NoMessage.into()),
         }
-    }
-
-    fn bytes_most(operation: &op::ReceiveMessages) -> usize {
-        bytes_most(operation)
-    }
-
-    fn bytes(output: &MessagesReceived) -> usize {
-        bytes(output)
-    }
-
-    fn received(output: &MessagesReceived) -> usize {
-        output.messages.len()
-    }
-
-    fn give_back(queue: QueueName, output: &MessagesReceived) -> Option<op::ReturnMessages> {
-        given_back(queue, output)
     }
 }
 
@@ -228,7 +185,6 @@ pub(crate) struct BatchReceivedShown {
 impl Action for BatchReceiveMessage {
     const NAME: &'static str = "BatchReceiveMessage";
     const FIELDS: &'static [Field] = &[QUEUE, COUNT, WAIT];
-    const RATE: Rate = Rate::Receive(QUEUE.name);
     type Operation = op::ReceiveMessages;
     type Response = BatchReceivedShown;
 
@@ -248,22 +204,6 @@ impl Action for BatchReceiveMessage {
             .collect();
         Ok(BatchReceivedShown { msg_info_list })
     }
-
-    fn bytes_most(operation: &op::ReceiveMessages) -> usize {
-        bytes_most(operation)
-    }
-
-    fn bytes(output: &MessagesReceived) -> usize {
-        bytes(output)
-    }
-
-    fn received(output: &MessagesReceived) -> usize {
-        output.messages.len()
-    }
-
-    fn give_back(queue: QueueName, output: &MessagesReceived) -> Option<op::ReturnMessages> {
-        given_back(queue, output)
-    }
 }
 
 pub(crate) struct DeleteMessage;
@@ -271,7 +211,6 @@ pub(crate) struct DeleteMessage;
 impl Action for DeleteMessage {
     const NAME: &'static str = "DeleteMessage";
     const FIELDS: &'static [Field] = &[QUEUE, HANDLE];
-    const RATE: Rate = Rate::Delete(QUEUE.name);
     type Operation = op::DeleteMessages;
     type Response = Done;
 
@@ -299,7 +238,6 @@ pub(crate) struct BatchDeleteMessage {
 impl Action for BatchDeleteMessage {
     const NAME: &'static str = "BatchDeleteMessage";
     const FIELDS: &'static [Field] = &[QUEUE, HANDLES];
-    const RATE: Rate = Rate::Delete(QUEUE.name);
     type Operation = op::DeleteMessages;
     type Response = Done;
 
@@ -322,10 +260,6 @@ impl Action for BatchDeleteMessage {
 
     fn write(self, output: MessagesDeleted, _scope: &Scope<'_>) -> Answered<Self> {
         self.outcome(output.results)
-    }
-
-    fn messages(&self, _operation: &op::DeleteMessages) -> usize {
-        self.handles.len()
     }
 }
 

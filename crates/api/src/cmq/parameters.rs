@@ -187,14 +187,6 @@ impl<'a> Arguments<'a> {
         SubscriptionName::new(self.name(name)).expect("a checked name is a name")
     }
 
-    /// A name of any kind in the form under which it is looked up.
-    ///
-    /// # Panics
-    /// As [`Arguments::queue_name`].
-    pub(crate) fn folded_name(&self, name: &str) -> String {
-        self.name(name).to_ascii_lowercase()
-    }
-
     fn name(&self, name: &str) -> &'a str {
         std::str::from_utf8(self.required(name)).expect("a checked name is ASCII")
     }

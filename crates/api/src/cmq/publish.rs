@@ -7,7 +7,7 @@ use anser_broker::{
 use bytes::Bytes;
 
 use super::{
-    action::{Action, Answered, Asked, Rate, Scope},
+    action::{Action, Answered, Asked, Scope},
     errors::Fault,
     message::{BODIES, BODY, MessageShown, MessagesShown, batch},
     parameters::{Arguments, Field, Kind},
@@ -38,7 +38,6 @@ pub(crate) struct PublishMessage;
 impl Action for PublishMessage {
     const NAME: &'static str = "PublishMessage";
     const FIELDS: &'static [Field] = &[TOPIC, BODY, TAGS, ROUTING_KEY];
-    const RATE: Rate = Rate::Send(TOPIC.name);
     type Operation = op::PublishMessages;
     type Response = MessageShown;
 
@@ -56,7 +55,6 @@ pub(crate) struct BatchPublishMessage;
 impl Action for BatchPublishMessage {
     const NAME: &'static str = "BatchPublishMessage";
     const FIELDS: &'static [Field] = &[TOPIC, BODIES, TAGS, ROUTING_KEY];
-    const RATE: Rate = Rate::Send(TOPIC.name);
     type Operation = op::PublishMessages;
     type Response = MessagesShown;
 
@@ -66,9 +64,5 @@ impl Action for BatchPublishMessage {
 
     fn write(self, output: MessagesPublished, _scope: &Scope<'_>) -> Answered<Self> {
         Ok(output.messages.into())
-    }
-
-    fn messages(&self, operation: &op::PublishMessages) -> usize {
-        operation.bodies.len()
     }
 }

@@ -8,7 +8,7 @@ use anser_broker::{
 use serde::Serialize;
 
 use super::{
-    action::{Action, Answered, Asked, Done, Rate, Scope},
+    action::{Action, Answered, Asked, Done, Scope},
     attributes::AttributesShown,
     control::QUEUE,
     errors::Fault,
@@ -60,7 +60,6 @@ pub(crate) struct QueueAttributesShown {
 impl Action for GetQueueAttributes {
     const NAME: &'static str = "GetQueueAttributes";
     const FIELDS: &'static [Field] = &[QUEUE];
-    const RATE: Rate = Rate::Control;
     type Operation = op::DescribeQueue;
     type Response = QueueAttributesShown;
 
@@ -123,7 +122,6 @@ pub(crate) struct ListQueue;
 impl Action for ListQueue {
     const NAME: &'static str = "ListQueue";
     const FIELDS: &'static [Field] = &[SEARCH, OFFSET, LIMIT];
-    const RATE: Rate = Rate::Control;
     type Operation = op::ListQueues;
     type Response = QueuesShown;
 
@@ -151,7 +149,6 @@ pub(crate) struct ListDeadLetterSourceQueues;
 impl Action for ListDeadLetterSourceQueues {
     const NAME: &'static str = "ListDeadLetterSourceQueues";
     const FIELDS: &'static [Field] = &[DEAD_LETTER_QUEUE, SEARCH, OFFSET, LIMIT];
-    const RATE: Rate = Rate::Control;
     type Operation = op::ListDeadLetterSources;
     type Response = QueuesShown;
 
@@ -180,7 +177,6 @@ pub(crate) struct RewindQueue;
 impl Action for RewindQueue {
     const NAME: &'static str = "RewindQueue";
     const FIELDS: &'static [Field] = &[QUEUE, REWIND_TO];
-    const RATE: Rate = Rate::Control;
     type Operation = op::RewindQueue;
     type Response = Done;
 

@@ -4,7 +4,7 @@ use anser_broker::op::{self, QueueDescription, TopicDescription};
 use serde::Serialize;
 
 use super::{
-    action::{Action, Answered, Asked, Rate, Scope},
+    action::{Action, Answered, Asked, Scope},
     control::QUEUE,
     parameters::{Arguments, Field},
     topic::TOPIC,
@@ -36,7 +36,6 @@ pub(crate) struct QueryQueueRoute;
 impl Action for QueryQueueRoute {
     const NAME: &'static str = "QueryQueueRoute";
     const FIELDS: &'static [Field] = &[QUEUE];
-    const RATE: Rate = Rate::Control;
     type Operation = op::DescribeQueue;
     type Response = RouteShown;
 
@@ -55,7 +54,6 @@ pub(crate) struct QueryTopicRoute;
 impl Action for QueryTopicRoute {
     const NAME: &'static str = "QueryTopicRoute";
     const FIELDS: &'static [Field] = &[TOPIC];
-    const RATE: Rate = Rate::Control;
     type Operation = op::DescribeTopic;
     type Response = RouteShown;
 

@@ -11,7 +11,7 @@ use anser_broker::{
 use serde::Serialize;
 
 use super::{
-    action::{Action, Answered, Asked, Done, Rate, Scope},
+    action::{Action, Answered, Asked, Done, Scope},
     endpoint,
     errors::Fault,
     limits, notify,
@@ -65,7 +65,6 @@ impl Action for Subscribe {
         BINDING_KEYS,
         DEAD_LETTER_QUEUE,
     ];
-    const RATE: Rate = Rate::Control;
     type Operation = op::Subscribe;
     type Response = SubscriptionShown;
 
@@ -135,7 +134,6 @@ impl Action for SetSubscriptionAttributes {
         BINDING_KEYS,
         DEAD_LETTER_QUEUE,
     ];
-    const RATE: Rate = Rate::Control;
     type Operation = op::SetSubscriptionAttributes;
     type Response = Done;
 
@@ -160,7 +158,6 @@ pub(crate) struct ClearSubscriptionFilterTags;
 impl Action for ClearSubscriptionFilterTags {
     const NAME: &'static str = "ClearSubscriptionFilterTags";
     const FIELDS: &'static [Field] = &[TOPIC, SUBSCRIPTION];
-    const RATE: Rate = Rate::Control;
     type Operation = op::SetSubscriptionAttributes;
     type Response = Done;
 
@@ -182,7 +179,6 @@ pub(crate) struct Unsubscribe;
 impl Action for Unsubscribe {
     const NAME: &'static str = "Unsubscribe";
     const FIELDS: &'static [Field] = &[TOPIC, SUBSCRIPTION];
-    const RATE: Rate = Rate::Control;
     type Operation = op::Unsubscribe;
     type Response = Done;
 
@@ -232,7 +228,6 @@ impl From<SubscriptionListing> for SubscriptionListed {
 impl Action for ListSubscriptionByTopic {
     const NAME: &'static str = "ListSubscriptionByTopic";
     const FIELDS: &'static [Field] = &[TOPIC, SEARCH, OFFSET, LIMIT];
-    const RATE: Rate = Rate::Control;
     type Operation = op::ListSubscriptions;
     type Response = SubscriptionsShown;
 

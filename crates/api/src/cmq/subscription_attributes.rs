@@ -8,7 +8,7 @@ use anser_broker::{
 use serde::Serialize;
 
 use super::{
-    action::{Action, Answered, Asked, Rate, Scope},
+    action::{Action, Answered, Asked, Scope},
     endpoint, notify,
     parameters::{Arguments, Field},
     resource_id::ResourceText,
@@ -85,7 +85,6 @@ impl From<DeliveryFailure> for FailureShown {
 impl Action for GetSubscriptionAttributes {
     const NAME: &'static str = "GetSubscriptionAttributes";
     const FIELDS: &'static [Field] = &[TOPIC, SUBSCRIPTION];
-    const RATE: Rate = Rate::Control;
     type Operation = op::DescribeSubscription;
     type Response = SubscriptionAttributesShown;
 

@@ -1,24 +1,26 @@
-//! The table of actions, and the one way in which each of them is carried out.
+//! The table of actions, and what CMQ adds to each on its way to the door and back.
 
-use std::{future::Future, marker::PhantomData, pin::Pin, sync::Arc};
+use std::{future::Future, marker::PhantomData, pin::Pin};
 
-use anser_broker::{op::Operation, service::Service, time::Timestamp};
+use anser_broker::{service::Service, time::Timestamp};
 use bytes::Bytes;
 
 use super::{
-    action::{Action, Rate, Scope},
+    action::{Action, Scope},
     ambiguity, control,
-    dialect::Dialect,
+    dialect::Cmq,
     envelope::Envelope,
-    errors::{Fault, Refusal},
+    errors::Refusal,
     message,
     parameters::Arguments,
     publish, queue, route, subscription, subscription_attributes, topic,
 };
-use crate::{auth::host::Host, codec::form::Form, http::Presence, key::AccessKey, memory::Full};
-
-/// Bytes of the largest answer that a connection has room for anyhow.
-const UNCOUNTED: usize = 4 << 10;
+use crate::{
+    auth::host::Host,
+    codec::form::Form,
+    front::{Caller, Front},
+    record::AccessRecord,
+};
 
 /// The answer of an action.
 pub(crate) type Outcome = Result<Bytes, Refusal>;
@@ -26,12 +28,13 @@ pub(crate) type Outcome = Result<Bytes, Refusal>;
 /// A signed request for an action.
 #[derive(Debug)]
 pub(crate) struct Call<'a, S> {
-    pub(crate) dialect: &'a Dialect<S>,
+    pub(crate) cmq: &'a Cmq,
+    pub(crate) front: &'a Front<S>,
+    pub(crate) record: &'a mut AccessRecord,
     pub(crate) form: &'a Form,
     pub(crate) envelope: &'a Envelope,
     pub(crate) host: &'a Host<'a>,
-    pub(crate) presence: &'a Presence,
-    pub(crate) key: Arc<AccessKey>,
+    pub(crate) caller: Caller<'a>,
     pub(crate) now: Timestamp,
 }
 
@@ -100,84 +103,24 @@ const fn row<A: Action, S: Service>() -> Row<S> {
 }
 
 async fn run<A: Action, S: Service>(call: Call<'_, S>) -> Outcome {
-    let dialect = call.dialect;
-    let account = call.key.account();
     let scope = Scope {
-        config: &dialect.config,
-        cipher: &dialect.cipher,
-        account,
+        config: &call.cmq.config,
+        cipher: &call.cmq.cipher,
+        account: call.caller.key.account(),
         host: call.host,
         now: call.now,
     };
-    let (action, operation, counted, queue) = {
+    let (action, operation) = {
         let arguments = Arguments::read(call.form, A::FIELDS)?;
-        let (action, operation) = A::read(&arguments, &scope)?;
+        let asked = A::read(&arguments, &scope)?;
         ambiguity::check(call.form, A::FIELDS)?;
-        let messages = action.messages(&operation);
-        let counted = dialect.rates.admit::<A>(account, &arguments, messages)?;
-        let queue = match A::RATE {
-            Rate::Receive(field) => Some(arguments.queue_name(field)),
-            _ => None,
-        };
-        (action, operation, counted, queue)
+        asked
     };
-    // A receive may wait for long and find nothing, so it does not hold the memory of all that it
-    // could bring: it looks whether there is room, and takes what it needs once the bodies are there.
-    if !dialect.answers.has_room(account, A::bytes_most(&operation)) {
-        return Err(Fault::Throttled.into());
-    }
-    let execution = dialect.service.execute(account, operation);
-    let output = if queue.is_some() {
-        let mut stop = dialect.stop.clone();
-        tokio::select! {
-            biased;
-            output = execution => output?,
-            // The wait ends as if its time were up; what it might have got goes back.
-            _ = stop.wait_for(Option::is_some) => return Err(Fault::NoMessage.into()),
-            () = call.presence.lost() => return Err(Fault::NoMessage.into()),
-        }
-    } else {
-        execution.await?
-    };
-    if let Some(counted) = counted {
-        dialect.rates.charge(&counted, A::received(&output));
-    }
-    let back = queue.and_then(|queue| A::give_back(queue, &output));
-    let answer = answer(&call, &scope, action, output);
-    if answer.is_err()
-        && let Some(operation) = back
-    {
-        // If this fails the messages come back when their leases end.
-        dialect.service.execute(account, operation).await.ok();
-    }
-    answer
-}
-
-/// What the client hears, unless it is no longer allowed to, or what others of its account have not
-/// read yet takes all memory.
-fn answer<A: Action, S: Service>(
-    call: &Call<'_, S>,
-    scope: &Scope<'_>,
-    action: A,
-    output: <A::Operation as Operation>::Output,
-) -> Outcome {
-    let dialect = call.dialect;
-    if matches!(A::RATE, Rate::Receive(_)) {
-        // It may have waited for long, and the key's time may have ended meanwhile.
-        dialect.authenticator.check_again(&call.key)?;
-    }
-    let mut memory = dialect.answers.nothing(scope.account);
-    memory.hold(A::bytes(&output))?;
-    let json = call.envelope.success(&action.write(output, scope)?);
-    if json.capacity() <= UNCOUNTED {
-        return Ok(json.into());
-    }
-    memory.hold(json.capacity())?;
-    Ok(memory.into_bytes(json))
-}
-
-impl From<Full> for Refusal {
-    fn from(_: Full) -> Self {
-        Fault::Throttled.into()
-    }
+    let performed = call
+        .front
+        .perform(call.record, &call.caller, operation, |output| {
+            let shown = action.write(output, &scope)?;
+            Ok(call.envelope.success(&shown))
+        });
+    performed.await
 }

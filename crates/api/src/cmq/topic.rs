@@ -7,7 +7,7 @@ use anser_broker::{
 use serde::Serialize;
 
 use super::{
-    action::{Action, Answered, Asked, Done, Rate, Scope, seconds},
+    action::{Action, Answered, Asked, Done, Scope, seconds},
     attributes::{ACKNOWLEDGE, MESSAGE_BYTES, acknowledge, acknowledge_shown, message_bytes},
     errors::Refusal,
     limits,
@@ -50,7 +50,6 @@ pub(crate) struct TopicShown {
 impl Action for CreateTopic {
     const NAME: &'static str = "CreateTopic";
     const FIELDS: &'static [Field] = &[TOPIC, MESSAGE_BYTES, FILTER, RETENTION, ACKNOWLEDGE];
-    const RATE: Rate = Rate::Control;
     type Operation = op::CreateTopic;
     type Response = TopicShown;
 
@@ -85,7 +84,6 @@ pub(crate) struct SetTopicAttributes;
 impl Action for SetTopicAttributes {
     const NAME: &'static str = "SetTopicAttributes";
     const FIELDS: &'static [Field] = &[TOPIC, MESSAGE_BYTES, RETENTION, ACKNOWLEDGE];
-    const RATE: Rate = Rate::Control;
     type Operation = op::SetTopicAttributes;
     type Response = Done;
 
@@ -129,7 +127,6 @@ pub(crate) struct TopicAttributesShown {
 impl Action for GetTopicAttributes {
     const NAME: &'static str = "GetTopicAttributes";
     const FIELDS: &'static [Field] = &[TOPIC];
-    const RATE: Rate = Rate::Control;
     type Operation = op::DescribeTopic;
     type Response = TopicAttributesShown;
 
@@ -180,7 +177,6 @@ struct TopicListed {
 impl Action for ListTopic {
     const NAME: &'static str = "ListTopic";
     const FIELDS: &'static [Field] = &[SEARCH, OFFSET, LIMIT];
-    const RATE: Rate = Rate::Control;
     type Operation = op::ListTopics;
     type Response = TopicsShown;
 
@@ -215,7 +211,6 @@ pub(crate) struct DeleteTopic;
 impl Action for DeleteTopic {
     const NAME: &'static str = "DeleteTopic";
     const FIELDS: &'static [Field] = &[TOPIC];
-    const RATE: Rate = Rate::Control;
     type Operation = op::DeleteTopic;
     type Response = Done;
 

@@ -8,17 +8,16 @@ use std::{
     time::Duration,
 };
 
-use anser_broker::service::Service;
 use tokio::{task::JoinSet, time::Instant};
 use tracing::{error, warn};
 
-use super::{Edge, admission::Permit, connection};
+use super::{Edge, admission::Permit, connection, handler::Handler};
 use crate::metrics::add;
 
 /// How long to wait when the system has no socket to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-pub(super) async fn serve<S: Service>(edge: Arc<Edge<S>>, listener: TcpListener) {
+pub(super) async fn serve<H: Handler>(edge: Arc<Edge<H>>, listener: TcpListener) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -65,8 +64,8 @@ async fn waiting(
     .await
 }
 
-fn admit<S: Service>(
-    edge: &Arc<Edge<S>>,
+fn admit<H: Handler>(
+    edge: &Arc<Edge<H>>,
     connections: &mut JoinSet<()>,
     socket: tokio::net::TcpStream,
     address: std::net::IpAddr,

@@ -17,7 +17,7 @@ const FIRST_RESERVATION: usize = 64 << 10;
 
 /// Why a body is not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unread {
+pub(crate) enum Unread {
     TooLarge,
     /// The bodies from one address, or all together, take as much memory as they may.
     Busy,

@@ -8,7 +8,6 @@ use std::{
     task::Poll,
 };
 
-use anser_broker::service::Service;
 use anser_network::Stream;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,7 +15,9 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use super::{
-    Edge, handshake, idle_time,
+    Edge,
+    handler::Handler,
+    handshake, idle_time,
     link::{Link, Phase},
     overdue::Watch,
     proxies::Source,
@@ -28,7 +29,7 @@ use crate::{
     metrics::{HttpMetrics, add},
 };
 
-pub(super) async fn serve<S: Service>(edge: Arc<Edge<S>>, socket: TcpStream, source: Source) {
+pub(super) async fn serve<H: Handler>(edge: Arc<Edge<H>>, socket: TcpStream, source: Source) {
     // Answers are written whole; waiting for more to write only delays them.
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "the peer left at once");
@@ -51,7 +52,7 @@ pub(super) async fn serve<S: Service>(edge: Arc<Edge<S>>, socket: TcpStream, sou
 }
 
 /// Answers what comes until one of both ends it.
-async fn requests<S: Service>(edge: &Arc<Edge<S>>, link: &Arc<Link>, stream: Stream) {
+async fn requests<H: Handler>(edge: &Arc<Edge<H>>, link: &Arc<Link>, stream: Stream) {
     let stream = TokioIo::new(LinkedStream::new(stream, Arc::clone(link)));
     let service = service_fn(|request| {
         let (edge, link) = (Arc::clone(edge), Arc::clone(link));

@@ -9,8 +9,8 @@ use anser_network::{Acceptor, NotAccepted, Stream};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tracing::debug;
 
-use super::{Stop, idle_time, link::Link, overdue, stream::LinkedStream};
-use crate::metrics::add;
+use super::{idle_time, link::Link, overdue, stream::LinkedStream};
+use crate::{metrics::add, stop::Stop};
 
 /// The answer to who speaks plain HTTP, in plain HTTP.
 const SPEAKS_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\

@@ -13,8 +13,8 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{heads::Last, presence::Presence, proxies::Source};
-use crate::{limits::Limits, metrics::HttpMetrics};
+use super::{heads::Last, proxies::Source};
+use crate::{limits::Limits, metrics::HttpMetrics, presence::Presence};
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,10 @@ use std::{
 use socket2::{Domain, Socket, Type};
 
 use super::*;
-use crate::testing::{Fake, ID, Keys, NOW, clock, key, message, signed_for};
+use crate::{
+    KeyStore, ServerConfig, cmq, start,
+    testing::{Fake, ID, Keys, NOW, clock, key, message, signed_for},
+};
 
 mod abuse;
 mod framing;
@@ -53,6 +56,7 @@ fn adjusted_world(adjust: impl FnOnce(&mut ServerConfig)) -> World {
         tls: None,
         trusted_proxies: Vec::new(),
         limits: Limits::default(),
+        rates: None,
         cmq: cmq::Config::new([1; 32]),
     };
     adjust(&mut config);

@@ -9,13 +9,13 @@ use crate::{
     auth::host::Host,
     cmq::{
         action::Action,
-        dialect::PATHS,
         message::{BatchSendMessage, SendMessage},
         parameters::Arguments,
         publish::{BatchPublishMessage, PublishMessage},
         queue::ListQueue,
         subscription::{SetSubscriptionAttributes, Subscribe},
     },
+    dialect::CMQ_PATHS,
     encode_form,
 };
 
@@ -424,7 +424,7 @@ const WITH_HOSTS: &[&str] = &[
 fn requests(text: &str) -> Vec<(Host<'_>, &str, Vec<&str>)> {
     let mut requests = Vec::new();
     for place in 0..text.len() {
-        for path in PATHS {
+        for path in CMQ_PATHS {
             let Some(rest) = text[place..].strip_prefix(path) else {
                 continue;
             };
@@ -442,7 +442,7 @@ fn requests(text: &str) -> Vec<(Host<'_>, &str, Vec<&str>)> {
 
 #[test]
 fn a_signed_text_has_one_host_and_one_path() {
-    for path in PATHS {
+    for path in CMQ_PATHS {
         let text = format!("h:1{path}?msgBody=x/v2/index.php?a=1&queueName=h/?b");
         let requests = requests(&text);
         assert_eq!(requests.len(), 1, "{requests:?}");
@@ -548,7 +548,7 @@ proptest! {
     #[test]
     fn no_two_requests_share_a_signed_text_wherever_their_host_ends(
         host in proptest::sample::select(&["h", "h:80", "[::1]"][..]),
-        path in proptest::sample::select(&PATHS[..]),
+        path in proptest::sample::select(&CMQ_PATHS[..]),
         pieces in proptest::collection::vec(proptest::sample::select(WITH_HOSTS), 1..6),
     ) {
         let text = format!("{host}{path}?{}", pieces.join("&"));

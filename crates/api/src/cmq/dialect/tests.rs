@@ -11,9 +11,12 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::{
-    AccessKey,
+    AccessKey, Rates,
     cmq::action::Scope,
-    testing::{ACCOUNT, Fake, Keys, NOW, SECRET, clock, key, signed_for},
+    front::Settings,
+    metrics::HttpMetrics,
+    stop::Stopping,
+    testing::{ACCOUNT, Fake, Keys, NOW, SECRET, arrival, clock, key, signed_for},
 };
 
 mod access;
@@ -30,9 +33,10 @@ const CREATE: &[(&str, &str)] = &[("Action", "CreateQueue"), ("queueName", "Orde
 
 struct World {
     fake: Fake,
-    dialect: Dialect<Fake>,
+    front: Front<Fake>,
+    cmq: Cmq,
     host: Host<'static>,
-    stop: watch::Sender<Option<crate::http::Stopping>>,
+    stop: watch::Sender<Option<Stopping>>,
 }
 
 fn world_with(config: Config, keys: impl IntoIterator<Item = AccessKey>) -> World {
@@ -40,21 +44,41 @@ fn world_with(config: Config, keys: impl IntoIterator<Item = AccessKey>) -> Worl
 }
 
 fn world_keyed(config: Config, keys: Arc<dyn KeyStore>) -> World {
-    world_within(512 << 20, config, keys)
+    world_set(config, keys, &SETTINGS)
 }
 
-/// With so much memory for answers.
-fn world_within(bytes: usize, config: Config, keys: Arc<dyn KeyStore>) -> World {
-    let answers = Memory::new(bytes);
+const SETTINGS: Settings = Settings {
+    rates: None,
+    answers_bytes: 512 << 20,
+};
+
+fn world_set(config: Config, keys: Arc<dyn KeyStore>, settings: &Settings) -> World {
     let fake = Fake::default();
     let (stop, stopped) = watch::channel(None);
-    let dialect = Dialect::new(fake.clone(), config, keys, clock(), stopped, answers);
+    let metrics = Arc::new(HttpMetrics::new(vec![Cmq::vocabulary::<Fake>()]));
+    let front = Front::new(
+        fake.clone(),
+        Arc::clone(&keys),
+        clock(),
+        stopped,
+        metrics,
+        settings,
+    );
     World {
         fake,
-        dialect,
+        front,
+        cmq: Cmq::new(config, keys),
         host: HOST.parse().unwrap(),
         stop,
     }
+}
+
+fn world_rated(rates: Rates) -> World {
+    let settings = Settings {
+        rates: Some(rates),
+        ..SETTINGS
+    };
+    world_set(Config::new([9; 32]), Keys::of([key()]), &settings)
 }
 
 fn world() -> World {
@@ -62,24 +86,26 @@ fn world() -> World {
 }
 
 impl World {
-    fn send(&self, form: String, path: &str) -> Answer {
-        self.answer(Request {
-            post: true,
-            host: self.host.clone(),
-            path,
-            form: form.into(),
-            presence: &Presence::default(),
-        })
+    fn send(&self, form: String, path: &str) -> Bytes {
+        self.answer(true, &self.host, path, form)
     }
 
-    fn answer(&self, request: Request<'_>) -> Answer {
+    fn answer(&self, post: bool, host: &Host<'_>, path: &str, form: String) -> Bytes {
+        let request = Request {
+            post,
+            host,
+            path,
+            presence: &Presence::default(),
+            arrival: arrival(),
+        };
+        let form = Form::parse(form.into());
         let runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = { runtime }.build().unwrap();
-        runtime.block_on(self.dialect.answer(request))
+        runtime.block_on(self.cmq.answer(&self.front, &request, form))
     }
 
     fn raw(&self, form: String) -> Value {
-        serde_json::from_slice(&self.send(form, PATH).json).unwrap()
+        serde_json::from_slice(&self.send(form, PATH)).unwrap()
     }
 
     fn ask(&self, parameters: &[(&str, &str)]) -> Value {
@@ -99,8 +125,8 @@ impl World {
 
     fn scope(&self) -> Scope<'_> {
         Scope {
-            config: &self.dialect.config,
-            cipher: &self.dialect.cipher,
+            config: &self.cmq.config,
+            cipher: &self.cmq.cipher,
             account: ACCOUNT,
             host: &self.host,
             now: Timestamp(0),
@@ -174,21 +200,6 @@ fn actions_are_found_in_any_case_and_unknown_ones_named() {
     assert_eq!(world.codes(&[("queueName", "q")]), (4000, 10280));
     assert_eq!(world.codes(&[("Action", "")]), (4000, 10280));
     assert_eq!(codes(&world.raw(String::new())), (4000, 10280));
-}
-
-#[test]
-fn the_path_that_dialects_share_belongs_to_whom_the_request_names() {
-    let world = world();
-    let send = |form: &str| world.send(form.to_owned(), "/").kind;
-    assert_eq!(send("x=1"), AnswerKind::NotOurs);
-    assert_eq!(
-        send("Action=CreateQueue&Version=2019-03-04"),
-        AnswerKind::NotSpoken
-    );
-    let signed = signed_for("POST", HOST, "/", SEND);
-    let fault = Fault::Success;
-    let action = Some(0);
-    assert_eq!(send(&signed), AnswerKind::Action { action, fault });
 }
 
 #[test]

@@ -19,7 +19,10 @@ fn one_connection_carries_many_requests() {
     }
     let metrics = world.server.metrics();
     let sent = metrics.requests().next().unwrap();
-    assert_eq!((sent.action, sent.code, sent.count), ("SendMessage", 0, 50));
+    assert_eq!(
+        (sent.action, sent.code, sent.count),
+        ("SendMessage", "0", 50)
+    );
     assert_eq!(metrics.connections_open(), 1);
     assert!(metrics.bytes_in() > 10_000 && metrics.bytes_out() > 5_000);
     let timed: u64 = metrics.latency().map(|bucket| bucket.count).sum();
@@ -106,6 +109,74 @@ fn api_three_is_told_that_it_is_not_spoken() {
         "GET /?Action=X&Version=2019-03-04 HTTP/1.1\r\nHost: {host}\r\n\r\n"
     ));
     assert!(reply.contains("UnsupportedOperation"), "{reply}");
+}
+
+#[test]
+fn clients_of_amazon_are_told_in_their_own_form_that_they_are_not_served_yet() {
+    let world = world();
+    let host = world.server.address();
+    let scope = |service: &str| {
+        format!(
+            "AWS4-HMAC-SHA256 Credential=ID/20231114/x/{service}/aws4_request, SignedHeaders=host, Signature=00"
+        )
+    };
+    let (sqs, sns) = (scope("sqs"), scope("sns"));
+    for (head, form, shown) in [
+        (
+            "POST / HTTP/1.1\r\nX-Amz-Target: AmazonSQS.SendMessage\r\n".to_owned(),
+            "{}",
+            r#""__type":"com.amazonaws.sqs#UnsupportedOperation""#,
+        ),
+        (
+            format!("POST /000000000000/q HTTP/1.1\r\nAuthorization: {sqs}\r\n"),
+            "Action=SendMessage",
+            "<Code>AWS.SimpleQueueService.UnsupportedOperation</Code>",
+        ),
+        (
+            format!("POST / HTTP/1.1\r\nAuthorization: {sns}\r\n"),
+            "Action=Publish&Version=2010-03-31",
+            "<Code>InvalidAction</Code>",
+        ),
+        (
+            "POST / HTTP/1.1\r\n".to_owned(),
+            "Action=ListQueues&Version=2012-11-05",
+            "<Code>AWS.SimpleQueueService.UnsupportedOperation</Code>",
+        ),
+        (
+            "POST / HTTP/1.1\r\nX-Amz-Target: DynamoDB_20120810.GetItem\r\n".to_owned(),
+            "{}",
+            "#UnknownOperationException",
+        ),
+    ] {
+        let length = form.len();
+        let request = format!("{head}Host: {host}\r\nContent-Length: {length}\r\n\r\n{form}");
+        let reply = world.reply(&request);
+        assert!(reply.starts_with("HTTP/1.1 400 "), "{reply}");
+        assert!(reply.contains(shown), "{reply}");
+    }
+    assert_eq!(world.server.metrics().not_found(), 5);
+    assert_eq!(world.server.metrics().requests().count(), 0);
+    assert!(world.fake.last().is_none());
+}
+
+#[test]
+fn the_path_that_dialects_share_belongs_to_whom_the_request_names() {
+    let world = world();
+    let host = world.server.address().to_string();
+    let post = |form: &str| {
+        let length = form.len();
+        let head = format!("POST / HTTP/1.1\r\nHost: {host}\r\n");
+        world.reply(&format!("{head}Content-Length: {length}\r\n\r\n{form}"))
+    };
+    assert!(post("x=1").starts_with("HTTP/1.1 404 "));
+    let three = post("Action=CreateQueue&Version=2019-03-04");
+    assert!(three.contains("API 3.0 is not supported yet"), "{three}");
+    assert_eq!(world.server.metrics().not_found(), 2);
+    let signed = signed_for("POST", &host, "/", SEND);
+    assert!(post(&signed).contains(r#""code":0,"#));
+    assert_eq!(world.server.metrics().not_found(), 2);
+    let malformed = post("Action=%");
+    assert!(malformed.contains("(10420)"), "{malformed}");
 }
 
 #[test]
@@ -269,6 +340,7 @@ fn two_servers_do_not_share_a_port_by_accident() {
         tls: None,
         trusted_proxies: Vec::new(),
         limits: Limits::default(),
+        rates: None,
         cmq: cmq::Config::new([1; 32]),
     };
     let second = start(config, Fake::default(), Keys::of([key()]), clock());

@@ -6,9 +6,7 @@ use anser_broker::op::AnyOperation;
 
 use super::*;
 use crate::{
-    Accounts, Algorithm,
-    cmq::Rates,
-    encode_form, sign_v1,
+    Accounts, Algorithm, encode_form, sign_v1,
     testing::{ID, message},
 };
 
@@ -258,13 +256,11 @@ fn a_body_cut_off_at_an_ampersand_is_not_accepted() {
 
 #[test]
 fn rates_refuse_what_is_over_them() {
-    let mut config = Config::new([9; 32]);
-    config.rates = Some(Rates {
+    let world = world_rated(Rates {
         messages_per_second: 2,
         account_messages_per_second: u32::MAX,
         control_per_second: 1,
     });
-    let world = world_with(config, [key()]);
     let batch = [("Action", "BatchSendMessage"), ("queueName", "orders")];
     let bodies = [("msgBody.0", "a"), ("msgBody.1", "b"), ("msgBody.2", "c")];
     assert_eq!(world.codes(&with(&batch, &bodies)), (0, 0));
@@ -279,7 +275,7 @@ fn rates_refuse_what_is_over_them() {
 fn no_answer_holds_a_secret() {
     let world = world();
     let answer = world.send(signed_for("POST", HOST, PATH, &[("Action", "x")]), PATH);
-    let text = String::from_utf8(answer.json.to_vec()).unwrap();
+    let text = String::from_utf8(answer.to_vec()).unwrap();
     assert!(!text.contains(ID) && !text.contains("example-secret"));
-    assert!(!format!("{:?}", world.dialect.config).contains("9, 9"));
+    assert!(!format!("{:?}", world.cmq.config).contains("9, 9"));
 }

@@ -58,7 +58,7 @@ fn receives_show_messages_as_clients_want_them() {
     assert_eq!(answer["nextVisibleTime"], NOW + 30);
     assert_eq!(answer["dequeueCount"], 2);
     let handle = answer["receiptHandle"].as_str().unwrap();
-    let receipt = world.dialect.cipher.open_text(handle.as_bytes()).unwrap();
+    let receipt = world.cmq.cipher.open_text(handle.as_bytes()).unwrap();
     assert_eq!(receipt, MessageId::from_number(1005).unwrap());
     let batch = [
         ("Action", "BatchReceiveMessage"),
@@ -88,7 +88,7 @@ fn an_empty_receive_is_no_message() {
         assert_eq!(answer["message"], "(10200)no message");
     }
     // A wait ends when the server does.
-    world.stop.send_replace(Some(crate::http::Stopping::now()));
+    world.stop.send_replace(Some(Stopping::now()));
     let receive = [
         ("Action", "ReceiveMessage"),
         ("queueName", "q"),
@@ -145,7 +145,11 @@ fn a_batch_delete_lists_exactly_the_failures() {
 
 #[test]
 fn messages_for_which_there_is_no_memory_go_back() {
-    let world = world_within(2 << 20, Config::new([9; 32]), Keys::of([key()]));
+    let settings = Settings {
+        answers_bytes: 2 << 20,
+        ..SETTINGS
+    };
+    let world = world_set(Config::new([9; 32]), Keys::of([key()]), &settings);
     let receive = [("Action", "ReceiveMessage"), ("queueName", "q")];
     // As it came it is small enough, in JSON it is six times as large.
     let control = vec![1; 512 << 10];

@@ -7,7 +7,6 @@ use anser_broker::{
 };
 
 use super::*;
-use crate::cmq::Rates;
 
 const PUBLISH: &[(&str, &str)] = &[
     ("Action", "PublishMessage"),
@@ -151,13 +150,11 @@ fn a_message_is_not_published_for_the_vendors_reasons() {
 
 #[test]
 fn rates_of_topics_are_their_own() {
-    let mut config = Config::new([9; 32]);
-    config.rates = Some(Rates {
+    let world = world_rated(Rates {
         messages_per_second: 2,
         account_messages_per_second: u32::MAX,
         control_per_second: 1,
     });
-    let world = world_with(config, [key()]);
     assert_eq!(world.codes(BATCH), (0, 0));
     assert_eq!(world.codes(PUBLISH), (4420, 10250));
     let send = [

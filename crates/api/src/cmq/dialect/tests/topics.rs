@@ -276,14 +276,8 @@ fn a_route_has_a_port_even_if_the_client_wrote_none() {
         world.answers(AnyOutput::DescribeTopic(description()));
         let query = [("Action", "QueryTopicRoute"), ("topicName", "n")];
         let form = signed_for("GET", host, PATH, &query);
-        let answer = world.answer(Request {
-            post: false,
-            host: host.parse().unwrap(),
-            path: PATH,
-            form: form.into(),
-            presence: &Presence::default(),
-        });
-        let answer: Value = serde_json::from_slice(&answer.json).unwrap();
+        let answer = world.answer(false, &host.parse().unwrap(), PATH, form);
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
         assert_eq!(answer["addr"], expected, "{host}");
     }
 }

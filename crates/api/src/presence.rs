@@ -25,11 +25,11 @@ impl Presence {
     }
 
     /// Whether somebody wants to know.
-    pub(super) fn is_watched(&self) -> bool {
+    pub(crate) fn is_watched(&self) -> bool {
         self.is_watched.load(Ordering::Relaxed)
     }
 
-    pub(super) fn lose(&self) {
+    pub(crate) fn lose(&self) {
         self.is_lost.store(true, Ordering::Relaxed);
         self.changed.notify_one();
     }

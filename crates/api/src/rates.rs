@@ -1,5 +1,5 @@
-//! Rates, off by default: messages for each queue or topic and direction, and for each account together;
-//! control actions for each account.
+//! Rates, off by default: messages for each queue or topic and class of operation, and for each account together;
+//! control operations for each account.
 //!
 //! A bucket fills at the rate up to a second's worth. Who comes while it is not empty may take what
 //! the request needs, even into debt: so a batch is never too large to pass, and a receive, whose
@@ -7,8 +7,8 @@
 //! the next. Each node counts for itself.
 //!
 //! Receives that come together are all let in before the first of them has paid, and may leave their account in
-//! debt for longer than a lease. So deletes count for the account and are never refused for it: they end what
-//! was received, which would be given out again otherwise.
+//! debt for longer than a lease. So deletes, and what changes leases, count for the account and are never refused for
+//! it: they end what was received, which would be given out again otherwise.
 
 use std::{
     collections::HashMap,
@@ -16,20 +16,31 @@ use std::{
     time::Instant,
 };
 
-use anser_broker::id::AccountId;
-use lru::LruCache;
-
-use super::{
-    Rates,
-    action::{Action, Rate},
-    errors::Fault,
-    parameters::Arguments,
+use anser_broker::{
+    id::AccountId,
+    op::{Class, Operation, Resource},
 };
+use lru::LruCache;
 
 /// Buckets of one account that are not full; beyond, names that have none share one of each rate.
 const BUCKETS_MAX: usize = 16_384;
 /// Buckets that a new one looks at in search of full ones, so that nobody waits for long.
 const LOOKS: usize = 2;
+
+/// Rates that one node allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// For each queue, and for each of send, receive and delete; for each topic, what is published.
+    pub messages_per_second: u32,
+    /// For each account, in all directions together.
+    pub account_messages_per_second: u32,
+    /// For each account.
+    pub control_per_second: u32,
+}
+
+/// The rate is exceeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OverRate;
 
 #[derive(Debug)]
 pub(crate) struct Limiter {
@@ -43,12 +54,19 @@ pub(crate) struct Limiter {
 type Buckets = LruCache<Key, Bucket>;
 
 /// What is counted: a queue or topic by its folded name, or with no name an account, or those that have no
-/// bucket of their own. A topic and a queue of one name differ in the field that named them.
+/// bucket of their own. A topic and a queue of one name differ in the class of what is done to them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     account: AccountId,
-    rate: Rate,
+    counted: Counted,
     name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Counted {
+    Of(Class),
+    /// All messages of an account together: no operation is counted against it alone.
+    Account,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -65,32 +83,32 @@ impl Limiter {
         }
     }
 
-    /// Lets a request of so many messages pass or refuses it. A receive passes for free and comes
-    /// back with the key to be charged.
-    pub(crate) fn admit<A: Action>(
+    /// Lets an operation pass or refuses it. A receive passes for free and comes back with the key to be charged.
+    pub(crate) fn admit<O: Operation>(
         &self,
         account: AccountId,
-        arguments: &Arguments<'_>,
-        messages: usize,
-    ) -> Result<Option<Key>, Fault> {
+        operation: &O,
+    ) -> Result<Option<Key>, OverRate> {
         if self.rates.is_none() {
             return Ok(None);
         }
-        let name = match A::RATE {
-            Rate::Control | Rate::Account => String::new(),
-            Rate::Send(field) | Rate::Receive(field) | Rate::Delete(field) => {
-                arguments.folded_name(field)
-            }
+        let name = match operation.resource() {
+            Resource::Queue(queue) if O::CLASS != Class::Control => queue.folded(),
+            Resource::Topic(topic) if O::CLASS != Class::Control => topic.folded(),
+            _ => String::new(),
         };
         let key = Key {
             account,
-            rate: A::RATE,
+            counted: Counted::Of(O::CLASS),
             name,
         };
-        let pays_later = matches!(A::RATE, Rate::Receive(_));
-        let count = if pays_later { 0 } else { messages };
+        let count = match O::CLASS {
+            Class::Control => 1,
+            Class::Receive => 0,
+            _ => operation.messages(),
+        };
         self.take(&key, count, Instant::now())?;
-        Ok(pays_later.then_some(key))
+        Ok((O::CLASS == Class::Receive).then_some(key))
     }
 
     pub(crate) fn charge(&self, key: &Key, messages: usize) {
@@ -104,25 +122,21 @@ impl Limiter {
         }
     }
 
-    fn take(&self, key: &Key, messages: usize, now: Instant) -> Result<(), Fault> {
+    fn take(&self, key: &Key, messages: usize, now: Instant) -> Result<(), OverRate> {
         let Some(rates) = self.rates else {
             return Ok(());
         };
-        let fault = match key.rate {
-            Rate::Control => Fault::ControlThrottled,
-            _ => Fault::Throttled,
-        };
         let mut accounts = self.lock();
         let whole = key.of_account(rates);
-        let is_delete = matches!(key.rate, Rate::Delete(_));
-        if let Some(whole) = whole.as_ref().filter(|_| !is_delete)
+        let ends_leases = matches!(key.counted, Counted::Of(Class::Delete | Class::Lease));
+        if let Some(whole) = whole.as_ref().filter(|_| !ends_leases)
             && bucket(&mut accounts, whole, rates, now).tokens < 1.0
         {
-            return Err(fault);
+            return Err(OverRate);
         }
         let own = bucket(&mut accounts, key, rates, now);
         if own.tokens < 1.0 {
-            return Err(fault);
+            return Err(OverRate);
         }
         own.tokens -= count(messages);
         if let Some(whole) = &whole {
@@ -145,7 +159,7 @@ fn bucket<'a>(
     rates: Rates,
     now: Instant,
 ) -> &'a mut Bucket {
-    let per_second = rates.per_second(key.rate);
+    let per_second = rates.per_second(key.counted);
     let buckets = accounts
         .entry(key.account)
         .or_insert_with(LruCache::unbounded);
@@ -170,7 +184,7 @@ fn has_room(buckets: &mut Buckets, rates: Rates, now: Instant) -> bool {
         let Some((key, bucket)) = buckets.pop_lru() else {
             break;
         };
-        let per_second = rates.per_second(key.rate);
+        let per_second = rates.per_second(key.counted);
         if bucket.tokens_at(per_second, now) < per_second {
             buckets.put(key, bucket);
         }
@@ -179,11 +193,11 @@ fn has_room(buckets: &mut Buckets, rates: Rates, now: Instant) -> bool {
 }
 
 impl Rates {
-    fn per_second(self, rate: Rate) -> f64 {
-        f64::from(match rate {
-            Rate::Control => self.control_per_second,
-            Rate::Account => self.account_messages_per_second,
-            Rate::Send(_) | Rate::Receive(_) | Rate::Delete(_) => self.messages_per_second,
+    fn per_second(self, counted: Counted) -> f64 {
+        f64::from(match counted {
+            Counted::Of(Class::Control) => self.control_per_second,
+            Counted::Of(_) => self.messages_per_second,
+            Counted::Account => self.account_messages_per_second,
         })
     }
 }
@@ -191,10 +205,11 @@ impl Rates {
 impl Key {
     /// What counts the messages of the whole account, if they have a rate.
     fn of_account(&self, rates: Rates) -> Option<Self> {
-        let is_counted = self.rate != Rate::Control && rates.account_messages_per_second < u32::MAX;
+        let is_message = self.counted != Counted::Of(Class::Control);
+        let is_counted = is_message && rates.account_messages_per_second < u32::MAX;
         is_counted.then(|| Self {
             account: self.account,
-            rate: Rate::Account,
+            counted: Counted::Account,
             name: String::new(),
         })
     }
@@ -217,8 +232,11 @@ mod tests {
 
     use super::*;
 
-    const SEND: Rate = Rate::Send("queueName");
-    const RECEIVE: Rate = Rate::Receive("queueName");
+    const SEND: Counted = Counted::Of(Class::Send);
+    const RECEIVE: Counted = Counted::Of(Class::Receive);
+    const DELETE: Counted = Counted::Of(Class::Delete);
+    const PUBLISH: Counted = Counted::Of(Class::Publish);
+    const CONTROL: Counted = Counted::Of(Class::Control);
 
     fn limiter() -> Limiter {
         Limiter::new(Some(Rates {
@@ -228,10 +246,10 @@ mod tests {
         }))
     }
 
-    fn key(rate: Rate) -> Key {
+    fn key(counted: Counted) -> Key {
         Key {
             account: AccountId(1),
-            rate,
+            counted,
             name: "q".to_owned(),
         }
     }
@@ -242,11 +260,8 @@ mod tests {
         assert_eq!(limiter.take(&key(SEND), 8, start), Ok(()));
         assert_eq!(limiter.take(&key(SEND), 8, start), Ok(()));
         let refused = limiter.take(&key(SEND), 1, start);
-        assert_eq!(refused, Err(Fault::Throttled));
-        assert_eq!(
-            limiter.take(&key(Rate::Delete("queueName")), 1, start),
-            Ok(())
-        );
+        assert_eq!(refused, Err(OverRate));
+        assert_eq!(limiter.take(&key(DELETE), 1, start), Ok(()));
         let later = start + Duration::from_secs(1);
         assert_eq!(limiter.take(&key(SEND), 1, later), Ok(()));
     }
@@ -255,10 +270,10 @@ mod tests {
     fn a_topic_and_a_queue_of_one_name_are_counted_apart() {
         let (limiter, start) = (limiter(), Instant::now());
         assert_eq!(limiter.take(&key(SEND), 100, start), Ok(()));
-        let topic = key(Rate::Send("topicName"));
+        let topic = key(PUBLISH);
         assert_eq!(limiter.take(&topic, 100, start), Ok(()));
         let refused = limiter.take(&topic, 1, start);
-        assert_eq!(refused, Err(Fault::Throttled));
+        assert_eq!(refused, Err(OverRate));
     }
 
     #[test]
@@ -269,7 +284,7 @@ mod tests {
         }
         limiter.charge(&key(RECEIVE), 10);
         let refused = limiter.take(&key(RECEIVE), 0, start);
-        assert_eq!(refused, Err(Fault::Throttled));
+        assert_eq!(refused, Err(OverRate));
     }
 
     #[test]
@@ -278,7 +293,7 @@ mod tests {
         let (limiter, start) = (limiter(), Instant::now());
         let named = |account, name: usize| Key {
             account: AccountId(account),
-            rate: SEND,
+            counted: SEND,
             name: format!("q{name}"),
         };
         for name in 0..BUCKETS_MAX {
@@ -287,9 +302,9 @@ mod tests {
         let beyond = (0..100).map(|name| limiter.take(&named(1, BUCKETS_MAX + name), 1, start));
         assert_eq!(beyond.flatten().count(), 10, "as one queue");
         assert_eq!(limiter.take(&named(1, 0), 9, start), Ok(()), "has its own");
-        assert_eq!(limiter.take(&named(1, 0), 1, start), Err(Fault::Throttled));
+        assert_eq!(limiter.take(&named(1, 0), 1, start), Err(OverRate));
         assert_eq!(limiter.take(&named(2, 0), 10, start), Ok(()));
-        assert_eq!(limiter.take(&named(2, 0), 1, start), Err(Fault::Throttled));
+        assert_eq!(limiter.take(&named(2, 0), 1, start), Err(OverRate));
         // Full ones make room, and what is in debt does not.
         let later = start + Duration::from_secs(1);
         for name in 0..10 {
@@ -314,7 +329,7 @@ mod tests {
             assert_eq!(limiter.take(&other, 1, later), Ok(()));
         }
         let refused = limiter.take(&key(SEND), 1, later);
-        assert_eq!(refused, Err(Fault::Throttled));
+        assert_eq!(refused, Err(OverRate));
     }
 
     #[test]
@@ -327,7 +342,7 @@ mod tests {
         let start = Instant::now();
         let named = |account, name: usize| Key {
             account: AccountId(account),
-            rate: [SEND, RECEIVE, Rate::Send("topicName")][name % 3],
+            counted: [SEND, RECEIVE, PUBLISH][name % 3],
             name: format!("q{name}"),
         };
         let passed = (0..200).filter(|name| limiter.take(&named(1, *name), 1, start).is_ok());
@@ -337,7 +352,7 @@ mod tests {
             Ok(()),
             "another account"
         );
-        assert_eq!(limiter.take(&key(Rate::Control), 1, start), Ok(()));
+        assert_eq!(limiter.take(&key(CONTROL), 1, start), Ok(()));
         let later = start + Duration::from_secs(1);
         assert_eq!(limiter.take(&named(1, 0), 1, later), Ok(()));
     }
@@ -360,14 +375,14 @@ mod tests {
             limiter.charge(&key(RECEIVE), 16);
         }
         let refused = limiter.take(&key(SEND), 1, start);
-        assert_eq!(refused, Err(Fault::Throttled));
-        let delete = key(Rate::Delete("queueName"));
+        assert_eq!(refused, Err(OverRate));
+        let delete = key(DELETE);
         for _ in 0..200 {
             assert_eq!(limiter.take(&delete, 16, start), Ok(()));
         }
         // They count nevertheless: 3,200 were received and 3,200 deleted, at 100 a second.
         let later = start + Duration::from_secs(60);
-        assert_eq!(limiter.take(&key(SEND), 1, later), Err(Fault::Throttled));
+        assert_eq!(limiter.take(&key(SEND), 1, later), Err(OverRate));
         let later = start + Duration::from_secs(65);
         assert_eq!(limiter.take(&key(SEND), 1, later), Ok(()));
     }
@@ -388,14 +403,14 @@ mod tests {
             assert_eq!(limiter.take(&named(BUCKETS_MAX + name), 10, later), Ok(()));
         }
         let refused = limiter.take(&key(SEND), 1, later);
-        assert_eq!(refused, Err(Fault::Throttled), "its debt is known still");
+        assert_eq!(refused, Err(OverRate), "its debt is known still");
     }
 
     #[test]
-    fn control_has_its_own_word() {
+    fn control_has_a_rate_of_its_own() {
         let (limiter, start) = (limiter(), Instant::now());
-        assert_eq!(limiter.take(&key(Rate::Control), 1, start), Ok(()));
-        let refused = limiter.take(&key(Rate::Control), 1, start);
-        assert_eq!(refused, Err(Fault::ControlThrottled));
+        assert_eq!(limiter.take(&key(CONTROL), 1, start), Ok(()));
+        let refused = limiter.take(&key(CONTROL), 1, start);
+        assert_eq!(refused, Err(OverRate));
     }
 }

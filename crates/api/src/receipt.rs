@@ -6,7 +6,7 @@
 
 use anser_broker::id::{MessageId, Receipt};
 
-use super::permutation::{Permutation, TOP_BIT};
+use crate::permutation::{Permutation, TOP_BIT};
 
 /// Digits of the largest number below 2^63.
 const DIGITS_MAX: usize = 19;
