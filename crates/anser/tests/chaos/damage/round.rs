@@ -36,7 +36,8 @@ const MISSED_WITHIN: Duration = Duration::from_secs(30);
 const READ_WITHIN: Duration = Duration::from_secs(3);
 /// How soon what is damaged is replaced once it is known.
 const HEALED_WITHIN: Duration = Duration::from_secs(60);
-const WHOLE_WITHIN: Duration = Duration::from_secs(180);
+/// A copy that is damaged soon after its node was given it is replaced only five minutes later.
+const WHOLE_WITHIN: Duration = Duration::from_secs(400);
 const RECEIVED_WITHIN: Duration = Duration::from_secs(60);
 const NODES: u16 = 3;
 
@@ -164,8 +165,13 @@ impl Stage {
             return Outcome::Stuck;
         }
         // What is known to be damaged is replaced at the next looks of placement; a log file goes when it is used again.
+        // Until then, and while the copy that goes is not replaced, another node must not be killed.
         if target != Target::Wal && named() {
             within(HEALED_WITHIN, || !harm.is_in_place());
+            if let Err(why) = self.fleet.wait_until_whole(WHOLE_WITHIN) {
+                super::say(&why);
+                return Outcome::Stuck;
+            }
         }
         match (named(), harm.is_in_place()) {
             (true, true) if harm.is_seen_in_place() => Outcome::Told,
