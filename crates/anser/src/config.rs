@@ -315,6 +315,7 @@ mod tests {
         assert!(refusal("[api]\nname_reuse_seconds = 601").contains("choose 0 to 600"));
     }
 
+    /// Security, finding 1: a name that carries part of a signed text serves another request.
     #[test]
     fn a_public_name_is_a_host_and_nothing_more() {
         let names = |names: &str| format!("[api]\npublic_names = [{names}]");

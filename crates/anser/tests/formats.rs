@@ -93,6 +93,7 @@ const FORMATS: &[Format] = &[
     ),
 ];
 
+/// Core review, finding 30: the log's files were written in their newest form, whatever the cluster's version.
 #[test]
 fn no_format_has_a_form_that_is_written_from_no_version_on() {
     for format in FORMATS {

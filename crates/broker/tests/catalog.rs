@@ -384,6 +384,7 @@ proptest! {
     }
 }
 
+/// Core review, finding 15: one in so many new queues could not be used while a shard was dead.
 #[test]
 fn a_queue_does_not_go_to_a_shard_that_nobody_leads_if_there_is_another() {
     let mut shard = Shard::new(ShardId::CATALOG, 3);

@@ -73,6 +73,7 @@ fn is_there(shard: &Shard, subscription: SubscriptionId) -> bool {
     }
 }
 
+/// Core review, finding 22: only the last ten thousand ends were remembered.
 #[test]
 fn a_late_word_revives_no_subscription_after_ten_thousand_other_ends() {
     let mut shard = Shard::new(ShardId(1), 2);
@@ -162,6 +163,7 @@ fn subscription(reply: Reply) -> PlacedSubscription {
     }
 }
 
+/// Core review, finding 22: what a shard may forget of ends is what no late word can name any more.
 #[test]
 fn the_floor_is_the_first_number_that_the_shard_may_still_have_to_hear_of() {
     let mut catalog = Shard::new(ShardId::CATALOG, 1);

@@ -61,6 +61,7 @@ fn frozen() -> BTreeMap<(String, String), Option<String>> {
     rows.map(row).collect()
 }
 
+/// Core review, finding 9: another value in a newer program made replicas differ without a word.
 #[test]
 fn limits_that_are_part_of_apply_are_frozen() {
     let frozen = frozen();

@@ -106,6 +106,7 @@ fn a_node_gets_a_number_and_keeps_it() {
     assert_eq!(shard.nodes().len(), 2);
 }
 
+/// Core review, finding 5: a node restored from a backup was taken for the one that it had been.
 /// A folder restored from a copy, and the second of two copies, say an address and are not believed.
 #[test]
 fn a_start_that_was_left_behind_is_refused() {

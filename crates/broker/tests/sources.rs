@@ -177,6 +177,7 @@ fn forget(source: QueueId, lane: &Lane) -> Command {
     }
 }
 
+/// Core review, finding 23: what was kept of each stayed for ever.
 #[test]
 fn sources_that_come_and_go_leave_nothing_behind() {
     let mut world = World::new();
@@ -205,6 +206,7 @@ fn sources_that_come_and_go_leave_nothing_behind() {
     assert!(sizes.iter().all(|size| *size == sizes[0]), "{sizes:?}");
 }
 
+/// Core review, finding 23: a source is forgotten only where its repeats cannot come any more.
 #[test]
 fn a_late_repeat_of_a_source_that_ended_does_not_arrive_again() {
     let mut world = World::new();

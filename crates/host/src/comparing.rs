@@ -201,6 +201,7 @@ mod tests {
         differences(&reports(voters, said), NOW).remove(&4)
     }
 
+    /// Core review, finding 9: replicas that had come to differ were never found out.
     #[test]
     fn who_is_alone_with_its_state_is_wrong_whether_it_leads_or_not() {
         for wrong in 1..=3 {

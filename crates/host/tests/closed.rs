@@ -89,6 +89,7 @@ fn what_is_damaged_of_a_shard_that_is_not_here_is_no_ones() {
     assert_eq!(runner.damaged().count(), 1, "only the closed one");
 }
 
+/// Core review, finding 13: one read that failed ended the node, at each start again.
 /// A copy is not given up for a fault of the disk that passes.
 #[test]
 fn reads_that_fail_are_damage_only_if_they_go_on_failing() {

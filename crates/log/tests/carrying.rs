@@ -14,6 +14,7 @@ fn open(disk: &SimulatedDisk) -> Opened<SimulatedDisk> {
     Log::open(disk.clone(), small_options()).unwrap()
 }
 
+/// Core review, finding 10: it did.
 /// Shard 1 has entries that no majority has. Shard 2 goes on for many times the log's budget.
 #[test]
 fn a_shard_that_applies_nothing_does_not_pin_the_log_of_the_others() {

@@ -290,6 +290,7 @@ fn random_bits_and_stretches_of_garbage_never_panic() {
     }
 }
 
+/// Core review, finding 30: log files at rest were not verified.
 /// As the scrub meets it, whether a step takes one record or many.
 #[test]
 fn every_flipped_byte_of_a_log_file_at_rest_is_found() {

@@ -114,6 +114,7 @@ impl DiskFile for CountedFile {
     }
 }
 
+/// Core review, finding 14: all were held open, until there were no descriptors left.
 /// A hundred segments of one record each, while they are made, opened, read and exported.
 #[test]
 fn many_segments_take_few_open_files() {

@@ -166,6 +166,7 @@ mod tests {
         assert!(crash.panic.contains("a planted bug"), "{}", crash.panic);
     }
 
+    /// Core review, finding 9: an entry that ends the process ended every node, at each start again.
     #[test]
     fn the_third_time_a_shard_is_given_up() {
         let folder = tempfile::tempdir().expect("there is room");

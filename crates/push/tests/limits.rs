@@ -133,6 +133,7 @@ fn interim_without_end() -> Answer {
     Answer::Endless(interim.clone(), interim, Duration::ZERO)
 }
 
+/// Security, finding 7: they held a thread of the pusher for as long as they came.
 #[tokio::test]
 async fn row_69_interim_answers_without_end_are_not_read_for_long() {
     // What ends the reading is its size, not the time.
@@ -146,6 +147,7 @@ async fn row_69_interim_answers_without_end_are_not_read_for_long() {
     eventually(|| receiver.closed() == 1).await;
 }
 
+/// Security, finding 7: the same where the bound of a first answer does not count.
 #[tokio::test]
 async fn interim_answers_over_a_connection_that_was_kept_are_not_asked_for_again() {
     let pushes = AtomicU64::new(0);

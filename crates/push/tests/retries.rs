@@ -151,6 +151,7 @@ async fn held(rig: &Rig, failures: usize) {
     rig.memory.until(held).await;
 }
 
+/// Users' cases, F1: it stopped its subscription for hours.
 #[tokio::test]
 async fn a_poisoned_message_costs_the_others_a_second_at_most() {
     const POISON: usize = 20;

@@ -364,6 +364,7 @@ mod tests {
         })
     }
 
+    /// Core review, finding 25: node 0, say, is nobody.
     #[test]
     fn a_membership_that_no_shard_can_have_is_not_coherent() {
         let coherent = Membership {

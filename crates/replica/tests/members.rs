@@ -253,6 +253,7 @@ fn a_change_is_reported_only_when_a_restart_would_know_of_it() {
     }
 }
 
+/// Core review, finding 25: an order that named node 0 was written, and ended all replicas.
 #[test]
 fn a_change_that_no_replica_could_read_is_not_written() {
     let mut cluster = Cluster::serving(3, 3, 5);
@@ -281,6 +282,7 @@ fn blank(cluster: &Cluster) -> Vec<u64> {
     blank.map(|peer| peer.node).collect()
 }
 
+/// Core review, finding 6: a voter without its log was never replaced, and one fault more took the shard's majority.
 #[test]
 fn a_voter_that_lost_its_state_is_told_of_and_is_made_whole_by_letting_it_go_first() {
     let mut cluster = Cluster::serving(3, 3, 11);

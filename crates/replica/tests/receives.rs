@@ -22,6 +22,7 @@ fn put(queue: QueueId, revision: u64, in_flight_max: u64) -> Command {
     }
 }
 
+/// Core review, finding 26: refusals were not confirmed by a majority.
 #[test]
 fn a_deposed_leader_does_not_say_that_a_queue_of_the_next_leader_is_not_there() {
     let mut cluster = Cluster::serving(3, 3, 21);
@@ -41,6 +42,7 @@ fn a_deposed_leader_does_not_say_that_a_queue_of_the_next_leader_is_not_there() 
     );
 }
 
+/// Core review, finding 26: nor was this one.
 #[test]
 fn a_deposed_leader_does_not_say_that_too_many_messages_are_in_flight() {
     let mut cluster = Cluster::serving(3, 3, 22);
@@ -69,6 +71,7 @@ fn a_leader_says_that_a_queue_is_not_there_when_others_confirm_that_it_leads() {
     );
 }
 
+/// Core review, finding 27: its claim ended, and nobody was served for that.
 #[test]
 fn a_waiter_does_not_sleep_on_when_the_receive_before_it_was_dropped() {
     let mut cluster = Cluster::serving(3, 3, 24);

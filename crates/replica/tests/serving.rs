@@ -187,6 +187,8 @@ fn while_two_entries_are_on_their_way_the_others_wait_and_are_packed() {
     assert_eq!(ready, Some(5));
 }
 
+/// Core review, finding 17: publishes to many subscriptions were packed by their bytes alone, and one entry held a shard up
+/// for seconds.
 #[test]
 fn publishes_share_an_entry_only_as_far_as_their_copies_are_few() {
     let mut harness = Harness::new();

@@ -9,6 +9,7 @@ use crate::{
     rig::{Node, PATIENCE, config, identity, join_config, limits, wait_tokio},
 };
 
+/// Users' cases, F3: the two took the place from each other.
 #[test]
 fn another_process_of_a_connected_node_is_refused_and_told_who_holds_the_place() {
     let (one, two) = (Node::start(config(1)), Node::start(config(2)));
@@ -55,6 +56,7 @@ fn a_process_that_has_ended_leaves_its_place_at_once() {
     }
 }
 
+/// Core review, finding 5: an old copy of a node was let in, and what it voted counted.
 #[test]
 fn a_former_start_is_refused_without_asking_the_present_one() {
     let two = Node::start(config(2));
@@ -90,6 +92,7 @@ fn the_start_that_was_agreed_on_takes_its_place_back_from_a_copy_that_came_first
     copy.closed();
 }
 
+/// Users' cases, F2: only the catalog knew addresses, and it knew the former one.
 #[test]
 fn a_node_says_where_it_is_reached() {
     let two = Node::start(config(2));

@@ -91,6 +91,7 @@ mod tests {
         (Gate::new(&token, now), Prover::new(&token))
     }
 
+    /// Security, finding 5: a proof that was seen is of no use.
     #[test]
     fn a_proof_is_good_once_and_spoils_no_other_challenge_when_it_is_wrong() {
         let now = Instant::now();

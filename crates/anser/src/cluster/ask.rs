@@ -191,6 +191,7 @@ mod tests {
         (admin_port(&address, None).unwrap(), heard)
     }
 
+    /// Security, finding 5: the token was sent as it is to whoever listened.
     #[tokio::test]
     async fn who_listens_in_the_servers_place_learns_neither_the_token_nor_a_key() {
         let token = token_of("0123456789abcdef");

@@ -68,6 +68,7 @@ fn an_emptied_disk_forms_no_cluster() {
     assert!(refusal(&error).contains("nobody to ask"), "{error:#}");
 }
 
+/// Users' cases, D5: the advice was to choose an empty folder.
 #[test]
 fn a_server_alone_becomes_the_first_node_with_all_that_it_has() {
     let folder = tempfile::tempdir().unwrap();
@@ -99,6 +100,7 @@ fn a_server_alone_becomes_the_first_node_with_all_that_it_has() {
     );
 }
 
+/// Core review, finding 6: it did, and stayed a voter that counts for nothing.
 /// An empty log would pass for all that the node has promised.
 #[test]
 fn a_node_whose_log_is_gone_does_not_begin_anew() {

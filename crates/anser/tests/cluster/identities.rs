@@ -75,6 +75,7 @@ fn address(servers: &Servers, by: &str, node: u64) -> Option<String> {
     node.map(|node| node.address)
 }
 
+/// Users' cases, F2: a node with another address never came back, and three served nobody.
 #[test]
 fn nodes_whose_addresses_have_changed_find_each_other() {
     let folder = tempfile::tempdir().unwrap();
@@ -131,6 +132,8 @@ fn nodes_whose_addresses_have_changed_find_each_other() {
     assert_eq!(bodies, BTreeSet::from(expected));
 }
 
+/// Core review, finding 5, and users' cases, F3: a node that was restored from a backup voted again, and a copied folder
+/// beside its original crippled both.
 #[test]
 fn a_copy_of_a_node_harms_itself_only() {
     let folder = tempfile::tempdir().unwrap();
@@ -169,6 +172,7 @@ fn a_copy_of_a_node_harms_itself_only() {
     send(&servers, "three", "without the copy");
 }
 
+/// Users' cases, D6: it ran on and was never ready.
 #[test]
 fn a_removed_node_says_so_and_ends() {
     let folder = tempfile::tempdir().unwrap();

@@ -20,6 +20,7 @@ fn the_others_go_on(rig: &mut Rig) {
     }
 }
 
+/// Core review, finding 10: one such shard pinned the log of all until the disk was full.
 /// A shard that has lost its quorum keeps an entry that is never applied. The log of all others goes on
 /// within its budget, and on the space that the reserve has for it.
 #[test]
@@ -85,6 +86,7 @@ fn a_closed_shard_with_a_damaged_entry_holds_up_no_other_and_stays_closed() {
     }
 }
 
+/// Core review, finding 10: each round wrote snapshots of all shards and freed nothing.
 #[test]
 fn a_shard_without_a_quorum_costs_nothing_while_nothing_is_written() {
     let mut rig = Rig::new(4);
@@ -101,6 +103,7 @@ fn a_shard_without_a_quorum_costs_nothing_while_nothing_is_written() {
     );
 }
 
+/// Core review, finding 10: a shard whose log could not go was written at every round.
 /// What is carried over needs no other snapshot than the one in front of it.
 #[test]
 fn a_snapshot_that_is_there_is_not_written_again() {
@@ -119,6 +122,7 @@ fn a_snapshot_that_is_there_is_not_written_again() {
     assert_eq!(stuck, stuck_later);
 }
 
+/// Core review, finding 14: they were never merged.
 /// A few messages of each log file stay. However often the log goes round, few segments do.
 #[test]
 fn small_segments_become_few() {
@@ -142,6 +146,7 @@ fn small_segments_become_few() {
     assert_eq!(reopened.bodies(3), [200; 400]);
 }
 
+/// Core review, finding 21: each shard took its own manifest and its own syncs.
 /// However many shards there are, a round writes the manifest a few times.
 #[test]
 fn one_commit_is_enough_for_all_shards_of_a_round() {
@@ -161,6 +166,7 @@ fn one_commit_is_enough_for_all_shards_of_a_round() {
     assert_eq!(rig.bodies(63), vec![300; rig.bodies(0).len()]);
 }
 
+/// Core review, findings 13 and 30: sectors that cannot be read ended the node, and snapshots were never verified.
 /// Also of a shard that nobody uses, and whatever the system has in its cache.
 #[test]
 fn damage_at_rest_is_found_wherever_it_is() {

@@ -455,6 +455,7 @@ fn a_copy_that_is_no_longer_needed_is_given_up() {
     assert_eq!(world.spread(&[1, 2, 3, 4]).0, [12; 4]);
 }
 
+/// Core review, finding 6: nobody noticed.
 /// It would be a voter for ever that counts for nothing.
 #[test]
 fn a_voter_that_lost_its_state_is_let_go_and_added_again() {

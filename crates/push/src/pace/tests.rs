@@ -304,6 +304,7 @@ fn every(interval: u64, end: u64) -> Vec<u64> {
         .collect()
 }
 
+/// Users' cases, F1: the message that failed was the one that was tried again first, and each time all others waited.
 #[test]
 fn one_bad_message_costs_the_others_a_second_once() {
     let world = World::run(&every(500, HOUR), HOUR + 60_000, |_, message| message != 20);
