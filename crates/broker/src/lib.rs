@@ -27,6 +27,8 @@ pub mod version;
 
 mod blocks;
 mod catalog;
+#[cfg(test)]
+mod counting;
 mod fingerprint;
 mod list;
 mod moment;

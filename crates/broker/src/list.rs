@@ -170,7 +170,10 @@ impl MessageList {
     pub(crate) fn iter(&self) -> impl Iterator<Item = Waiting> {
         let middle = self.middle.values().flat_map(Chunk::iter);
         let head = self.head.iter().copied();
-        head.chain(middle).chain(self.tail.iter().copied())
+        let messages = head.chain(middle).chain(self.tail.iter().copied());
+        #[cfg(test)]
+        let messages = messages.inspect(|_| crate::counting::visited());
+        messages
     }
 
     /// The messages from `first` to `last`, both included.
@@ -180,6 +183,8 @@ impl MessageList {
         let middle = chunks
             .take_while(move |(key, _)| **key <= last)
             .flat_map(|(_, chunk)| chunk.iter());
+        #[cfg(test)]
+        let middle = middle.inspect(|_| crate::counting::visited());
         let within = move |end: &'_ VecDeque<Waiting>| {
             let start = end.partition_point(|message| message.sequence < first);
             let stop = end.partition_point(|message| message.sequence <= last);

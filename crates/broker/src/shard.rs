@@ -496,3 +496,6 @@ fn numbered<'a>(bodies: Bodies<'a>, turn: &mut Turn<'_>) -> NumberedBodies<'a> {
     let first = turn.number_messages(bodies.count());
     NumberedBodies { bodies, first }
 }
+
+#[cfg(test)]
+mod tests;

@@ -166,3 +166,6 @@ pub(crate) fn give_back(runner: &mpsc::Sender<Event>, leases: &Leases) {
     // A runner that is gone takes nothing back: the leases end by themselves.
     drop(runner.send(leases.give_back().into()));
 }
+
+#[cfg(test)]
+mod tests;

@@ -212,7 +212,7 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    fn begin(counter: &Arc<AtomicU64>, bytes: u64) -> Self {
+    pub(crate) fn begin(counter: &Arc<AtomicU64>, bytes: u64) -> Self {
         let before = counter.fetch_add(bytes, Ordering::Relaxed);
         Self {
             counter: Arc::clone(counter),
@@ -239,6 +239,7 @@ mod tests {
 
     use super::*;
 
+    /// Core review, finding 24: with large log files a command was let in that no record holds, and it ended the node.
     #[test]
     fn the_largest_command_fits_into_a_record_of_the_log() {
         let send = |bytes: usize| {

@@ -3,7 +3,9 @@
 use std::io::Write as _;
 
 use anser_broker::shard::Shard;
-use anser_log::{Change, Log, Opened, Options, SnapshotOrigin, disk::simulated::SimulatedDisk};
+use anser_log::{
+    Change, Export, Log, Opened, Options, SnapshotOrigin, disk::simulated::SimulatedDisk,
+};
 use anser_replica::{Image, Membership};
 
 use super::*;
@@ -157,6 +159,125 @@ fn a_copy_that_its_shard_has_caught_up_with_is_let_go_of() {
         .begin(3, ShardId(0), offer_of(&export))
         .expect("it is passed over");
     assert_eq!(incoming.unaccepted(), 0);
+}
+
+/// Core review, finding 29: so did what had arrived as a whole.
+#[test]
+fn a_copy_that_has_arrived_is_let_go_of_when_its_shard_has_come_as_far_without_it() {
+    let (disk, here) = log();
+    let mut incoming = Incoming::new(here.store.clone(), here.reader.clone(), 0);
+    arrive(
+        &mut incoming,
+        Place { index: 9, term: 1 },
+        state_at(Place { index: 9, term: 1 }),
+    )
+    .expect("it is whole");
+    let change = Change {
+        snapshot: Some(state_at(Place { index: 12, term: 1 })(&here.store)),
+        origin: SnapshotOrigin::Peer,
+        ..Change::default()
+    };
+    let staged = disk.paths();
+    here.store.commit(SHARD.0, change).expect("there is room");
+    assert_eq!(incoming.unaccepted(), 1);
+    // The next copy of any shard makes room.
+    let export = elsewhere().store.export(1).expect("it has a snapshot");
+    incoming
+        .begin(2, ShardId(1), offer_of(&export))
+        .expect("it may be wanted");
+    assert_eq!(incoming.unaccepted(), 1, "the one that is coming");
+    assert_eq!(incoming.coming_bytes(SHARD), 0);
+    let left = disk.paths();
+    let gone = staged.iter().filter(|path| !left.contains(path));
+    assert_eq!(
+        gone.count(),
+        2,
+        "its snapshot, and the one that was replaced"
+    );
+}
+
+/// Brings the whole of a copy; false if nothing of it was missing.
+fn bring(
+    incoming: &mut Incoming<SimulatedDisk>,
+    shard: ShardId,
+    export: &Export<SimulatedDisk>,
+) -> bool {
+    let mut missing = incoming.begin(2, shard, offer_of(export));
+    let mut brought = false;
+    while let Some((file, offset)) = missing.expect("it is wanted") {
+        let bytes = export.read(file, offset, 1 << 20).expect("it is there");
+        missing = incoming.chunk(2, shard, file, offset, &bytes);
+        brought = true;
+    }
+    if let Some(coming) = incoming.coming.remove(&shard) {
+        incoming.arrive(shard, coming).expect("it is whole");
+    }
+    brought
+}
+
+/// Seed 9100291: a copy whose files had been used was taken for one that is here, and the successor of the replica that had used
+/// them accepted it.
+#[test]
+fn a_copy_that_was_used_comes_anew_once_its_shard_was_forgotten() {
+    let (_, here) = log();
+    let there = elsewhere();
+    let (shard, place) = (ShardId(1), Place { index: 9, term: 1 });
+    let export = there.store.export(shard.0).expect("it has a snapshot");
+    let mut incoming = Incoming::new(here.store.clone(), here.reader.clone(), 0);
+    for life in 1..=2 {
+        assert!(bring(&mut incoming, shard, &export), "in life {life}");
+        let attempt = incoming.take::<()>(Deferred::Install { shard, place });
+        assert!(
+            matches!(attempt, Attempt::Done(Event::Installed { .. })),
+            "in life {life}: {attempt:?}"
+        );
+        // Whoever sends did not hear that it has arrived: its replica has it, and passes the message over.
+        assert!(!bring(&mut incoming, shard, &export), "in life {life}");
+        assert_eq!(incoming.unaccepted(), 0);
+        let forget = Deferred::Forget {
+            shard,
+            floor: place.index,
+            damaged: false,
+        };
+        let attempt = incoming.take::<()>(forget);
+        assert!(
+            matches!(attempt, Attempt::Done(Event::Forgot { .. })),
+            "in life {life}: {attempt:?}"
+        );
+    }
+    assert_eq!((incoming.taken.installed, incoming.taken.repeated), (2, 2));
+}
+
+/// A copy that arrived and was not accepted before its shard was let go of is of the time before, and so is what was
+/// coming: neither is here for the replica that comes next.
+#[test]
+fn nothing_of_a_copy_outlives_its_shard() {
+    let (disk, here) = log();
+    let before = disk.paths();
+    let there = elsewhere();
+    let shard = ShardId(1);
+    let export = there.store.export(shard.0).expect("it has a snapshot");
+    let mut incoming = Incoming::new(here.store.clone(), here.reader.clone(), 0);
+    assert!(bring(&mut incoming, shard, &export));
+    let mut newer = offer_of(&export);
+    newer.snapshot.index += 1;
+    incoming.begin(2, shard, newer).expect("it may be wanted");
+    assert_eq!(incoming.unaccepted(), 2);
+    let forget = Deferred::Forget {
+        shard,
+        floor: 9,
+        damaged: false,
+    };
+    let attempt = incoming.take::<()>(forget);
+    assert!(
+        matches!(attempt, Attempt::Done(Event::Forgot { .. })),
+        "{attempt:?}"
+    );
+    assert_eq!(incoming.unaccepted(), 0);
+    let left = disk.paths().into_iter();
+    let left: Vec<String> = left.filter(|path| !before.contains(path)).collect();
+    assert_eq!(left, [""; 0]);
+    assert!(bring(&mut incoming, shard, &export), "it has to come anew");
 }
 
 /// Shard 1 of another node, with so much of a state.

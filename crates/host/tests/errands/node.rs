@@ -61,6 +61,8 @@ struct State {
     told: BTreeMap<QueueId, u64>,
     /// What a change of the catalog is answered with.
     changed: Option<Placed>,
+    /// Messages whose bodies the disk does not give.
+    unreadable: BTreeSet<Sequence>,
 }
 
 pub(super) fn run(test: impl Future<Output = ()>) {
@@ -190,6 +192,15 @@ impl Node {
         state.held_looks.clear();
     }
 
+    /// What the disk has of a message cannot be read until it is mended.
+    pub(super) fn spoil(&self, message: Sequence) {
+        self.state().unreadable.insert(message);
+    }
+
+    pub(super) fn mend(&self, message: Sequence) {
+        self.state().unreadable.remove(&message);
+    }
+
     pub(super) fn has_room(&self, messages: u64, accepted: u64) {
         self.state().room = Some((messages, accepted));
     }
@@ -252,6 +263,12 @@ impl State {
                 first,
                 bodies,
                 ..
+            }
+            | Command::AcceptPublished {
+                queue,
+                first,
+                bodies,
+                ..
             } => {
                 let count = bodies.len() as u64;
                 *self.carried.entry(queue).or_default() += count;
@@ -260,9 +277,13 @@ impl State {
                     refused: None,
                 };
             }
-            Command::MovesSettled { queue, through, .. } => {
+            Command::MovesSettled {
+                queue,
+                target,
+                through,
+            } => {
                 self.settled = through;
-                self.lanes.remove(&queue);
+                self.settle(queue, target, through);
             }
             Command::MoveFailed { .. } => self.failed += 1,
             Command::DeleteQueue { .. } => {
@@ -272,6 +293,16 @@ impl State {
             _ => {}
         }
         Reply::Done
+    }
+}
+
+impl State {
+    fn settle(&mut self, source: QueueId, target: QueueId, through: u64) {
+        let lanes = self.lanes.entry(source).or_default();
+        for lane in lanes.iter_mut().filter(|lane| lane.target == target) {
+            lane.moves.retain(|next| next.number > through);
+        }
+        lanes.retain(|lane| !lane.moves.is_empty());
     }
 }
 
@@ -346,7 +377,10 @@ impl Port for Node {
         messages: Vec<Sequence>,
         _: usize,
     ) -> Result<Vec<Bytes>, Error> {
-        Ok(vec![Bytes::from_static(b"body"); messages.len()])
+        let state = self.state();
+        let readable = |message: &&Sequence| !state.unreadable.contains(message);
+        let bodies = messages.iter().take_while(readable);
+        Ok(bodies.map(|_| Bytes::from_static(b"body")).collect())
     }
 
     async fn change_here(&self, _: Command) -> Result<Placed, Error> {

@@ -165,3 +165,6 @@ pub(super) fn write_next<D: Disk>(disk: &D, mut next: Manifest) -> Result<Manife
     next.write(disk).map_err(|failure| error(failure.source))?;
     Ok(next)
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,6 +102,12 @@ impl Copies {
         self.sendings().end(shard, stay);
     }
 
+    /// For tests: a copy that is on its way.
+    #[cfg(test)]
+    pub(crate) fn begin_sending(&self, shard: ShardId, to: u64) -> anser_host::Sending {
+        self.sendings().begin(shard, to)
+    }
+
     fn sendings(&self) -> MutexGuard<'_, Sendings> {
         self.sendings.lock().unwrap_or_else(PoisonError::into_inner)
     }

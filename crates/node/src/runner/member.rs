@@ -172,3 +172,6 @@ impl Runner {
         order.event(|node| cluster.is_connected(node))
     }
 }
+
+#[cfg(test)]
+mod tests;
