@@ -61,7 +61,7 @@ const FORMATS: &[Format] = &[
         "`node.json`",
         "node/src/cluster/identity.rs",
         "VERSION",
-        &[(3, 1)],
+        &[(4, 1)],
     ),
     format(
         "`crashes.json`",

@@ -19,8 +19,8 @@ use anser_broker::{command::NodeStart, version::ClusterVersion};
 use serde::{Deserialize, Serialize};
 
 const VERSION: u32 = 4;
-/// Of the program before this one; it has no checksum.
-const FORMER_VERSION: u32 = 3;
+/// The file of the program before this one has no checksum, and is read.
+const FORMER: u32 = VERSION - 1;
 pub(crate) const FILE: &str = "node.json";
 
 /// The content of the file; `docs/formats/node.md`.
@@ -157,13 +157,13 @@ impl Identity {
         };
         let damaged = |error: serde_json::Error| io::Error::new(io::ErrorKind::InvalidData, error);
         let Head { version } = serde_json::from_slice(&text).map_err(damaged)?;
-        if !matches!(version, VERSION | FORMER_VERSION) {
+        if !matches!(version, VERSION | FORMER) {
             let what = format!("{FILE} has version {version}, this program reads {VERSION}");
             return Err(io::Error::new(io::ErrorKind::Unsupported, what));
         }
         let mut identity: Self = serde_json::from_slice(&text).map_err(damaged)?;
         let said = std::mem::take(&mut identity.checksum);
-        let is_former = version == FORMER_VERSION && said.is_empty();
+        let is_former = version == FORMER && said.is_empty();
         let is_whole = is_former || said == identity.checksum()?;
         identity.version = VERSION;
         let fields = [&identity.cluster];
