@@ -20,6 +20,10 @@ use crate::{desk::InFlight, status::ShardStatus};
 pub(crate) type HostEvent = anser_host::Event<Responder>;
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all that comes to a runner is the large one"
+)]
 pub(crate) enum Event {
     /// To one of the runner's shards.
     Host(HostEvent),

@@ -77,10 +77,10 @@ pub async fn ask(port: &impl Port, shard: ShardId, request: Request) -> Result<R
         if now.saturating_sub(lost) >= PATIENCE || now >= end {
             return Err(Error::Unavailable);
         }
-        if !matches!(request, Request::Receive(_)) {
-            if !cluster.leaders.may_wait(port, shard, &mut waits) {
-                return Err(Error::Busy);
-            }
+        if !matches!(request, Request::Receive(_))
+            && !cluster.leaders.may_wait(port, shard, &mut waits)
+        {
+            return Err(Error::Busy);
         }
         within(port, RETRY_INTERVAL, cluster.leaders.changed_since(news)).await;
     }
